@@ -1,0 +1,54 @@
+package router
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// Why a stanza was not delivered as asked. Each name is the metric's label and
+// the log's word.
+const (
+	dropErrorUndeliverable = "error-undeliverable" // an error or a result that nobody waits for
+	dropNoResource         = "no-resource"         // full JID without a session, and the type does not wait
+	dropNoSuchUser         = "no-such-user"
+	dropBlockedBySender    = "blocked-by-sender"
+	dropBlockedByRecipient = "blocked-by-recipient"
+	dropRemote             = "remote-domain" // another domain: chatd does not federate
+	dropUnhandled          = "unhandled"     // nobody answers this payload
+	dropStore              = "store-failed"
+	dropRefused            = "refused" // the spool or a handler said no
+)
+
+// Metrics are the router's counters.
+type Metrics struct {
+	Routed  *prometheus.CounterVec // by kind
+	Held    prometheus.Counter
+	Dropped *prometheus.CounterVec // by reason
+
+	routed [stanzaKinds]prometheus.Counter
+}
+
+const stanzaKinds = 4
+
+func newMetrics() *Metrics {
+	m := &Metrics{
+		Routed: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "chatd_stanzas_routed_total", Help: "Stanzas taken for routing, by kind."}, []string{"kind"}),
+		Held: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "chatd_messages_held_total", Help: "Messages stored for recipients who were not reachable."}),
+		Dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "chatd_stanzas_dropped_total", Help: "Stanzas not delivered as asked, by reason."}, []string{"reason"}),
+	}
+	for _, r := range []string{dropErrorUndeliverable, dropNoResource, dropNoSuchUser, dropBlockedBySender,
+		dropBlockedByRecipient, dropRemote, dropUnhandled, dropStore, dropRefused} {
+		m.Dropped.WithLabelValues(r)
+	}
+	for i, name := range []string{"", "message", "presence", "iq"} {
+		if name != "" {
+			m.routed[i] = m.Routed.WithLabelValues(name)
+		}
+	}
+	return m
+}
+
+// Register adds the counters to a registry.
+func (m *Metrics) Register(reg prometheus.Registerer) {
+	reg.MustRegister(m.Routed, m.Held, m.Dropped)
+}

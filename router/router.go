@@ -1,0 +1,379 @@
+// Package router decides where a stanza goes: the session table, the delivery
+// rules of RFC 6121 §8, and the registry of IQ handlers. It knows neither
+// connections nor the store nor any extension: it declares the small
+// interfaces it needs (handler.go) and main brings them.
+//
+// Presence sits in two places: the table has each resource's availability and
+// priority, because §8 routes by them; roster has the fan-out, because §4 is
+// about friends.
+package router
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"chatd/stanza"
+)
+
+// storeTimeout bounds how long one stanza may wait for the store.
+const storeTimeout = 15 * time.Second
+
+// A Router routes between the users of one domain. Its exported fields are
+// set before the first stanza and fixed afterwards. Its methods are safe for
+// concurrent use.
+type Router struct {
+	Domain   stanza.JID // the server's own address
+	Table    *Table
+	Presence Presence
+	Spool    Spool
+	Copies   Copies
+	Users    Users
+	Metrics  *Metrics
+	Log      *slog.Logger
+
+	handlers map[Scope]map[payload]IQHandler
+}
+
+// New makes a router for a domain. Presence, Spool, Copies and Users are to be
+// set by the caller.
+func New(domain stanza.JID, log *slog.Logger) *Router {
+	return &Router{
+		Domain: domain, Table: NewTable(), Metrics: newMetrics(), Log: log,
+		handlers: make(map[Scope]map[payload]IQHandler),
+	}
+}
+
+// FromClient takes a stanza that a client of this node sent, with From stamped. It
+// may block on the store and calls b.Flush before it does.
+func (r *Router) FromClient(ctx context.Context, b *Batch, s Session, st *stanza.Stanza) {
+	r.Metrics.routed[st.Kind].Inc()
+	if st.To.IsZero() {
+		if st.Kind == stanza.Presence {
+			b.Flush()
+			r.Presence.Broadcast(ctx, b, s, st)
+			return
+		}
+		st.To = st.From.Bare() // RFC 6120 §10.3.1, §10.3.3
+	}
+	if s.State().Blocked.Load().Matches(st.To) {
+		// XEP-0191 §3.? : the sender is told that it is its own list.
+		r.Fail(b, st, errBlockedBySender, dropBlockedBySender)
+		return
+	}
+	switch {
+	case st.Kind == stanza.Presence && st.Type.IsSubscription():
+		b.Flush()
+		r.Presence.Outbound(ctx, b, s, st)
+		return
+	case st.Kind == stanza.Presence:
+		r.Presence.Directed(s, st)
+	case st.Kind == stanza.Message:
+		r.copySent(b, s, st)
+	}
+	r.route(ctx, b, s, st)
+}
+
+// Route delivers a stanza by RFC 6121 §8. It may block on the store and calls
+// b.Flush before it does.
+func (r *Router) Route(ctx context.Context, b *Batch, st *stanza.Stanza) {
+	r.route(ctx, b, nil, st)
+}
+
+func (r *Router) route(ctx context.Context, b *Batch, s Session, st *stanza.Stanza) {
+	switch {
+	case st.To.Domain() != r.Domain.Domain():
+		r.Fail(b, st, stanza.ErrRemoteServerNotFound, dropRemote) // RFC 6121 §8.1 without federation
+	case st.To.Local() == "":
+		r.toHost(ctx, b, s, st) // RFC 6121 §8.3, RFC 6120 §10.5.2
+	case st.Kind == stanza.IQ && st.To.IsBare():
+		r.toAccount(ctx, b, s, st) // RFC 6121 §8.5.1, §8.5.2.1.3
+	case st.To.IsBare():
+		r.toBare(ctx, b, st) // RFC 6121 §8.5.2
+	default:
+		r.toFull(ctx, b, st) // RFC 6121 §8.5.3
+	}
+}
+
+// toFull is RFC 6121 §8.5.3.
+func (r *Router) toFull(ctx context.Context, b *Batch, st *stanza.Stanza) {
+	rows := r.Table.Rows(st.To)
+	if r.blocked(b, rows, st) {
+		return
+	}
+	if st.Kind == stanza.Presence && st.Type != stanza.None && st.Type != stanza.Unavailable && st.Type != stanza.TypeError {
+		r.toBare(ctx, b, withTo(st, st.To.Bare())) // subscriptions and probes concern the account
+		return
+	}
+	for i := range rows {
+		if rows[i].Session.JID() == st.To && rows[i].Session.Send(b, st) { // §8.5.3.1
+			r.copyReceived(b, rows, i, st)
+			return
+		}
+	}
+	switch { // §8.5.3.2
+	case st.Type == stanza.TypeError || st.Type == stanza.Result:
+		r.drop(dropErrorUndeliverable)
+	case st.Kind == stanza.Presence:
+		r.drop(dropNoResource)
+	case st.Kind == stanza.Message && st.Type == stanza.Chat:
+		r.toBare(ctx, b, st)
+	default:
+		r.Fail(b, st, stanza.ErrServiceUnavailable, dropNoResource)
+	}
+}
+
+// toBare is RFC 6121 §8.5.2 for messages and presence. st.To may be a full JID
+// that matched nothing.
+func (r *Router) toBare(ctx context.Context, b *Batch, st *stanza.Stanza) {
+	rows := r.Table.Rows(st.To)
+	if r.blocked(b, rows, st) {
+		return
+	}
+	if st.Kind == stanza.Presence {
+		r.presenceToBare(ctx, b, rows, st)
+		return
+	}
+	switch st.Type { // §8.5.2.1.1, and §8.5.2.2.1 when nobody is reachable
+	case stanza.TypeError:
+		r.drop(dropErrorUndeliverable)
+	case stanza.Groupchat:
+		r.Fail(b, st, stanza.ErrServiceUnavailable, dropRefused)
+	case stanza.Headline:
+		sent := false
+		for _, row := range rows {
+			sent = row.Reachable() && row.Session.Send(b, st) || sent
+		}
+		if !sent {
+			r.drop(dropNoResource)
+		}
+	default:
+		if !r.toMostAvailable(b, rows, st) {
+			r.hold(ctx, b, st)
+		}
+	}
+}
+
+// toMostAvailable sends a message to the reachable resources of the highest
+// priority, all of them if they are several, and reports whether any took it.
+func (r *Router) toMostAvailable(b *Batch, rows []Row, st *stanza.Stanza) bool {
+	best := int8(-1)
+	for i := range rows {
+		if rows[i].Reachable() {
+			best = max(best, rows[i].Priority)
+		}
+	}
+	sent := false
+	for p := best; p >= 0 && !sent; p-- { // lower ones only when the best are just ending
+		for i := range rows {
+			if rows[i].Reachable() && rows[i].Priority == p && rows[i].Session.Send(b, st) {
+				sent, best = true, p
+			}
+		}
+	}
+	if sent && copied(st) {
+		for i := range rows {
+			if rows[i].Flags&Carbons != 0 && !(rows[i].Reachable() && rows[i].Priority == best) {
+				r.Copies.Received(b, rows[i], st)
+			}
+		}
+	}
+	return sent
+}
+
+// presenceToBare is RFC 6121 §8.5.2.1.2.
+func (r *Router) presenceToBare(ctx context.Context, b *Batch, rows []Row, st *stanza.Stanza) {
+	switch {
+	case st.Type.IsSubscription():
+		b.Flush()
+		r.Presence.Inbound(ctx, b, st)
+	case st.Type == stanza.Probe:
+		b.Flush()
+		r.Presence.Probe(ctx, b, st)
+	case st.Type == stanza.TypeError:
+		r.drop(dropErrorUndeliverable)
+	default:
+		for _, row := range rows {
+			if row.Available {
+				row.Session.Send(b, st)
+			}
+		}
+	}
+}
+
+// hold is RFC 6121 §8.5.2.2: nobody is reachable, the message waits.
+func (r *Router) hold(ctx context.Context, b *Batch, st *stanza.Stanza) {
+	b.Flush()
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	for {
+		err := r.Spool.Hold(ctx, st)
+		var refusal *stanza.Error
+		switch {
+		case err == nil:
+			r.Metrics.Held.Inc()
+			return
+		case errors.Is(err, ErrReachable):
+			if r.toMostAvailable(b, r.Table.Rows(st.To), st) {
+				return
+			}
+			if ctx.Err() == nil {
+				continue // gone again
+			}
+			r.Fail(b, st, stanza.ErrRecipientUnavailable, dropStore)
+		case errors.As(err, &refusal):
+			r.Fail(b, st, refusal, dropRefused)
+		default:
+			r.Log.Error("message not stored", "to", st.To, "err", err)
+			r.Fail(b, st, stanza.ErrResourceConstraint, dropStore)
+		}
+		return
+	}
+}
+
+// toHost answers for the server itself.
+func (r *Router) toHost(ctx context.Context, b *Batch, s Session, st *stanza.Stanza) {
+	switch {
+	case st.Type == stanza.TypeError || st.Type == stanza.Result:
+		r.drop(dropErrorUndeliverable)
+	case st.Kind == stanza.IQ:
+		r.answer(ctx, b, s, st, ToHost, false)
+	case st.Kind == stanza.Message:
+		r.Fail(b, st, stanza.ErrServiceUnavailable, dropUnhandled)
+	default: // presence: the server is nobody's contact
+		r.drop(dropUnhandled)
+	}
+}
+
+// toAccount answers IQs on a user's behalf (RFC 6121 §8.5.2.1.3). An account
+// that does not exist answers like one that knows nothing (§8.5.1).
+func (r *Router) toAccount(ctx context.Context, b *Batch, s Session, st *stanza.Stanza) {
+	if st.Type == stanza.TypeError || st.Type == stanza.Result {
+		r.drop(dropErrorUndeliverable)
+		return
+	}
+	if st.From.Bare() == st.To {
+		r.answer(ctx, b, s, st, ToOwn, true)
+		return
+	}
+	if r.blocked(b, r.Table.Rows(st.To), st) {
+		return
+	}
+	if r.handlers[ToAccount][payload{string(st.Space), string(st.Local)}] != nil {
+		b.Flush()
+		exists, err := r.Users.Exists(ctx, st.To.Local())
+		if err != nil {
+			r.Log.Error("account not looked up", "user", st.To, "err", err)
+			r.Fail(b, st, stanza.ErrInternalServerError, dropStore)
+			return
+		}
+		if !exists {
+			r.Fail(b, st, stanza.ErrServiceUnavailable, dropNoSuchUser)
+			return
+		}
+	}
+	r.answer(ctx, b, s, st, ToAccount, false)
+}
+
+// answer gives an IQ get or set its one reply (RFC 6120 §8.2.3).
+func (r *Router) answer(ctx context.Context, b *Batch, s Session, st *stanza.Stanza, scope Scope, own bool) {
+	h := r.handlers[scope][payload{string(st.Space), string(st.Local)}]
+	if h == nil {
+		r.Fail(b, st, stanza.ErrServiceUnavailable, dropUnhandled)
+		return
+	}
+	b.Flush()
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	result, err := h(ctx, &Request{Stanza: st, Session: s, Batch: b, Own: own})
+	var refusal *stanza.Error
+	switch {
+	case err == nil:
+		r.toSender(b, s, &stanza.Stanza{Kind: stanza.IQ, Type: stanza.Result, From: st.To, To: st.From, ID: st.ID, Inner: result})
+	case errors.As(err, &refusal):
+		r.Fail(b, st, refusal, dropRefused)
+	default:
+		r.Log.Error("request failed", "from", st.From, "payload", string(st.Space), "err", err)
+		r.Fail(b, st, stanza.ErrInternalServerError, dropStore)
+	}
+}
+
+// Fail tells the sender that st was not delivered and counts why. It never
+// answers an error (RFC 6120 §8.3.1) and never blocks.
+func (r *Router) Fail(b *Batch, st *stanza.Stanza, e *stanza.Error, reason string) {
+	r.drop(reason)
+	if reply := e.Reply(st); reply != nil {
+		r.toSender(b, nil, reply)
+	}
+}
+
+// toSender hands an answer to the session that asked, if it is still there.
+func (r *Router) toSender(b *Batch, s Session, st *stanza.Stanza) {
+	if s == nil {
+		row, ok := r.Table.Row(st.To)
+		if !ok {
+			r.drop(dropErrorUndeliverable)
+			return
+		}
+		s = row.Session
+	}
+	if !s.Send(b, st) {
+		r.drop(dropErrorUndeliverable)
+	}
+}
+
+// Ended is called once by a session that has left the table.
+func (r *Router) Ended(ctx context.Context, s Session) { r.Presence.Ended(ctx, s) }
+
+var errBlockedBySender = stanza.ErrNotAcceptable.WithApp("<blocked xmlns='urn:xmpp:blocking:errors'/>")
+
+// blocked enforces the recipient's block list for users who are online; the
+// spool does it for the others. What the sender learns is what XEP-0191 §3.? allows: the same as
+// from a user who is not there.
+func (r *Router) blocked(b *Batch, rows []Row, st *stanza.Stanza) bool {
+	if len(rows) == 0 || !rows[0].Session.State().Blocked.Load().Matches(st.From) {
+		return false
+	}
+	if st.Kind == stanza.Presence {
+		r.drop(dropBlockedByRecipient)
+		return true
+	}
+	r.Fail(b, st, stanza.ErrServiceUnavailable, dropBlockedByRecipient)
+	return true
+}
+
+// copied reports whether a message is of the types that are copied to other
+// resources; the finer rules are those of Copies.
+func copied(st *stanza.Stanza) bool { return st.Type == stanza.Chat || st.Type == stanza.None }
+
+func (r *Router) copySent(b *Batch, s Session, st *stanza.Stanza) {
+	if !copied(st) {
+		return
+	}
+	for _, row := range r.Table.Rows(st.From) {
+		if row.Flags&Carbons != 0 && row.Session != s {
+			r.Copies.Sent(b, row, st)
+		}
+	}
+}
+
+// copyReceived copies what row took to its user's other resources.
+func (r *Router) copyReceived(b *Batch, rows []Row, took int, st *stanza.Stanza) {
+	if st.Kind != stanza.Message || !copied(st) {
+		return
+	}
+	for i := range rows {
+		if i != took && rows[i].Flags&Carbons != 0 {
+			r.Copies.Received(b, rows[i], st)
+		}
+	}
+}
+
+func (r *Router) drop(reason string) { r.Metrics.Dropped.WithLabelValues(reason).Inc() }
+
+func withTo(st *stanza.Stanza, to stanza.JID) *stanza.Stanza {
+	c := *st
+	c.To = to
+	return &c
+}

@@ -1,0 +1,119 @@
+package router
+
+import (
+	"context"
+	"sync/atomic"
+
+	"chatd/stanza"
+)
+
+// A Session is one connected resource, as the rest of the server sees it.
+// c2s provides it; a cluster peer's resources will be another kind. Any
+// goroutine may call its methods; only SendNow blocks.
+type Session interface {
+	// JID is the full JID, fixed once bound.
+	JID() stanza.JID
+	// Send queues st for the client. It encodes st before it returns, so st
+	// may be a view. false means that the session is ending (or that
+	// its queue just overflowed, which ends it) and that st was not taken: the
+	// caller finds st another way. The client is written to when b is flushed;
+	// with a nil b at once.
+	Send(b *Batch, st *stanza.Stanza) bool
+	// SendNow writes stanzas to the client, behind all that is queued, and returns
+	// when the operating system has taken them. It blocks for as long as
+	// the client does not read, within the context and the session's own
+	// bound. On an error the stanzas may or may not have
+	// arrived and are the caller's again: the session does not route them anew.
+	SendNow(ctx context.Context, sts []*stanza.Stanza) error
+	// Close ends the session with a stream error. Ending goes on in the
+	// background; Done tells when it is over.
+	Close(reason *stanza.StreamError)
+	// Done is closed when the session has left the table, its contacts have
+	// been told, and what it was not sent has been routed anew.
+	Done() <-chan struct{}
+	// State is what other packages keep with the session.
+	State() *State
+}
+
+// A State is what the packages above the router keep with a session, so that
+// it lives exactly as long.
+type State struct {
+	// Presence is the last available presence that the resource broadcast,
+	// immutable, with its From; nil while the resource is not available.
+	// Written by the session's reading goroutine, read by anyone.
+	Presence atomic.Pointer[stanza.Stanza]
+	// Blocked is the user's block list, nil when empty. Replaced as a whole.
+	Blocked atomic.Pointer[Blocklist]
+	// Directed is the set of addresses that were sent directed presence and are
+	// to be told of the end (RFC 6121 §4.6). Owned by the session's reading goroutine.
+	Directed map[stanza.JID]struct{}
+}
+
+// A Blocklist is an immutable set of blocked addresses (XEP-0191). The nil
+// list blocks nobody.
+type Blocklist struct{ set map[string]struct{} }
+
+// NewBlocklist makes a list of normalized addresses; it is nil if there are none.
+func NewBlocklist(jids []string) *Blocklist {
+	if len(jids) == 0 {
+		return nil
+	}
+	l := &Blocklist{set: make(map[string]struct{}, len(jids))}
+	for _, j := range jids {
+		l.set[j] = struct{}{}
+	}
+	return l
+}
+
+// Matches reports whether j is blocked: by its full JID, its bare JID,
+// domain/resource, or domain (XEP-0191 §2, JID matching).
+func (l *Blocklist) Matches(j stanza.JID) bool {
+	if l == nil || j.IsZero() {
+		return false
+	}
+	if _, ok := l.set[j.Bare().String()]; ok {
+		return true
+	}
+	if _, ok := l.set[j.Domain()]; ok {
+		return true
+	}
+	if j.IsBare() {
+		return false
+	}
+	if _, ok := l.set[j.String()]; ok {
+		return true
+	}
+	_, ok := l.set[j.Domain()+"/"+j.Resource()]
+	return ok
+}
+
+// A Flusher has queued bytes that somebody must write out.
+type Flusher interface{ Flush() }
+
+// A Batch collects the sessions that one goroutine has queued stanzas for, so
+// that each of them is written to once. It belongs to one goroutine. The nil
+// Batch writes at once.
+type Batch struct{ dirty []Flusher }
+
+// Add marks f to be flushed with the batch. A session adds itself only when
+// nobody else is about to flush it.
+func (b *Batch) Add(f Flusher) {
+	if b == nil {
+		f.Flush()
+		return
+	}
+	b.dirty = append(b.dirty, f)
+}
+
+// Flush writes out all that was queued. Call it before anything that may
+// block and when the input at hand is used up.
+func (b *Batch) Flush() {
+	if b == nil {
+		return
+	}
+	for i, f := range b.dirty {
+		f.Flush()
+		b.dirty[i] = nil
+	}
+	b.dirty = b.dirty[:0]
+}

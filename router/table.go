@@ -1,0 +1,259 @@
+package router
+
+import (
+	"bytes"
+	"fmt"
+	"hash/maphash"
+	"iter"
+	"slices"
+	"sync"
+
+	"chatd/stanza"
+)
+
+// Flags are what a resource has asked for.
+type Flags uint8
+
+// Flags of a row.
+const (
+	// Interested resources have fetched the roster and get its pushes (RFC 6121 §2.2).
+	Interested Flags = 1 << iota
+	// Carbons resources get copies of their user's other conversations (XEP-0280).
+	Carbons
+	// BlockPushes resources have fetched the block list and get its pushes (XEP-0191 §3.2).
+	BlockPushes
+)
+
+// A Row is one connected resource in the table. Rows are values; changing one
+// changes nothing in the table.
+type Row struct {
+	Session   Session
+	Available bool // has sent initial presence and not become unavailable
+	Priority  int8 // of the last available presence (RFC 6121 §4.7.2.3)
+	Flags     Flags
+}
+
+// Resource is the row's resourcepart.
+func (r Row) Resource() string { return r.Session.JID().Resource() }
+
+// Reachable reports whether messages to the bare JID may go to this resource
+// (RFC 6121 §8.5.2.1.1: never to a negative priority).
+func (r Row) Reachable() bool { return r.Available && r.Priority >= 0 }
+
+const tableShards = 64
+
+// A Table maps users to their connected resources. Reads take one shard's read
+// lock, do not allocate and return immutable snapshots; writes copy one
+// user's few rows.
+type Table struct {
+	seed   maphash.Seed
+	shards [tableShards]tableShard
+}
+
+type tableShard struct {
+	mu    sync.RWMutex
+	users map[string][]Row // by bare JID; slices are never changed in place, nor empty
+	_     [32]byte         // keeps neighbours' locks off one cache line
+}
+
+// NewTable makes an empty table.
+func NewTable() *Table {
+	t := &Table{seed: maphash.MakeSeed()}
+	for i := range t.shards {
+		t.shards[i].users = make(map[string][]Row)
+	}
+	return t
+}
+
+func (t *Table) shard(bare string) *tableShard {
+	return &t.shards[maphash.String(t.seed, bare)%tableShards]
+}
+
+// Rows is the user's connected resources, in the order in which they bound.
+// The caller must not change the slice.
+func (t *Table) Rows(user stanza.JID) []Row {
+	bare := user.Bare().String()
+	sh := t.shard(bare)
+	sh.mu.RLock()
+	rows := sh.users[bare]
+	sh.mu.RUnlock()
+	return rows
+}
+
+// Row finds one resource by its full JID.
+func (t *Table) Row(full stanza.JID) (Row, bool) {
+	for _, r := range t.Rows(full) {
+		if r.Session.JID() == full {
+			return r, true
+		}
+	}
+	return Row{}, false
+}
+
+// Intern finds the address that raw spells among the online users, without
+// allocating. A miss says nothing: the caller parses raw.
+func (t *Table) Intern(raw []byte) (stanza.JID, bool) {
+	bare, resource := raw, []byte(nil)
+	if i := bytes.IndexByte(raw, '/'); i >= 0 {
+		bare, resource = raw[:i], raw[i+1:]
+		if len(resource) == 0 {
+			return stanza.JID{}, false
+		}
+	}
+	sh := &t.shards[maphash.Bytes(t.seed, bare)%tableShards]
+	sh.mu.RLock()
+	rows := sh.users[string(bare)]
+	sh.mu.RUnlock()
+	if len(rows) == 0 {
+		return stanza.JID{}, false
+	}
+	if resource == nil {
+		return rows[0].Session.JID().Bare(), true
+	}
+	for _, r := range rows {
+		if j := r.Session.JID(); j.Resource() == string(resource) {
+			return j, true
+		}
+	}
+	return stanza.JID{}, false
+}
+
+// Bind enters a session as a connected resource. If its full JID is taken,
+// replace decides: with it, the new session takes the row and the old session
+// is returned for the caller to close; without it nothing is changed and
+// ok is false. Of several concurrent Binds exactly one ends up in the table.
+func (t *Table) Bind(s Session, replace bool) (old Session, ok bool) {
+	bare := s.JID().Bare().String()
+	sh := t.shard(bare)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	rows := sh.users[bare]
+	i := slices.IndexFunc(rows, func(r Row) bool { return r.Session.JID() == s.JID() })
+	if i < 0 {
+		sh.users[bare] = append(slices.Clip(rows), Row{Session: s})
+		return nil, true
+	}
+	if !replace {
+		return nil, false
+	}
+	old = rows[i].Session
+	rows = slices.Clone(rows)
+	rows[i] = Row{Session: s}
+	sh.users[bare] = rows
+	return old, true
+}
+
+// Unbind removes the session's row; false if another session has taken it.
+func (t *Table) Unbind(s Session) bool {
+	bare := s.JID().Bare().String()
+	sh := t.shard(bare)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	rows := sh.users[bare]
+	i := slices.IndexFunc(rows, func(r Row) bool { return r.Session == s })
+	if i < 0 {
+		return false
+	}
+	if len(rows) == 1 {
+		delete(sh.users, bare)
+		return true
+	}
+	sh.users[bare] = slices.Delete(slices.Clone(rows), i, i+1)
+	return true
+}
+
+// SetPresence records a resource's availability and priority. It does nothing
+// for a session that is not in the table.
+func (t *Table) SetPresence(s Session, available bool, priority int8) {
+	t.update(s, func(r *Row) { r.Available, r.Priority = available, priority })
+}
+
+// SetFlags adds and removes flags. It does nothing for a session that is not
+// in the table.
+func (t *Table) SetFlags(s Session, add, remove Flags) {
+	t.update(s, func(r *Row) { r.Flags = r.Flags&^remove | add })
+}
+
+func (t *Table) update(s Session, change func(*Row)) {
+	bare := s.JID().Bare().String()
+	sh := t.shard(bare)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	rows := sh.users[bare]
+	i := slices.IndexFunc(rows, func(r Row) bool { return r.Session == s })
+	if i < 0 {
+		return
+	}
+	rows = slices.Clone(rows)
+	change(&rows[i])
+	sh.users[bare] = rows
+}
+
+// Len counts the connected resources.
+func (t *Table) Len() int {
+	n := 0
+	for range t.All() {
+		n++
+	}
+	return n
+}
+
+// All yields every row. It holds no lock while it yields: rows that come or go
+// meanwhile may be missed or seen.
+func (t *Table) All() iter.Seq[Row] {
+	return func(yield func(Row) bool) {
+		var rows []Row
+		for i := range t.shards {
+			sh := &t.shards[i]
+			rows = rows[:0]
+			sh.mu.RLock()
+			for _, u := range sh.users {
+				rows = append(rows, u...)
+			}
+			sh.mu.RUnlock()
+			for _, r := range rows {
+				if !yield(r) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// ConsistencyCheck verifies what must hold at any time: each row under its own
+// user and shard, no full JID twice, no user without rows.
+func (t *Table) ConsistencyCheck() error {
+	for i := range t.shards {
+		sh := &t.shards[i]
+		sh.mu.RLock()
+		err := sh.check(t, i)
+		sh.mu.RUnlock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (sh *tableShard) check(t *Table, i int) error {
+	for bare, rows := range sh.users {
+		if t.shard(bare) != sh {
+			return fmt.Errorf("router: %s is in shard %d, not in its own", bare, i)
+		}
+		if len(rows) == 0 {
+			return fmt.Errorf("router: %s has no rows", bare)
+		}
+		seen := make(map[string]bool)
+		for _, r := range rows {
+			j := r.Session.JID()
+			if j.Bare().String() != bare {
+				return fmt.Errorf("router: row of %s under %s", j, bare)
+			}
+			if seen[j.Resource()] {
+				return fmt.Errorf("router: %s twice", j)
+			}
+			seen[j.Resource()] = true
+		}
+	}
+	return nil
+}

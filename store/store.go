@@ -1,0 +1,202 @@
+// Package store defines the records that chatd keeps and the verbs to keep
+// them, as small interfaces by domain. The verbs are written for the weakest
+// backend: each touches one user's value for one domain, whole
+// read-modify-write, with no transaction across keys and no secondary index.
+// Backends are store/sqlstore and store/memory; store/storetest holds every
+// one of them to what is promised here.
+//
+// Users are named by the normalized localpart of their account. All verbs may
+// block, are safe for concurrent use, and return the context's error when it
+// ends first: a write may then have happened or not, never half, and may be
+// repeated. A write that returned nil is durable: it survives the process
+// and, with SQLite's default durability, a power cut.
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Errors that callers tell apart; everything else is a fault of the backend.
+var (
+	ErrNotFound = errors.New("store: not found")
+	ErrExists   = errors.New("store: exists already")
+	ErrFull     = errors.New("store: limit reached")
+)
+
+// A Store is one backend.
+type Store interface {
+	Accounts
+	Rosters
+	Blocklists
+	Offline
+	Private
+	VCards
+	LastActivities
+
+	// Close flushes and releases the backend. Verbs called afterwards fail.
+	Close() error
+}
+
+// An Account is what is kept of one user's right to log in. The password is
+// not in it (RFC 5802 §3).
+type Account struct {
+	User        string
+	Credentials []Credential // one per SCRAM hash
+	Created     time.Time    // UTC, whole seconds
+}
+
+// A Credential verifies one SCRAM mechanism without being able to
+// impersonate the user elsewhere (RFC 5802 §3, §9).
+type Credential struct {
+	Mechanism  string // "SCRAM-SHA-1" or "SCRAM-SHA-256"
+	Salt       []byte
+	Iterations int
+	StoredKey  []byte
+	ServerKey  []byte
+}
+
+// Accounts keeps who may log in.
+type Accounts interface {
+	// Account returns ErrNotFound for an unknown user.
+	Account(ctx context.Context, user string) (Account, error)
+	// CreateAccount returns ErrExists if the user exists.
+	CreateAccount(ctx context.Context, a Account) error
+	// SetCredentials replaces all credentials; ErrNotFound for an unknown user.
+	SetCredentials(ctx context.Context, user string, creds []Credential) error
+	// DeleteAccount removes the user and everything that the store keeps
+	// under that name in every domain; ErrNotFound for an unknown user.
+	DeleteAccount(ctx context.Context, user string) error
+	// ListAccounts returns up to limit names after the given one, in byte order.
+	ListAccounts(ctx context.Context, after string, limit int) ([]string, error)
+}
+
+// Subscription is the state of a roster item (RFC 6121 §2.1.2.5).
+type Subscription uint8
+
+// Subscription states. SubNone with neither Ask nor PendingIn nor Approved is
+// a contact without any subscription.
+const (
+	SubNone Subscription = iota
+	SubTo                // the user sees the contact's presence
+	SubFrom              // the contact sees the user's presence
+	SubBoth
+)
+
+// String is the attribute's value.
+func (s Subscription) String() string { return [...]string{"none", "to", "from", "both"}[s] }
+
+// A RosterItem is one contact of one user.
+type RosterItem struct {
+	JID       string // bare, normalized; the key
+	Name      string // handle, RFC 6121 §2.1.2.4
+	Groups    []string
+	Sub       Subscription
+	Ask       bool      // pending out (RFC 6121 §3.1.2)
+	PendingIn bool      // the contact asked and waits for an answer (RFC 6121 §3.1.3)
+	Approved  bool      // pre-approved (RFC 6121 §3.4)
+	Hidden    bool      // only a pending request so far: never shown in the roster
+	Request   []byte    // children of the pending request's presence, raw XML
+	Created   time.Time // UTC, whole seconds: when the item was made
+}
+
+// A Roster is one user's friends list.
+type Roster struct {
+	// Version grows with every change that an XMPP client can see, and never
+	// repeats for a user name, also not when the account is made anew
+	// (RFC 6121 §2.6); 0 is a roster that never had an item.
+	Version int64
+	Items   []RosterItem // ordered by JID
+}
+
+// Rosters keeps friends lists.
+type Rosters interface {
+	// Roster returns the user's list; an unknown user has an empty one.
+	Roster(ctx context.Context, user string) (Roster, error)
+	// UpdateItem is a read-modify-write of one item: update gets the present
+	// item (a zero one with JID set, and exists false, if there is none) and
+	// changes it in place. It returns Keep, Remove or Leave. update may run
+	// more than once and must have no side effects. When it returns an error
+	// nothing is changed and that error comes back as it is. A write that would
+	// make more than maxItems items not Hidden returns ErrFull (0 =
+	// unlimited), and one that would make more than maxItems Hidden ones likewise.
+	// The roster's Version after the call is returned; it grows only if the
+	// item was or becomes visible (not Hidden).
+	UpdateItem(ctx context.Context, user, contact string, maxItems int, update func(item *RosterItem, exists bool) (Verdict, error)) (version int64, err error)
+}
+
+// A Verdict is what becomes of an item after an update.
+type Verdict uint8
+
+// Verdicts.
+const (
+	Leave  Verdict = iota // write nothing
+	Keep                  // write the item as it now is
+	Remove                // delete the item
+)
+
+// Blocklists keeps who is blocked by whom (XEP-0191).
+type Blocklists interface {
+	// Blocklist returns the blocked addresses in byte order.
+	Blocklist(ctx context.Context, user string) ([]string, error)
+	// Block adds addresses; those present already change nothing. ErrFull if the list
+	// would grow over max (0 = unlimited), and then nothing is added.
+	Block(ctx context.Context, user string, jids []string, max int) error
+	// Unblock removes addresses; nil removes all.
+	Unblock(ctx context.Context, user string, jids []string) error
+}
+
+// An OfflineMessage waits for its recipient.
+type OfflineMessage struct {
+	// Seq orders the messages of one user and names one for removal. It is
+	// given by the store, grows, and is never reused.
+	Seq    int64
+	Stored time.Time // UTC, milliseconds: when the server took it
+	Stanza []byte    // the whole <message/>, raw XML
+}
+
+// Offline keeps messages for users who are not there (XEP-0160).
+type Offline interface {
+	// AppendOffline keeps a message after all that wait already; ErrFull when max wait
+	// (0 = unlimited). Two calls of which the first returned before the second began keep that order.
+	AppendOffline(ctx context.Context, user string, m OfflineMessage, max int) error
+	// OfflinePage returns up to limit messages with Seq greater than after,
+	// oldest first.
+	OfflinePage(ctx context.Context, user string, after int64, limit int) ([]OfflineMessage, error)
+	// RemoveOffline removes the messages with these sequence numbers; unknown ones are
+	// no error.
+	RemoveOffline(ctx context.Context, user string, seqs []int64) error
+	// CountOffline is how many wait.
+	CountOffline(ctx context.Context, user string) (int, error)
+}
+
+// Private keeps clients' own XML (XEP-0049), keyed by the element's name and namespace.
+type Private interface {
+	// PrivateXML returns the element as stored; ErrNotFound if there is none.
+	PrivateXML(ctx context.Context, user, space, local string) ([]byte, error)
+	// SetPrivateXML replaces the element. ErrFull when the user would have more than max
+	// elements (0 = unlimited).
+	SetPrivateXML(ctx context.Context, user, space, local string, xml []byte, max int) error
+}
+
+// VCards keeps profiles (XEP-0054).
+type VCards interface {
+	// VCard returns the <vCard/> element as stored; ErrNotFound if there is none.
+	VCard(ctx context.Context, user string) ([]byte, error)
+	// SetVCard replaces it; empty removes it.
+	SetVCard(ctx context.Context, user string, xml []byte) error
+}
+
+// A LastActivity is when a user was last seen and with what words (XEP-0012).
+type LastActivity struct {
+	At     time.Time // UTC, whole seconds
+	Status string    // of the last unavailable presence
+}
+
+// LastActivities keeps when users were last online.
+type LastActivities interface {
+	// LastActivity returns ErrNotFound for a user who was never online.
+	LastActivity(ctx context.Context, user string) (LastActivity, error)
+	SetLastActivity(ctx context.Context, user string, a LastActivity) error
+}
