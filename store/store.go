@@ -13,8 +13,10 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -23,6 +25,7 @@ var (
 	ErrNotFound = errors.New("store: not found")
 	ErrExists   = errors.New("store: exists already")
 	ErrFull     = errors.New("store: limit reached")
+	ErrClosed   = errors.New("store: closed")
 )
 
 // A Store is one backend.
@@ -35,7 +38,8 @@ type Store interface {
 	VCards
 	LastActivities
 
-	// Close flushes and releases the backend. Verbs called afterwards fail.
+	// Close flushes and releases the backend. Verbs called afterwards return
+	// ErrClosed; closing again does nothing.
 	Close() error
 }
 
@@ -61,7 +65,9 @@ type Credential struct {
 type Accounts interface {
 	// Account returns ErrNotFound for an unknown user.
 	Account(ctx context.Context, user string) (Account, error)
-	// CreateAccount returns ErrExists if the user exists.
+	// CreateAccount returns ErrExists if the user exists. The new user starts
+	// with nothing: what was written under the name without an account, say by
+	// a session that outlived it, is removed.
 	CreateAccount(ctx context.Context, a Account) error
 	// SetCredentials replaces all credentials; ErrNotFound for an unknown user.
 	SetCredentials(ctx context.Context, user string, creds []Credential) error
@@ -99,6 +105,14 @@ type RosterItem struct {
 	Hidden    bool      // only a pending request so far: never shown in the roster
 	Request   []byte    // children of the pending request's presence, raw XML
 	Created   time.Time // UTC, whole seconds: when the item was made
+}
+
+// Equal reports whether two items are the same in all that is kept.
+func (i RosterItem) Equal(o RosterItem) bool {
+	return i.JID == o.JID && i.Name == o.Name && slices.Equal(i.Groups, o.Groups) &&
+		i.Sub == o.Sub && i.Ask == o.Ask && i.PendingIn == o.PendingIn &&
+		i.Approved == o.Approved && i.Hidden == o.Hidden &&
+		bytes.Equal(i.Request, o.Request) && i.Created.Equal(o.Created)
 }
 
 // A Roster is one user's friends list.
