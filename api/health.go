@@ -1,0 +1,33 @@
+package api
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"time"
+)
+
+// readyTimeout bounds how long /readyz waits for the store.
+const readyTimeout = 2 * time.Second
+
+// healthz says that the process runs and answers.
+func healthz(w http.ResponseWriter, _ *http.Request) { ok(w) }
+
+// readyz says whether clients should be sent here.
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+	defer cancel()
+	if err := s.cfg.Ready(ctx); err != nil {
+		// The path is open to all: the reason in full is for the log.
+		s.cfg.Log.Warn("not ready", "err", err)
+		problem(w, http.StatusServiceUnavailable, "not ready")
+		return
+	}
+	ok(w)
+}
+
+func ok(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	io.WriteString(w, "ok\n")
+}
