@@ -1,6 +1,7 @@
 package stanza
 
 import (
+	"errors"
 	"strings"
 
 	"mellium.im/xmpp/jid"
@@ -16,8 +17,30 @@ type JID struct {
 }
 
 // ParseJID parses and normalizes an address by RFC 7622. The error is the
-// reason in words; callers answer <jid-malformed/>.
+// reason in words; callers answer <jid-malformed/>. An address that is
+// normal already and ASCII, as nearly all are, costs no allocation: the JID
+// keeps s.
 func ParseJID(s string) (JID, error) {
+	if j, ok := normalJID(s); ok {
+		return j, nil
+	}
+	j, err := parseJID(s)
+	if err != nil {
+		return JID{}, err
+	}
+	// A few strings that the profiles let through change once more when they
+	// are normalized again (RFC 8264 §5.2.3 allows it): "a.." becomes "a.",
+	// then "a". Such an address would not be equal to itself after a round
+	// trip through the wire or the store.
+	if again, err := parseJID(j.s); err != nil || again != j {
+		return JID{}, errUnstable
+	}
+	return j, nil
+}
+
+var errUnstable = errors.New("stanza: address has no stable normal form")
+
+func parseJID(s string) (JID, error) {
 	j, err := jid.Parse(s)
 	if err != nil {
 		return JID{}, err
@@ -91,3 +114,92 @@ func (j JID) WithResource(r string) (JID, error) {
 
 // Clone is j in memory of its own, for a JID parsed out of a larger string.
 func (j JID) Clone() JID { j.s = strings.Clone(j.s); return j }
+
+// maxNormalDomain and maxNormalLabel are the lengths of RFC 1034 §3.1.
+// maxPart is the limit of a localpart and of a resourcepart in bytes (RFC
+// 7622 §3.3, §3.4).
+const (
+	maxPart         = 1023
+	maxNormalDomain = 253
+	maxNormalLabel  = 63
+)
+
+// Classes of ASCII characters that stand for themselves in a normal address.
+const (
+	inLocal uint8 = 1 << iota
+	inDomain
+	inResource
+)
+
+// jidClass gives the classes of each byte; none for anything but ASCII.
+var jidClass = func() (class [256]uint8) {
+	for c := ' '; c <= '~'; c++ {
+		class[c] |= inResource // RFC 8265 §4.2: OpaqueString keeps ASCII as it is
+		switch {
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-':
+			class[c] |= inLocal | inDomain
+		case c == ' ', 'A' <= c && c <= 'Z':
+		case strings.ContainsRune(`"&'/:<>@`, c): // RFC 7622 §3.3.1
+		default:
+			class[c] |= inLocal // RFC 8265 §3.3: UsernameCaseMapped
+		}
+	}
+	return class
+}()
+
+// normalJID finds the parts of an address that is ASCII and that RFC 7622's
+// normalization would leave as it is. It refuses more than it must: what it
+// refuses is not wrong, only slower.
+func normalJID(s string) (j JID, ok bool) {
+	bare := strings.IndexByte(s, '/') // RFC 7622 §3.2: before the '@' is looked for
+	if bare < 0 {
+		bare = len(s)
+	} else if !all(s[bare+1:], inResource) {
+		return JID{}, false
+	}
+	domain := strings.IndexByte(s[:bare], '@') + 1
+	if domain > 0 && !all(s[:domain-1], inLocal) || !normalDomain(s[domain:bare]) {
+		return JID{}, false
+	}
+	return JID{s: s, domain: uint16(domain), bare: uint16(bare)}, true
+}
+
+// all reports whether a local- or resourcepart has a legal length and
+// consists of one class.
+func all(part string, class uint8) bool {
+	if len(part) == 0 || len(part) > maxPart {
+		return false
+	}
+	for i := 0; i < len(part); i++ {
+		if jidClass[part[i]]&class == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// normalDomain accepts NR-LDH labels in lower case (RFC 5890 §2.3.2.2), so
+// also IPv4 addresses.
+func normalDomain(s string) bool {
+	if len(s) > maxNormalDomain {
+		return false
+	}
+	label := 0
+	for i := 0; i < len(s); i++ {
+		if s[i] == '.' {
+			if !normalLabel(s[label:i]) {
+				return false
+			}
+			label = i + 1
+		} else if jidClass[s[i]]&inDomain == 0 {
+			return false
+		}
+	}
+	return normalLabel(s[label:])
+}
+
+func normalLabel(l string) bool {
+	n := len(l)
+	return n > 0 && n <= maxNormalLabel && l[0] != '-' && l[n-1] != '-' &&
+		!(n >= 4 && l[2] == '-' && l[3] == '-') // A-labels and their kin need IDNA
+}
