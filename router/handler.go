@@ -36,6 +36,10 @@ type Presence interface {
 // become reachable: the router routes the message again.
 var ErrReachable = errors.New("router: recipient is reachable")
 
+// ErrTransient is what Spool.Hold returns for a message that would be worth
+// nothing later, such as a chat state: the router drops it.
+var ErrTransient = errors.New("router: message is not worth keeping")
+
 // A Spool keeps messages for users who cannot be reached (XEP-0160).
 type Spool interface {
 	// Hold keeps a message to a user of this server durably before it
@@ -58,12 +62,20 @@ type Users interface {
 	Exists(ctx context.Context, user string) (bool, error)
 }
 
+// Blocks knows the block lists of users who have no session (XEP-0191). nil: there are none.
+type Blocks interface {
+	// Blocklist blocks on the store.
+	Blocklist(ctx context.Context, user string) (*Blocklist, error)
+}
+
 // A Request is an IQ get or set to be answered.
 type Request struct {
 	*stanza.Stanza         // a view: valid until the handler returns
 	Session        Session // the sender's, if it is a client of this node; else nil
 	Batch          *Batch  // for what the handler sends besides the answer
 	Own            bool    // the sender is the account that the request is addressed to
+	// After, if the handler sets it, runs once the result has been queued.
+	After func()
 }
 
 // An IQHandler answers a Request with the payload of the result, raw XML, nil

@@ -30,14 +30,15 @@ type Router struct {
 	Spool    Spool
 	Copies   Copies
 	Users    Users
+	Blocks   Blocks
 	Metrics  *Metrics
 	Log      *slog.Logger
 
 	handlers map[Scope]map[payload]IQHandler
 }
 
-// New makes a router for a domain. Presence, Spool, Copies and Users are to be
-// set by the caller.
+// New makes a router for a domain. Presence, Spool, Copies, Users and Blocks are
+// to be set by the caller.
 func New(domain stanza.JID, log *slog.Logger) *Router {
 	return &Router{
 		Domain: domain, Table: NewTable(), Metrics: newMetrics(), Log: log,
@@ -57,9 +58,8 @@ func (r *Router) FromClient(ctx context.Context, b *Batch, s Session, st *stanza
 		}
 		st.To = st.From.Bare() // RFC 6120 §10.3.1, §10.3.3
 	}
-	if s.State().Blocked.Load().Matches(st.To) {
-		// XEP-0191 §3.? : the sender is told that it is its own list.
-		r.Fail(b, st, errBlockedBySender, dropBlockedBySender)
+	if l := s.State().Blocked.Load(); l != nil && l.Matches(st.To) && !r.neverBlocked(st) {
+		r.Fail(b, st, errBlockedBySender, dropBlockedBySender) // XEP-0191 §3.3: never routed
 		return
 	}
 	switch {
@@ -187,10 +187,14 @@ func (r *Router) presenceToBare(ctx context.Context, b *Batch, rows []Row, st *s
 	switch {
 	case st.Type.IsSubscription():
 		b.Flush()
-		r.Presence.Inbound(ctx, b, st)
+		if !r.blockedOffline(ctx, b, rows, st) {
+			r.Presence.Inbound(ctx, b, st)
+		}
 	case st.Type == stanza.Probe:
 		b.Flush()
-		r.Presence.Probe(ctx, b, st)
+		if !r.blockedOffline(ctx, b, rows, st) {
+			r.Presence.Probe(ctx, b, st)
+		}
 	case st.Type == stanza.TypeError:
 		r.drop(dropErrorUndeliverable)
 	default:
@@ -215,13 +219,17 @@ func (r *Router) hold(ctx context.Context, b *Batch, st *stanza.Stanza) {
 			r.Metrics.Held.Inc()
 			return
 		case errors.Is(err, ErrReachable):
-			if r.toMostAvailable(b, r.Table.Rows(st.To), st) {
+			rows := r.Table.Rows(st.To)
+			if r.toMostAvailable(b, rows, st) {
 				return
 			}
 			if ctx.Err() == nil {
-				continue // gone again
+				r.unreachable(rows)
+				continue
 			}
 			r.Fail(b, st, stanza.ErrRecipientUnavailable, dropStore)
+		case errors.Is(err, ErrTransient):
+			r.drop(dropNoResource)
 		case errors.As(err, &refusal):
 			r.Fail(b, st, refusal, dropRefused)
 		default:
@@ -229,6 +237,16 @@ func (r *Router) hold(ctx context.Context, b *Batch, st *stanza.Stanza) {
 			r.Fail(b, st, stanza.ErrResourceConstraint, dropStore)
 		}
 		return
+	}
+}
+
+// unreachable marks what refused a message as the ending session that it is, so that
+// the spool does not take it for a recipient until it has left the table.
+func (r *Router) unreachable(rows []Row) {
+	for i := range rows {
+		if rows[i].Reachable() {
+			r.Table.SetPresence(rows[i].Session, false, 0)
+		}
 	}
 }
 
@@ -257,7 +275,8 @@ func (r *Router) toAccount(ctx context.Context, b *Batch, s Session, st *stanza.
 		r.answer(ctx, b, s, st, ToOwn, true)
 		return
 	}
-	if r.blocked(b, r.Table.Rows(st.To), st) {
+	rows := r.Table.Rows(st.To)
+	if r.blocked(b, rows, st) {
 		return
 	}
 	if r.handlers[ToAccount][payload{string(st.Space), string(st.Local)}] != nil {
@@ -270,6 +289,9 @@ func (r *Router) toAccount(ctx context.Context, b *Batch, s Session, st *stanza.
 		}
 		if !exists {
 			r.Fail(b, st, stanza.ErrServiceUnavailable, dropNoSuchUser)
+			return
+		}
+		if r.blockedOffline(ctx, b, rows, st) {
 			return
 		}
 	}
@@ -286,11 +308,15 @@ func (r *Router) answer(ctx context.Context, b *Batch, s Session, st *stanza.Sta
 	b.Flush()
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	result, err := h(ctx, &Request{Stanza: st, Session: s, Batch: b, Own: own})
+	req := &Request{Stanza: st, Session: s, Batch: b, Own: own}
+	result, err := h(ctx, req)
 	var refusal *stanza.Error
 	switch {
 	case err == nil:
 		r.toSender(b, s, &stanza.Stanza{Kind: stanza.IQ, Type: stanza.Result, From: st.To, To: st.From, ID: st.ID, Inner: result})
+		if req.After != nil {
+			req.After()
+		}
 	case errors.As(err, &refusal):
 		r.Fail(b, st, refusal, dropRefused)
 	default:
@@ -328,11 +354,44 @@ func (r *Router) Ended(ctx context.Context, s Session) { r.Presence.Ended(ctx, s
 
 var errBlockedBySender = stanza.ErrNotAcceptable.WithApp("<blocked xmlns='urn:xmpp:blocking:errors'/>")
 
-// blocked enforces the recipient's block list for users who are online; the
-// spool does it for the others. What the sender learns is what XEP-0191 §3.? allows: the same as
-// from a user who is not there.
+// neverBlocked reports whether a stanza is exempt from block lists: what passes
+// between a user's own resources (XEP-0191 §5), and between a user and the own
+// server, so that a list that names the whole domain locks nobody out.
+func (r *Router) neverBlocked(st *stanza.Stanza) bool {
+	return st.From.Bare() == st.To.Bare() || r.isHost(st.From) || r.isHost(st.To)
+}
+
+func (r *Router) isHost(j stanza.JID) bool {
+	return j.Local() == "" && j.Domain() == r.Domain.Domain()
+}
+
+// blocked enforces the recipient's block list for users who are online.
 func (r *Router) blocked(b *Batch, rows []Row, st *stanza.Stanza) bool {
-	if len(rows) == 0 || !rows[0].Session.State().Blocked.Load().Matches(st.From) {
+	if len(rows) == 0 {
+		return false
+	}
+	return r.blockedBy(b, rows[0].Session.State().Blocked.Load(), st)
+}
+
+// blockedOffline does what blocked does for users without a session, except
+// for messages: those are the spool's.
+func (r *Router) blockedOffline(ctx context.Context, b *Batch, rows []Row, st *stanza.Stanza) bool {
+	if len(rows) > 0 || r.Blocks == nil {
+		return false
+	}
+	l, err := r.Blocks.Blocklist(ctx, st.To.Local())
+	if err != nil {
+		r.Log.Error("block list not read", "user", st.To, "err", err)
+		r.Fail(b, st, stanza.ErrInternalServerError, dropStore)
+		return true
+	}
+	return r.blockedBy(b, l, st)
+}
+
+// blockedBy is the recipient's part of XEP-0191 §3.3: presence gets no answer
+// at all, messages and requests the one of a user who is not there.
+func (r *Router) blockedBy(b *Batch, l *Blocklist, st *stanza.Stanza) bool {
+	if l == nil || !l.Matches(st.From) || r.neverBlocked(st) {
 		return false
 	}
 	if st.Kind == stanza.Presence {

@@ -65,26 +65,18 @@ func NewBlocklist(jids []string) *Blocklist {
 	return l
 }
 
-// Matches reports whether j is blocked: by its full JID, its bare JID,
-// domain/resource, or domain (XEP-0191 §2, JID matching).
+// Matches reports whether j is blocked: as the address that it is, as any
+// resource of a blocked user, or as anything at a blocked domain (XEP-0191 §6).
 func (l *Blocklist) Matches(j stanza.JID) bool {
 	if l == nil || j.IsZero() {
 		return false
 	}
-	if _, ok := l.set[j.Bare().String()]; ok {
-		return true
+	for _, form := range [...]string{j.String(), j.Bare().String(), j.Domain()} {
+		if _, ok := l.set[form]; ok {
+			return true
+		}
 	}
-	if _, ok := l.set[j.Domain()]; ok {
-		return true
-	}
-	if j.IsBare() {
-		return false
-	}
-	if _, ok := l.set[j.String()]; ok {
-		return true
-	}
-	_, ok := l.set[j.Domain()+"/"+j.Resource()]
-	return ok
+	return false
 }
 
 // A Flusher has queued bytes that somebody must write out.

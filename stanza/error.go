@@ -10,6 +10,7 @@ type Error struct {
 	Condition string // element name in urn:ietf:params:xml:ns:xmpp-stanzas (RFC 6120 §8.3.3)
 	Text      string // optional, English
 	App       string // optional application-specific condition: one raw XML element
+	Secret    bool   // the reply leaves out what was sent, which may hold a password
 }
 
 func (e *Error) Error() string {
@@ -46,6 +47,8 @@ var (
 	ErrUnexpectedRequest     = &Error{Type: "wait", Condition: "unexpected-request"}
 )
 
+// WithSecret is e for a request that must not be echoed.
+func (e *Error) WithSecret() *Error { c := *e; c.Secret = true; return &c }
 
 // AppendXML appends the <error/> element.
 func (e *Error) AppendXML(b []byte) []byte {
@@ -72,7 +75,9 @@ func (e *Error) Reply(st *Stanza) *Stanza {
 		return nil
 	}
 	inner := make([]byte, 0, len(st.Inner)+256)
-	inner = append(inner, st.Inner...)
+	if !e.Secret {
+		inner = append(inner, st.Inner...)
+	}
 	inner = e.AppendXML(inner)
 	r := &Stanza{Kind: st.Kind, Type: TypeError, From: st.To, To: st.From, ID: st.ID, Attrs: st.Attrs, Inner: inner}
 	return r.Clone()
@@ -122,7 +127,6 @@ var (
 	StreamUnsupportedStanzaType = &StreamError{Condition: "unsupported-stanza-type"}
 	StreamUnsupportedVersion    = &StreamError{Condition: "unsupported-version"}
 )
-
 
 // AppendXML appends the <stream:error/> element, without the closing stream tag.
 func (e *StreamError) AppendXML(b []byte) []byte {
