@@ -5,6 +5,22 @@
 // The scanner never copies and never allocates in steady state: what it
 // returns are views into the caller's buffer, valid until the caller reuses
 // that buffer. Fuzz tests hold it against encoding/xml.
+//
+// # How it works
+//
+// Scanner.Scan is a state machine over bytes. Its loop (scanner.go) picks the
+// construct that the state names, and the construct's function consumes as much
+// of it as there is: character data, CDATA and references (text.go), start and end
+// tags (tag.go). A finished start tag gets its namespaces (namespace.go). When
+// the input ends in the middle, the state and the offset of the next byte stay in
+// the Scanner; the next Scan goes on right there, so no byte is looked at
+// twice, and where the input was cut cannot be seen in the result. The
+// exception is a character of several bytes, which is read again from its first.
+//
+// Everything that must outlive a Scan (open elements, declarations,
+// attributes) is kept as offsets from the first byte of the top-level element,
+// because the caller's buffer may move between two calls. Offsets become
+// slices once, when the element is complete.
 package xmlstream
 
 import "errors"
@@ -21,7 +37,7 @@ var (
 	// ErrTooBig: an element larger than Limits.Bytes, or a stream header too large.
 	ErrTooBig = errors.New("xmlstream: element too large")
 	// ErrTooDeep: nesting deeper than Limits.Depth, or more attributes in one
-	// tag than Limits.Attrs.
+	// tag than Limits.Attrs, or more prefixes bound at one place than both together.
 	ErrTooDeep = errors.New("xmlstream: too deep or too many attributes")
 	// ErrEncoding: an XML declaration that names an encoding other than UTF-8 (RFC 6120 §4.9.3.22).
 	ErrEncoding = errors.New("xmlstream: unsupported encoding")
@@ -31,7 +47,24 @@ var (
 type Limits struct {
 	Bytes int // bytes of one top-level element or of the stream header; default 262144
 	Depth int // nesting below the stream root; default 64
-	Attrs int // attributes of one tag; default 64
+	Attrs int // attributes of one tag, namespace declarations included; default 64
+}
+
+// maxBytes keeps every offset within an int32.
+const maxBytes = 1 << 30
+
+func (l Limits) withDefaults() Limits {
+	if l.Bytes <= 0 {
+		l.Bytes = 262144
+	}
+	if l.Depth <= 0 {
+		l.Depth = 64
+	}
+	if l.Attrs <= 0 {
+		l.Attrs = 64
+	}
+	l.Bytes = min(l.Bytes, maxBytes)
+	return l
 }
 
 // Kind says what a Token is.
@@ -61,7 +94,7 @@ type Attr struct {
 type Token struct {
 	Kind  Kind
 	Raw   []byte // the whole token
-	Space []byte // namespace of the element, resolved
+	Space []byte // namespace of the element, resolved and unescaped
 	Local []byte // local name of the element
 
 	// Attributes in document order, namespace declarations left out.
@@ -82,61 +115,12 @@ type Token struct {
 	Children int
 
 	// OuterPrefix is set when the element or something in it uses a prefix
-	// that only the stream header declares, so that its bytes do not stand
-	// alone: see Scanner.Decls.
+	// that only the stream header declares, or relies on the header's default
+	// namespace and that is not jabber:client: its bytes do not stand alone.
+	// An element that is neither OuterPrefix nor Prefixed means the same in
+	// any stream whose default namespace is jabber:client.
 	OuterPrefix bool
 	// Prefixed is set when the element's own name carries a prefix
 	// (<c:message/>): its bytes cannot be forwarded as they are.
 	Prefixed bool
 }
-
-// A Scope is what a stream header declares: its default namespace and
-// prefixes. It is immutable; the scope of the usual header is shared by all streams.
-type Scope struct {
-	decls []Attr
-}
-
-// A Scanner reads one stream. It belongs to one goroutine. Between two
-// top-level elements all that it knows of the stream is its Scope, so that a
-// connection with nothing pending can give its scanner away and later take
-// another one with Resume.
-type Scanner struct {
-	limits Limits
-	scope  *Scope
-}
-
-// NewScanner makes a scanner that expects a stream header.
-func NewScanner(l Limits) *Scanner { return &Scanner{limits: l} }
-
-// SetLimits changes the limits from the next Scan on.
-func (s *Scanner) SetLimits(l Limits) { s.limits = l }
-
-// Reset makes the scanner expect a new stream header.
-func (s *Scanner) Reset() { s.scope = nil }
-
-// Scope is the open stream's scope; nil before the header.
-func (s *Scanner) Scope() *Scope { return s.scope }
-
-// Resume makes the scanner expect the next child of a stream with this scope.
-func (s *Scanner) Resume(sc *Scope) { s.scope = sc }
-
-// Scan looks for the next token at the front of buf and reports how many bytes
-// to drop from it: white space between elements and the token. tok is valid
-// until the next call or until buf changes. With tok.Kind None the caller keeps buf[n:], appends
-// more input and calls again with a buffer that begins with those same bytes; work
-// already done is not repeated, so that input in single bytes costs linear time.
-func (s *Scanner) Scan(buf []byte) (tok *Token, n int, err error) { panic("not yet") }
-
-// ClientScope is the scope of a stream whose header declares jabber:client as
-// its default namespace and the prefix "stream", as nearly all do.
-var ClientScope = &Scope{}
-
-// Unescape appends raw to dst with its predefined entities and character
-// references replaced, and returns the longer slice. raw has passed a Scanner.
-func Unescape(dst, raw []byte) []byte { panic("not yet") }
-
-// Rewrite appends an element to dst as it must read where jabber:client is
-// the default namespace and no prefix but xml is declared: elements of
-// jabber:client lose their prefix, prefixes that the stream header declares are declared on
-// the element. For tokens that are Prefixed or OuterPrefix; anything else may be used as it is.
-func (s *Scanner) Rewrite(dst []byte, tok *Token) []byte { panic("not yet") }

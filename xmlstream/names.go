@@ -1,0 +1,120 @@
+package xmlstream
+
+import "unicode/utf8"
+
+// Classes of ASCII bytes. Bytes from 0x80 on have no class: they are decoded.
+const (
+	classStart uint8 = 1 << iota // NameStartChar but ':'
+	className                    // NameChar but ':'
+	classSpace                   // white space
+	classText                    // stands for itself in character data
+	classValue                   // stands for itself in an attribute value, whatever the quotes
+)
+
+var class = classes()
+
+func classes() (t [256]uint8) {
+	for c := 0; c < utf8.RuneSelf; c++ {
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_'
+		space := c == ' ' || c == '\t' || c == '\n' || c == '\r'
+		if letter {
+			t[c] |= classStart
+		}
+		if letter || c >= '0' && c <= '9' || c == '-' || c == '.' {
+			t[c] |= className
+		}
+		if space {
+			t[c] |= classSpace
+		}
+		if (space || c >= ' ') && c != '<' && c != '&' {
+			if c != '>' { // may end "]]>"
+				t[c] |= classText
+			}
+			if c != '\'' && c != '"' {
+				t[c] |= classValue
+			}
+		}
+	}
+	return t
+}
+
+// skipSpace is the offset of the first byte from i on that is not white space.
+func skipSpace(b []byte, i int) int {
+	for i < len(b) && class[b[i]]&classSpace != 0 {
+		i++
+	}
+	return i
+}
+
+// isChar reports whether XML may contain r (XML 1.0 §2.2, Char).
+func isChar(r rune) bool {
+	return r >= 0x20 && r <= 0xD7FF || r == '\t' || r == '\n' || r == '\r' ||
+		r >= 0xE000 && r <= 0xFFFD || r >= 0x10000 && r <= 0x10FFFF
+}
+
+// char is the character of several bytes at b[i] and its length; errMore if
+// b ends within it.
+func char(b []byte, i int) (rune, int, error) {
+	r, size := utf8.DecodeRune(b[i:])
+	if size == 1 {
+		if !utf8.FullRune(b[i:]) {
+			return 0, 0, errMore
+		}
+		return 0, 0, ErrNotWellFormed
+	}
+	if !isChar(r) {
+		return 0, 0, ErrNotWellFormed
+	}
+	return r, size, nil
+}
+
+// name consumes a qualified name that began at s.mark, and notes its colon.
+// It stops before the first byte that does not belong to it, or at the end of b.
+func (s *Scanner) name(b []byte, i int) (int, error) {
+	for i < len(b) {
+		first := i == s.mark || i == s.colon+1
+		want := className
+		if first {
+			want = classStart
+		}
+		switch c := b[i]; {
+		case class[c]&want != 0:
+			i++
+		case c >= utf8.RuneSelf:
+			r, size, err := char(b, i)
+			if err != nil {
+				return i, err
+			}
+			if !isNameStart(r) && (first || !isNameChar(r)) {
+				return i, ErrNotWellFormed
+			}
+			i += size
+		case first:
+			return i, ErrNotWellFormed
+		case c == ':' && s.colon == 0: // Namespaces in XML §4: one colon at most
+			s.colon = i
+			i++
+		default:
+			return i, nil
+		}
+	}
+	return i, nil
+}
+
+// isNameStart is NameStartChar beyond ASCII (XML 1.0 §2.3).
+func isNameStart(r rune) bool {
+	switch {
+	case r <= 0xFF:
+		return r >= 0xC0 && r != 0xD7 && r != 0xF7
+	case r <= 0x1FFF:
+		return r <= 0x2FF || r >= 0x370 && r != 0x37E
+	}
+	return r == 0x200C || r == 0x200D || r >= 0x2070 && r <= 0x218F || r >= 0x2C00 && r <= 0x2FEF ||
+		r >= 0x3001 && r <= 0xD7FF || r >= 0xF900 && r <= 0xFDCF || r >= 0xFDF0 && r <= 0xFFFD ||
+		r >= 0x10000 && r <= 0xEFFFF
+}
+
+// isNameChar is what NameChar has beyond NameStartChar and ASCII (XML 1.0 §2.3).
+func isNameChar(r rune) bool {
+	return r == 0xB7 || r >= 0x300 && r <= 0x36F || r == 0x203F || r == 0x2040
+}
