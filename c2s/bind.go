@@ -1,0 +1,174 @@
+package c2s
+
+import (
+	"encoding/xml"
+	"time"
+
+	"chatd/router"
+	"chatd/stanza"
+	"chatd/xmlstream"
+)
+
+// bindAttempts is how often a client may ask for another resource on one stream.
+const bindAttempts = 5
+
+// bind serves the stream until the client has a resource (RFC 6120 §7).
+func (n *negotiation) bind() (*Session, error) {
+	for range bindAttempts {
+		tok, err := n.next()
+		if err != nil {
+			return nil, err
+		}
+		var st stanza.Stanza
+		fault := st.Load(tok, nil)
+		if fault == stanza.ErrNotStanza {
+			return nil, notStanza(tok)
+		}
+		if fault == nil && (st.Kind != stanza.IQ || st.Type != stanza.Set || string(st.Space) != stanza.NSBind) {
+			return nil, stanza.StreamNotAuthorized // RFC 6120 §7.1
+		}
+		request := st.Clone() // the token does not outlive what follows
+		var session *Session
+		if fault == nil {
+			session, fault, err = n.bindRequest(request)
+			if err != nil {
+				return nil, err
+			}
+		}
+		if fault != nil {
+			if err := n.sendError(request, fault); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if err := n.send(bindResult(request.ID, session.jid)); err != nil {
+			n.leave(session)
+			return nil, err
+		}
+		return session, nil
+	}
+	return nil, stanza.StreamPolicyViolation.WithText("too many attempts to bind a resource")
+}
+
+func bindResult(id []byte, jid stanza.JID) []byte {
+	b := []byte("<bind xmlns='" + stanza.NSBind + "'><jid>")
+	b = stanza.AppendEscaped(b, jid.String())
+	b = append(b, "</jid></bind>"...)
+	st := stanza.Stanza{Kind: stanza.IQ, Type: stanza.Result, ID: id, Inner: b}
+	return st.Append(nil)
+}
+
+// bindRequest chooses the resource: the client's, or one that the server makes
+// (RFC 6120 §7.6, §7.7). fault is for the client, who may ask again.
+func (n *negotiation) bindRequest(st *stanza.Stanza) (s *Session, fault, err error) {
+	var request struct {
+		Resource string `xml:"urn:ietf:params:xml:ns:xmpp-bind resource"`
+	}
+	if xml.Unmarshal(st.Inner, &request) != nil {
+		return nil, stanza.ErrBadRequest, nil
+	}
+	bare, err := stanza.ParseJID(n.user + "@" + n.srv.router.Domain.String())
+	if err != nil {
+		return nil, nil, err
+	}
+	resource := request.Resource
+	if resource == "" {
+		resource = randomName()
+	}
+	for {
+		full, err := bare.WithResource(resource)
+		if err != nil {
+			return nil, stanza.ErrBadRequest.WithText("not a valid resource"), nil // RFC 6120 §7.7.2.1
+		}
+		s, err := n.bindTo(full)
+		switch {
+		case s != nil || err != nil:
+			return s, nil, err
+		case n.cfg.Conflict == Refuse:
+			return nil, stanza.ErrConflict, nil // RFC 6120 §7.7.2.2
+		}
+		resource = randomName()
+	}
+}
+
+// bindTo enters a session in the table by the conflict policy. Neither a session nor
+// an error means that the resource is taken.
+func (n *negotiation) bindTo(jid stanza.JID) (*Session, error) {
+	s := n.session(jid)
+	if !n.srv.bound(n.wire, s) {
+		return nil, stanza.StreamSystemShutdown
+	}
+	old, ok := n.srv.router.Table.Bind(s, n.cfg.Conflict == Replace)
+	if !ok {
+		n.srv.bound(n.wire, nil)
+		return nil, nil
+	}
+	if old != nil {
+		if err := n.replace(old); err != nil {
+			n.leave(s)
+			return nil, err
+		}
+	}
+	if err := n.srv.OnBind(n.srv.ctx, s); err != nil {
+		n.srv.log.Error("session not prepared", "jid", jid, "err", err)
+		n.leave(s)
+		return nil, stanza.StreamInternalServerError
+	}
+	return s, nil
+}
+
+// session makes the session of a resource.
+func (n *negotiation) session(jid stanza.JID) *Session {
+	s := &Session{srv: n.srv, jid: jid, wire: n.wire, done: make(chan struct{}), scope: n.scanner.Scope()}
+	s.onInput = s.readInput
+	s.stanzas = newLimiter(n.cfg.StanzasPerSecond, n.cfg.StanzaBurst)
+	s.bytes = newLimiter(n.cfg.BytesPerSecond, n.cfg.ByteBurst)
+	return s
+}
+
+// replace closes the session that had the resource and waits until its contacts
+// have been told, so that they hear of its end before they hear of ours.
+func (n *negotiation) replace(old router.Session) error {
+	old.Close(stanza.StreamConflict) // RFC 6120 §7.7.2.2, §4.9.3.3
+	select {
+	case <-old.Done():
+		return nil
+	case <-time.After(loginTimeout / 2):
+		return stanza.StreamResourceConstraint.WithText("the session before this one does not end")
+	}
+}
+
+// leave undoes bindTo.
+func (n *negotiation) leave(s *Session) {
+	s.out.unsent() // nothing is written by anyone else from here
+	n.srv.router.Table.Unbind(s)
+	n.srv.bound(n.wire, nil)
+	close(s.done)
+}
+
+// sendError answers a stanza that came before the session.
+func (n *negotiation) sendError(st *stanza.Stanza, fault error) error {
+	reply := asStanzaError(fault).Reply(st)
+	if reply == nil {
+		return nil
+	}
+	reply.From, reply.To = n.srv.router.Domain, stanza.JID{}
+	return n.send(reply.Append(nil))
+}
+
+// beforeLogin takes a child of the stream that is neither TLS nor SASL.
+func (n *negotiation) beforeLogin(tok *xmlstream.Token) error {
+	var st stanza.Stanza
+	fault := st.Load(tok, nil)
+	switch {
+	case fault == stanza.ErrNotStanza:
+		return notStanza(tok)
+	case n.cfg.RequireTLS && n.channel.TLS == nil:
+		return stanza.StreamPolicyViolation.WithText("use STARTTLS first") // RFC 6120 §5.3.1
+	case string(st.Space) != nsRegister || st.Kind != stanza.IQ:
+		return stanza.StreamNotAuthorized // RFC 6120 §4.9.3.12
+	case fault != nil:
+		return n.sendError(st.Clone(), fault)
+	}
+	return n.register(st.Clone())
+}

@@ -1,0 +1,51 @@
+package c2s
+
+import (
+	"bytes"
+
+	"chatd/stanza"
+)
+
+// loginFeatures are the stream features before login (RFC 6120 §4.3.2).
+func (n *negotiation) loginFeatures() []byte {
+	var b bytes.Buffer
+	b.WriteString("<stream:features>")
+	if n.cfg.TLS != nil && n.channel.TLS == nil {
+		b.WriteString("<starttls xmlns='" + stanza.NSTLS + "'>") // RFC 6120 §5.4.1
+		if n.cfg.RequireTLS {
+			b.WriteString("<required/></starttls></stream:features>")
+			return b.Bytes()
+		}
+		b.WriteString("</starttls>")
+	}
+	b.WriteString("<mechanisms xmlns='" + stanza.NSSASL + "'>") // RFC 6120 §6.4.1
+	for _, m := range n.srv.auth.Mechanisms(n.channel) {
+		b.WriteString("<mechanism>" + m + "</mechanism>")
+	}
+	b.WriteString("</mechanisms>")
+	if types := n.srv.auth.ChannelBindings(n.channel); len(types) > 0 {
+		b.WriteString("<sasl-channel-binding xmlns='urn:xmpp:sasl-cb:0'>") // XEP-0440 §3
+		for _, t := range types {
+			b.WriteString("<channel-binding type='" + t + "'/>")
+		}
+		b.WriteString("</sasl-channel-binding>")
+	}
+	if n.cfg.Registration {
+		b.WriteString("<register xmlns='http://jabber.org/features/iq-register'/>") // XEP-0077 §8
+	}
+	b.Write(n.srv.Features())
+	b.WriteString("</stream:features>")
+	return b.Bytes()
+}
+
+// boundFeatures are the stream features after login.
+func (n *negotiation) boundFeatures() []byte {
+	var b bytes.Buffer
+	b.WriteString("<stream:features><bind xmlns='" + stanza.NSBind + "'/>" + // RFC 6120 §7.4
+		"<session xmlns='" + stanza.NSSession + "'><optional/></session>" + // RFC 3921 §3, for old clients
+		"<ver xmlns='urn:xmpp:features:rosterver'/>" + // RFC 6121 §2.6.1
+		"<sub xmlns='urn:xmpp:features:pre-approval'/>") // RFC 6121 §3.4
+	b.Write(n.srv.Features())
+	b.WriteString("</stream:features>")
+	return b.Bytes()
+}

@@ -1,0 +1,353 @@
+package c2s
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"io"
+	"os"
+	"time"
+
+	"chatd/auth"
+	"chatd/stanza"
+	"chatd/xmlstream"
+)
+
+const (
+	// loginTimeout is how long a connection lives without a session.
+	loginTimeout = 30 * time.Second
+	// loginStanzaBytes is the largest element before login: the least that RFC
+	// 6120 §13.12 allows.
+	loginStanzaBytes = 10000
+	// loginElements is how many elements a client may send before it has a session.
+	loginElements = 50
+	// loginDepth is how deep they may nest.
+	loginDepth = 16
+)
+
+// A negotiation takes one connection from accept to its session. It is straight-line
+// code on a goroutine of its own: the program counter is the state.
+type negotiation struct {
+	srv      *Server
+	cfg      *Config
+	wire     *wire
+	scanner  *xmlstream.Scanner
+	in       []byte // read and not yet scanned is in[from:to]
+	from, to int
+	elements int
+	peer     stanza.JID // the client's address from its header, to address ours
+	opened   bool       // our stream header is out
+	channel  auth.Channel
+	failures int
+	user     string // authenticated localpart
+}
+
+// negotiate runs on its own goroutine, which ends when the session's begins.
+func (s *Server) negotiate(w *wire, directTLS bool) {
+	n := &negotiation{
+		srv: s, cfg: s.cfg.Load(), wire: w,
+		scanner: xmlstream.NewScanner(xmlstream.Limits{Bytes: loginStanzaBytes, Depth: loginDepth}),
+	}
+	_ = w.tcp.SetDeadline(time.Now().Add(loginTimeout))
+	if s.isClosing() {
+		w.wake()
+	}
+	session, err := n.login(directTLS)
+	if err != nil {
+		n.fail(err)
+		return
+	}
+	// A fresh goroutine: this one's stack has grown.
+	go session.begin(n.in[n.from:n.to])
+}
+
+// login is the order of RFC 6120 §4 to §7.
+func (n *negotiation) login(directTLS bool) (*Session, error) {
+	if directTLS {
+		if err := n.startTLS(n.srv.directTLS()); err != nil {
+			return nil, err
+		}
+	}
+	for n.user == "" {
+		if err := n.open(); err != nil {
+			return nil, err
+		}
+		if err := n.send(n.loginFeatures()); err != nil {
+			return nil, err
+		}
+		if err := n.authenticate(); err != nil {
+			return nil, err
+		}
+	}
+	if err := n.open(); err != nil {
+		return nil, err
+	}
+	if err := n.send(n.boundFeatures()); err != nil {
+		return nil, err
+	}
+	return n.bind()
+}
+
+// authenticate serves the stream until it has to be opened anew: TLS has
+// started or the user is known.
+func (n *negotiation) authenticate() error {
+	for {
+		tok, err := n.next()
+		if err != nil {
+			return err
+		}
+		switch string(tok.Space) {
+		case stanza.NSTLS:
+			if string(tok.Local) != "starttls" || n.cfg.TLS == nil || n.channel.TLS != nil {
+				_ = n.send([]byte("<failure xmlns='" + stanza.NSTLS + "'/>")) // RFC 6120 §5.4.2.2
+				return stanza.StreamUnsupportedFeature
+			}
+			return n.upgrade()
+		case stanza.NSSASL:
+			done, err := n.sasl(tok)
+			if done || err != nil {
+				return err
+			}
+		default:
+			if err := n.beforeLogin(tok); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// upgrade is STARTTLS (RFC 6120 §5.4.2.3). What the client sent behind its
+// request was sent in the clear and is dropped (§5.4.3.3).
+func (n *negotiation) upgrade() error {
+	if err := n.send([]byte("<proceed xmlns='" + stanza.NSTLS + "'/>")); err != nil {
+		return err
+	}
+	n.from, n.to = 0, 0
+	return n.startTLS(n.srv.startTLS())
+}
+
+// open reads the client's stream header and answers with ours (RFC 6120 §4.2, §4.7).
+func (n *negotiation) open() error {
+	n.scanner.Reset()
+	n.opened = false
+	tok, err := n.next()
+	if err != nil {
+		return err
+	}
+	var to, from, version []byte
+	for _, a := range tok.Attrs {
+		switch string(a.Name) {
+		case "to":
+			to = a.Value
+		case "from":
+			from = a.Value
+		case "version":
+			version = a.Value
+		}
+	}
+	if j, err := stanza.ParseJID(string(xmlstream.Unescape(nil, from))); err == nil {
+		n.peer = j
+	}
+	// Our header comes before any error (RFC 6120 §4.9.1.2).
+	if err := n.sendHeader(); err != nil {
+		return err
+	}
+	return n.checkHeader(tok, to, version)
+}
+
+func (n *negotiation) checkHeader(tok *xmlstream.Token, to, version []byte) error {
+	if string(tok.Space) != stanza.NSStream {
+		return stanza.StreamInvalidNamespace // RFC 6120 §4.9.3.10
+	}
+	if string(tok.Local) != "stream" {
+		return stanza.StreamBadFormat
+	}
+	if !declares(tok, stanza.NSClient) {
+		return stanza.StreamInvalidNamespace // RFC 6120 §4.8.2
+	}
+	if len(to) == 0 {
+		return stanza.StreamImproperAddressing.WithText("the stream header needs a 'to'")
+	}
+	host, err := stanza.ParseJID(string(xmlstream.Unescape(nil, to)))
+	if err != nil || host != n.srv.router.Domain {
+		return stanza.StreamHostUnknown // RFC 6120 §4.9.3.6
+	}
+	if !versionOne(version) {
+		return stanza.StreamUnsupportedVersion // RFC 6120 §4.7.5, §4.9.3.25
+	}
+	return nil
+}
+
+// declares reports whether the header names space as a namespace, default or
+// by a prefix.
+func declares(tok *xmlstream.Token, space string) bool {
+	for _, d := range tok.Decls {
+		if string(d.Value) == space {
+			return true
+		}
+	}
+	return false
+}
+
+// versionOne reports whether a version has the major number 1: we speak the
+// lower of the two minors, which is 1.0 (RFC 6120 §4.7.5).
+func versionOne(v []byte) bool {
+	i := 0
+	for i < len(v) && v[i] == '0' {
+		i++
+	}
+	if i >= len(v) || v[i] != '1' || i+2 >= len(v) || v[i+1] != '.' {
+		return false
+	}
+	for _, c := range v[i+2:] {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return true
+}
+
+// sendHeader sends our stream header (RFC 6120 §4.7). Its id is unpredictable (§4.7.3).
+func (n *negotiation) sendHeader() error {
+	b := []byte("<?xml version='1.0'?><stream:stream from='")
+	b = stanza.AppendEscaped(b, n.srv.router.Domain.String())
+	if !n.peer.IsZero() {
+		b = append(b, "' to='"...)
+		b = stanza.AppendEscaped(b, n.peer.String())
+	}
+	b = append(b, "' id='"...)
+	b = append(b, randomName()...)
+	b = append(b, "' version='1.0' xml:lang='en' xmlns='"+stanza.NSClient+"' xmlns:stream='"+stanza.NSStream+"'>"...)
+	n.opened = true
+	return n.send(b)
+}
+
+// randomName is 128 random bits.
+func randomName() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// next reads until it has the next token, which is valid until it is called again.
+func (n *negotiation) next() (*xmlstream.Token, error) {
+	for {
+		tok, used, err := n.scanner.Scan(n.in[n.from:n.to])
+		n.from += used
+		if err != nil {
+			return nil, streamError(err)
+		}
+		switch tok.Kind {
+		case xmlstream.None:
+			if err := n.read(); err != nil {
+				return nil, err
+			}
+			continue
+		case xmlstream.Close:
+			return nil, io.EOF
+		}
+		if n.elements++; n.elements > loginElements {
+			return nil, stanza.StreamPolicyViolation.WithText("too many elements before login")
+		}
+		return tok, nil
+	}
+}
+
+// read adds input. The scanner's limit bounds the buffer.
+func (n *negotiation) read() error {
+	if n.from > 0 {
+		n.to = copy(n.in, n.in[n.from:n.to])
+		n.from = 0
+	}
+	if n.to == len(n.in) {
+		n.in = append(n.in, make([]byte, max(1024, len(n.in)))...)
+	}
+	m, err := n.wire.conn.Read(n.in[n.to:])
+	n.to += m
+	if m > 0 {
+		return nil
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		if n.srv.isClosing() {
+			return stanza.StreamSystemShutdown
+		}
+		return stanza.StreamConnectionTimeout.WithText("login takes too long")
+	}
+	return err
+}
+
+func (n *negotiation) send(b []byte) error {
+	_, err := n.wire.conn.Write(b)
+	return err
+}
+
+// fail ends a connection that got no session: with a stream error where there
+// is one to tell, after our header (RFC 6120 §4.9.1.2).
+func (n *negotiation) fail(err error) {
+	defer n.wire.linger()
+	defer n.srv.forget(n.wire)
+	var se *stanza.StreamError
+	told := errors.As(err, &se)
+	if !told && !errors.Is(err, io.EOF) {
+		n.srv.log.Debug("connection failed before login", "conn", n.wire.id, "addr", n.wire.tcp.RemoteAddr(), "err", err)
+		return
+	}
+	_ = n.wire.tcp.SetWriteDeadline(time.Now().Add(partingTimeout))
+	if !n.opened && told && n.sendHeader() != nil {
+		return
+	}
+	var b []byte
+	if told {
+		n.srv.Metrics.streamError(se)
+		n.srv.log.Debug("stream error before login", "conn", n.wire.id, "addr", n.wire.tcp.RemoteAddr(), "condition", se.Condition)
+		b = se.AppendXML(b)
+	}
+	if n.opened {
+		_ = n.send(append(b, "</stream:stream>"...))
+	}
+	if n.wire.tls != nil {
+		_ = n.wire.tls.CloseWrite()
+	}
+}
+
+// streamError names a scanner's error as RFC 6120 §4.9.3 does.
+func streamError(err error) error {
+	switch {
+	case errors.Is(err, xmlstream.ErrRestricted):
+		return stanza.StreamRestrictedXML // §4.9.3.18
+	case errors.Is(err, xmlstream.ErrBadPrefix):
+		return stanza.StreamBadNamespacePrefix // §4.9.3.2
+	case errors.Is(err, xmlstream.ErrTooBig), errors.Is(err, xmlstream.ErrTooDeep):
+		return stanza.StreamPolicyViolation.WithText("element too large") // §4.9.3.14, §13.12
+	case errors.Is(err, xmlstream.ErrEncoding):
+		return stanza.StreamUnsupportedEncoding // §4.9.3.22
+	case errors.Is(err, xmlstream.ErrNotWellFormed):
+		return stanza.StreamNotWellFormed // §4.9.3.13
+	}
+	return err
+}
+
+// begin is a session's first input: what negotiation read and did not need.
+func (s *Session) begin(rest []byte) {
+	if err := s.wire.park(); err != nil {
+		s.endWith(err)
+		s.end()
+		return
+	}
+	sc := s.borrow()
+	for len(sc.in) < len(rest)+1 {
+		sc.makeRoom()
+	}
+	sc.to = copy(sc.in, rest)
+	err := s.consume()
+	if err == nil {
+		err = s.work()
+	}
+	if err != nil {
+		sc.batch.Flush()
+		s.endWith(err)
+		s.end()
+		return
+	}
+	go s.run()
+}

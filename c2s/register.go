@@ -1,0 +1,78 @@
+package c2s
+
+import (
+	"context"
+	"encoding/xml"
+	"errors"
+
+	"chatd/auth"
+	"chatd/stanza"
+)
+
+const nsRegister = "jabber:iq:register"
+
+const registerForm = "<query xmlns='" + nsRegister + "'>" +
+	"<instructions>Choose a user name and a password.</instructions><username/><password/></query>"
+
+// register is in-band registration before login (XEP-0077 §3.1). Changing the
+// password and cancelling the account come with a session and are package xep's.
+func (n *negotiation) register(st *stanza.Stanza) error {
+	if !n.cfg.Registration {
+		return n.sendError(st, stanza.ErrServiceUnavailable)
+	}
+	switch st.Type {
+	case stanza.Get:
+		return n.sendResult(st, []byte(registerForm))
+	case stanza.Set:
+		if err := n.createAccount(st); err != nil {
+			return n.sendError(st, err)
+		}
+		return n.sendResult(st, nil)
+	}
+	return nil
+}
+
+func (n *negotiation) createAccount(st *stanza.Stanza) error {
+	var query struct {
+		XMLName  xml.Name  `xml:"jabber:iq:register query"`
+		Username *string   `xml:"username"`
+		Password *string   `xml:"password"`
+		Remove   *struct{} `xml:"remove"`
+	}
+	if xml.Unmarshal(st.Inner, &query) != nil {
+		return stanza.ErrBadRequest
+	}
+	if query.Remove != nil {
+		return stanza.ErrNotAllowed // XEP-0077 §3.2: only for who is logged in
+	}
+	if query.Username == nil || query.Password == nil {
+		return stanza.ErrNotAcceptable.WithText("a user name and a password are needed") // XEP-0077 §3.1.1
+	}
+	if !n.srv.registrations.allow(n.wire.host, n.cfg.RegistrationsPerMinute) {
+		n.srv.Metrics.Registrations.WithLabelValues("too-many").Inc()
+		return stanza.ErrResourceConstraint.WithText("too many registrations from your address; try again in a minute")
+	}
+	ctx, cancel := context.WithTimeout(n.srv.ctx, loginTimeout)
+	defer cancel()
+	user, err := n.srv.auth.Register(ctx, *query.Username, *query.Password)
+	switch {
+	case err == nil:
+		n.srv.Metrics.Registrations.WithLabelValues("ok").Inc()
+		n.srv.log.Info("account registered", "conn", n.wire.id, "user", user, "addr", n.wire.tcp.RemoteAddr())
+		return nil
+	case errors.Is(err, auth.ErrExists):
+		n.srv.Metrics.Registrations.WithLabelValues("conflict").Inc()
+		return stanza.ErrConflict
+	case errors.Is(err, auth.ErrBadUser), errors.Is(err, auth.ErrBadPassword):
+		n.srv.Metrics.Registrations.WithLabelValues("not-acceptable").Inc()
+		return stanza.ErrNotAcceptable
+	}
+	n.srv.Metrics.Registrations.WithLabelValues("error").Inc()
+	n.srv.log.Error("registration failed", "conn", n.wire.id, "err", err)
+	return stanza.ErrInternalServerError
+}
+
+func (n *negotiation) sendResult(st *stanza.Stanza, inner []byte) error {
+	reply := stanza.Stanza{Kind: stanza.IQ, Type: stanza.Result, From: n.srv.router.Domain, ID: st.ID, Inner: inner}
+	return n.send(reply.Append(nil))
+}

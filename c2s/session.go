@@ -1,0 +1,451 @@
+package c2s
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"chatd/router"
+	"chatd/stanza"
+	"chatd/xmlstream"
+)
+
+const (
+	// inputBytes is what one read of a session takes at most.
+	inputBytes = 16 << 10
+	// smallRest is the largest unfinished element that waits outside of a scratch.
+	smallRest = 1 << 10
+	// endTimeout bounds what the store may take at the end of a session.
+	endTimeout = 30 * time.Second
+)
+
+// A Session is one bound resource of a client on this node. Its reading
+// goroutine owns the stream: it reads, checks, routes and answers one stanza
+// after the other. Everyone else reaches it through Send.
+type Session struct {
+	srv   *Server
+	jid   stanza.JID
+	wire  *wire
+	state router.State
+	out   outbox
+	done  chan struct{}
+
+	// Owned by the reading goroutine.
+	scope    *xmlstream.Scope
+	scratch  *scratch // only while there is input at hand
+	rest     []byte   // the beginning of an unfinished small element
+	stanzas  *rate.Limiter
+	bytes    *rate.Limiter
+	onInput  func(fd uintptr) bool // readInput, bound once
+	readErr  error
+	graceful bool // the client closed its stream
+
+	reason atomic.Pointer[stanza.StreamError] // why to end; set once
+	broken atomic.Bool                        // the connection is gone: nothing more can be written
+	active atomic.Bool                        // had input since the last sweep
+	grown  atomic.Bool                        // the reading goroutine's stack may have grown
+}
+
+// A scratch is what a session needs only while it works on input.
+type scratch struct {
+	scanner *xmlstream.Scanner
+	in      []byte // the buffer; what is in use is in[from:to]
+	from    int
+	to      int
+	cipher  []byte
+	rewrite []byte
+	batch   router.Batch
+	st      stanza.Stanza
+}
+
+var scratches = sync.Pool{New: func() any {
+	return &scratch{scanner: xmlstream.NewScanner(xmlstream.Limits{}), in: make([]byte, inputBytes)}
+}}
+
+// JID is router.Session.
+func (s *Session) JID() stanza.JID { return s.jid }
+
+// State is router.Session.
+func (s *Session) State() *router.State { return &s.state }
+
+// Done is router.Session.
+func (s *Session) Done() <-chan struct{} { return s.done }
+
+// Close is router.Session.
+func (s *Session) Close(reason *stanza.StreamError) {
+	if s.reason.CompareAndSwap(nil, reason) {
+		s.wire.wake()
+	}
+}
+
+// fail ends the session because its connection is no good any more.
+func (s *Session) fail(err error) {
+	s.broken.Store(true)
+	s.srv.log.Debug("connection failed", "jid", s.jid, "err", err)
+	s.Close(stanza.StreamConnectionTimeout)
+	s.wire.wake()
+}
+
+// run is the session's reading goroutine. It holds no buffer while it waits.
+func (s *Session) run() {
+	for {
+		if s.reason.Load() != nil {
+			break
+		}
+		err := s.wire.await(s.onInput)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			s.wire.rest()
+			if s.reason.Load() != nil {
+				break
+			}
+			// The sweep found the session quiet: go on with a stack that has not grown.
+			go s.run()
+			return
+		}
+		if err == nil {
+			err = s.readErr
+		}
+		if err == nil {
+			err = s.work()
+		}
+		if err != nil {
+			s.endWith(err)
+			break
+		}
+	}
+	s.end()
+}
+
+// endWith notes why reading stopped.
+func (s *Session) endWith(err error) {
+	var se *stanza.StreamError
+	switch {
+	case s.graceful:
+	case errors.As(err, &se):
+		s.Close(se)
+	default:
+		if !errors.Is(err, io.EOF) {
+			s.srv.log.Debug("connection failed", "jid", s.jid, "err", err)
+		}
+		s.broken.Store(true)
+	}
+}
+
+// readInput runs when the socket is readable: only now it takes a scratch. It
+// reports false if there is nothing to read.
+func (s *Session) readInput(fd uintptr) bool {
+	sc := s.borrow()
+	p := sc.in[sc.to:]
+	if s.wire.tls != nil {
+		if sc.cipher == nil {
+			sc.cipher = make([]byte, cipherBytes)
+		}
+		p = sc.cipher
+	}
+	n, err := readSocket(fd, p)
+	if n < 0 {
+		s.giveBack()
+		return false
+	}
+	s.readErr = err
+	if s.wire.tls != nil {
+		s.wire.feed = p[:n]
+	} else {
+		sc.to += n
+	}
+	return true
+}
+
+// borrow takes a scratch with room for input, and puts into it what waits in rest.
+func (s *Session) borrow() *scratch {
+	if s.scratch == nil {
+		s.scratch = scratches.Get().(*scratch)
+		sc := s.scratch
+		sc.scanner.SetLimits(s.srv.limits())
+		sc.scanner.Resume(s.scope)
+		sc.from, sc.to = 0, copy(sc.in, s.rest)
+	}
+	sc := s.scratch
+	if sc.to == len(sc.in) {
+		sc.makeRoom()
+	}
+	return sc
+}
+
+// makeRoom moves what is unfinished to the front, or doubles the buffer when it
+// is full of one element; the scanner's limit bounds that.
+func (sc *scratch) makeRoom() {
+	if sc.from == 0 {
+		bigger := make([]byte, 2*len(sc.in))
+		copy(bigger, sc.in[:sc.to])
+		sc.in = bigger
+		return
+	}
+	sc.to = copy(sc.in, sc.in[sc.from:sc.to])
+	sc.from = 0
+}
+
+// giveBack returns the scratch unless a large element is unfinished in it.
+func (s *Session) giveBack() {
+	sc := s.scratch
+	left := sc.in[sc.from:sc.to]
+	if len(left) > smallRest {
+		return
+	}
+	if len(left) == 0 {
+		s.rest = nil
+	} else if len(s.rest) != len(left) {
+		s.rest = append([]byte(nil), left...)
+	}
+	s.scratch = nil
+	sc.from, sc.to = 0, 0
+	if len(sc.in) <= keptBuffer {
+		scratches.Put(sc)
+	}
+}
+
+// work takes everything out of the input at hand.
+func (s *Session) work() error {
+	s.active.Store(true)
+	s.grown.Store(true)
+	var err error
+	if s.wire.tls == nil {
+		err = s.consume()
+	} else {
+		err = s.decrypt()
+	}
+	s.scratch.batch.Flush()
+	if err != nil {
+		return err
+	}
+	s.giveBack()
+	return nil
+}
+
+// decrypt feeds what crypto/tls makes of the input to consume.
+func (s *Session) decrypt() error {
+	sc := s.scratch
+	for {
+		if sc.to == len(sc.in) {
+			sc.makeRoom()
+		}
+		n, err := s.wire.tls.Read(sc.in[sc.to:])
+		sc.to += n
+		if n > 0 {
+			if err := s.consume(); err != nil {
+				return err
+			}
+		}
+		if err == error(errAgain) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// consume handles every complete element in the buffer, in order (RFC 6120 §10.1).
+func (s *Session) consume() error {
+	sc := s.scratch
+	for {
+		tok, n, err := sc.scanner.Scan(sc.in[sc.from:sc.to])
+		sc.from += n
+		if err != nil {
+			return streamError(err)
+		}
+		switch tok.Kind {
+		case xmlstream.None:
+			return nil
+		case xmlstream.Element:
+			s.throttle(len(tok.Raw))
+			if err := s.element(tok); err != nil {
+				return err
+			}
+		case xmlstream.Close:
+			s.graceful = true
+			return io.EOF
+		default:
+			return stanza.StreamInternalServerError
+		}
+		if s.reason.Load() != nil {
+			return io.EOF
+		}
+	}
+}
+
+// element takes one child of the stream: a stanza, or the stream ends.
+func (s *Session) element(tok *xmlstream.Token) error {
+	sc := s.scratch
+	if tok.Prefixed || tok.OuterPrefix {
+		alone, err := s.standAlone(tok)
+		if err != nil {
+			return err
+		}
+		tok = alone
+	}
+	st := &sc.st
+	fault := st.Load(tok, s.srv.router.Table.Intern)
+	if fault == stanza.ErrNotStanza {
+		return notStanza(tok)
+	}
+	if !st.From.IsZero() && st.From != s.jid && st.From != s.jid.Bare() {
+		return stanza.StreamInvalidFrom // RFC 6120 §8.1.2.1
+	}
+	st.From = s.jid
+	if fault != nil {
+		s.refuse(st, fault)
+		return nil
+	}
+	s.srv.router.FromClient(s.srv.ctx, &sc.batch, s, st)
+	return nil
+}
+
+// refuse answers a stanza that cannot be routed as it is.
+func (s *Session) refuse(st *stanza.Stanza, fault error) {
+	s.srv.Metrics.BadStanzas.Inc()
+	if reply := asStanzaError(fault).Reply(st); reply != nil {
+		s.Send(&s.scratch.batch, reply)
+	}
+}
+
+func asStanzaError(err error) *stanza.Error {
+	var e *stanza.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return stanza.ErrInternalServerError
+}
+
+// notStanza says what is wrong with an element that is no stanza.
+func notStanza(tok *xmlstream.Token) error {
+	if string(tok.Space) == stanza.NSClient {
+		return stanza.StreamUnsupportedStanzaType // RFC 6120 §4.9.3.24
+	}
+	switch string(tok.Local) {
+	case "message", "presence", "iq":
+		return stanza.StreamInvalidNamespace // RFC 6120 §4.9.3.10
+	}
+	return stanza.StreamUnsupportedStanzaType
+}
+
+// standAlone rewrites an element that leans on the stream header's prefixes,
+// so that its bytes mean the same in any other stream.
+func (s *Session) standAlone(tok *xmlstream.Token) (*xmlstream.Token, error) {
+	sc := s.scratch
+	sc.rewrite = sc.scanner.Rewrite(sc.rewrite[:0], tok)
+	limits := s.srv.limits()
+	limits.Bytes += len(sc.rewrite)
+	other := xmlstream.NewScanner(limits)
+	other.Resume(xmlstream.ClientScope)
+	alone, _, err := other.Scan(sc.rewrite)
+	if err != nil {
+		return nil, streamError(err)
+	}
+	return alone, nil
+}
+
+// end is the session's last act, on its reading goroutine: out of the table,
+// last words, contacts told, what was not sent routed anew.
+func (s *Session) end() {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.srv.ctx), endTimeout)
+	defer cancel()
+	row, _ := s.srv.router.Table.Row(s.jid)
+	s.srv.router.Table.Unbind(s)
+	if !s.broken.Load() {
+		s.part()
+	}
+	_ = s.wire.tcp.SetWriteDeadline(time.Unix(1, 0))
+	unsent := s.out.unsent()
+	s.srv.router.Ended(ctx, s)
+	s.reroute(ctx, row, unsent)
+	s.srv.forget(s.wire)
+	close(s.done)
+	s.srv.log.Debug("session ended", "jid", s.jid, "conn", s.wire.id)
+	s.wire.linger()
+}
+
+// part closes the stream from our side (RFC 6120 §4.4).
+func (s *Session) part() {
+	var words []byte
+	if reason := s.reason.Load(); reason != nil {
+		s.srv.Metrics.streamError(reason)
+		words = reason.AppendXML(nil)
+	}
+	s.last(append(words, "</stream:stream>"...))
+	if s.wire.tls != nil {
+		_ = s.wire.tls.CloseWrite()
+	}
+}
+
+// reroute finds another way for what the client did not get: another resource,
+// the offline store, or an answer to the sender. was is the session's last row.
+func (s *Session) reroute(ctx context.Context, was router.Row, unsent []byte) {
+	if len(unsent) == 0 {
+		return
+	}
+	others := s.srv.router.Table.Rows(s.jid)
+	sc := xmlstream.NewScanner(xmlstream.Limits{Bytes: len(unsent) + 1})
+	sc.Resume(xmlstream.ClientScope)
+	for {
+		tok, n, err := sc.Scan(unsent)
+		if err != nil || tok.Kind != xmlstream.Element {
+			return
+		}
+		var st stanza.Stanza
+		if st.Load(tok, nil) == nil && !st.From.IsZero() && !hadByOthers(&st, was, others) {
+			s.srv.Metrics.Rerouted.Inc()
+			s.srv.router.Route(ctx, nil, &st)
+		}
+		unsent = unsent[n:]
+	}
+}
+
+// hadByOthers reports whether a stanza need not find another way: presence,
+// which the next login brings anew, a carbon copy, or a message that other resources
+// of the user were given as well.
+func hadByOthers(st *stanza.Stanza, was router.Row, others []router.Row) bool {
+	if st.Kind == stanza.Presence || string(st.Space) == "urn:xmpp:carbons:2" {
+		return true
+	}
+	if st.Kind != stanza.Message {
+		return false
+	}
+	for _, o := range others {
+		if o.Flags&router.Carbons != 0 || st.To.IsBare() && o.Reachable() && o.Priority >= was.Priority {
+			return true
+		}
+	}
+	return false
+}
+
+// throttle slows a client that is faster than its limits by not reading on.
+func (s *Session) throttle(size int) {
+	wait := reserve(s.stanzas, 1)
+	if s.bytes != nil {
+		wait = max(wait, reserve(s.bytes, min(size, s.bytes.Burst())))
+	}
+	if wait <= 0 {
+		return
+	}
+	s.srv.Metrics.Throttled.Inc()
+	s.scratch.batch.Flush()
+	for wait > 0 && s.reason.Load() == nil {
+		nap := min(wait, time.Second)
+		time.Sleep(nap)
+		wait -= nap
+	}
+}
+
+func reserve(l *rate.Limiter, n int) time.Duration {
+	if l == nil {
+		return 0
+	}
+	return l.ReserveN(time.Now(), n).Delay()
+}
