@@ -370,36 +370,49 @@ func (r *Router) blocked(b *Batch, rows []Row, st *stanza.Stanza) bool {
 	if len(rows) == 0 {
 		return false
 	}
-	return r.blockedBy(b, rows[0].Session.State().Blocked.Load(), st)
+	l := rows[0].Session.State().Blocked.Load()
+	if l == nil || !l.Matches(st.From) || r.neverBlocked(st) {
+		return false
+	}
+	r.refuse(b, st)
+	return true
 }
 
 // blockedOffline does what blocked does for users without a session, except
 // for messages: those are the spool's.
 func (r *Router) blockedOffline(ctx context.Context, b *Batch, rows []Row, st *stanza.Stanza) bool {
-	if len(rows) > 0 || r.Blocks == nil {
+	if len(rows) > 0 {
 		return false
 	}
-	l, err := r.Blocks.Blocklist(ctx, st.To.Local())
+	blocked, err := r.BlockedInStore(ctx, st)
 	if err != nil {
 		r.Log.Error("block list not read", "user", st.To, "err", err)
 		r.Fail(b, st, stanza.ErrInternalServerError, dropStore)
 		return true
 	}
-	return r.blockedBy(b, l, st)
+	if blocked {
+		r.refuse(b, st)
+	}
+	return blocked
 }
 
-// blockedBy is the recipient's part of XEP-0191 §3.3: presence gets no answer
-// at all, messages and requests the one of a user who is not there.
-func (r *Router) blockedBy(b *Batch, l *Blocklist, st *stanza.Stanza) bool {
-	if l == nil || !l.Matches(st.From) || r.neverBlocked(st) {
-		return false
+// BlockedInStore reports whether the stored list of the recipient blocks the sender. It blocks on the store.
+func (r *Router) BlockedInStore(ctx context.Context, st *stanza.Stanza) (bool, error) {
+	if r.Blocks == nil || r.neverBlocked(st) {
+		return false, nil
 	}
+	l, err := r.Blocks.Blocklist(ctx, st.To.Local())
+	return err == nil && l.Matches(st.From), err
+}
+
+// refuse is the recipient's part of XEP-0191 §3.3: presence gets no answer at
+// all, messages and requests the one of a user who is not there.
+func (r *Router) refuse(b *Batch, st *stanza.Stanza) {
 	if st.Kind == stanza.Presence {
 		r.drop(dropBlockedByRecipient)
-		return true
+		return
 	}
 	r.Fail(b, st, stanza.ErrServiceUnavailable, dropBlockedByRecipient)
-	return true
 }
 
 // copied reports whether a message is of the types that are copied to other

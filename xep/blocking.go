@@ -1,0 +1,236 @@
+package xep
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"chatd/router"
+	"chatd/stanza"
+	"chatd/store"
+)
+
+const (
+	nsBlocking = "urn:xmpp:blocking"
+
+	// maxBlocked bounds the addresses that one user blocks.
+	maxBlocked = 1000
+)
+
+// Blocking keeps block lists and gives them to the sessions (XEP-0191). The
+// router enforces them; subscriptions stay as they are ("polite blocking", §4).
+type Blocking struct {
+	r        *router.Router
+	lists    store.Blocklists
+	watchers Watchers
+	pushes   atomic.Uint64 // counts pushes, for their ids
+
+	seed maphash.Seed
+	mu   [64]sync.Mutex // by user: held while a list changes and its consequences are queued
+}
+
+// Watchers finds who sees a user's presence: the bare JIDs of the contacts with a
+// subscription to it. roster provides it. It may block on the store.
+type Watchers func(ctx context.Context, user stanza.JID) ([]stanza.JID, error)
+
+// NewBlocking registers the blocking command.
+func NewBlocking(r *router.Router, lists store.Blocklists, watchers Watchers) *Blocking {
+	b := &Blocking{r: r, lists: lists, watchers: watchers, seed: maphash.MakeSeed()}
+	r.Handle(router.ToOwn, nsBlocking, "blocklist", get(b.list))
+	r.Handle(router.ToOwn, nsBlocking, "block", set(b.block))
+	r.Handle(router.ToOwn, nsBlocking, "unblock", set(b.unblock))
+	return b
+}
+
+// Features is XEP-0191 §3.1.
+func (*Blocking) Features() []string { return []string{nsBlocking} }
+
+// LoadBlocklist gives a new session its user's list. To be called after the
+// session has entered the table, so that it misses no change, and before its client learns
+// that it is bound.
+func (b *Blocking) LoadBlocklist(ctx context.Context, s router.Session) error {
+	mu := b.lock(s.JID())
+	mu.Lock()
+	defer mu.Unlock()
+	l, err := b.Blocklist(ctx, s.JID().Local())
+	if err != nil {
+		return err
+	}
+	s.State().Blocked.Store(l)
+	return nil
+}
+
+// Blocklist reads a user's list from the store.
+func (b *Blocking) Blocklist(ctx context.Context, user string) (*router.Blocklist, error) {
+	jids, err := b.lists.Blocklist(ctx, user)
+	if err != nil {
+		return nil, err
+	}
+	return router.NewBlocklist(jids), nil
+}
+
+func (b *Blocking) lock(user stanza.JID) *sync.Mutex {
+	return &b.mu[maphash.String(b.seed, user.Local())%uint64(len(b.mu))]
+}
+
+// list is XEP-0191 §3.2. Who has asked gets pushes from then on.
+func (b *Blocking) list(ctx context.Context, req *router.Request) ([]byte, error) {
+	if req.Session != nil { // first: a change meanwhile is pushed rather than lost
+		b.r.Table.SetFlags(req.Session, router.BlockPushes, 0)
+	}
+	jids, err := b.lists.Blocklist(ctx, req.To.Local())
+	if err != nil {
+		return nil, err
+	}
+	return blockItems("blocklist", jids), nil
+}
+
+// block is XEP-0191 §3.3.
+func (b *Blocking) block(ctx context.Context, req *router.Request) ([]byte, error) {
+	jids, err := parseBlockItems(req.Stanza)
+	if err != nil {
+		return nil, err
+	}
+	if len(jids) == 0 {
+		return nil, stanza.ErrBadRequest
+	}
+	err = b.change(ctx, req, blockItems("block", jids), func() error {
+		return b.lists.Block(ctx, req.To.Local(), jids, maxBlocked)
+	})
+	if errors.Is(err, store.ErrFull) {
+		return nil, stanza.ErrPolicyViolation.WithText("too many blocked addresses")
+	}
+	return nil, err
+}
+
+// unblock is XEP-0191 §3.4, and without items §3.5.
+func (b *Blocking) unblock(ctx context.Context, req *router.Request) ([]byte, error) {
+	jids, err := parseBlockItems(req.Stanza)
+	if err != nil {
+		return nil, err
+	}
+	return nil, b.change(ctx, req, blockItems("unblock", jids), func() error {
+		return b.lists.Unblock(ctx, req.To.Local(), jids)
+	})
+}
+
+// change writes the list, replaces it in all of the user's sessions, pushes
+// what changed, and lets the contacts concerned see the user go or come.
+func (b *Blocking) change(ctx context.Context, req *router.Request, push []byte, write func() error) error {
+	user := req.To
+	mu := b.lock(user)
+	mu.Lock()
+	defer mu.Unlock()
+	before, err := b.Blocklist(ctx, user.Local())
+	if err != nil {
+		return err
+	}
+	if err := write(); err != nil {
+		return err
+	}
+	after, err := b.Blocklist(ctx, user.Local())
+	if err != nil {
+		return err
+	}
+	rows := b.r.Table.Rows(user)
+	for _, row := range rows {
+		row.Session.State().Blocked.Store(after)
+		if row.Flags&router.BlockPushes != 0 {
+			id := strconv.AppendUint([]byte("block"), b.pushes.Add(1), 10)
+			row.Session.Send(req.Batch, &stanza.Stanza{
+				Kind: stanza.IQ, Type: stanza.Set, To: row.Session.JID(), ID: id, Inner: push,
+			})
+		}
+	}
+	return b.showPresence(ctx, req.Batch, user, rows, before, after)
+}
+
+// showPresence sends those who see the user's presence and are blocked now an
+// unavailable presence, and those who are no longer blocked the current one
+// (XEP-0191 §3.3, §3.4).
+func (b *Blocking) showPresence(ctx context.Context, batch *router.Batch, user stanza.JID, rows []router.Row, before, after *router.Blocklist) error {
+	var present []*stanza.Stanza
+	for _, row := range rows {
+		if p := row.Session.State().Presence.Load(); p != nil {
+			present = append(present, p)
+		}
+	}
+	if len(present) == 0 {
+		return nil
+	}
+	watchers, err := b.watchers(ctx, user)
+	if err != nil {
+		return err
+	}
+	for _, w := range watchers {
+		for _, to := range b.affected(w, before, after) {
+			for _, p := range present {
+				st := *p
+				if after.Matches(to) {
+					st = stanza.Stanza{Kind: stanza.Presence, Type: stanza.Unavailable, From: p.From}
+				}
+				st.To = to
+				b.r.Route(ctx, batch, &st)
+			}
+		}
+	}
+	return nil
+}
+
+// affected is those addresses of a contact whose being blocked has changed: its
+// bare JID, or only some of its connected resources.
+func (b *Blocking) affected(w stanza.JID, before, after *router.Blocklist) []stanza.JID {
+	if before.Matches(w) != after.Matches(w) {
+		return []stanza.JID{w}
+	}
+	var full []stanza.JID
+	for _, row := range b.r.Table.Rows(w) {
+		if j := row.Session.JID(); before.Matches(j) != after.Matches(j) {
+			full = append(full, j)
+		}
+	}
+	return full
+}
+
+func parseBlockItems(st *stanza.Stanza) ([]string, error) {
+	p, err := payload[struct {
+		Items []struct {
+			JID string `xml:"jid,attr"`
+		} `xml:"urn:xmpp:blocking item"`
+		Other []struct{} `xml:",any"` // must not pass for "no items", which unblocks all
+	}](st)
+	if err != nil {
+		return nil, err
+	}
+	if len(p.Other) > 0 {
+		return nil, stanza.ErrBadRequest
+	}
+	if len(p.Items) > maxBlocked {
+		return nil, stanza.ErrPolicyViolation.WithText("too many blocked addresses")
+	}
+	var jids []string
+	for _, item := range p.Items {
+		j, err := stanza.ParseJID(item.JID)
+		if err != nil {
+			return nil, stanza.ErrJIDMalformed
+		}
+		jids = append(jids, j.String())
+	}
+	return jids, nil
+}
+
+func blockItems(verb string, jids []string) []byte {
+	b := append([]byte("<"), verb...)
+	b = append(b, " xmlns='"+nsBlocking+"'>"...)
+	for _, j := range jids {
+		b = append(b, "<item jid='"...)
+		b = stanza.AppendEscaped(b, j)
+		b = append(b, "'/>"...)
+	}
+	b = append(b, "</"...)
+	b = append(b, verb...)
+	return append(b, '>')
+}

@@ -1,0 +1,128 @@
+package xep
+
+import (
+	"context"
+
+	"chatd/router"
+	"chatd/stanza"
+	"chatd/store"
+)
+
+const nsDelay = "urn:xmpp:delay"
+
+// HandOver gives a session the messages that wait for its user, oldest first,
+// and then calls reachable, which must make the session reachable in the
+// table and not block: from then on the router delivers to it directly. A message leaves
+// the store once the operating system has taken it for the client.
+//
+// reachable is called exactly once whatever happens. After a failure the rest
+// waits for the next HandOver, so that newer messages overtake it; and when
+// another session of the user takes too long over its own HandOver, that one gets the
+// messages and this one becomes reachable without.
+//
+// It runs on the session's reading goroutine and blocks on the store and on the client.
+func (o *Offline) HandOver(ctx context.Context, s router.Session, reachable func()) {
+	user := s.JID().Local()
+	end, ok := o.begin(ctx, user)
+	if !ok {
+		o.open(user, reachable)
+		return
+	}
+	defer end()
+	for after := int64(0); ; {
+		page, done := o.next(ctx, user, after, reachable)
+		if done {
+			return
+		}
+		after = page[len(page)-1].Seq
+		sts, seqs := o.delayed(user, page)
+		if err := s.SendNow(ctx, sts); err != nil {
+			o.r.Log.Info("messages not handed over", "to", s.JID(), "err", err)
+			o.open(user, reachable)
+			return
+		}
+		o.remove(ctx, user, seqs)
+	}
+}
+
+// next reads a page of messages. If there is none, or none can be read, it makes
+// the session reachable before anyone can store another.
+func (o *Offline) next(ctx context.Context, user string, after int64, reachable func()) (page []store.OfflineMessage, done bool) {
+	gate := o.gate(user)
+	gate.Lock()
+	defer gate.Unlock()
+	page, err := o.messages.OfflinePage(ctx, user, after, offlinePage)
+	if err != nil {
+		o.r.Log.Error("waiting messages not read", "user", user, "err", err)
+	}
+	if err != nil || len(page) == 0 {
+		reachable()
+		return nil, true
+	}
+	return page, false
+}
+
+// open makes a session reachable that was not handed everything.
+func (o *Offline) open(user string, reachable func()) {
+	gate := o.gate(user)
+	gate.Lock()
+	defer gate.Unlock()
+	reachable()
+}
+
+// delayed turns a page into stanzas with the time at which each was stored
+// (XEP-0203 §2), and tells which ones they are. One that cannot be read stays in the store.
+func (o *Offline) delayed(user string, page []store.OfflineMessage) (sts []*stanza.Stanza, seqs []int64) {
+	for _, m := range page {
+		st, err := stanza.Parse(m.Stanza)
+		if err != nil {
+			o.r.Log.Error("stored message is unreadable", "user", user, "seq", m.Seq, "err", err)
+			continue
+		}
+		inner := append(st.Inner, "<delay xmlns='"+nsDelay+"' from='"...)
+		inner = stanza.AppendEscaped(inner, o.r.Domain.String())
+		inner = append(inner, "' stamp='"...)
+		inner = m.Stored.UTC().AppendFormat(inner, dateTimeMillis)
+		st.Inner = append(inner, "'/>"...)
+		sts, seqs = append(sts, st), append(seqs, m.Seq)
+	}
+	return sts, seqs
+}
+
+// remove deletes what has been handed over, also when the session's context
+// has ended since: it must not be delivered twice.
+func (o *Offline) remove(ctx context.Context, user string, seqs []int64) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeWait)
+	defer cancel()
+	if err := o.messages.RemoveOffline(ctx, user, seqs); err != nil {
+		o.r.Log.Error("delivered messages not removed", "user", user, "err", err)
+	}
+}
+
+// begin waits for the user's turn: two sessions that come at once must not get the
+// same messages. ok is false if the turn did not come in time.
+func (o *Offline) begin(ctx context.Context, user string) (end func(), ok bool) {
+	ctx, cancel := context.WithTimeout(ctx, handOverWait)
+	defer cancel()
+	for {
+		o.mu.Lock()
+		other, taken := o.busy[user]
+		if !taken {
+			mine := make(chan struct{})
+			o.busy[user] = mine
+			o.mu.Unlock()
+			return func() {
+				o.mu.Lock()
+				delete(o.busy, user)
+				o.mu.Unlock()
+				close(mine)
+			}, true
+		}
+		o.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, false
+		}
+	}
+}

@@ -1,0 +1,174 @@
+package xep
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"sync"
+	"time"
+
+	"chatd/router"
+	"chatd/stanza"
+	"chatd/store"
+)
+
+const (
+	// offlinePage is how many messages are in memory for one session that
+	// gets what it missed.
+	offlinePage = 50
+
+	// handOverWait bounds how long a session waits for another one of the same user
+	// that is being handed messages.
+	handOverWait = 10 * time.Second
+
+	// removeWait bounds the removal of messages that have been handed over,
+	// whatever becomes of the session.
+	removeWait = 15 * time.Second
+)
+
+// Offline keeps messages for users whom nobody can reach and hands them over
+// when they come (XEP-0160). It is the router's Spool.
+//
+// A message that arrives while its recipient comes online is neither lost nor
+// delivered before older ones: Hold looks for a reachable resource and stores
+// under the read lock of the user's gate; HandOver sees that nothing is left
+// and makes the resource reachable under the write lock.
+type Offline struct {
+	r        *router.Router
+	messages store.Offline
+	max      int
+
+	seed  maphash.Seed
+	gates [256]sync.RWMutex // by user
+
+	mu   sync.Mutex
+	busy map[string]chan struct{} // users being handed messages; closed at the end
+}
+
+// NewOffline makes the spool. max bounds the messages that wait for one user;
+// 0 = unlimited.
+func NewOffline(r *router.Router, messages store.Offline, max int) *Offline {
+	return &Offline{r: r, messages: messages, max: max, seed: maphash.MakeSeed(), busy: make(map[string]chan struct{})}
+}
+
+// Features is XEP-0160 §4.
+func (*Offline) Features() []string { return []string{"msgoffline"} }
+
+func (o *Offline) gate(user string) *sync.RWMutex {
+	return &o.gates[maphash.String(o.seed, user)%uint64(len(o.gates))]
+}
+
+// Hold stores a message to a user of this server durably. It returns
+// router.ErrReachable when the user has become reachable, router.ErrTransient
+// when the message is not worth storing, and a *stanza.Error when it may not be stored.
+func (o *Offline) Hold(ctx context.Context, st *stanza.Stanza) error {
+	user := st.To.Local()
+	if err := o.permit(ctx, user, st); err != nil {
+		return err
+	}
+	m, err := o.message(st)
+	if err != nil {
+		return err
+	}
+	gate := o.gate(user)
+	gate.RLock()
+	defer gate.RUnlock()
+	for _, row := range o.r.Table.Rows(st.To) {
+		if row.Reachable() {
+			return router.ErrReachable
+		}
+	}
+	err = o.messages.AppendOffline(ctx, user, m, o.max)
+	if errors.Is(err, store.ErrFull) {
+		return stanza.ErrServiceUnavailable // XEP-0160 §2
+	}
+	return err
+}
+
+// permit refuses what would not be delivered either: to nobody (RFC 6121
+// §8.5.1), and from an address that the user blocks (XEP-0191 §3.3).
+func (o *Offline) permit(ctx context.Context, user string, st *stanza.Stanza) error {
+	exists, err := o.r.Users.Exists(ctx, user)
+	if err != nil {
+		return err
+	}
+	if !exists {
+		return stanza.ErrServiceUnavailable
+	}
+	blocked, err := o.r.BlockedInStore(ctx, st)
+	if err != nil {
+		return err
+	}
+	if blocked {
+		return stanza.ErrServiceUnavailable
+	}
+	return nil
+}
+
+// unusual are the words without which a message is stored unseen.
+var unusual = [...][]byte{[]byte(nsHints), []byte(nsChatStates), []byte(nsDelay)}
+
+// message is what is stored of a stanza.
+func (o *Offline) message(st *stanza.Stanza) (store.OfflineMessage, error) {
+	if st.Type != stanza.None && st.Type != stanza.Chat { // XEP-0160 §3
+		return store.OfflineMessage{}, stanza.ErrServiceUnavailable
+	}
+	kept := *st
+	if containsAny(st.Inner, unusual[:]) {
+		all, err := elements(st)
+		if err == nil {
+			err = storable(all)
+		}
+		if err != nil {
+			return store.OfflineMessage{}, err
+		}
+		kept.Inner = withoutForgedDelays(st.Inner, all, o.r.Domain.String())
+	}
+	return store.OfflineMessage{
+		Stored: time.Now().UTC().Truncate(time.Millisecond),
+		Stanza: kept.Append(make([]byte, 0, kept.Size())),
+	}, nil
+}
+
+// storable is XEP-0160 §3 for messages of type chat and normal, with the hints of
+// XEP-0334. <no-permanent-store/> does not forbid storage until delivery (§3.3).
+func storable(all []element) error {
+	var state, content, noStore bool
+	for _, e := range all {
+		switch {
+		case e.is(nsHints, "store"): // XEP-0334 §4.4
+			return nil
+		case e.is(nsHints, "no-store"): // XEP-0334 §4.2
+			noStore = true
+		case e.Name.Space == nsHints, e.is(stanza.NSClient, "thread"): // XEP-0085 §5.6
+		case e.Name.Space == nsChatStates:
+			state = true
+		default:
+			content = true
+		}
+	}
+	switch {
+	case state && !content: // XEP-0085 §5.8
+		return router.ErrTransient
+	case noStore: // RFC 6121 §8.5.2.2.1: then the sender has to know
+		return stanza.ErrServiceUnavailable
+	}
+	return nil
+}
+
+// withoutForgedDelays leaves out what claims that this server delayed the
+// message (XEP-0203 §5).
+func withoutForgedDelays(inner []byte, all []element, domain string) []byte {
+	var kept []byte
+	from := 0
+	for _, e := range all {
+		if e.is(nsDelay, "delay") && e.attr("from") == domain {
+			kept = append(kept, inner[from:e.at]...)
+			from = e.at + len(e.raw)
+		}
+	}
+	if from == 0 {
+		return inner
+	}
+	return append(kept, inner[from:]...)
+}

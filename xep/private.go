@@ -1,0 +1,94 @@
+package xep
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"chatd/router"
+	"chatd/stanza"
+	"chatd/store"
+)
+
+const (
+	nsPrivate = "jabber:iq:private"
+
+	// maxPrivate bounds the elements that one user keeps. The size of each
+	// is bounded by that of a stanza.
+	maxPrivate = 200
+)
+
+// Private keeps XML for clients (XEP-0049), for their own user only: a request
+// to another account is not handled, hence <service-unavailable/> (§2.3), which does not
+// tell whether the account exists.
+type Private struct{ store store.Private }
+
+// NewPrivate registers the storage.
+func NewPrivate(r *router.Router, s store.Private) *Private {
+	p := &Private{s}
+	r.Handle(router.ToOwn, nsPrivate, "query", p.query)
+	return p
+}
+
+// Features is the namespace.
+func (*Private) Features() []string { return []string{nsPrivate} }
+
+func (p *Private) query(ctx context.Context, req *router.Request) ([]byte, error) {
+	q, err := rawPayload(req.Stanza)
+	if err != nil {
+		return nil, err
+	}
+	all, err := q.children()
+	if err != nil {
+		return nil, err
+	}
+	if len(all) == 0 {
+		return nil, stanza.ErrNotAcceptable // XEP-0049 §2.3
+	}
+	for _, e := range all {
+		if reserved(e.Name.Space) {
+			return nil, stanza.ErrNotAcceptable // XEP-0049 §3
+		}
+	}
+	user := req.To.Local()
+	if req.Type == stanza.Set {
+		return nil, p.set(ctx, user, all)
+	}
+	if len(all) > 1 { // XEP-0049 §2.3: one at a time; it also bounds the answer
+		return nil, stanza.ErrNotAcceptable
+	}
+	return p.get(ctx, user, all[0])
+}
+
+// get returns what was asked for empty, as it came, if nothing is stored.
+func (p *Private) get(ctx context.Context, user string, e element) ([]byte, error) {
+	found, err := p.store.PrivateXML(ctx, user, e.Name.Space, e.Name.Local)
+	if errors.Is(err, store.ErrNotFound) {
+		found, err = e.standalone(), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return query(nsPrivate, "", found), nil
+}
+
+// set stores the elements one by one: when one is refused those before it are stored.
+func (p *Private) set(ctx context.Context, user string, all []element) error {
+	for _, e := range all {
+		err := p.store.SetPrivateXML(ctx, user, e.Name.Space, e.Name.Local, e.standalone(), maxPrivate)
+		if errors.Is(err, store.ErrFull) {
+			return stanza.ErrPolicyViolation.WithText("too many private elements")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reserved namespaces hold no private data (XEP-0049 §2.3). jabber:iq:private
+// is among them: an element in it has no namespace of its own.
+func reserved(space string) bool {
+	return space == "" || space == nsVCard || strings.HasPrefix(space, "jabber:") ||
+		strings.HasPrefix(space, "http://jabber.org/")
+}
