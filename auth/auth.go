@@ -1,6 +1,10 @@
 // Package auth proves who a client is: credentials, the server side of SASL
 // (SCRAM by RFC 5802, RFC 7677, RFC 9266; PLAIN by RFC 4616), and the accounts
 // behind it.
+//
+// Nobody learns from it whether an account exists: an unknown user gets a salt
+// that is as constant as a real one, costs the same work and the same round
+// trips to the store, and fails at the same step as a wrong password.
 package auth
 
 import (
@@ -8,6 +12,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
 
 	"chatd/store"
 )
@@ -20,6 +28,12 @@ var (
 	ErrBadPassword = errors.New("auth: not a valid password")
 )
 
+// errOver answers a Step after the last one: a mistake of the caller.
+var errOver = errors.New("auth: the exchange is over")
+
+// maxResponse bounds one message of a client, in bytes, decoded.
+const maxResponse = 4096
+
 // A Failure is a SASL error (RFC 6120 §6.5): the exchange is over, the client
 // may try again.
 type Failure struct {
@@ -29,20 +43,125 @@ type Failure struct {
 
 func (f *Failure) Error() string { return fmt.Sprintf("auth: %s", f.Condition) }
 
+var (
+	errEncryptionRequired = &Failure{Condition: "encryption-required"} // RFC 6120 §6.5.4
+	errInvalidAuthzid     = &Failure{Condition: "invalid-authzid"}     // RFC 6120 §6.5.6
+	errInvalidMechanism   = &Failure{Condition: "invalid-mechanism"}   // RFC 6120 §6.5.7
+	errNotAuthorized      = &Failure{Condition: "not-authorized"}      // RFC 6120 §6.5.10
+)
+
+// malformed is RFC 6120 §6.5.8.
+func malformed(text string) *Failure {
+	return &Failure{Condition: "malformed-request", Text: text}
+}
+
 // A Channel is what channel binding needs to know of a connection. The zero
 // Channel is a connection without TLS.
 type Channel struct {
 	TLS  *tls.ConnectionState // nil without TLS
-	Cert []byte               // our leaf certificate, DER, for tls-server-end-point (RFC 5929 §4)
+	Cert []byte               // our leaf certificate, DER, for tls-server-end-point (RFC 5929 §4); never changed
 }
 
 // A Service verifies users of one domain and keeps their credentials. It is
 // safe for concurrent use.
 type Service struct {
-	accounts store.Accounts
+	accounts    store.Accounts
+	domain      string
+	decoySecret []byte
+	hashing     chan struct{}            // one element for each password that is being hashed
+	endPoint    atomic.Pointer[endPoint] // of the certificate last asked for
+}
+
+// New makes the service of one domain, a normalized domainpart. decoySecret is
+// what the salts of users who do not exist are made from: random bytes, at
+// least 16 (32 are plenty), the same on every start and every node, or a salt
+// that changed would give an unknown user away. New panics if it is shorter.
+func New(accounts store.Accounts, domain string, decoySecret []byte) *Service {
+	if len(decoySecret) < 16 {
+		panic("auth: the decoy secret is too short")
+	}
+	return &Service{
+		accounts:    accounts,
+		domain:      domain,
+		decoySecret: slices.Clone(decoySecret),
+		// Hashing a password keeps a core busy for milliseconds: never all of
+		// them, lest a storm of registrations starve those who chat.
+		hashing: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
+	}
+}
+
+// Mechanisms is what to offer on ch (RFC 6120 §6.3.4), best first: SCRAM with
+// channel binding where ch can be bound, PLAIN only under TLS.
+func (s *Service) Mechanisms(ch Channel) []string {
+	plus := len(s.ChannelBindings(ch)) > 0
+	var names []string
+	for _, h := range scramHashes {
+		if plus {
+			names = append(names, h.name+plusSuffix)
+		}
+		names = append(names, h.name)
+	}
+	if ch.TLS != nil {
+		names = append(names, "PLAIN")
+	}
+	return names
+}
+
+// Start begins an exchange by a mechanism that a client chose. The error is a
+// *Failure: the mechanism is not offered on ch.
+func (s *Service) Start(mechanism string, ch Channel) (*Exchange, error) {
+	if mechanism == "PLAIN" && ch.TLS == nil {
+		return nil, errEncryptionRequired
+	}
+	if !slices.Contains(s.Mechanisms(ch), mechanism) {
+		return nil, errInvalidMechanism
+	}
+	e := &Exchange{service: s, channel: ch}
+	if mechanism == "PLAIN" {
+		e.next = e.plain
+		return e, nil
+	}
+	name, plus := strings.CutSuffix(mechanism, plusSuffix)
+	e.next = (&scram{Exchange: e, hash: hashByName(name), plus: plus}).clientFirst
+	return e, nil
 }
 
 // An Exchange is one SASL negotiation. It belongs to one goroutine.
-type Exchange struct{}
+type Exchange struct {
+	service *Service
+	channel Channel
+	next    step // nil: the exchange is over
+	asked   bool // for the initial response
+	user    string
+}
 
-var _ = context.Background
+// A step reads one message of the client. It sets Exchange.next if another
+// has to follow, and Exchange.user when it is done.
+type step func(ctx context.Context, response []byte) (challenge []byte, done bool, err error)
+
+// Step takes the client's next message, base64 already decoded, nil where
+// <auth/> carried no initial response. It answers with the next challenge or,
+// with done, with the additional data of <success/>, both possibly empty. An
+// error ends the exchange: a *Failure is for the client; anything else is a
+// fault of the store, the context's end, or a call after the end, for the log
+// and <temporary-auth-failure/>. It may block on the store and on the CPU.
+func (e *Exchange) Step(ctx context.Context, response []byte) (challenge []byte, done bool, err error) {
+	if e.next == nil {
+		return nil, false, errOver
+	}
+	if len(response) == 0 && !e.asked {
+		e.asked = true // RFC 6120 §6.3.10: an empty challenge asks for the initial response
+		return []byte{}, false, nil
+	}
+	e.asked = true
+	now := e.next
+	e.next = nil
+	if len(response) > maxResponse {
+		return nil, false, malformed("message too long")
+	}
+	return now(ctx, response)
+}
+
+// User is the normalized localpart of the user who proved to be there; "" as
+// long as nobody did.
+func (e *Exchange) User() string { return e.user }
