@@ -1,0 +1,133 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"chatd/store"
+	"chatd/store/memory"
+	"chatd/store/sqlstore"
+)
+
+// eachStore runs a benchmark against every backend that needs no server.
+func eachStore(b *testing.B, run func(b *testing.B, s store.Store)) {
+	b.Run("memory", func(b *testing.B) { run(b, memory.New()) })
+	b.Run("sqlite", func(b *testing.B) {
+		s, err := sqlstore.Open(b.Context(), sqlstore.Config{Path: filepath.Join(b.TempDir(), "bench.db")})
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer s.Close()
+		run(b, s)
+	})
+}
+
+var message = store.OfflineMessage{
+	Stored: time.Unix(1700000000, 0),
+	Stanza: fmt.Appendf(nil, "<message from='anna@chat.test/phone' to='bob@chat.test' type='chat' id='%032d'><body>%0128d</body></message>", 1, 2),
+}
+
+// BenchmarkAppendOffline stores durable messages of 250 bytes for 10,000
+// users with a limit of 1,000 each.
+func BenchmarkAppendOffline(b *testing.B) {
+	for _, writers := range []int{1, 16, 256} {
+		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
+			eachStore(b, func(b *testing.B, s store.Store) {
+				var next atomic.Int64
+				var wg sync.WaitGroup
+				b.ReportAllocs()
+				b.ResetTimer()
+				for range writers {
+					wg.Go(func() {
+						for i := next.Add(1); i <= int64(b.N); i = next.Add(1) {
+							user := fmt.Sprintf("user%d", i*7919%10000)
+							if err := s.AppendOffline(context.Background(), user, message, 1000); err != nil {
+								b.Error(err)
+								return
+							}
+						}
+					})
+				}
+				wg.Wait()
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msgs/s")
+			})
+		})
+	}
+}
+
+// BenchmarkOfflinePage50 reads pages from the middle of a queue of 10,000.
+func BenchmarkOfflinePage50(b *testing.B) {
+	eachStore(b, func(b *testing.B, s store.Store) {
+		var wg sync.WaitGroup
+		for range 100 {
+			wg.Go(func() {
+				for range 100 {
+					if err := s.AppendOffline(b.Context(), "anna", message, 0); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		page, err := s.OfflinePage(b.Context(), "anna", 0, 5000)
+		if err != nil || len(page) != 5000 {
+			b.Fatal(len(page), err)
+		}
+		after := page[4999].Seq
+		b.ReportAllocs()
+		for b.Loop() {
+			if page, err := s.OfflinePage(b.Context(), "anna", after, 50); err != nil || len(page) != 50 {
+				b.Fatal(len(page), err)
+			}
+		}
+	})
+}
+
+// BenchmarkRoster300 reads a friends list of 300.
+func BenchmarkRoster300(b *testing.B) {
+	eachStore(b, func(b *testing.B, s store.Store) {
+		var wg sync.WaitGroup
+		for i := range 300 {
+			wg.Go(func() {
+				_, err := s.UpdateItem(b.Context(), "anna", fmt.Sprintf("friend%d@chat.test", i), 0,
+					func(item *store.RosterItem, _ bool) (store.Verdict, error) {
+						*item = store.RosterItem{Name: "A friend", Groups: []string{"Friends"}, Sub: store.SubBoth, Created: message.Stored}
+						return store.Keep, nil
+					})
+				if err != nil {
+					b.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		b.ReportAllocs()
+		for b.Loop() {
+			if r, err := s.Roster(b.Context(), "anna"); err != nil || len(r.Items) != 300 {
+				b.Fatal(len(r.Items), err)
+			}
+		}
+	})
+}
+
+// BenchmarkAccount reads what a login needs.
+func BenchmarkAccount(b *testing.B) {
+	eachStore(b, func(b *testing.B, s store.Store) {
+		cred := store.Credential{Salt: make([]byte, 16), Iterations: 4096, StoredKey: make([]byte, 32), ServerKey: make([]byte, 32)}
+		creds := []store.Credential{cred, cred}
+		creds[0].Mechanism, creds[1].Mechanism = "SCRAM-SHA-256", "SCRAM-SHA-1"
+		if err := s.CreateAccount(b.Context(), store.Account{User: "anna", Credentials: creds}); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := s.Account(b.Context(), "anna"); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

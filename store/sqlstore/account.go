@@ -1,0 +1,113 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"chatd/store"
+)
+
+// Account implements store.Accounts.
+func (s *Store) Account(ctx context.Context, user string) (store.Account, error) {
+	var creds []byte
+	var created int64
+	err := s.queryRow(ctx, []any{&creds, &created},
+		"SELECT credentials, created FROM account WHERE user = ?", user)
+	if err != nil {
+		return store.Account{}, err
+	}
+	a := store.Account{User: user, Created: time.Unix(created, 0).UTC()}
+	if err := json.Unmarshal(creds, &a.Credentials); err != nil {
+		return store.Account{}, fmt.Errorf("sqlstore: credentials of %q: %w", user, err)
+	}
+	return a, nil
+}
+
+// CreateAccount implements store.Accounts.
+func (s *Store) CreateAccount(ctx context.Context, a store.Account) error {
+	creds, err := json.Marshal(a.Credentials)
+	if err != nil {
+		return fmt.Errorf("sqlstore: credentials: %w", err)
+	}
+	return s.write(ctx, func(tx *tx) error {
+		n, err := tx.count("SELECT COUNT(*) FROM account WHERE user = ?", a.User)
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			return store.ErrExists
+		}
+		if err := purge(tx, a.User); err != nil {
+			return err
+		}
+		_, err = tx.exec("INSERT INTO account (user, credentials, created) VALUES (?, ?, ?)",
+			a.User, string(creds), a.Created.Unix())
+		return err
+	})
+}
+
+// SetCredentials implements store.Accounts.
+func (s *Store) SetCredentials(ctx context.Context, user string, creds []store.Credential) error {
+	text, err := json.Marshal(creds)
+	if err != nil {
+		return fmt.Errorf("sqlstore: credentials: %w", err)
+	}
+	return s.write(ctx, func(tx *tx) error {
+		n, err := tx.exec("UPDATE account SET credentials = ? WHERE user = ?", string(text), user)
+		if err == nil && n == 0 {
+			err = store.ErrNotFound
+		}
+		return err
+	})
+}
+
+// DeleteAccount implements store.Accounts.
+func (s *Store) DeleteAccount(ctx context.Context, user string) error {
+	return s.write(ctx, func(tx *tx) error {
+		n, err := tx.exec("DELETE FROM account WHERE user = ?", user)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return store.ErrNotFound
+		}
+		return purge(tx, user)
+	})
+}
+
+// purge removes all but the account itself, and what keeps numbers from
+// repeating.
+func purge(tx *tx, user string) error {
+	if _, err := growVersion(tx, user); err != nil && err != store.ErrNotFound {
+		return err
+	}
+	for _, text := range [...]string{
+		"DELETE FROM roster_item WHERE user = ?",
+		"DELETE FROM blocked WHERE user = ?",
+		"DELETE FROM offline_message WHERE user = ?",
+		"UPDATE offline_queue SET waiting = 0 WHERE user = ?",
+		"DELETE FROM private_xml WHERE user = ?",
+		"DELETE FROM vcard WHERE user = ?",
+		"DELETE FROM last_activity WHERE user = ?",
+	} {
+		if _, err := tx.exec(text, user); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ListAccounts implements store.Accounts.
+func (s *Store) ListAccounts(ctx context.Context, after string, limit int) ([]string, error) {
+	var names []string
+	err := s.query(ctx, func(rows *sql.Rows) error {
+		var name string
+		err := rows.Scan(&name)
+		names = append(names, name)
+		return err
+	}, "SELECT user FROM account WHERE user > ? ORDER BY user LIMIT ?", after, max(0, limit))
+	return names, err
+}
