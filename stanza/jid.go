@@ -28,10 +28,9 @@ func ParseJID(s string) (JID, error) {
 	if err != nil {
 		return JID{}, err
 	}
-	// A few strings that the profiles let through change once more when they
-	// are normalized again (RFC 8264 §5.2.3 allows it): "a.." becomes "a.",
-	// then "a". Such an address would not be equal to itself after a round
-	// trip through the wire or the store.
+	// A few addresses change once more when they are normalized again: "a.."
+	// becomes "a.", then "a". Such a one would not be equal to itself after a
+	// round trip through the wire or the store.
 	if again, err := parseJID(j.s); err != nil || again != j {
 		return JID{}, errUnstable
 	}
