@@ -187,14 +187,10 @@ func (r *Router) presenceToBare(ctx context.Context, b *Batch, rows []Row, st *s
 	switch {
 	case st.Type.IsSubscription():
 		b.Flush()
-		if !r.blockedOffline(ctx, b, rows, st) {
-			r.Presence.Inbound(ctx, b, st)
-		}
+		r.Presence.Inbound(ctx, b, st)
 	case st.Type == stanza.Probe:
 		b.Flush()
-		if !r.blockedOffline(ctx, b, rows, st) {
-			r.Presence.Probe(ctx, b, st)
-		}
+		r.Presence.Probe(ctx, b, st)
 	case st.Type == stanza.TypeError:
 		r.drop(dropErrorUndeliverable)
 	default:
@@ -378,8 +374,8 @@ func (r *Router) blocked(b *Batch, rows []Row, st *stanza.Stanza) bool {
 	return true
 }
 
-// blockedOffline does what blocked does for users without a session, except
-// for messages: those are the spool's.
+// blockedOffline does what blocked does for requests to users without a
+// session. For messages to them the spool does it, for subscriptions and probes Presence.
 func (r *Router) blockedOffline(ctx context.Context, b *Batch, rows []Row, st *stanza.Stanza) bool {
 	if len(rows) > 0 {
 		return false

@@ -40,7 +40,7 @@ type Session interface {
 type State struct {
 	// Presence is the last available presence that the resource broadcast,
 	// immutable, with its From; nil while the resource is not available.
-	// Written by the session's reading goroutine, read by anyone.
+	// Written by whoever keeps presence, under its lock; read by anyone.
 	Presence atomic.Pointer[stanza.Stanza]
 	// Blocked is the user's block list, nil when empty. Replaced as a whole.
 	Blocked atomic.Pointer[Blocklist]

@@ -30,13 +30,10 @@ const (
 // Avatar puts the hash of a user's picture into those presences that lack it
 // (XEP-0153), so that friends see pictures whatever the client knows of them.
 type Avatar struct {
-	// Rebroadcast sends a presence of the session, available or unavailable, to all
-	// who see it. It changes nothing else. Set before the first stanza.
-	Rebroadcast func(ctx context.Context, b *router.Batch, s router.Session, st *stanza.Stanza)
-
-	table *router.Table
-	cards store.VCards
-	log   *slog.Logger
+	table      *router.Table
+	cards      store.VCards
+	reannounce Reannounce
+	log        *slog.Logger
 
 	mu      sync.Mutex
 	hashes  map[string]string // by user; noVCard if there is no profile, "" without a picture
@@ -45,9 +42,14 @@ type Avatar struct {
 
 const noVCard = "-"
 
+// Reannounce broadcasts the presence of an available resource anew, as change makes it; when
+// change returns what it was given, not. change must not block. roster provides it. It may
+// block on the store.
+type Reannounce func(ctx context.Context, b *router.Batch, s router.Session, change func(*stanza.Stanza) *stanza.Stanza) error
+
 // NewAvatar makes the amendment of presences.
-func NewAvatar(r *router.Router, cards store.VCards) *Avatar {
-	return &Avatar{table: r.Table, cards: cards, log: r.Log, hashes: make(map[string]string)}
+func NewAvatar(r *router.Router, cards store.VCards, reannounce Reannounce) *Avatar {
+	return &Avatar{table: r.Table, cards: cards, reannounce: reannounce, log: r.Log, hashes: make(map[string]string)}
 }
 
 // Amend returns what is to be broadcast for an available presence of a
@@ -56,7 +58,8 @@ func (a *Avatar) Amend(ctx context.Context, s router.Session, st *stanza.Stanza)
 	if st.Type != stanza.None || bytes.Contains(st.Inner, []byte(nsAvatar)) {
 		return st
 	}
-	hash, err := a.hash(ctx, s.JID().Local())
+	initial := s.State().Presence.Load() == nil
+	hash, err := a.hash(ctx, s.JID().Local(), initial)
 	if err != nil {
 		a.log.Error("avatar not looked up", "user", s.JID(), "err", err)
 		return st
@@ -77,12 +80,14 @@ func withHash(st *stanza.Stanza, inner []byte, hash string) *stanza.Stanza {
 	return &c
 }
 
-func (a *Avatar) hash(ctx context.Context, user string) (string, error) {
+// hash is read anew for an initial presence: the account may have been made
+// anew since it was last looked at.
+func (a *Avatar) hash(ctx context.Context, user string, initial bool) (string, error) {
 	a.mu.Lock()
 	hash, ok := a.hashes[user]
 	before := a.changes
 	a.mu.Unlock()
-	if ok {
+	if ok && !initial {
 		return hash, nil
 	}
 	card, err := a.cards.VCard(ctx, user)
@@ -103,22 +108,13 @@ func (a *Avatar) hash(ctx context.Context, user string) (string, error) {
 }
 
 func (a *Avatar) enterLocked(user, hash string) {
-	if len(a.hashes) >= maxAvatars {
+	if _, known := a.hashes[user]; !known && len(a.hashes) >= maxAvatars {
 		for other := range a.hashes {
 			delete(a.hashes, other)
 			break
 		}
 	}
 	a.hashes[user] = hash
-}
-
-// SessionEnded forgets what is known of a user whose last session has left the table.
-func (a *Avatar) SessionEnded(s router.Session) {
-	if len(a.table.Rows(s.JID())) == 0 {
-		a.mu.Lock()
-		delete(a.hashes, s.JID().Local())
-		a.mu.Unlock()
-	}
 }
 
 // changed announces the picture of a new profile for all of the user's
@@ -129,34 +125,26 @@ func (a *Avatar) changed(ctx context.Context, b *router.Batch, user stanza.JID, 
 	a.changes++
 	a.enterLocked(user.Local(), hash)
 	a.mu.Unlock()
+	change := func(p *stanza.Stanza) *stanza.Stanza { return renewed(p, hash) }
 	for _, row := range a.table.Rows(user) {
-		a.announce(ctx, b, row.Session, hash)
+		if err := a.reannounce(ctx, b, row.Session, change); err != nil {
+			a.log.Error("avatar not announced", "user", row.Session.JID(), "err", err)
+		}
 	}
 }
 
-func (a *Avatar) announce(ctx context.Context, b *router.Batch, s router.Session, hash string) {
-	for {
-		old := s.State().Presence.Load()
-		if old == nil {
-			return
-		}
-		inner, ours := withoutHash(old.Inner)
-		if !ours {
-			return
-		}
-		st := withHash(old, inner, hash)
-		if bytes.Equal(st.Inner, old.Inner) {
-			return
-		}
-		if !s.State().Presence.CompareAndSwap(old, st) {
-			continue // the client has just sent another
-		}
-		a.Rebroadcast(ctx, b, s, st)
-		if s.State().Presence.Load() == nil { // it left meanwhile: be sure that this is the last word
-			a.Rebroadcast(ctx, b, s, &stanza.Stanza{Kind: stanza.Presence, Type: stanza.Unavailable, From: st.From})
-		}
-		return
+// renewed is a presence with another hash; p itself if that is no change, or
+// if its client has its own update element.
+func renewed(p *stanza.Stanza, hash string) *stanza.Stanza {
+	inner, ours := withoutHash(p.Inner)
+	if !ours {
+		return p
 	}
+	st := withHash(p, inner, hash)
+	if bytes.Equal(st.Inner, p.Inner) {
+		return p
+	}
+	return st
 }
 
 // withoutHash takes off what withHash put on. ours is false if there is an

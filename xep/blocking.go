@@ -23,22 +23,24 @@ const (
 // Blocking keeps block lists and gives them to the sessions (XEP-0191). The
 // router enforces them; subscriptions stay as they are ("polite blocking", §4).
 type Blocking struct {
-	r        *router.Router
-	lists    store.Blocklists
-	watchers Watchers
-	pushes   atomic.Uint64 // counts pushes, for their ids
+	r      *router.Router
+	lists  store.Blocklists
+	tell   BlocklistChanged
+	pushes atomic.Uint64 // counts pushes, for their ids
 
 	seed maphash.Seed
 	mu   [64]sync.Mutex // by user: held while a list changes and its consequences are queued
 }
 
-// Watchers finds who sees a user's presence: the bare JIDs of the contacts with a
-// subscription to it. roster provides it. It may block on the store.
-type Watchers func(ctx context.Context, user stanza.JID) ([]stanza.JID, error)
+// BlocklistChanged sends unavailable presence to those who see the user's
+// presence and are blocked now, and the current one to those who are no longer
+// blocked (XEP-0191 §3.3, §3.4). The sessions have the new list already. roster provides it. It may block
+// on the store.
+type BlocklistChanged func(ctx context.Context, b *router.Batch, user stanza.JID, before, after *router.Blocklist) error
 
 // NewBlocking registers the blocking command.
-func NewBlocking(r *router.Router, lists store.Blocklists, watchers Watchers) *Blocking {
-	b := &Blocking{r: r, lists: lists, watchers: watchers, seed: maphash.MakeSeed()}
+func NewBlocking(r *router.Router, lists store.Blocklists, tell BlocklistChanged) *Blocking {
+	b := &Blocking{r: r, lists: lists, tell: tell, seed: maphash.MakeSeed()}
 	r.Handle(router.ToOwn, nsBlocking, "blocklist", get(b.list))
 	r.Handle(router.ToOwn, nsBlocking, "block", set(b.block))
 	r.Handle(router.ToOwn, nsBlocking, "unblock", set(b.unblock))
@@ -135,8 +137,7 @@ func (b *Blocking) change(ctx context.Context, req *router.Request, push []byte,
 	if err != nil {
 		return err
 	}
-	rows := b.r.Table.Rows(user)
-	for _, row := range rows {
+	for _, row := range b.r.Table.Rows(user) {
 		row.Session.State().Blocked.Store(after)
 		if row.Flags&router.BlockPushes != 0 {
 			id := strconv.AppendUint([]byte("block"), b.pushes.Add(1), 10)
@@ -145,54 +146,7 @@ func (b *Blocking) change(ctx context.Context, req *router.Request, push []byte,
 			})
 		}
 	}
-	return b.showPresence(ctx, req.Batch, user, rows, before, after)
-}
-
-// showPresence sends those who see the user's presence and are blocked now an
-// unavailable presence, and those who are no longer blocked the current one
-// (XEP-0191 §3.3, §3.4).
-func (b *Blocking) showPresence(ctx context.Context, batch *router.Batch, user stanza.JID, rows []router.Row, before, after *router.Blocklist) error {
-	var present []*stanza.Stanza
-	for _, row := range rows {
-		if p := row.Session.State().Presence.Load(); p != nil {
-			present = append(present, p)
-		}
-	}
-	if len(present) == 0 {
-		return nil
-	}
-	watchers, err := b.watchers(ctx, user)
-	if err != nil {
-		return err
-	}
-	for _, w := range watchers {
-		for _, to := range b.affected(w, before, after) {
-			for _, p := range present {
-				st := *p
-				if after.Matches(to) {
-					st = stanza.Stanza{Kind: stanza.Presence, Type: stanza.Unavailable, From: p.From}
-				}
-				st.To = to
-				b.r.Route(ctx, batch, &st)
-			}
-		}
-	}
-	return nil
-}
-
-// affected is those addresses of a contact whose being blocked has changed: its
-// bare JID, or only some of its connected resources.
-func (b *Blocking) affected(w stanza.JID, before, after *router.Blocklist) []stanza.JID {
-	if before.Matches(w) != after.Matches(w) {
-		return []stanza.JID{w}
-	}
-	var full []stanza.JID
-	for _, row := range b.r.Table.Rows(w) {
-		if j := row.Session.JID(); before.Matches(j) != after.Matches(j) {
-			full = append(full, j)
-		}
-	}
-	return full
+	return b.tell(ctx, req.Batch, user, before, after)
 }
 
 func parseBlockItems(st *stanza.Stanza) ([]string, error) {

@@ -18,6 +18,9 @@ const (
 
 	// maxStatus bounds the words that are kept of a user's farewell, in bytes.
 	maxStatus = 1024
+
+	// lastTimeout bounds how long a farewell may wait for the store.
+	lastTimeout = 5 * time.Second
 )
 
 // Last tells for how long the server has run and since when a user has been
@@ -80,43 +83,49 @@ func lastQuery(d time.Duration, status string) []byte {
 	return append(b, "</query>"...)
 }
 
-// Unavailable keeps the words of a client's farewell, a presence of type
-// unavailable without 'to', if it is its user's last available resource. To be called before
-// the session's State forgets its presence, on its reading goroutine.
-func (l *Last) Unavailable(ctx context.Context, s router.Session, st *stanza.Stanza) error {
+// Observe is p that also keeps when each user's last available resource went,
+// and with what words.
+func (l *Last) Observe(p router.Presence) router.Presence { return observer{p, l} }
+
+type observer struct {
+	router.Presence
+	last *Last
+}
+
+func (o observer) Broadcast(ctx context.Context, b *router.Batch, s router.Session, st *stanza.Stanza) {
+	if st.Type == stanza.Unavailable {
+		o.last.leaves(ctx, s, truncate(statusOf(st), maxStatus))
+	}
+	o.Presence.Broadcast(ctx, b, s, st)
+}
+
+func (o observer) Ended(ctx context.Context, s router.Session) {
+	o.last.leaves(ctx, s, "")
+	o.Presence.Ended(ctx, s)
+}
+
+// leaves is called before the session's State forgets its presence.
+func (l *Last) leaves(ctx context.Context, s router.Session, status string) {
+	if s.State().Presence.Load() == nil {
+		return
+	}
 	for _, row := range l.r.Table.Rows(s.JID()) {
 		if row.Available && row.Session != s {
-			return nil
+			return
 		}
 	}
-	return l.keep(ctx, s.JID().Local(), truncate(statusOf(st), maxStatus))
-}
-
-// SessionEnded notes when a user's last session ended. To be called once the
-// session has left the table and before its State forgets its presence.
-func (l *Last) SessionEnded(ctx context.Context, s router.Session) error {
 	user := s.JID().Local()
-	if len(l.r.Table.Rows(s.JID())) > 0 {
-		return nil
+	ctx, cancel := context.WithTimeout(ctx, lastTimeout)
+	defer cancel()
+	exists, err := l.r.Users.Exists(ctx, user) // an account that was just removed leaves nothing
+	if err == nil && exists {
+		err = l.seen.SetLastActivity(ctx, user, store.LastActivity{
+			At: time.Now().UTC().Truncate(time.Second), Status: status,
+		})
 	}
-	// The account itself may just have been removed: nothing may stay of it.
-	if exists, err := l.r.Users.Exists(ctx, user); err != nil || !exists {
-		return err
+	if err != nil {
+		l.r.Log.Error("last activity not kept", "user", s.JID(), "err", err)
 	}
-	if s.State().Presence.Load() != nil { // went without a word
-		return l.keep(ctx, user, "")
-	}
-	a, err := l.seen.LastActivity(ctx, user)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return err
-	}
-	return l.keep(ctx, user, a.Status)
-}
-
-func (l *Last) keep(ctx context.Context, user, status string) error {
-	return l.seen.SetLastActivity(ctx, user, store.LastActivity{
-		At: time.Now().UTC().Truncate(time.Second), Status: status,
-	})
 }
 
 // statusOf is a presence's first status text (RFC 6121 §4.7.2.2).

@@ -28,7 +28,7 @@ type Register struct {
 // Unfriend cancels all of a user's subscriptions in both directions, as the
 // user would by removing every contact (RFC 6121 §2.5). roster provides it. It may
 // block on the store.
-type Unfriend func(ctx context.Context, b *router.Batch, user stanza.JID) error
+type Unfriend func(ctx context.Context, user stanza.JID) error
 
 // NewRegister registers the in-session part of registration.
 func NewRegister(r *router.Router, accounts Accounts, unfriend Unfriend) *Register {
@@ -96,7 +96,7 @@ func (g *Register) setPassword(ctx context.Context, user stanza.JID, q registrat
 // all of the user's sessions.
 func (g *Register) remove(ctx context.Context, req *router.Request) error {
 	user := req.From.Bare()
-	if err := g.unfriend(ctx, req.Batch, user); err != nil {
+	if err := g.unfriend(ctx, user); err != nil {
 		return err
 	}
 	err := g.accounts.Remove(ctx, user.Local())
