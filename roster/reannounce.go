@@ -1,0 +1,70 @@
+package roster
+
+import (
+	"context"
+
+	"chatd/router"
+	"chatd/stanza"
+)
+
+// Reannounce broadcasts the presence of an available resource anew, as change
+// makes it; when change returns what it was given, or the resource is not
+// available, it does nothing. change must not block. It may block on the store.
+func (s *Service) Reannounce(ctx context.Context, b *router.Batch, sess router.Session, change func(*stanza.Stanza) *stanza.Stanza) error {
+	user := sess.JID().Bare()
+	a := s.accounts.lock(user)
+	defer a.Unlock()
+	p := sess.State().Presence.Load()
+	if p == nil || s.succeeded(sess) {
+		return nil
+	}
+	changed := change(p)
+	if changed == p {
+		return nil
+	}
+	viewers, err := s.viewersLocked(ctx, a, user)
+	if err != nil {
+		return err
+	}
+	sess.State().Presence.Store(changed)
+	s.broadcast(b, sess, changed, viewers)
+	return nil
+}
+
+// BlocklistChanged sends unavailable presence to those who see the user's
+// presence and are blocked now, and the current one to those who are no longer
+// blocked (XEP-0191 §3.3, §3.4). The user's sessions have the new list already. It may block
+// on the store.
+func (s *Service) BlocklistChanged(ctx context.Context, b *router.Batch, user stanza.JID, before, after *router.Blocklist) error {
+	user = user.Bare()
+	a := s.accounts.lock(user)
+	defer a.Unlock()
+	viewers, err := s.viewersLocked(ctx, a, user)
+	if err != nil {
+		return err
+	}
+	for _, viewer := range viewers {
+		for _, row := range s.r.Table.Rows(viewer) {
+			j := row.Session.JID()
+			if row.Available && before.Matches(j) != after.Matches(j) {
+				s.turn(b, user, row.Session, after.Matches(j))
+			}
+		}
+	}
+	return nil
+}
+
+// turn shows or hides the user's available resources to one resource of a
+// viewer. The caller holds the user's lock.
+func (s *Service) turn(b *router.Batch, user stanza.JID, viewer router.Session, hidden bool) {
+	for _, row := range s.r.Table.Rows(user) {
+		p := row.Session.State().Presence.Load()
+		if p == nil || viewer.State().Blocked.Load().Matches(p.From) {
+			continue
+		}
+		if hidden {
+			p = &stanza.Stanza{Kind: stanza.Presence, Type: stanza.Unavailable, From: p.From}
+		}
+		viewer.Send(b, withTo(p, viewer.JID().Bare()))
+	}
+}
