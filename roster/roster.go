@@ -106,15 +106,6 @@ func (s *Service) SeesPresence(ctx context.Context, owner, viewer stanza.JID) (b
 	return s.seesLocked(ctx, a, owner, viewer)
 }
 
-// Viewers is who sees the user's presence: the bare JIDs of the contacts with a
-// subscription to it. The caller must not change the slice. It may block on the store.
-func (s *Service) Viewers(ctx context.Context, user stanza.JID) ([]stanza.JID, error) {
-	user = user.Bare()
-	a := s.accounts.lock(user)
-	defer a.Unlock()
-	return s.viewersLocked(ctx, a, user)
-}
-
 // RemoveUser ends all of a user's subscriptions in both directions and empties
 // the roster, as if the user had removed every contact. Call it before the
 // account is deleted, lest whoever gets the name next is shown the presence of
