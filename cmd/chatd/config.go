@@ -1,0 +1,140 @@
+package main
+
+import (
+	"chatd/api"
+)
+
+// A Config is what the configuration file says, with defaults where it says
+// nothing. docs/configuration.md describes every key; a test compares the two.
+type Config struct {
+	File  string         // where it comes from; "" in development mode
+	lines map[string]int // of every key and section in File
+
+	Domain string
+	Data   string
+	C2S    struct {
+		Listen, ListenTLS      []string
+		TLS                    string
+		CertFile, KeyFile      string
+		MaxStanzaBytes         int
+		Registration           bool
+		RegistrationsPerMinute int
+		ConnectionsPerAddress  int
+		ResourceConflict       string
+		Limits                 struct {
+			StanzasPerSecond float64
+			StanzaBurst      int
+			BytesPerSecond   float64
+			ByteBurst        int
+			LoginsPerSecond  float64
+		}
+	}
+	Roster  struct{ MaxContacts int }
+	Message struct {
+		RequireFriendship bool
+		OfflineMax        int
+	}
+	MUC     struct{ Host string }
+	Store   struct{ Driver, DSN string }
+	Cluster struct {
+		Node, Gossip, Link string
+		Join               []string
+		Secret             string
+	}
+	HTTP struct{ Listen []string }
+	API  struct {
+		Listen    []string
+		Tokens    []api.Token
+		PlayerJID string
+	}
+}
+
+func defaultConfig() *Config {
+	c := &Config{Domain: "localhost", Data: "./chatd-data"}
+	c.C2S.Listen = []string{"127.0.0.1:5222"}
+	c.C2S.ListenTLS = []string{"127.0.0.1:5223"}
+	c.C2S.TLS = "required"
+	c.C2S.MaxStanzaBytes = 262144
+	c.C2S.RegistrationsPerMinute = 10
+	c.C2S.ResourceConflict = "replace"
+	c.C2S.Limits.StanzasPerSecond = 50
+	c.C2S.Limits.StanzaBurst = 200
+	c.C2S.Limits.BytesPerSecond = 65536
+	c.C2S.Limits.ByteBurst = 262144
+	c.Roster.MaxContacts = 300
+	c.Message.OfflineMax = 1000
+	c.Store.Driver = "sqlite"
+	c.API.Listen = []string{"127.0.0.1:5281"}
+	c.API.PlayerJID = "sum%d"
+	return c
+}
+
+// developmentConfig is what chatd runs with when it is given no file: reachable
+// from this machine only, and open to whoever is on it.
+func developmentConfig() *Config {
+	c := defaultConfig()
+	c.C2S.Listen = []string{"127.0.0.1:5222", "[::1]:5222"}
+	c.C2S.ListenTLS = []string{"127.0.0.1:5223", "[::1]:5223"}
+	c.C2S.Registration = true
+	return c
+}
+
+// A setting is one key of the configuration file.
+type setting struct {
+	key  string
+	when when
+	value
+}
+
+// when says how a changed setting takes effect.
+type when string
+
+const (
+	reload  when = "reload"  // on SIGHUP or when the file changes, for what begins afterwards
+	restart when = "restart" // only when chatd is started again
+)
+
+// settings is the table of all keys, bound to the fields of c.
+func (c *Config) settings(getenv func(string) string) []setting {
+	r := revealer{c.File, getenv}
+	return []setting{
+		{"domain", restart, domainName(&c.Domain)},
+		{"data", restart, filePath(&c.Data, c.File)},
+
+		{"c2s.listen", restart, addresses(&c.C2S.Listen)},
+		{"c2s.listen_tls", restart, addresses(&c.C2S.ListenTLS)},
+		{"c2s.tls", reload, choice(&c.C2S.TLS, "required", "optional", "off")},
+		{"c2s.cert_file", reload, filePath(&c.C2S.CertFile, c.File)},
+		{"c2s.key_file", reload, filePath(&c.C2S.KeyFile, c.File)},
+		// RFC 6120 §13.12: a limit below 10,000 bytes is not allowed.
+		{"c2s.max_stanza_bytes", reload, number(&c.C2S.MaxStanzaBytes, 10_000, 16<<20)},
+		{"c2s.registration", reload, boolean(&c.C2S.Registration)},
+		{"c2s.registrations_per_minute", reload, number(&c.C2S.RegistrationsPerMinute, 0, 1_000_000)},
+		{"c2s.connections_per_address", reload, number(&c.C2S.ConnectionsPerAddress, 0, 1_000_000)},
+		{"c2s.resource_conflict", reload, choice(&c.C2S.ResourceConflict, "replace", "refuse", "rename")},
+
+		{"c2s.limits.stanzas_per_second", reload, number(&c.C2S.Limits.StanzasPerSecond, 0, 1_000_000)},
+		{"c2s.limits.stanza_burst", reload, number(&c.C2S.Limits.StanzaBurst, 1, 1_000_000)},
+		{"c2s.limits.bytes_per_second", reload, number(&c.C2S.Limits.BytesPerSecond, 0, 1_000_000_000)},
+		{"c2s.limits.byte_burst", reload, number(&c.C2S.Limits.ByteBurst, 1, 1_000_000_000)},
+		{"c2s.limits.logins_per_second", reload, number(&c.C2S.Limits.LoginsPerSecond, 0, 1_000_000)},
+
+		{"roster.max_contacts", reload, number(&c.Roster.MaxContacts, 1, 100_000)},
+		{"message.require_friendship", restart, boolean(&c.Message.RequireFriendship)},
+		{"message.offline_max", restart, number(&c.Message.OfflineMax, 1, 1_000_000)},
+		{"muc.host", restart, text(&c.MUC.Host)},
+		{"store.driver", restart, choice(&c.Store.Driver, "sqlite", "mysql", "riak")},
+		{"store.dsn", restart, r.secret(&c.Store.DSN)},
+
+		{"cluster.node", restart, text(&c.Cluster.Node)},
+		{"cluster.gossip", restart, text(&c.Cluster.Gossip)},
+		{"cluster.link", restart, text(&c.Cluster.Link)},
+		{"cluster.join", restart, addresses(&c.Cluster.Join)},
+		{"cluster.secret", restart, r.secret(&c.Cluster.Secret)},
+		{"http.listen", restart, addresses(&c.HTTP.Listen)},
+
+		{"api.listen", restart, addresses(&c.API.Listen)},
+		{"api.tokens", reload, r.tokens(&c.API.Tokens)},
+		{"api.player_jid", restart, playerJID(&c.API.PlayerJID)},
+	}
+}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"reflect"
+)
+
+// check finds what is wrong with settings that are right one by one.
+func (c *Config) check() (errs configErrors) {
+	if c.C2S.TLS == "off" && c.lines["c2s.listen_tls"] == 0 {
+		c.C2S.ListenTLS = nil
+	}
+	fail := func(key, what string) { errs = append(errs, c.wrong(key, what)) }
+	c.conflicts(fail)
+	c.unsupported(fail)
+	return errs
+}
+
+func (c *Config) conflicts(fail func(key, what string)) {
+	if c.C2S.TLS == "off" {
+		for _, a := range c.C2S.Listen {
+			if !loopback(a) {
+				fail("c2s.tls", fmt.Sprintf(`"off" is for loopback only, but c2s.listen has %s: use "required"`, a))
+			}
+		}
+		if len(c.C2S.ListenTLS) > 0 {
+			fail("c2s.listen_tls", `needs TLS, but c2s.tls is "off"`)
+		}
+	}
+	if len(c.C2S.Listen)+len(c.C2S.ListenTLS) == 0 {
+		fail("c2s.listen", "and c2s.listen_tls are both empty: no client could connect")
+	}
+	if c.C2S.CertFile != "" && c.C2S.KeyFile == "" {
+		fail("c2s.cert_file", "needs c2s.key_file too")
+	}
+	if c.C2S.KeyFile != "" && c.C2S.CertFile == "" {
+		fail("c2s.key_file", "needs c2s.cert_file too")
+	}
+	seen := make(map[string]bool)
+	for i, t := range c.API.Tokens {
+		if seen[t.Name] {
+			fail(fmt.Sprintf("api.tokens[%d]", i), fmt.Sprintf("another token is named %q", t.Name))
+		}
+		seen[t.Name] = true
+	}
+}
+
+// unsupported refuses what chatd will know one day rather than ignore it.
+func (c *Config) unsupported(fail func(key, what string)) {
+	const what = "not supported by this version"
+	if c.Store.Driver != "sqlite" {
+		fail("store.driver", fmt.Sprintf("%q is %s, only %q", c.Store.Driver, what, "sqlite"))
+	}
+	for key, set := range map[string]bool{
+		"cluster.node":   c.Cluster.Node != "",
+		"cluster.gossip": c.Cluster.Gossip != "",
+		"cluster.link":   c.Cluster.Link != "",
+		"cluster.join":   len(c.Cluster.Join) > 0,
+		"cluster.secret": c.Cluster.Secret != "",
+		"http.listen":    len(c.HTTP.Listen) > 0,
+	} {
+		if set {
+			fail(key, what)
+		}
+	}
+	if c.Message.RequireFriendship {
+		fail("message.require_friendship", what)
+	}
+}
+
+// warn logs what is allowed and yet likely to surprise.
+func (c *Config) warn(log *slog.Logger) {
+	if c.MUC.Host != "" {
+		log.Warn("no effect in this version", "key", "muc.host")
+	}
+	for _, a := range c.API.Listen {
+		if !loopback(a) {
+			log.Warn("the private API is reachable from other machines, without TLS", "addr", a)
+		}
+	}
+}
+
+// keep copies from running what a reload cannot change into c and returns the
+// keys for which that makes a difference.
+func (c *Config) keep(running *Config) (differ []string) {
+	was := running.settings(nil)
+	for i, s := range c.settings(nil) {
+		at, old := reflect.ValueOf(s.at).Elem(), reflect.ValueOf(was[i].at).Elem()
+		if s.when == restart && !reflect.DeepEqual(at.Interface(), old.Interface()) {
+			at.Set(old)
+			differ = append(differ, s.key)
+		}
+	}
+	return differ
+}

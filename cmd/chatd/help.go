@@ -1,0 +1,95 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+)
+
+func topHelp() string {
+	var b strings.Builder
+	b.WriteString("chatd is an XMPP chat server.\n\nUsage:\n\n  chatd [COMMAND] [ARGUMENTS]\n\nCommands:\n\n")
+	for _, c := range commands() {
+		fmt.Fprintf(&b, "  %-9s %s\n", c.name, c.summary)
+	}
+	b.WriteString(`  help      print this, or the help of a command
+
+Without a command and a configuration file chatd runs in development mode: on
+this machine only, with the domain localhost and its data in ./chatd-data.
+
+Try it:
+
+  chatd                            in one terminal
+  chatd user add alice@localhost   in another
+
+and log in as alice@localhost with any XMPP client.
+Help on a command: chatd help COMMAND.
+Exit codes: 0 fine, 1 failed, 2 wrong usage.
+`)
+	return b.String()
+}
+
+const serveHelp = `Usage: chatd serve [-config FILE] [-data DIR] [-log-level LEVEL]
+
+Runs the server until SIGINT or SIGTERM; a second signal ends it at once.
+SIGHUP, or a change of the configuration file or the certificate, reloads them
+without dropping a session.
+
+  -config FILE      configuration (TOML). Without it: development mode, which
+                    listens on loopback only, on 5222 (STARTTLS), 5223 (direct
+                    TLS) and 5281 (private API), for the domain localhost, with
+                    a self-signed certificate, and lets clients register.
+  -data DIR         where the data is, instead of what the file says;
+                    ./chatd-data in development mode
+  -log-level LEVEL  debug, info, warn or error; info if not given. Logs go to
+                    the standard error output.
+
+Examples:
+
+  chatd
+  chatd serve -data /tmp/try-chatd
+  chatd serve -config /etc/chatd/chatd.toml
+`
+
+const userHelp = `Usage: chatd user add    JID [-password PASSWORD] [-config FILE] [-data DIR]
+       chatd user passwd JID [-password PASSWORD] [-config FILE] [-data DIR]
+       chatd user remove JID [-config FILE] [-data DIR]
+       chatd user list       [-config FILE] [-data DIR]
+
+Manages accounts, also while the server runs. Name the server's data by the same
+-config or -data that the server has; without either it is ./chatd-data.
+
+  JID                 alice@localhost, or alice alone
+  -password PASSWORD  other users of this machine may see it while the command
+                      runs. Without it the password is asked for on a terminal,
+                      or read as one line from the standard input.
+
+add     makes an account.
+passwd  gives it another password.
+remove  deletes it with all that is stored for it: friends, messages that wait,
+        profile. Sessions that are connected go on until they end.
+list    prints all accounts, one a line.
+
+Examples:
+
+  chatd user add alice@localhost
+  chatd user add bob -password 'correct horse'
+  pwgen 20 1 | chatd user passwd alice@chat.test -config /etc/chatd/chatd.toml
+  chatd user list -data /var/lib/chatd
+`
+
+const checkHelp = `Usage: chatd check -config FILE
+
+Checks a configuration file without starting anything: every key and value, that
+the certificate and its key can be loaded, and that the data directory can be
+written to. Prints "FILE: ok", or all that is wrong, one line each.
+
+Example:
+
+  chatd check -config /etc/chatd/chatd.toml && systemctl reload chatd
+`
+
+const versionHelp = `Usage: chatd version
+
+Prints the version of chatd, the revision it was built from, and the version of
+Go that built it.
+`

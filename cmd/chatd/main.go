@@ -1,0 +1,172 @@
+// Command chatd is an XMPP chat server. This file is the map: serve builds
+// every part with plain calls, in the order in which to learn them.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"chatd/api"
+	"chatd/auth"
+	"chatd/c2s"
+	"chatd/roster"
+	"chatd/router"
+	"chatd/stanza"
+	"chatd/store"
+	"chatd/store/sqlstore"
+	"chatd/xep"
+)
+
+// softwareURI names this software to others (XEP-0115 §4).
+const softwareURI = "urn:x-chatd:server"
+
+func main() {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		cancel()
+		<-signals // the second one means it
+		os.Exit(exitFailed)
+	}()
+	os.Exit(run(ctx, os.Args, os.Getenv, os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run is the whole program; args[0] is its name. It returns the exit code, soon
+// after ctx ends.
+func run(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
+	e := environment{program: programName(args[0]), getenv: getenv, stdin: stdin, stdout: stdout, stderr: stderr}
+	return dispatch(ctx, e, args[1:])
+}
+
+// serve is chatd serve.
+func serve(ctx context.Context, e environment, args []string) (err error) {
+	where, level, err := parseServe(args)
+	if err != nil {
+		return err
+	}
+	cfg, err := where.load(e.getenv)
+	if err != nil {
+		return err
+	}
+	var files watcher
+	files.watch(cfg.File) // from before all else, lest a change is missed
+	log := slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: level}))
+	cfg.warn(log)
+
+	lock, err := lockData(cfg.Data)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	decoy, err := decoyKey(cfg.Data)
+	if err != nil {
+		return err
+	}
+
+	db, err := openStore(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+
+	s := build(ctx, cfg, db, decoy, log)
+	s.getenv, s.where, s.files = e.getenv, where, files
+	if err := s.start(cfg); err != nil {
+		return errors.Join(err, s.clients.Shutdown(ctx))
+	}
+	if cfg.File == "" {
+		s.welcome(e)
+	}
+	return s.run(ctx)
+}
+
+// build puts the parts together. It opens nothing, and what can change while
+// running start configures.
+func build(ctx context.Context, cfg *Config, db store.Store, decoy []byte, log *slog.Logger) *server {
+	// Who may log in.
+	accounts := auth.New(db, cfg.Domain, decoy)
+
+	// Where stanzas go, and who hears of whom.
+	rt := router.New(stanza.MustJID(cfg.Domain), log)
+	rt.Users = accounts
+	friends := roster.New(rt, db, roster.Config{}, log)
+	friends.Register()
+
+	// Extensions, one file of package xep each.
+	blocking := xep.NewBlocking(rt, db, friends.BlocklistChanged)
+	rt.Blocks = blocking
+	carbons := xep.NewCarbons(rt)
+	rt.Copies = carbons
+	offline := xep.NewOffline(rt, db, cfg.Message.OfflineMax)
+	rt.Spool = offline
+	friends.HandOver = offline.HandOver
+	avatar := xep.NewAvatar(rt, db, friends.Reannounce)
+	friends.Amend = avatar.Amend
+	last := xep.NewLast(rt, friends, db)
+	rt.Presence = last.Observe(friends)
+	vcard := xep.NewVCard(rt, db, avatar)
+	private := xep.NewPrivate(rt, db)
+	registration := xep.NewRegister(rt, accounts, friends.RemoveUser)
+	ping := xep.NewPing(rt)
+	clock := xep.NewTime(rt)
+	software := xep.NewVersion(rt, buildVersion(), "")
+	xep.NewSession(rt)
+	disco := xep.NewDisco(rt, friends, softwareURI,
+		features(blocking, carbons, offline, last, vcard, private, registration, ping, clock, software),
+		features(last, vcard))
+
+	// The clients' connections.
+	clients := c2s.New(c2s.Config{}, rt, accounts, log)
+	clients.OnBind = blocking.LoadBlocklist
+	clients.Features = disco.CapsElement
+
+	// The operators' view of it all.
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	rt.Metrics.Register(metrics)
+	clients.Metrics.Register(metrics)
+	operators := api.New(api.Config{Metrics: metrics, Ready: ready(ctx, db), Log: log})
+
+	return &server{log: log, friends: friends, clients: clients, operators: operators}
+}
+
+// features is what several extensions say in service discovery.
+func features(extensions ...interface{ Features() []string }) (all []string) {
+	for _, x := range extensions {
+		all = append(all, x.Features()...)
+	}
+	return all
+}
+
+func parseServe(args []string) (w where, level slog.Level, err error) {
+	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
+	w.flags(fs)
+	fs.TextVar(&level, "log-level", slog.LevelInfo, "")
+	rest, err := parse(fs, args)
+	if err == nil && len(rest) > 0 {
+		err = usagef("serve takes no argument, not %q", rest[0])
+	}
+	return w, level, err
+}
+
+// openStore opens the configured store; its folder exists.
+func openStore(ctx context.Context, cfg *Config, log *slog.Logger) (store.Store, error) {
+	path := beside(cfg.File, cfg.Store.DSN)
+	if path == "" {
+		path = filepath.Join(cfg.Data, "chatd.db")
+	}
+	return sqlstore.Open(ctx, sqlstore.Config{Path: path, Log: log})
+}

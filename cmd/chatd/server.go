@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"chatd/api"
+	"chatd/c2s"
+	"chatd/roster"
+	"chatd/store"
+)
+
+const (
+	// shutdownTimeout bounds how long sessions and requests may take to end.
+	shutdownTimeout = 10 * time.Second
+	// watchInterval is how often files are looked at.
+	watchInterval = time.Second
+)
+
+// A server is what serve has built while it runs. It belongs to one goroutine.
+type server struct {
+	log       *slog.Logger
+	getenv    func(string) string
+	where     where
+	friends   *roster.Service
+	clients   *c2s.Server
+	operators *api.Server
+
+	cfg     *Config // in force
+	cert    certificate
+	tls     *tls.Config // the same for good: session tickets live in it
+	token   *api.Token  // of development mode
+	secret  string      // its secret, if it was made just now
+	files   watcher     // those whose change means a reload
+	sockets []socket
+}
+
+// start puts a configuration in force and opens its sockets. On an error none
+// is left open.
+func (s *server) start(cfg *Config) (err error) {
+	s.tls = s.cert.tlsConfig()
+	if cfg.File == "" {
+		if s.token, s.secret, err = developmentToken(cfg.Data); err != nil {
+			return err
+		}
+	}
+	if err := s.apply(cfg); err != nil {
+		return err
+	}
+	s.sockets, err = s.listen()
+	return err
+}
+
+// run serves until ctx ends or a socket fails, and then ends everything but
+// the store.
+func (s *server) run(ctx context.Context) error {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	tick := time.NewTicker(watchInterval)
+	defer tick.Stop()
+
+	ended := make(chan error, len(s.sockets))
+	for _, k := range s.sockets {
+		go func() { ended <- k.serve(k.Listener) }()
+		s.log.Info("listening", "kind", k.kind, "addr", k.Addr().String())
+	}
+	s.log.Info("ready", "version", buildVersion(), "domain", s.cfg.Domain, "data", s.cfg.Data)
+
+	for {
+		select {
+		case <-ctx.Done():
+			return s.stop(ended, len(s.sockets))
+		case err := <-ended:
+			return errors.Join(fmt.Errorf("a listener failed: %w", err), s.stop(ended, len(s.sockets)-1))
+		case <-hangup:
+			s.reload()
+		case <-tick.C:
+			if s.files.changed() {
+				s.reload()
+			}
+		}
+	}
+}
+
+// stop ends sessions first: clients then know why, and what they were not sent
+// is stored.
+func (s *server) stop(ended <-chan error, serving int) error {
+	s.log.Info("stopping")
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	defer cancel()
+	err := errors.Join(s.clients.Shutdown(ctx), s.operators.Shutdown(ctx))
+	for range serving {
+		err = errors.Join(err, <-ended)
+	}
+	s.log.Info("stopped")
+	return err
+}
+
+// reload reads the configuration and the certificate anew. All of it takes
+// effect, or nothing.
+func (s *server) reload() {
+	s.files.note()
+	next, differ, err := s.next()
+	if err == nil {
+		err = s.apply(next)
+	}
+	if err != nil {
+		s.log.Error("not reloaded: everything stays as it was", "err", strings.ReplaceAll(err.Error(), "\n", "; "))
+		return
+	}
+	s.log.Info("reloaded")
+	if len(differ) > 0 {
+		s.log.Warn("takes effect when chatd is restarted", "keys", strings.Join(differ, " "))
+	}
+}
+
+// next is the configuration to change to, and the keys that cannot change now.
+func (s *server) next() (next *Config, differ []string, err error) {
+	if s.cfg.File == "" {
+		return s.cfg, nil, nil
+	}
+	if next, err = s.where.load(s.getenv); err != nil {
+		return nil, nil, err
+	}
+	differ = next.keep(s.cfg)
+	if errs := next.check(); len(errs) > 0 { // with the sockets that are open
+		return nil, nil, errs
+	}
+	return next, differ, nil
+}
+
+// apply puts in force what can change while running. On an error nothing has.
+func (s *server) apply(cfg *Config) error {
+	if cfg.C2S.TLS != "off" {
+		if err := s.cert.load(cfg, s.log); err != nil {
+			return err
+		}
+	}
+	s.clients.Reload(s.clientConfig(cfg))
+	s.friends.Reload(roster.Config{MaxContacts: cfg.Roster.MaxContacts})
+	tokens := cfg.API.Tokens
+	if s.token != nil {
+		tokens = append(tokens[:len(tokens):len(tokens)], *s.token)
+	}
+	s.operators.SetTokens(tokens)
+	s.cfg = cfg
+	cert, key := certificateFiles(cfg)
+	s.files.watch(cfg.File, cert, key)
+	return nil
+}
+
+func (s *server) clientConfig(cfg *Config) c2s.Config {
+	c := c2s.Config{
+		TLS:                    s.tls,
+		RequireTLS:             cfg.C2S.TLS == "required",
+		MaxStanzaBytes:         cfg.C2S.MaxStanzaBytes,
+		Registration:           cfg.C2S.Registration,
+		RegistrationsPerMinute: cfg.C2S.RegistrationsPerMinute,
+		ConnectionsPerAddress:  cfg.C2S.ConnectionsPerAddress,
+		StanzasPerSecond:       cfg.C2S.Limits.StanzasPerSecond,
+		StanzaBurst:            cfg.C2S.Limits.StanzaBurst,
+		BytesPerSecond:         cfg.C2S.Limits.BytesPerSecond,
+		ByteBurst:              cfg.C2S.Limits.ByteBurst,
+		LoginsPerSecond:        cfg.C2S.Limits.LoginsPerSecond,
+		Conflict: map[string]c2s.ConflictPolicy{
+			"replace": c2s.Replace, "refuse": c2s.Refuse, "rename": c2s.Rename,
+		}[cfg.C2S.ResourceConflict],
+	}
+	if cfg.C2S.TLS == "off" {
+		c.TLS = nil
+	}
+	return c
+}
+
+// ready says whether the node can do its work: it is not stopping, and the
+// store answers. Its sockets are open before anybody can ask.
+func ready(serving context.Context, db store.Accounts) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if serving.Err() != nil {
+			return errors.New("stopping")
+		}
+		_, err := db.ListAccounts(ctx, "", 1)
+		return err
+	}
+}
