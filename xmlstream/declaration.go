@@ -12,8 +12,11 @@ func (s *Scanner) declaration(buf []byte) (int, error) {
 		return 0, err
 	}
 	k, err := opening(buf[n:], "<?xml")
-	if err != nil || k == 0 {
-		return n, err
+	if err != nil {
+		return 0, err // the mark too is read again
+	}
+	if k == 0 {
+		return n, nil
 	}
 	decl := buf[n:]
 	if len(decl) == k {

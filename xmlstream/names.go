@@ -1,6 +1,10 @@
 package xmlstream
 
-import "unicode/utf8"
+import (
+	"sort"
+	"strings"
+	"unicode/utf8"
+)
 
 // Classes of ASCII bytes. Bytes from 0x80 on have no class: they are decoded.
 const (
@@ -9,6 +13,7 @@ const (
 	classSpace                   // white space
 	classText                    // stands for itself in character data
 	classValue                   // stands for itself in an attribute value, whatever the quotes
+	classURI                     // occurs in URIs (RFC 3986 §2)
 )
 
 var class = classes()
@@ -25,6 +30,9 @@ func classes() (t [256]uint8) {
 		}
 		if space {
 			t[c] |= classSpace
+		}
+		if t[c]&className != 0 || strings.IndexByte("~:/?#[]@!$&'()*+,;=%", byte(c)) >= 0 {
+			t[c] |= classURI
 		}
 		if (space || c >= ' ') && c != '<' && c != '&' {
 			if c != '>' { // may end "]]>"
@@ -85,7 +93,7 @@ func (s *Scanner) name(b []byte, i int) (int, error) {
 			if err != nil {
 				return i, err
 			}
-			if !isNameStart(r) && (first || !isNameChar(r)) {
+			if first && !isNameStart(r) || !isNameChar(r) {
 				return i, ErrNotWellFormed
 			}
 			i += size
@@ -101,20 +109,16 @@ func (s *Scanner) name(b []byte, i int) (int, error) {
 	return i, nil
 }
 
-// isNameStart is NameStartChar beyond ASCII (XML 1.0 §2.3).
-func isNameStart(r rune) bool {
-	switch {
-	case r <= 0xFF:
-		return r >= 0xC0 && r != 0xD7 && r != 0xF7
-	case r <= 0x1FFF:
-		return r <= 0x2FF || r >= 0x370 && r != 0x37E
-	}
-	return r == 0x200C || r == 0x200D || r >= 0x2070 && r <= 0x218F || r >= 0x2C00 && r <= 0x2FEF ||
-		r >= 0x3001 && r <= 0xD7FF || r >= 0xF900 && r <= 0xFDCF || r >= 0xFDF0 && r <= 0xFFFD ||
-		r >= 0x10000 && r <= 0xEFFFF
-}
+// isNameStart reports whether r, beyond ASCII, may begin a name. The table is that of
+// XML 1.0's Fourth Edition. The Fifth, which RFC 6120 refers to, allows more,
+// but expat and encoding/xml do not, and a stanza that they reject would end the stream
+// of the client that receives it.
+func isNameStart(r rune) bool { return inTable(nameStart, r) }
 
-// isNameChar is what NameChar has beyond NameStartChar and ASCII (XML 1.0 §2.3).
-func isNameChar(r rune) bool {
-	return r == 0xB7 || r >= 0x300 && r <= 0x36F || r == 0x203F || r == 0x2040
+// isNameChar reports whether r, beyond ASCII, may follow in a name.
+func isNameChar(r rune) bool { return inTable(nameStart, r) || inTable(nameRest, r) }
+
+func inTable(table []runeRange, r rune) bool {
+	k := sort.Search(len(table), func(k int) bool { return rune(table[k].hi) >= r })
+	return k < len(table) && rune(table[k].lo) <= r
 }

@@ -14,60 +14,6 @@ const (
 
 var bytesXML = []byte(nsXML)
 
-// maxScope bounds the bytes of the names and namespaces that a stream holds on to.
-const maxScope = 2048
-
-// A Scope is what a stream header declares: its default namespace and
-// prefixes. It is immutable; the scope of the usual header is shared by all
-// streams. The zero Scope declares nothing.
-type Scope struct {
-	root  []byte // qualified name of the root, which its end tag repeats
-	decls []Attr // prefix (empty: default) and namespace, unescaped
-}
-
-// ClientScope is the scope of a stream whose header declares jabber:client as
-// its default namespace and the prefix "stream", as nearly all do.
-var ClientScope = &Scope{
-	root: []byte("stream:stream"),
-	decls: []Attr{
-		{Name: nil, Value: []byte(nsClient)},
-		{Name: []byte("stream"), Value: []byte(nsStream)},
-	},
-}
-
-// find is the index of the declaration of prefix, -1 if there is none.
-func (sc *Scope) find(prefix []byte) int32 {
-	if sc != nil {
-		for k, d := range sc.decls {
-			if bytes.Equal(d.Name, prefix) {
-				return int32(k)
-			}
-		}
-	}
-	return -1
-}
-
-// space is the namespace of declaration k.
-func (sc *Scope) space(k int32) []byte {
-	if k < 0 {
-		return nil
-	}
-	return sc.decls[k].Value
-}
-
-// equal reports whether the scopes declare the same.
-func (sc *Scope) equal(other *Scope) bool {
-	if len(sc.decls) != len(other.decls) || !bytes.Equal(sc.root, other.root) {
-		return false
-	}
-	for _, d := range sc.decls {
-		if k := other.find(d.Name); k < 0 || !bytes.Equal(other.space(k), d.Value) {
-			return false
-		}
-	}
-	return true
-}
-
 // A space names a namespace without pointing into the buffer, which may move.
 type space struct {
 	home home
@@ -106,7 +52,7 @@ type binding struct {
 }
 
 // isDecl reports whether a declares a namespace.
-func (a attr) isDecl(b []byte) bool {
+func (a *attr) isDecl(b []byte) bool {
 	if a.name.colon == 0 {
 		return string(a.name.of(b)) == "xmlns"
 	}
@@ -118,7 +64,8 @@ func (a attr) isDecl(b []byte) bool {
 func (s *Scanner) resolveTag(b []byte) (space, error) {
 	attrs := s.attrs[s.keep:]
 	prefixed := false
-	for k, a := range attrs {
+	for k := range attrs {
+		a := &attrs[k]
 		name := a.name.of(b)
 		for _, earlier := range attrs[:k] {
 			if bytes.Equal(name, earlier.name.of(b)) {
@@ -144,20 +91,18 @@ func (s *Scanner) resolveTag(b []byte) (space, error) {
 // resolveAttrs checks that prefixes of attributes are bound and that no two
 // attributes have the same expanded name (Namespaces in XML §6.3).
 func (s *Scanner) resolveAttrs(b []byte, attrs []attr) error {
-	for k, a := range attrs {
+	for k := range attrs {
+		a := &attrs[k]
 		if a.name.colon == 0 || a.isDecl(b) {
 			continue
 		}
-		sp, err := s.resolve(b, a.name)
-		if err != nil {
+		var err error
+		if a.space, err = s.resolve(b, a.name); err != nil {
 			return err
 		}
 		for _, earlier := range attrs[:k] {
-			if earlier.name.colon == 0 || earlier.isDecl(b) || !bytes.Equal(earlier.name.local(b), a.name.local(b)) {
-				continue
-			}
-			esp, _ := s.resolve(b, earlier.name)
-			if bytes.Equal(s.uri(b, esp), s.uri(b, sp)) {
+			if earlier.space.home != nowhere && bytes.Equal(earlier.name.local(b), a.name.local(b)) &&
+				bytes.Equal(s.uri(b, earlier.space), s.uri(b, a.space)) {
 				return ErrNotWellFormed
 			}
 		}
@@ -192,9 +137,12 @@ func (s *Scanner) resolve(b []byte, q qname) (space, error) {
 }
 
 // declare binds what a declares, by the rules of Namespaces in XML §3.
-func (s *Scanner) declare(b []byte, a attr) error {
+func (s *Scanner) declare(b []byte, a *attr) error {
 	sp := s.declared(b, a.value)
 	uri := s.uri(b, sp)
+	if !isURI(uri) {
+		return ErrNotWellFormed
+	}
 	reserved := string(uri) == nsXML || string(uri) == nsXMLNS
 	if a.name.colon == 0 {
 		if reserved {
@@ -227,87 +175,22 @@ func (s *Scanner) declared(b []byte, value span) space {
 	if len(raw) == 0 {
 		return space{}
 	}
-	if !bytes.ContainsAny(raw, "&\t\r\n") {
+	if bytes.IndexByte(raw, '&') < 0 {
 		return space{inBuffer, value}
 	}
 	from := int32(len(s.spare))
-	s.spare = appendNormalized(s.spare, raw)
+	s.spare = Unescape(s.spare, raw)
 	return space{inSpare, span{from, int32(len(s.spare))}}
 }
 
-// appendNormalized appends an attribute value as XML 1.0 §2.11 and §3.3.3 have it.
-func appendNormalized(dst, raw []byte) []byte {
-	for len(raw) > 0 {
-		k := bytes.IndexAny(raw, "&\t\r\n")
-		if k < 0 {
-			return append(dst, raw...)
-		}
-		dst = append(dst, raw[:k]...)
-		raw = raw[k:]
-		size := 1
-		switch {
-		case raw[0] == '&':
-			size = bytes.IndexByte(raw, ';') + 1
-			r, _ := expand(raw[1 : size-1])
-			dst = utf8.AppendRune(dst, r)
-		default:
-			if bytes.HasPrefix(raw, []byte("\r\n")) {
-				size = 2
-			}
-			dst = append(dst, ' ')
-		}
-		raw = raw[size:]
-	}
-	return dst
-}
-
-// openRoot takes the scope from the header, whose tag is in tok.
-func (s *Scanner) openRoot(raw []byte) error {
-	sc := &Scope{root: s.top.of(raw)}
-	size := len(sc.root)
-	for _, a := range s.attrs {
-		if !a.isDecl(raw) {
-			continue
-		}
-		var prefix []byte
-		if a.name.colon != 0 {
-			prefix = a.name.local(raw)
-		}
-		uri := appendNormalized(nil, a.value.of(raw))
-		if size += len(prefix) + len(uri); size > maxScope {
-			return ErrTooBig
-		}
-		if string(prefix) != "xml" {
-			sc.decls = append(sc.decls, Attr{prefix, uri})
+// isURI reports whether uri has only characters that a URI or IRI has. Others
+// do no harm here, but expat refuses a namespace that contains the character by which
+// its user has it separate namespaces from names: a space, a brace or a bar.
+func isURI(uri []byte) bool {
+	for _, c := range uri {
+		if class[c]&classURI == 0 && c < utf8.RuneSelf {
+			return false
 		}
 	}
-	if sc.equal(ClientScope) {
-		sc = ClientScope
-	} else {
-		sc = sc.clone()
-	}
-	empty := s.emptyRoot
-	s.Resume(sc)
-	if empty {
-		s.phase = atEmpty
-	}
-	return nil
-}
-
-// clone is sc in memory of its own.
-func (sc *Scope) clone() *Scope {
-	c := &Scope{root: bytes.Clone(sc.root)}
-	for _, d := range sc.decls {
-		c.decls = append(c.decls, Attr{bytes.Clone(d.Name), d.Value})
-	}
-	return c
-}
-
-// closeRoot makes the Close token; raw is the root's end tag, nothing if the root was empty.
-func (s *Scanner) closeRoot(raw []byte) {
-	q := qname{span: span{0, int32(len(s.scope.root))}}
-	q.colon = int32(max(bytes.IndexByte(s.scope.root, ':'), 0))
-	s.tok = Token{Kind: Close, Raw: raw, Local: q.local(s.scope.root), Prefixed: q.colon != 0}
-	s.tok.Space = s.scope.space(s.scope.find(q.prefix(s.scope.root)))
-	s.phase = afterRoot
+	return true
 }

@@ -157,9 +157,9 @@ func (r *rewriter) declare(t tag, outer []byte) (space []byte, own bool) {
 		prefix, local := cutName(a.Name)
 		switch {
 		case string(prefix) == "xmlns":
-			r.bindings = append(r.bindings, Attr{local, appendNormalized(nil, a.Value)})
+			r.bindings = append(r.bindings, Attr{local, Unescape(nil, a.Value)})
 		case string(a.Name) == "xmlns":
-			space, own = appendNormalized(nil, a.Value), true
+			space, own = Unescape(nil, a.Value), true
 		}
 	}
 	return space, own
@@ -233,10 +233,10 @@ func appendDecl(dst []byte, prefix string, uri []byte) []byte {
 	dst = append(dst, "='"...)
 	for _, c := range uri {
 		switch c {
-		case '<', '&', '\'', '\t', '\n', '\r':
-			dst = append(dst, "&#"...)
-			dst = strconv.AppendUint(dst, uint64(c), 10)
-			dst = append(dst, ';')
+		case '&':
+			dst = append(dst, "&amp;"...)
+		case '\'':
+			dst = append(dst, "&apos;"...)
 		default:
 			dst = append(dst, c)
 		}

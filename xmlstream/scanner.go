@@ -110,6 +110,7 @@ func (q qname) local(b []byte) []byte {
 type attr struct {
 	name  qname
 	value span
+	space space // of a prefixed attribute that is no declaration
 }
 
 // A frame is an open element: its name, and what holds again after it.
@@ -298,7 +299,8 @@ func (s *Scanner) finish(raw []byte) error {
 // fillTag sets what Open and Element have in common.
 func (s *Scanner) fillTag(raw []byte) {
 	s.tokAttrs, s.tokDecls = s.tokAttrs[:0], s.tokDecls[:0]
-	for _, a := range s.attrs[:s.keep] {
+	for k := range s.attrs[:s.keep] {
+		a := &s.attrs[k]
 		out := Attr{Name: a.name.of(raw), Value: a.value.of(raw)}
 		if a.isDecl(raw) {
 			s.tokDecls = append(s.tokDecls, out)
