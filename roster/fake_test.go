@@ -46,7 +46,9 @@ type client struct {
 	jid   stanza.JID
 	state router.State
 	batch router.Batch
-	done  chan struct{}
+	// strict clients get only what is sent in order: no directed presence, no answers to probes.
+	strict bool
+	done   chan struct{}
 
 	mu    sync.Mutex
 	got   []*stanza.Stanza
@@ -64,8 +66,27 @@ func (c *client) Send(_ *router.Batch, st *stanza.Stanza) (ok bool) {
 	if c.ended {
 		return false
 	}
+	if c.strict {
+		c.checkLocked(st)
+	}
 	c.got = append(c.got, st.Clone())
 	return true
+}
+
+// checkLocked verifies that what must stay in order is sent under a lock: a
+// presence under that of its sender's account, the roster under that of its owner's.
+func (c *client) checkLocked(st *stanza.Stanza) {
+	if string(st.ID) == "s" {
+		return // the empty result of a set
+	}
+	account := st.From.Bare()
+	if st.Kind == stanza.IQ {
+		account = c.jid.Bare()
+	}
+	if a := c.w.s.accounts.of(account); a.TryLock() {
+		a.Unlock()
+		c.w.t.Errorf("sent without lock: %s", st.Append(nil))
+	}
 }
 
 // connect binds a resource that has sent nothing yet.

@@ -118,7 +118,7 @@ func (s *Service) receive(ctx context.Context, b *router.Batch, st *stanza.Stanz
 	case c.was.from() && !c.now.from():
 		s.hide(b, st.To, st.From) // §3.3.3
 	}
-	if c.cell.reply == stanza.None || blocked {
+	if c.cell.reply == stanza.None {
 		return nil
 	}
 	return s.receive(ctx, b, &stanza.Stanza{Kind: stanza.Presence, Type: c.cell.reply, From: st.To, To: st.From, ID: st.ID})
