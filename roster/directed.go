@@ -16,6 +16,9 @@ const maxDirected = 500
 // session's Directed is under its user's lock, because Probe reads it from other
 // goroutines.
 func (s *Service) Directed(sess router.Session, st *stanza.Stanza) {
+	if st.Type != stanza.None && st.Type != stanza.Unavailable {
+		return
+	}
 	a := s.accounts.lock(sess.JID().Bare())
 	evicted := note(sess.State(), st)
 	a.Unlock()
@@ -31,9 +34,6 @@ func (s *Service) Directed(sess router.Session, st *stanza.Stanza) {
 func note(state *router.State, st *stanza.Stanza) (evicted stanza.JID) {
 	if st.Type == stanza.Unavailable {
 		delete(state.Directed, st.To)
-		return stanza.JID{}
-	}
-	if st.Type != stanza.None {
 		return stanza.JID{}
 	}
 	if _, known := state.Directed[st.To]; !known && len(state.Directed) >= maxDirected {

@@ -38,9 +38,11 @@ func (s *Service) Outbound(ctx context.Context, b *router.Batch, _ router.Sessio
 func (s *Service) Inbound(ctx context.Context, b *router.Batch, st *stanza.Stanza) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	unlock := s.accounts.lockBoth(st.From, st.To)
+	in := *st
+	in.From, in.To = st.From.Bare(), st.To.Bare()
+	unlock := s.accounts.lockBoth(in.From, in.To)
 	defer unlock()
-	if err := s.receive(ctx, b, st); err != nil {
+	if err := s.receive(ctx, b, &in); err != nil {
 		s.refuse(b, st, err)
 	}
 }
