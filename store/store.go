@@ -74,7 +74,8 @@ type Accounts interface {
 	// DeleteAccount removes the user and everything that the store keeps
 	// under that name in every domain; ErrNotFound for an unknown user.
 	DeleteAccount(ctx context.Context, user string) error
-	// ListAccounts returns up to limit names after the given one, in byte order.
+	// ListAccounts returns up to limit names after the given one, in byte
+	// order; none if limit is not positive.
 	ListAccounts(ctx context.Context, after string, limit int) ([]string, error)
 }
 
@@ -130,8 +131,9 @@ type Rosters interface {
 	Roster(ctx context.Context, user string) (Roster, error)
 	// UpdateItem is a read-modify-write of one item: update gets the present
 	// item (a zero one with JID set, and exists false, if there is none) and
-	// changes it in place. It returns Keep, Remove or Leave. update may run
-	// more than once and must have no side effects. When it returns an error
+	// changes it in place, all but its JID. It returns Keep, Remove or Leave.
+	// update runs on the caller's goroutine, perhaps more than once, and must
+	// have no side effects; it may use the store. When it returns an error
 	// nothing is changed and that error comes back as it is. A write that would
 	// make more than maxItems items not Hidden returns ErrFull (0 =
 	// unlimited), and one that would make more than maxItems Hidden ones likewise.
@@ -176,7 +178,7 @@ type Offline interface {
 	// (0 = unlimited). Two calls of which the first returned before the second began keep that order.
 	AppendOffline(ctx context.Context, user string, m OfflineMessage, max int) error
 	// OfflinePage returns up to limit messages with Seq greater than after,
-	// oldest first.
+	// oldest first; none if limit is not positive.
 	OfflinePage(ctx context.Context, user string, after int64, limit int) ([]OfflineMessage, error)
 	// RemoveOffline removes the messages with these sequence numbers; unknown ones are
 	// no error.

@@ -24,45 +24,69 @@ const (
 	flagHidden
 )
 
-// Roster implements store.Rosters.
-func (s *Store) Roster(ctx context.Context, user string) (store.Roster, error) {
-	var r store.Roster
-	err := s.query(ctx, func(rows *sql.Rows) error {
-		version, item, exists, err := scanItem(rows.Scan)
-		r.Version = version
-		if exists {
-			r.Items = append(r.Items, item)
-		}
-		return err
-	}, `SELECT r.version, i.contact, i.name, i.in_groups, i.sub, i.flags, i.request, i.created
-		FROM roster r LEFT JOIN roster_item i ON i.user = r.user WHERE r.user = ?`, user)
-	// The rows come in the order of the digests.
-	slices.SortFunc(r.Items, func(a, b store.RosterItem) int { return cmp.Compare(a.JID, b.JID) })
-	return r, err
+const (
+	selectRoster = `SELECT r.version, i.contact, i.name, i.in_groups, i.sub, i.flags, i.request, i.created
+		FROM roster r LEFT JOIN roster_item i ON i.user = r.user WHERE r.user = ?`
+	selectItem = `SELECT r.version, i.contact, i.name, i.in_groups, i.sub, i.flags, i.request, i.created
+		FROM roster r LEFT JOIN roster_item i ON i.user = r.user AND i.digest = ? WHERE r.user = ?`
+)
+
+// An itemRow is a row of selectRoster or selectItem. One is used for all rows
+// of a query.
+type itemRow struct {
+	version             int64
+	contact             sql.NullString // NULL, like all that follow: no item
+	name                sql.NullString
+	groups, request     []byte
+	sub, flags, created sql.NullInt64
 }
 
-const selectItem = `SELECT r.version, i.contact, i.name, i.in_groups, i.sub, i.flags, i.request, i.created
-	FROM roster r LEFT JOIN roster_item i ON i.user = r.user AND i.digest = ? WHERE r.user = ?`
+func (r *itemRow) dest() []any {
+	return []any{&r.version, &r.contact, &r.name, &r.groups, &r.sub, &r.flags, &r.request, &r.created}
+}
 
-// scanItem reads a row that begins with the roster's version. Without an
-// item the rest is NULL.
-func scanItem(scan func(...any) error) (version int64, item store.RosterItem, exists bool, err error) {
-	var contact, name sql.NullString
-	var groups []byte
-	var sub, flags, created sql.NullInt64
-	err = scan(&version, &contact, &name, &groups, &sub, &flags, &item.Request, &created)
-	if err != nil || !contact.Valid {
-		return version, store.RosterItem{}, false, err
+// item returns what was scanned, if there is an item.
+func (r *itemRow) item() (item store.RosterItem, exists bool, err error) {
+	if !r.contact.Valid {
+		return item, false, nil
 	}
-	item.JID, item.Name = contact.String, name.String
-	item.Sub = store.Subscription(sub.Int64 & 3)
-	item.Ask = flags.Int64&flagAsk != 0
-	item.PendingIn = flags.Int64&flagPendingIn != 0
-	item.Approved = flags.Int64&flagApproved != 0
-	item.Hidden = flags.Int64&flagHidden != 0
-	item.Created = time.Unix(created.Int64, 0).UTC()
-	item.Groups, err = splitGroups(groups)
-	return version, item, true, err
+	flags := r.flags.Int64
+	item = store.RosterItem{
+		JID:       r.contact.String,
+		Name:      r.name.String,
+		Sub:       store.Subscription(r.sub.Int64 & 3),
+		Ask:       flags&flagAsk != 0,
+		PendingIn: flags&flagPendingIn != 0,
+		Approved:  flags&flagApproved != 0,
+		Hidden:    flags&flagHidden != 0,
+		Request:   r.request,
+		Created:   time.Unix(r.created.Int64, 0).UTC(),
+	}
+	item.Groups, err = splitGroups(r.groups)
+	return item, true, err
+}
+
+// Roster implements store.Rosters.
+func (s *Store) Roster(ctx context.Context, user string) (store.Roster, error) {
+	var row itemRow
+	var items []store.RosterItem
+	dest := row.dest()
+	err := s.query(ctx, func(rows *sql.Rows) error {
+		if err := rows.Scan(dest...); err != nil {
+			return err
+		}
+		item, exists, err := row.item()
+		if exists {
+			items = append(items, item)
+		}
+		return err
+	}, selectRoster, user)
+	if err != nil {
+		return store.Roster{}, err
+	}
+	// The rows come in the order of the digests.
+	slices.SortFunc(items, func(a, b store.RosterItem) int { return cmp.Compare(a.JID, b.JID) })
+	return store.Roster{Version: row.version, Items: items}, nil
 }
 
 func flagsOf(item *store.RosterItem) (flags int64) {
@@ -84,14 +108,14 @@ func flagsOf(item *store.RosterItem) (flags int64) {
 func (s *Store) UpdateItem(ctx context.Context, user, contact string, maxItems int, update func(*store.RosterItem, bool) (store.Verdict, error)) (int64, error) {
 	key := digest(contact)
 	for {
-		change := itemChange{user: user, key: key, maxItems: int64(maxItems)}
-		var version int64
-		err := s.query(ctx, func(rows *sql.Rows) (err error) {
-			version, change.before, change.existed, err = scanItem(rows.Scan)
-			return err
-		}, selectItem, key, user)
-		if err != nil {
+		var row itemRow
+		err := s.queryRow(ctx, row.dest(), selectItem, key, user)
+		if err != nil && err != store.ErrNotFound {
 			return 0, err
+		}
+		change := itemChange{user: user, key: key, maxItems: int64(maxItems)}
+		if change.before, change.existed, err = row.item(); err != nil {
+			return 0, wrap(err)
 		}
 		item := change.before
 		item.JID = contact
@@ -105,7 +129,7 @@ func (s *Store) UpdateItem(ctx context.Context, user, contact string, maxItems i
 		case verdict > store.Remove:
 			return 0, fmt.Errorf("sqlstore: unknown verdict %d", verdict)
 		case verdict == store.Leave, verdict == store.Remove && !change.existed:
-			return version, nil
+			return row.version, nil
 		}
 		item.JID = contact
 		item.Request = bytes.Clone(item.Request)
@@ -150,20 +174,22 @@ func (c *itemChange) apply(tx *tx) error {
 // check reads the version, and makes sure that nothing came between and that
 // there is room.
 func (c *itemChange) check(tx *tx) error {
-	row := func(dest ...any) error { return tx.queryRow(dest, selectItem, c.key, c.user) }
-	version, now, exists, err := scanItem(row)
-	switch {
-	case err == store.ErrNotFound: // the user's first item
-		if _, err := tx.exec("INSERT INTO roster (user, version) VALUES (?, 0)", c.user); err != nil {
-			return err
-		}
-	case err != nil:
+	var row itemRow
+	err := tx.queryRow(row.dest(), selectItem, c.key, c.user)
+	if err == store.ErrNotFound { // the user's first item
+		_, err = tx.exec("INSERT INTO roster (user, version) VALUES (?, 0)", c.user)
+	}
+	if err != nil {
+		return err
+	}
+	now, exists, err := row.item()
+	if err != nil {
 		return err
 	}
 	if exists != c.existed || !now.Equal(c.before) {
 		return errConflict
 	}
-	c.version = version
+	c.version = row.version
 	if !c.keep || c.maxItems <= 0 || exists && now.Hidden == c.after.Hidden {
 		return nil
 	}

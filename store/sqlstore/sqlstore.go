@@ -116,7 +116,11 @@ func connect(path string, connections int, pragmas ...string) (*sql.DB, error) {
 
 // prepareDatabase returns the connection that writes.
 func prepareDatabase(ctx context.Context, db *sql.DB, log *slog.Logger) (*sql.Conn, error) {
-	conn, err := db.Conn(ctx)
+	var conn *sql.Conn
+	err := retryBusy(ctx, func() (err error) {
+		conn, err = db.Conn(ctx)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

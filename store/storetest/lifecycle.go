@@ -97,6 +97,31 @@ func testContextEndsMeanwhile(t *testing.T, s store.Store) {
 	}
 }
 
+// testReadsMeanwhile: a read whose caller leaves returns all or the context's
+// error, never a part.
+func testReadsMeanwhile(t *testing.T, s store.Store) {
+	const items = 100
+	for i := range items {
+		keepItem(t, s, "anna", store.RosterItem{JID: fmt.Sprint(i)})
+		appendText(t, s, "anna", "x", 0)
+	}
+	inParallel(4, func(w int) {
+		for i := range 50 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(w*i)*10*time.Microsecond)
+			r, err := s.Roster(ctx, "anna")
+			if err == nil && len(r.Items) != items || err != nil && !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%d items, %v", len(r.Items), err)
+			}
+			p, err := s.OfflinePage(ctx, "anna", 0, items)
+			if err == nil && len(p) != items || err != nil && !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%d messages, %v", len(p), err)
+			}
+			cancel()
+		}
+	})
+	equal(t, "items", len(roster(t, s, "anna").Items), items)
+}
+
 func testClosed(t *testing.T, s store.Store) {
 	fill(t, s, "anna")
 	must(t, s.Close())

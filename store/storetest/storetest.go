@@ -57,6 +57,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"ValuesAreCopied", testValuesAreCopied},
 		{"ContextEnded", testContextEnded},
 		{"ContextEndsMeanwhile", testContextEndsMeanwhile},
+		{"ContextEndsWhileReading", testReadsMeanwhile},
 		{"Closed", testClosed},
 		{"CloseMeanwhile", testCloseMeanwhile},
 	} {

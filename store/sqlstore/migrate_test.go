@@ -1,0 +1,93 @@
+package sqlstore
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"chatd/store"
+)
+
+// TestOpenFromSchema opens a database as each released schema version left it.
+func TestOpenFromSchema(t *testing.T) {
+	dumps, err := filepath.Glob("testdata/schema*.sql")
+	if err != nil || len(dumps) == 0 {
+		t.Fatal("no dumps", err)
+	}
+	for _, dump := range dumps {
+		t.Run(filepath.Base(dump), func(t *testing.T) {
+			text, err := os.ReadFile(dump)
+			if err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(t.TempDir(), "old.db")
+			execFile(t, path, string(text))
+			s, ctx := openPath(t, path), t.Context()
+
+			a, err := s.Account(ctx, "anna")
+			if err != nil || a.Created.Unix() != 1700000000 || len(a.Credentials) != 1 || a.Credentials[0].Iterations != 4096 {
+				t.Errorf("account %+v %v", a, err)
+			}
+			r, err := s.Roster(ctx, "anna")
+			want := store.RosterItem{JID: "bob@chat.test", Name: "Bob", Groups: []string{"Friends", "Work"},
+				Sub: store.SubBoth, Approved: true, Created: time.Unix(1700000001, 0)}
+			if err != nil || r.Version != 1700000000000001 || len(r.Items) != 1 || !r.Items[0].Equal(want) {
+				t.Errorf("roster %+v %v", r, err)
+			}
+			if b, err := s.Blocklist(ctx, "anna"); err != nil || !slices.Equal(b, []string{"troll@chat.test"}) {
+				t.Errorf("blocked %q %v", b, err)
+			}
+			expectWaiting(t, s, "anna", "<message>1</message>", "<message>3</message>")
+			if x, err := s.PrivateXML(ctx, "anna", "urn:notes", "notes"); err != nil || string(x) != "<notes/>" {
+				t.Errorf("private %q %v", x, err)
+			}
+			if v, err := s.VCard(ctx, "anna"); err != nil || string(v) != "<vCard/>" {
+				t.Errorf("vCard %q %v", v, err)
+			}
+			if l, err := s.LastActivity(ctx, "anna"); err != nil || l.Status != "bye" || l.At.Unix() != 1700000003 {
+				t.Errorf("last %+v %v", l, err)
+			}
+			// And it can be written to: the digests are still found.
+			if _, err := s.UpdateItem(ctx, "anna", "bob@chat.test", 1, func(i *store.RosterItem, exists bool) (store.Verdict, error) {
+				if !exists {
+					t.Error("item not found by its digest")
+				}
+				return store.Remove, nil
+			}); err != nil {
+				t.Error(err)
+			}
+			if err := s.DeleteAccount(ctx, "anna"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestOpenTogether: each of several that start at once on a new file finds it
+// whole, as separate connections see each other like separate processes.
+func TestOpenTogether(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "chatd.db")
+	var wg sync.WaitGroup
+	for i := range 6 {
+		wg.Go(func() {
+			s, err := Open(t.Context(), Config{Path: path})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if err := s.appendText(t.Context(), "anna", string(rune('a'+i))); err != nil {
+				t.Error(err)
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if n, err := openPath(t, path).CountOffline(t.Context(), "anna"); n != 6 || err != nil {
+		t.Errorf("count %d %v", n, err)
+	}
+}
