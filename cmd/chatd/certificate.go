@@ -47,7 +47,7 @@ func (c *certificate) load(cfg *Config, log *slog.Logger) error {
 	if cfg.C2S.CertFile == "" {
 		if why := selfSignedUnfit(certFile, keyFile, cfg.Domain); why != "" {
 			log.Info("making a self-signed certificate", "file", certFile, "why", why)
-			if err := makeSelfSigned(certFile, keyFile, cfg.Domain); err != nil {
+			if err := makeSelfSigned(certFile, keyFile, cfg.Domain, time.Now()); err != nil {
 				return fmt.Errorf("self-signed certificate: %w", err)
 			}
 		}
@@ -93,7 +93,7 @@ func selfSignedUnfit(certFile, keyFile, domain string) string {
 	return ""
 }
 
-func makeSelfSigned(certFile, keyFile, domain string) error {
+func makeSelfSigned(certFile, keyFile, domain string, now time.Time) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
@@ -102,7 +102,6 @@ func makeSelfSigned(certFile, keyFile, domain string) error {
 	if err != nil {
 		return err
 	}
-	now := time.Now()
 	template := &x509.Certificate{
 		SerialNumber:          serial,
 		Subject:               pkix.Name{CommonName: domain},

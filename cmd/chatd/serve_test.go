@@ -1,0 +1,206 @@
+package main
+
+import (
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+const testToken = `
+[[api.tokens]]
+name = "test"
+hash = "1ec1c26b50d5d3c58d9583181af8076655fe00756bf7285940ba3670f99fcba0" # s3cret
+scopes = ["metrics"]
+`
+
+// get is the status of a request to the private API.
+func (i *instance) get(path, token string) (status int, body string) {
+	i.t.Helper()
+	req, err := http.NewRequest("GET", "http://"+i.addr["api"]+path, nil)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+func TestServe(t *testing.T) {
+	i := startServe(t, testConfig(t, testToken))
+	for path, want := range map[string]string{"/healthz": "ok", "/readyz": "ok"} {
+		if status, body := i.get(path, ""); status != 200 || !strings.Contains(body, want) {
+			t.Errorf("%s: %d %s", path, status, body)
+		}
+	}
+	if status, _ := i.get("/metrics", "wrong"); status != 401 {
+		t.Errorf("metrics with a wrong token: %d", status)
+	}
+	status, body := i.get("/metrics", "s3cret")
+	for _, name := range []string{"go_goroutines", "process_open_fds", "go_build_info", "chatd_stanzas_routed_total", "chatd_sessions"} {
+		if status != 200 || !strings.Contains(body, "\n"+name) {
+			t.Errorf("metrics: %d without %s", status, name)
+		}
+	}
+	conn, err := net.Dial("tcp", i.addr["starttls"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if answer := openStream(t, conn); !strings.Contains(answer, "urn:ietf:params:xml:ns:xmpp-tls") {
+		t.Errorf("stream features %q", answer)
+	}
+}
+
+// openStream sends a stream header and returns what comes back, to the end of the stream features.
+func openStream(t *testing.T, conn net.Conn) string {
+	t.Helper()
+	fmt.Fprint(conn, "<?xml version='1.0'?><stream:stream to='chat.test' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>")
+	var answer bytes.Buffer
+	for !strings.Contains(answer.String(), "</stream:features>") {
+		b := make([]byte, 4096)
+		n, err := conn.Read(b)
+		if err != nil {
+			t.Fatalf("%v after %q", err, answer.String())
+		}
+		answer.Write(b[:n])
+	}
+	return answer.String()
+}
+
+func TestStartFailures(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	notDir := filepath.Join(t.TempDir(), "file")
+	write(t, notDir, "")
+	damaged := t.TempDir()
+	write(t, filepath.Join(damaged, decoyFile), "short")
+	const address = `"127.0.0.1:0"`
+	for _, tt := range []struct{ name, config, data, want string }{
+		{"port in use", strings.Replace(configText(""), address, strconv.Quote(taken.Addr().String()), 1), "", "api.listen: " + taken.Addr().String() + " is in use already"},
+		{"not our address", strings.Replace(configText(""), address, `"192.0.2.1:1"`, 1), "", "api.listen: "},
+		{"no certificate", configText("cert_file = \"no.pem\"\nkey_file = \"no.pem\"\n"), "", "certificate: "},
+		{"data is a file", configText(""), notDir, notDir},
+		{"damaged secret", configText(""), damaged, "remove it to have it made anew"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			config := filepath.Join(t.TempDir(), "chatd.toml")
+			write(t, config, tt.config)
+			args := []string{"serve", "-config", config, "-log-level", "error"}
+			if tt.data != "" {
+				args = append(args, "-data", tt.data)
+			}
+			code, _, stderr := call(t, "", args...)
+			if code != exitFailed || !strings.Contains(stderr, tt.want) || strings.Count(stderr, "\n") != 1 {
+				t.Errorf("code %d, said %q; want 1 and one line with %q", code, stderr, tt.want)
+			}
+		})
+	}
+}
+
+func TestDataIsLocked(t *testing.T) {
+	config := testConfig(t, "")
+	startServe(t, config)
+	code, _, stderr := call(t, "", "serve", "-config", config, "-log-level", "error")
+	if code != exitFailed || !strings.Contains(stderr, "in use by another chatd") || strings.Count(stderr, "\n") != 1 {
+		t.Errorf("second server: code %d, %q", code, stderr)
+	}
+	if code, _, stderr := call(t, "", "user", "add", "alice", "-password", "x", "-config", config); code != exitOK {
+		t.Errorf("user while the server runs: code %d, %q", code, stderr)
+	}
+}
+
+func TestReload(t *testing.T) {
+	config := testConfig(t, "")
+	i := startServe(t, config)
+	conn, err := net.Dial("tcp", i.addr["starttls"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	check := func(want int) {
+		t.Helper()
+		if status, _ := i.get("/metrics", "s3cret"); status != want {
+			t.Errorf("metrics: %d, want %d", status, want)
+		}
+	}
+	check(401)
+
+	write(t, config, configText(testToken)) // the change is noticed
+	i.await("msg=reloaded")
+	check(200)
+
+	write(t, config, configText("registration = 5\nlisten_tsl = []\n")) // as it was
+	if line := i.await("level=ERROR"); !strings.Contains(line, "chatd.toml:8: c2s.listen_tsl: unknown key") || !strings.Contains(line, "c2s.registration: must be true or false") {
+		t.Errorf("said %s", line)
+	}
+	check(200)
+
+	write(t, config, strings.Replace(configText(""), "chat.test", "other.test", 1))
+	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	i.await("msg=reloaded")
+	check(401)
+	if line := i.await("level=WARN"); !strings.Contains(line, "keys=domain") {
+		t.Errorf("said %s", line)
+	}
+
+	// What the file says does not go with a socket that stays open.
+	write(t, config, configText("tls = \"off\"\n"))
+	if line := i.await("level=ERROR"); !strings.Contains(line, "c2s.listen_tls: needs TLS") {
+		t.Errorf("said %s", line)
+	}
+
+	if answer := openStream(t, conn); !strings.Contains(answer, "from='chat.test'") {
+		t.Errorf("connection from before the reloads: %q", answer)
+	}
+}
+
+func TestDirectTLS(t *testing.T) {
+	i := startServe(t, testConfig(t, ""))
+	for _, tt := range []struct {
+		name  string
+		alpn  []string
+		max   uint16
+		works bool
+	}{
+		{"no ALPN", nil, 0, true},
+		{"ALPN", []string{"xmpp-client"}, 0, true},
+		{"one of several", []string{"http/1.1", "xmpp-client"}, 0, true},
+		{"other protocol", []string{"http/1.1"}, 0, false},
+		{"TLS 1.2", nil, tls.VersionTLS12, true},
+		{"TLS 1.1", nil, tls.VersionTLS11, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			conn, err := tls.Dial("tcp", i.addr["directtls"], &tls.Config{
+				InsecureSkipVerify: true, NextProtos: tt.alpn, MaxVersion: tt.max, MinVersion: tls.VersionTLS10,
+			})
+			if (err == nil) != tt.works {
+				t.Fatalf("%v, want success %v", err, tt.works)
+			}
+			if err == nil {
+				conn.Close()
+			}
+		})
+	}
+}
