@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -56,6 +57,15 @@ func TestServe(t *testing.T) {
 	for _, name := range []string{"go_goroutines", "process_open_fds", "go_build_info", "chatd_stanzas_routed_total", "chatd_sessions"} {
 		if status != 200 || !strings.Contains(body, "\n"+name) {
 			t.Errorf("metrics: %d without %s", status, name)
+		}
+	}
+	documented, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (chatd_\w+)`).FindAllStringSubmatch(body, -1) {
+		if !strings.Contains(string(documented), "| `"+m[1]+"` |") {
+			t.Errorf("docs/operations.md lacks %s", m[1])
 		}
 	}
 	conn, err := net.Dial("tcp", i.addr["starttls"])
