@@ -1,0 +1,10 @@
+// Package e2e holds no code, only tests: real chatd processes, driven by
+// clients that we did not write. slixmpp (the scripts of python/), @xmpp/client
+// (the scripts of node/) and mellium.im/xmpp say what the protocol owes them;
+// profanity, in a terminal, shows what a person sees.
+//
+// Each test has a chatd of its own. A script that needs something to happen to
+// the server (a restart, a kill, another certificate) asks the Go side for it.
+// scripts/setup.sh installs the clients; a test whose client is missing is
+// skipped, and fails where CI=true.
+package e2e

@@ -1,0 +1,112 @@
+// What the scripts of this folder share: an @xmpp/client that remembers what it
+// received, so that a script can say what it expects. Barriers are stanzas,
+// never the clock; the clock only ends what hangs.
+
+import assert from "node:assert/strict";
+import { EventEmitter, once } from "node:events";
+
+import { client, xml } from "@xmpp/client";
+
+export const domain = process.env.CHATD_DOMAIN;
+export const services = {
+  starttls: `xmpp://${process.env.CHATD_STARTTLS}`,
+  direct: `xmpps://${process.env.CHATD_DIRECT}`,
+};
+const patience = 20_000; // milliseconds that one expected thing may take
+
+export class Client {
+  #inbox = [];
+  #news = new EventEmitter();
+
+  constructor(user, { service = services.starttls, password = "correct horse", resource, mechanism } = {}) {
+    this.bare = `${user}@${domain}`;
+    const credentials = async (authenticate, mechanisms) => {
+      this.mechanisms = mechanisms;
+      await authenticate({ username: user, password }, mechanism ?? mechanisms[0]);
+    };
+    this.xmpp = client({ service, domain, resource, credentials, timeout: patience });
+    this.xmpp.reconnect.stop();
+    this.xmpp.on("error", (error) => (this.error = error));
+    this.xmpp.on("stanza", (stanza) => {
+      this.#inbox.push(stanza);
+      this.#news.emit("stanza");
+    });
+  }
+
+  async login(presence = true) {
+    this.full = (await this.xmpp.start()).toString();
+    if (presence) {
+      await this.ask("get", xml("query", "jabber:iq:roster"));
+      await this.send(xml("presence"));
+      await this.presence(this.full);
+    }
+    return this;
+  }
+
+  logout() {
+    return this.xmpp.stop();
+  }
+
+  send(element) {
+    return this.xmpp.send(element);
+  }
+
+  say(to, body) {
+    return this.send(xml("message", { to, type: "chat" }, xml("body", {}, body)));
+  }
+
+  // Sends a request; a stanza error is thrown, its name in error.condition.
+  ask(type, payload, to) {
+    return this.xmpp.iqCaller.request(xml("iq", { type, to }, payload), patience);
+  }
+
+  ping(to = domain) {
+    return this.ask("get", xml("ping", "urn:xmpp:ping"), to);
+  }
+
+  // Takes the first stanza that matches out of what came, or waits for it.
+  async expect(what, matches) {
+    const deadline = AbortSignal.timeout(patience);
+    for (;;) {
+      const i = this.#inbox.findIndex(matches);
+      if (i >= 0) return this.#inbox.splice(i, 1)[0];
+      await once(this.#news, "stanza", { signal: deadline }).catch(() =>
+        assert.fail(`${this.full} did not get ${what}; it has\n${this.#inbox.join("\n")}`),
+      );
+    }
+  }
+
+  message(body, from) {
+    return this.expect(
+      `message ${body} from ${from}`,
+      (s) => s.is("message") && s.getChildText("body") === body && (!from || s.attrs.from === from),
+    );
+  }
+
+  presence(from, type) {
+    return this.expect(
+      `presence ${type ?? "available"} from ${from}`,
+      (s) => s.is("presence") && s.attrs.from === from && s.attrs.type === type,
+    );
+  }
+
+  has(name) {
+    return this.#inbox.some((s) => s.is(name));
+  }
+}
+
+// Runs the parts of a script one after the other. The exit code tells.
+export async function run(...parts) {
+  for (const part of parts) {
+    console.log("part", part.name);
+    await part();
+  }
+  process.exit(0); // a client that was not logged out is cut off, not waited for
+}
+
+process.on("unhandledRejection", (error) => {
+  console.error(error);
+  process.exit(1);
+});
+
+export { assert, xml };

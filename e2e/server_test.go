@@ -1,0 +1,296 @@
+package e2e
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	domain   = "chat.test"
+	password = "correct horse"
+
+	// patience is for what takes milliseconds on an idle machine.
+	patience = 30 * time.Second
+)
+
+var buildDir string // removed by TestMain
+
+func TestMain(m *testing.M) {
+	var err error
+	if buildDir, err = os.MkdirTemp("", "chatd-e2e"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(buildDir)
+	os.Exit(code)
+}
+
+// binary is the chatd under test, built once. CHATD_TEST_BINARY names another,
+// for example one built with -race.
+var binary = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("CHATD_TEST_BINARY"); path != "" {
+		return path, nil
+	}
+	path := filepath.Join(buildDir, "chatd")
+	if out, err := exec.Command("go", "build", "-o", path, "chatd/cmd/chatd").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build chatd/cmd/chatd: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// A server is one chatd with its own data and configuration. Its process may
+// come and go; the rest stays. It belongs to the test's goroutine.
+type server struct {
+	t               *testing.T
+	dir             string
+	host            string            // what it listens on
+	c2s             map[string]string // keys of [c2s], as TOML values
+	starttls, tls   string            // addresses, known once it runs
+	cmd             *exec.Cmd
+	exited          chan struct{} // closed when the process has been waited for
+	log             *journal
+	certificateFile string // what clients are to trust
+}
+
+// newServer starts a chatd with these accounts, all with the same password.
+func newServer(t *testing.T, users ...string) *server {
+	t.Helper()
+	return newServerOn(t, "127.0.0.1", users...)
+}
+
+func newServerOn(t *testing.T, host string, users ...string) *server {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("whole processes are not for -short")
+	}
+	s := &server{t: t, dir: t.TempDir(), host: host}
+	s.certificateFile = filepath.Join(s.dir, "cert.pem")
+	s.c2s = map[string]string{
+		"tls":                      `"required"`,
+		"cert_file":                `"cert.pem"`,
+		"key_file":                 `"key.pem"`,
+		"registration":             "true",
+		"registrations_per_minute": "0",
+	}
+	s.must("", s.writeCertificate())
+	s.writeConfig()
+	s.start()
+	t.Cleanup(s.end)
+	for _, u := range users {
+		s.must(s.command("user", "add", u+"@"+domain, "-password", password))
+	}
+	return s
+}
+
+func (s *server) config() string { return filepath.Join(s.dir, "chatd.toml") }
+
+func (s *server) writeConfig() {
+	s.t.Helper()
+	var b strings.Builder
+	fmt.Fprintf(&b, "domain = %q\ndata = %q\n\n[c2s]\n", domain, filepath.Join(s.dir, "data"))
+	fmt.Fprintf(&b, "listen = [\"%[1]s:0\"]\nlisten_tls = [\"%[1]s:0\"]\n", s.host)
+	for _, key := range slices.Sorted(maps.Keys(s.c2s)) {
+		fmt.Fprintf(&b, "%s = %s\n", key, s.c2s[key])
+	}
+	b.WriteString("\n[api]\nlisten = []\n")
+	s.replaceFile(s.config(), []byte(b.String()))
+}
+
+// replaceFile puts a file in place at once, as an editor does.
+func (s *server) replaceFile(path string, data []byte) {
+	s.t.Helper()
+	next := path + ".next"
+	if err := os.WriteFile(next, data, 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := os.Rename(next, path); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// start runs chatd and waits until it listens.
+func (s *server) start() {
+	s.t.Helper()
+	s.launch("serve", "-config", s.config())
+	s.starttls = s.listening("starttls")
+	s.tls = s.listening("directtls")
+	if _, err := s.log.await("msg=ready"); err != nil {
+		s.t.Fatalf("%v\n%s", err, s.log)
+	}
+}
+
+func (s *server) launch(args ...string) {
+	s.t.Helper()
+	path, err := binary()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.cmd = exec.Command(path, args...)
+	s.cmd.Dir = s.dir
+	stderr, err := s.cmd.StderrPipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.log, s.exited = newJournal(), make(chan struct{})
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	go func(cmd *exec.Cmd, log *journal, exited chan struct{}) {
+		defer close(exited)
+		log.fill(stderr)
+		cmd.Wait() //nolint:errcheck // ProcessState has the outcome
+	}(s.cmd, s.log, s.exited)
+}
+
+var addrPattern = regexp.MustCompile(`\baddr="?([^\s"]+)`)
+
+// listening waits for the log line that names the address of a listener.
+func (s *server) listening(kind string) string {
+	s.t.Helper()
+	line, err := s.log.await("msg=listening", "kind="+kind)
+	if err != nil {
+		s.t.Fatalf("no %s listener: %v\n%s", kind, err, s.log)
+	}
+	return addrPattern.FindStringSubmatch(line)[1]
+}
+
+// stop sends a signal and waits for the end. It returns the exit code, -1 when
+// the signal killed the process.
+func (s *server) stop(sig syscall.Signal) (int, error) {
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		return 0, err
+	}
+	select {
+	case <-s.exited:
+		return s.cmd.ProcessState.ExitCode(), nil
+	case <-time.After(patience):
+		return 0, fmt.Errorf("chatd runs on after %v", sig)
+	}
+}
+
+// end is the test's clean-up: chatd must end well, and its log tells about a
+// test that failed.
+func (s *server) end() {
+	select {
+	case <-s.exited:
+	default:
+		if code, err := s.stop(syscall.SIGTERM); err != nil || code != 0 {
+			s.t.Errorf("chatd ended with code %d, %v", code, err)
+			s.cmd.Process.Kill() //nolint:errcheck // it may have ended after all
+			<-s.exited
+		}
+	}
+	if s.t.Failed() {
+		s.t.Logf("log of chatd:\n%s", s.log)
+	}
+}
+
+// command runs another chatd command on the same configuration.
+func (s *server) command(args ...string) (string, error) {
+	path, err := binary()
+	if err != nil {
+		return "", err
+	}
+	out, err := exec.Command(path, append(args, "-config", s.config())...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("chatd %s: %w: %s", strings.Join(args, " "), err, out)
+	}
+	return string(out), nil
+}
+
+func (s *server) must(out string, err error) string {
+	s.t.Helper()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return out
+}
+
+// A journal is a process's log as it grows.
+type journal struct {
+	mu    sync.Mutex
+	lines []string
+	grown chan struct{} // closed and replaced at every line
+	ended bool
+}
+
+func newJournal() *journal { return &journal{grown: make(chan struct{})} }
+
+func (j *journal) fill(r io.Reader) {
+	for lines := bufio.NewScanner(r); lines.Scan(); {
+		j.mu.Lock()
+		j.lines = append(j.lines, lines.Text())
+		j.wake()
+		j.mu.Unlock()
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.ended = true
+	j.wake()
+}
+
+func (j *journal) wake() {
+	close(j.grown)
+	j.grown = make(chan struct{})
+}
+
+// len is how many lines there are, to await one after them.
+func (j *journal) len() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.lines)
+}
+
+// await waits for a line that contains all the words.
+func (j *journal) await(words ...string) (string, error) { return j.awaitAfter(0, words...) }
+
+func (j *journal) awaitAfter(from int, words ...string) (string, error) {
+	timeout := time.After(patience)
+	for {
+		j.mu.Lock()
+		grown, ended, lines := j.grown, j.ended, j.lines[from:]
+		j.mu.Unlock()
+		for _, line := range lines {
+			if containsAll(line, words) {
+				return line, nil
+			}
+		}
+		if ended {
+			return "", errors.New("chatd has ended")
+		}
+		select {
+		case <-grown:
+		case <-timeout:
+			return "", fmt.Errorf("no log line with %q in time", words)
+		}
+	}
+}
+
+func containsAll(line string, words []string) bool {
+	for _, w := range words {
+		if !strings.Contains(line, w) {
+			return false
+		}
+	}
+	return true
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return strings.Join(j.lines, "\n")
+}
