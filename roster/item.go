@@ -1,7 +1,6 @@
 package roster
 
 import (
-	"bytes"
 	"context"
 	"strconv"
 	"time"
@@ -145,11 +144,19 @@ func appendItem(b []byte, item *store.RosterItem, removed bool) []byte {
 	return append(b, "</item>"...)
 }
 
-// storedRequest is what is kept of a subscription request. Children that are
-// too large, or that may use a prefix declared on the stanza itself, are left out.
+// storedRequest is what is kept of a subscription request: all of it (RFC 6121
+// §3.1.3), unless it is too large.
 func storedRequest(st *stanza.Stanza) []byte {
-	if len(st.Inner) > maxRequest || bytes.Contains(st.Attrs, []byte("xmlns:")) {
+	if st.Size() > maxRequest {
 		return nil
 	}
-	return bytes.Clone(st.Inner)
+	return st.Append(nil)
+}
+
+// waitingRequest is the request that an item's contact has made of the user.
+func waitingRequest(item *store.RosterItem, contact, user stanza.JID) *stanza.Stanza {
+	if st, err := stanza.Parse(item.Request); err == nil {
+		return st
+	}
+	return &stanza.Stanza{Kind: stanza.Presence, Type: stanza.Subscribe, From: contact, To: user}
 }

@@ -141,8 +141,7 @@ func (s *Service) welcome(b *router.Batch, sess router.Session, user stanza.JID,
 		if err != nil || blocked.Matches(contact) {
 			continue
 		}
-		sess.Send(b, &stanza.Stanza{Kind: stanza.Presence, Type: stanza.Subscribe,
-			From: contact, To: user, Inner: items[i].Request})
+		sess.Send(b, waitingRequest(&items[i], contact, user))
 	}
 }
 

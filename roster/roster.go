@@ -30,8 +30,8 @@ const NS = "jabber:iq:roster"
 const (
 	// storeTimeout bounds how long one stanza may wait for the store.
 	storeTimeout = 15 * time.Second
-	// maxRequest bounds the children of a subscription request, which may
-	// wait in the store for as long as the contact likes (RFC 6121 §3.1.3, security warning).
+	// maxRequest bounds a subscription request in bytes, which may wait in the
+	// store for as long as the contact likes (RFC 6121 §3.1.3, security warning).
 	maxRequest = 4096
 )
 

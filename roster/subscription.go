@@ -20,8 +20,8 @@ func (s *Service) Outbound(ctx context.Context, b *router.Batch, _ router.Sessio
 	case out.To.Domain() != s.r.Domain.Domain():
 		s.r.Route(ctx, b, st)
 		return
-	case st.Type == stanza.Subscribe && len(st.Inner) > maxRequest:
-		s.refuse(b, st, stanza.ErrPolicyViolation.WithText("a subscription request may carry at most 4096 bytes"))
+	case st.Type == stanza.Subscribe && st.Size() > maxRequest:
+		s.refuse(b, st, stanza.ErrPolicyViolation.WithText("a subscription request may have at most 4096 bytes"))
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)

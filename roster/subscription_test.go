@@ -62,7 +62,7 @@ func TestRequestWaits(t *testing.T) {
 	r.send("<presence to='juliet@chat.test/any' type='subscribe' id='a' xml:lang='en'><nick xmlns='n'>Romeo</nick></presence>")
 	r.send("<presence to='juliet@chat.test' type='subscribe' id='b'/>")
 	r.take()
-	request := "<presence from='romeo@chat.test' to='juliet@chat.test' type='subscribe'><nick xmlns='n'>Romeo</nick></presence>"
+	request := "<presence from='romeo@chat.test' to='juliet@chat.test' id='a' type='subscribe' xml:lang='en'><nick xmlns='n'>Romeo</nick></presence>"
 	for range 2 {
 		j := w.connect(juliet + "/balcony")
 		j.expect()
@@ -149,15 +149,15 @@ func TestSubscriptionsThatGoNowhere(t *testing.T) {
 	}
 }
 
-// What is kept of a request stands alone: a prefix declared on the presence
-// itself would be unbound at the next login.
-func TestRequestWithPrefixIsKeptWithoutChildren(t *testing.T) {
+// A request is kept with the prefixes that its children need.
+func TestRequestWithPrefixWaits(t *testing.T) {
 	w := newWorld(t, Config{})
 	r := w.login(romeo + "/orchard")
 	r.send("<presence xmlns:p='q' to='juliet@chat.test' type='subscribe'><p:x/></presence>")
-	if it, _ := w.item("juliet", romeo); !it.PendingIn || len(it.Request) != 0 {
-		t.Errorf("kept %q", it.Request)
-	}
+	j := w.connect(juliet + "/balcony")
+	j.send("<presence/>")
+	j.expect("<presence from='juliet@chat.test/balcony' to='juliet@chat.test'/>",
+		"<presence from='romeo@chat.test' to='juliet@chat.test' type='subscribe' xmlns:p='q'><p:x/></presence>")
 }
 
 // XEP-0191 §3.3: who is blocked gets no answer, the user no stanza; what the

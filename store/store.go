@@ -104,7 +104,7 @@ type RosterItem struct {
 	PendingIn bool      // the contact asked and waits for an answer (RFC 6121 §3.1.3)
 	Approved  bool      // pre-approved (RFC 6121 §3.4)
 	Hidden    bool      // only a pending request so far: never shown in the roster
-	Request   []byte    // children of the pending request's presence, raw XML
+	Request   []byte    // the pending request's presence, raw XML
 	Created   time.Time // UTC, whole seconds: when the item was made
 }
 
