@@ -80,7 +80,7 @@ func (x *scram) bind(m clientFirst) ([]byte, *Failure) {
 	case m.bindIfOffered && len(x.service.ChannelBindings(x.channel)) > 0:
 		// The client did not see the -PLUS that we offered: somebody between
 		// us took it away.
-		return nil, &Failure{Condition: "not-authorized", Text: "this server does support channel binding"}
+		return nil, &Failure{Condition: "malformed-request", Text: "this server does support channel binding"}
 	}
 	return nil, nil
 }

@@ -1,6 +1,7 @@
 package c2s
 
 import (
+	"context"
 	"encoding/xml"
 	"time"
 
@@ -108,6 +109,7 @@ func (n *negotiation) bindTo(jid stanza.JID) (*Session, error) {
 			n.leave(s)
 			return nil, err
 		}
+		n.srv.router.Table.Settled(s)
 	}
 	if err := n.srv.OnBind(n.srv.ctx, s); err != nil {
 		n.srv.log.Error("session not prepared", "jid", jid, "err", err)
@@ -120,6 +122,7 @@ func (n *negotiation) bindTo(jid stanza.JID) (*Session, error) {
 // session makes the session of a resource.
 func (n *negotiation) session(jid stanza.JID) *Session {
 	s := &Session{srv: n.srv, jid: jid, wire: n.wire, done: make(chan struct{}), scope: n.scanner.Scope()}
+	s.out.writing = true // until begin: nothing may come before the answer to the bind request
 	s.onInput = s.readInput
 	s.stanzas = newLimiter(n.cfg.StanzasPerSecond, n.cfg.StanzaBurst)
 	s.bytes = newLimiter(n.cfg.BytesPerSecond, n.cfg.ByteBurst)
@@ -140,8 +143,13 @@ func (n *negotiation) replace(old router.Session) error {
 
 // leave undoes bindTo.
 func (n *negotiation) leave(s *Session) {
-	s.out.unsent() // nothing is written by anyone else from here
-	n.srv.router.Table.Unbind(s)
+	s.broken.Store(true)
+	s.out.mu.Lock()
+	s.out.stopWritingLocked()
+	s.out.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(n.srv.ctx), endTimeout)
+	defer cancel()
+	s.retire(ctx)
 	n.srv.bound(n.wire, nil)
 	close(s.done)
 }

@@ -329,7 +329,10 @@ func streamError(err error) error {
 
 // begin is a session's first input: what negotiation read and did not need.
 func (s *Session) begin(rest []byte) {
-	if err := s.wire.park(); err != nil {
+	err := s.wire.park()
+	s.out.mu.Lock()
+	s.writeLocked()
+	if err != nil {
 		s.endWith(err)
 		s.end()
 		return
@@ -339,7 +342,7 @@ func (s *Session) begin(rest []byte) {
 		sc.makeRoom()
 	}
 	sc.to = copy(sc.in, rest)
-	err := s.consume()
+	err = s.consume()
 	if err == nil {
 		err = s.work()
 	}

@@ -19,7 +19,7 @@ const (
 	// writeTimeout is how long a client may take nothing at all while bytes wait.
 	writeTimeout = 60 * time.Second
 	// partingTimeout bounds the last words to a client.
-	partingTimeout = 2 * time.Second
+	partingTimeout = time.Second
 	// keptBuffer is the largest buffer that goes back to the pool.
 	keptBuffer = 64 << 10
 )
@@ -238,22 +238,23 @@ func (s *Session) last(words []byte) {
 	defer cancel()
 	_ = s.wire.tcp.SetWriteDeadline(time.Now().Add(partingTimeout))
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	o.closed = true
 	if o.acquireLocked(ctx) != nil {
-		o.mu.Unlock()
 		return
 	}
-	if o.queue != nil {
-		o.sending, o.queue = o.queue, nil
-	}
+	defer o.stopWritingLocked()
+	o.sending, o.queue = o.queue, nil
 	o.mu.Unlock()
-	if o.sending != nil && s.writeParting(*o.sending) == nil {
+	defer o.mu.Lock()
+	if o.sending != nil {
+		if s.writeParting(*o.sending) != nil {
+			return // sending stays: it is routed anew
+		}
 		release(o.sending)
 		o.sending = nil
 	}
-	if o.sending == nil {
-		_ = s.writeParting(words)
-	}
+	_ = s.writeParting(words)
 }
 
 func (s *Session) writeParting(p []byte) error {

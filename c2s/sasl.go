@@ -140,6 +140,11 @@ func (n *negotiation) saslFailure(mechanism string, err error) error {
 	if err := n.send(append(b, "</failure>"...)); err != nil {
 		return err
 	}
+	// Only a tried password uses up a retry: a client may well have to find out first
+	// which mechanism it shares with us. loginElements bounds that.
+	if f.Condition != "not-authorized" {
+		return nil
+	}
 	if n.failures++; n.failures > saslRetries {
 		return stanza.StreamPolicyViolation.WithText("too many failed logins") // RFC 6120 §6.4.5
 	}

@@ -122,11 +122,15 @@ func (s *Session) run() {
 	s.end()
 }
 
+// errClosing says that reading stops because somebody has called Close: the
+// connection is whole and the client is to be told why.
+var errClosing = errors.New("c2s: session is closing")
+
 // endWith notes why reading stopped.
 func (s *Session) endWith(err error) {
 	var se *stanza.StreamError
 	switch {
-	case s.graceful:
+	case s.graceful, errors.Is(err, errClosing):
 	case errors.As(err, &se):
 		s.Close(se)
 	default:
@@ -198,9 +202,7 @@ func (s *Session) giveBack() {
 	if len(left) > smallRest {
 		return
 	}
-	if len(left) == 0 {
-		s.rest = nil
-	} else if len(s.rest) != len(left) {
+	if s.rest == nil && len(left) > 0 { // else it is still what borrow copied
 		s.rest = append([]byte(nil), left...)
 	}
 	s.scratch = nil
@@ -214,6 +216,7 @@ func (s *Session) giveBack() {
 func (s *Session) work() error {
 	s.active.Store(true)
 	s.grown.Store(true)
+	s.rest = nil
 	var err error
 	if s.wire.tls == nil {
 		err = s.consume()
@@ -275,7 +278,7 @@ func (s *Session) consume() error {
 			return stanza.StreamInternalServerError
 		}
 		if s.reason.Load() != nil {
-			return io.EOF
+			return errClosing
 		}
 	}
 }
@@ -356,19 +359,26 @@ func (s *Session) standAlone(tok *xmlstream.Token) (*xmlstream.Token, error) {
 func (s *Session) end() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.srv.ctx), endTimeout)
 	defer cancel()
-	row, _ := s.srv.router.Table.Row(s.jid)
-	s.srv.router.Table.Unbind(s)
-	if !s.broken.Load() {
-		s.part()
-	}
-	_ = s.wire.tcp.SetWriteDeadline(time.Unix(1, 0))
-	unsent := s.out.unsent()
+	s.retire(ctx)
 	s.srv.router.Ended(ctx, s)
-	s.reroute(ctx, row, unsent)
 	s.srv.forget(s.wire)
 	close(s.done)
 	s.srv.log.Debug("session ended", "jid", s.jid, "conn", s.wire.id)
 	s.wire.linger()
+}
+
+// retire takes the session out of the table, says goodbye, and finds other ways
+// for what the client was not sent, before anything newer goes to its user.
+func (s *Session) retire(ctx context.Context) {
+	table := s.srv.router.Table
+	row, _ := table.Row(s.jid)
+	table.Ending(s)
+	if !s.broken.Load() {
+		s.part()
+	}
+	_ = s.wire.tcp.SetWriteDeadline(time.Unix(1, 0))
+	s.reroute(ctx, row, s.out.unsent())
+	table.Unbind(s)
 }
 
 // part closes the stream from our side (RFC 6120 §4.4).
@@ -401,7 +411,7 @@ func (s *Session) reroute(ctx context.Context, was router.Row, unsent []byte) {
 		var st stanza.Stanza
 		if st.Load(tok, nil) == nil && !st.From.IsZero() && !hadByOthers(&st, was, others) {
 			s.srv.Metrics.Rerouted.Inc()
-			s.srv.router.Route(ctx, nil, &st)
+			s.srv.router.Reroute(ctx, &st)
 		}
 		unsent = unsent[n:]
 	}

@@ -43,6 +43,14 @@ func (f *fakeSession) Close(reason *stanza.StreamError) { f.reason = reason }
 func (f *fakeSession) Done() <-chan struct{}            { return f.done }
 func (f *fakeSession) State() *State                    { return &f.state }
 
+// end makes the session refuse everything, as one that has just ended.
+func (f *fakeSession) end() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refuse = true
+	close(f.done)
+}
+
 // take returns what the session got since the last call, encoded.
 func (f *fakeSession) take() []string {
 	f.mu.Lock()

@@ -98,19 +98,23 @@ func (r *Router) route(ctx context.Context, b *Batch, s Session, st *stanza.Stan
 
 // toFull is RFC 6121 §8.5.3.
 func (r *Router) toFull(ctx context.Context, b *Batch, st *stanza.Stanza) {
-	rows := r.Table.Rows(st.To)
+	rows := r.rows(ctx, b, st)
 	if r.blocked(b, rows, st) {
 		return
 	}
-	if st.Kind == stanza.Presence && st.Type != stanza.None && st.Type != stanza.Unavailable && st.Type != stanza.TypeError {
-		r.toBare(ctx, b, withTo(st, st.To.Bare())) // subscriptions and probes concern the account
+	if st.Kind == stanza.Presence && (st.Type.IsSubscription() || st.Type == stanza.Probe) {
+		r.presenceToBare(ctx, b, rows, st) // they concern the account
 		return
 	}
 	for i := range rows {
-		if rows[i].Session.JID() == st.To && rows[i].Session.Send(b, st) { // §8.5.3.1
+		if rows[i].Session.JID() != st.To {
+			continue
+		}
+		if rows[i].Session.Send(b, st) { // §8.5.3.1
 			r.copyReceived(b, rows, i, st)
 			return
 		}
+		r.await(ctx, b, st, rows[i].Session.Done())
 	}
 	switch { // §8.5.3.2
 	case st.Type == stanza.TypeError || st.Type == stanza.Result:
@@ -127,7 +131,7 @@ func (r *Router) toFull(ctx context.Context, b *Batch, st *stanza.Stanza) {
 // toBare is RFC 6121 §8.5.2 for messages and presence. st.To may be a full JID
 // that matched nothing.
 func (r *Router) toBare(ctx context.Context, b *Batch, st *stanza.Stanza) {
-	rows := r.Table.Rows(st.To)
+	rows := r.rows(ctx, b, st)
 	if r.blocked(b, rows, st) {
 		return
 	}
@@ -149,7 +153,7 @@ func (r *Router) toBare(ctx context.Context, b *Batch, st *stanza.Stanza) {
 			r.drop(dropNoResource)
 		}
 	default:
-		if !r.toMostAvailable(b, rows, st) {
+		if !r.toMostAvailable(ctx, b, rows, st) {
 			r.hold(ctx, b, st)
 		}
 	}
@@ -157,29 +161,56 @@ func (r *Router) toBare(ctx context.Context, b *Batch, st *stanza.Stanza) {
 
 // toMostAvailable sends a message to the reachable resources of the highest
 // priority, all of them if they are several, and reports whether any took it.
-func (r *Router) toMostAvailable(b *Batch, rows []Row, st *stanza.Stanza) bool {
+func (r *Router) toMostAvailable(ctx context.Context, b *Batch, rows []Row, st *stanza.Stanza) bool {
+	for {
+		best := highestPriority(rows)
+		if best < 0 {
+			return false
+		}
+		sent := false
+		for i := range rows {
+			if rows[i].Reachable() && rows[i].Priority == best && rows[i].Session.Send(b, st) {
+				sent = true
+			}
+		}
+		if sent {
+			r.copyPast(b, rows, best, st)
+			return true
+		}
+		// All of them are just ending: what they hold goes first, then the next best.
+		rest := make([]Row, 0, len(rows))
+		for _, row := range rows {
+			if row.Reachable() && row.Priority == best {
+				r.await(ctx, b, st, row.Session.Done())
+			} else {
+				rest = append(rest, row)
+			}
+		}
+		rows = rest
+	}
+}
+
+// highestPriority is that of the reachable resources, negative if there is none.
+func highestPriority(rows []Row) int8 {
 	best := int8(-1)
 	for i := range rows {
 		if rows[i].Reachable() {
 			best = max(best, rows[i].Priority)
 		}
 	}
-	sent := false
-	for p := best; p >= 0 && !sent; p-- { // lower ones only when the best are just ending
-		for i := range rows {
-			if rows[i].Reachable() && rows[i].Priority == p && rows[i].Session.Send(b, st) {
-				sent, best = true, p
-			}
+	return best
+}
+
+// copyPast copies a message that went to the resources of the highest priority to the others.
+func (r *Router) copyPast(b *Batch, rows []Row, best int8, st *stanza.Stanza) {
+	if !copied(st) {
+		return
+	}
+	for i := range rows {
+		if rows[i].Flags&Carbons != 0 && !(rows[i].Reachable() && rows[i].Priority == best) {
+			r.Copies.Received(b, rows[i], st)
 		}
 	}
-	if sent && copied(st) {
-		for i := range rows {
-			if rows[i].Flags&Carbons != 0 && !(rows[i].Reachable() && rows[i].Priority == best) {
-				r.Copies.Received(b, rows[i], st)
-			}
-		}
-	}
-	return sent
 }
 
 // presenceToBare is RFC 6121 §8.5.2.1.2.
@@ -215,12 +246,10 @@ func (r *Router) hold(ctx context.Context, b *Batch, st *stanza.Stanza) {
 			r.Metrics.Held.Inc()
 			return
 		case errors.Is(err, ErrReachable):
-			rows := r.Table.Rows(st.To)
-			if r.toMostAvailable(b, rows, st) {
+			if r.toMostAvailable(ctx, b, r.rows(ctx, b, st), st) {
 				return
 			}
 			if ctx.Err() == nil {
-				r.unreachable(rows)
 				continue
 			}
 			r.Fail(b, st, stanza.ErrRecipientUnavailable, dropStore)
@@ -233,16 +262,6 @@ func (r *Router) hold(ctx context.Context, b *Batch, st *stanza.Stanza) {
 			r.Fail(b, st, stanza.ErrResourceConstraint, dropStore)
 		}
 		return
-	}
-}
-
-// unreachable marks what refused a message as the ending session that it is, so that
-// the spool does not take it for a recipient until it has left the table.
-func (r *Router) unreachable(rows []Row) {
-	for i := range rows {
-		if rows[i].Reachable() {
-			r.Table.SetPresence(rows[i].Session, false, 0)
-		}
 	}
 }
 
@@ -348,7 +367,7 @@ func (r *Router) toSender(b *Batch, s Session, st *stanza.Stanza) {
 // Ended is called once by a session that has left the table.
 func (r *Router) Ended(ctx context.Context, s Session) { r.Presence.Ended(ctx, s) }
 
-var errBlockedBySender = stanza.ErrNotAcceptable.WithApp("<blocked xmlns='urn:xmpp:blocking:errors'/>")
+var errBlockedBySender = &stanza.Error{Type: "cancel", Condition: "not-acceptable", App: "<blocked xmlns='urn:xmpp:blocking:errors'/>"}
 
 // neverBlocked reports whether a stanza is exempt from block lists: what passes
 // between a user's own resources (XEP-0191 §5), and between a user and the own

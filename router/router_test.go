@@ -106,15 +106,36 @@ func TestMostAvailable(t *testing.T) {
 	if len(high.take()) != 1 || len(tied.take()) != 1 || len(low.take()) != 0 || len(none.take()) != 0 {
 		t.Error("not exactly the highest priority got the message")
 	}
-	high.refuse, tied.refuse = true, true
+	high.end()
+	tied.end()
 	f.fromRomeo(t, "<message to='juliet@chat.test'><body>2</body></message>")
 	if len(low.take()) != 1 {
 		t.Error("the next best did not get what the best could not take")
 	}
-	low.refuse = true
+	low.end()
 	f.fromRomeo(t, "<message to='juliet@chat.test'><body>3</body></message>")
 	if len(f.spool.held) != 1 {
 		t.Error("what nobody took was not held")
+	}
+}
+
+// TestEndingFirst: what a session could not send is routed anew before anything
+// that was sent to its user later.
+func TestEndingFirst(t *testing.T) {
+	for _, to := range []string{"juliet@chat.test", "juliet@chat.test/balcony"} {
+		f := newFixture(t)
+		juliet := f.online("juliet@chat.test/balcony", 0)
+		f.Table.Ending(juliet)
+		go func() {
+			st, _ := stanza.Parse([]byte("<message from='romeo@chat.test/orchard' to='" + to + "' type='chat' id='first'/>"))
+			f.Reroute(context.Background(), st)
+			f.Table.Unbind(juliet)
+			juliet.end()
+		}()
+		f.fromRomeo(t, "<message to='"+to+"' type='chat' id='second'/>")
+		if len(f.spool.held) != 2 || string(f.spool.held[0].ID) != "first" {
+			t.Errorf("held %v", f.spool.held)
+		}
 	}
 }
 
@@ -203,7 +224,7 @@ func TestPresence(t *testing.T) {
 		"subscribe":             {"<presence to='juliet@chat.test' type='subscribe'/>", "outbound <presence from='romeo@chat.test/orchard' to='juliet@chat.test' type='subscribe'/>"},
 		"subscribe to full JID": {"<presence to='juliet@chat.test/x' type='subscribe'/>", "outbound <presence from='romeo@chat.test/orchard' to='juliet@chat.test/x' type='subscribe'/>"},
 		"probe":                 {"<presence to='juliet@chat.test' type='probe'/>", "probe <presence from='romeo@chat.test/orchard' to='juliet@chat.test' type='probe'/>"},
-		"probe of a full JID":   {"<presence to='juliet@chat.test/x' type='probe'/>", "probe <presence from='romeo@chat.test/orchard' to='juliet@chat.test' type='probe'/>"},
+		"probe of a full JID":   {"<presence to='juliet@chat.test/x' type='probe'/>", "probe <presence from='romeo@chat.test/orchard' to='juliet@chat.test/x' type='probe'/>"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

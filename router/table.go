@@ -31,6 +31,10 @@ type Row struct {
 	Available bool // has sent initial presence and not become unavailable
 	Priority  int8 // of the last available presence (RFC 6121 §4.7.2.3)
 	Flags     Flags
+	// Wait, if not nil, is closed when a session of this resource has ended that
+	// is still finding other ways for what it was not sent: this one, or
+	// the one that it replaces. What is sent to the user waits for it.
+	Wait <-chan struct{}
 }
 
 // Resource is the row's resourcepart.
@@ -120,7 +124,7 @@ func (t *Table) Intern(raw []byte) (stanza.JID, bool) {
 
 // Bind enters a session as a connected resource. If its full JID is taken,
 // replace decides: with it, the new session takes the row and the old session
-// is returned for the caller to close; without it nothing is changed and
+// is returned for the caller to close and wait for, and then to call Settled; without it nothing is changed and
 // ok is false. Of several concurrent Binds exactly one ends up in the table.
 func (t *Table) Bind(s Session, replace bool) (old Session, ok bool) {
 	bare := s.JID().Bare().String()
@@ -138,7 +142,7 @@ func (t *Table) Bind(s Session, replace bool) (old Session, ok bool) {
 	}
 	old = rows[i].Session
 	rows = slices.Clone(rows)
-	rows[i] = Row{Session: s}
+	rows[i] = Row{Session: s, Wait: old.Done()}
 	sh.users[bare] = rows
 	return old, true
 }
@@ -172,6 +176,18 @@ func (t *Table) SetPresence(s Session, available bool, priority int8) {
 // in the table.
 func (t *Table) SetFlags(s Session, add, remove Flags) {
 	t.update(s, func(r *Row) { r.Flags = r.Flags&^remove | add })
+}
+
+// Ending marks a session as ending: it is not available any more, and what is
+// sent to its user waits for its end. It does nothing for a session that is
+// not in the table.
+func (t *Table) Ending(s Session) {
+	t.update(s, func(r *Row) { r.Available, r.Wait = false, s.Done() })
+}
+
+// Settled marks that the session that s replaced has ended.
+func (t *Table) Settled(s Session) {
+	t.update(s, func(r *Row) { r.Wait = nil })
 }
 
 func (t *Table) update(s Session, change func(*Row)) {

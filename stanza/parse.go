@@ -1,6 +1,7 @@
 package stanza
 
 import (
+	"bytes"
 	"errors"
 
 	"chatd/xmlstream"
@@ -97,7 +98,10 @@ func loadJID(j *JID, raw []byte, intern func([]byte) (JID, bool)) error {
 			return nil
 		}
 	}
-	parsed, err := ParseJID(string(xmlstream.Unescape(nil, raw)))
+	if bytes.IndexByte(raw, '&') >= 0 {
+		raw = xmlstream.Unescape(nil, raw)
+	}
+	parsed, err := ParseJID(string(raw))
 	if err != nil {
 		return ErrJIDMalformed
 	}

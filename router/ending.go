@@ -1,0 +1,69 @@
+package router
+
+import (
+	"context"
+	"time"
+
+	"chatd/stanza"
+)
+
+// A session that ends routes anew what it could not send. What is sent to its
+// user meanwhile must not overtake that (RFC 6120 §10.1): it waits.
+
+// endingTimeout bounds how long a stanza waits for a session to end.
+const endingTimeout = 5 * time.Second
+
+// rows is the table's rows for the recipient, once those of its sessions that are
+// ending have ended.
+func (r *Router) rows(ctx context.Context, b *Batch, st *stanza.Stanza) []Row {
+	rows := r.Table.Rows(st.To)
+	for i := range rows {
+		if rows[i].Wait != nil {
+			return r.settledRows(ctx, b, st, rows)
+		}
+	}
+	return rows
+}
+
+func (r *Router) settledRows(ctx context.Context, b *Batch, st *stanza.Stanza, rows []Row) []Row {
+	for i := range rows {
+		if rows[i].Wait != nil {
+			r.await(ctx, b, st, rows[i].Wait)
+		}
+	}
+	return r.Table.Rows(st.To)
+}
+
+// await waits until a session has ended. Only messages wait, and nobody for
+// the end of their own session.
+func (r *Router) await(ctx context.Context, b *Batch, st *stanza.Stanza, done <-chan struct{}) {
+	if st.Kind != stanza.Message || st.From.Bare() == st.To.Bare() {
+		return
+	}
+	b.Flush()
+	timeout := time.NewTimer(endingTimeout)
+	defer timeout.Stop()
+	select {
+	case <-done:
+	case <-timeout.C:
+	case <-ctx.Done():
+	}
+}
+
+// Reroute finds another way for a stanza that a session took and could not
+// send: another resource of its user, the spool, or an error to the sender. The
+// session is ending and marked so in the table.
+func (r *Router) Reroute(ctx context.Context, st *stanza.Stanza) {
+	switch {
+	case st.Type == stanza.TypeError || st.Type == stanza.Result || st.Kind == stanza.Presence:
+		r.drop(dropErrorUndeliverable)
+	case st.Kind == stanza.Message && st.Type == stanza.Headline:
+		r.drop(dropNoResource)
+	case st.Kind == stanza.Message && st.Type != stanza.Groupchat:
+		if !r.toMostAvailable(ctx, nil, r.Table.Rows(st.To), st) {
+			r.hold(ctx, nil, st)
+		}
+	default:
+		r.Fail(nil, st, stanza.ErrServiceUnavailable, dropNoResource)
+	}
+}
