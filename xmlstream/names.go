@@ -46,13 +46,15 @@ func classes() (t [256]uint8) {
 	return t
 }
 
-// skipSpace is the offset of the first byte from i on that is not white space.
-func skipSpace(b []byte, i int) int {
-	for i < len(b) && class[b[i]]&classSpace != 0 {
+// skip is the offset of the first byte from i on that is not of the given class.
+func skip(b []byte, i int, of uint8) int {
+	for i < len(b) && class[b[i]]&of != 0 {
 		i++
 	}
 	return i
 }
+
+func skipSpace(b []byte, i int) int { return skip(b, i, classSpace) }
 
 // isChar reports whether XML may contain r (XML 1.0 §2.2, Char).
 func isChar(r rune) bool {
@@ -81,13 +83,9 @@ func char(b []byte, i int) (rune, int, error) {
 func (s *Scanner) name(b []byte, i int) (int, error) {
 	for i < len(b) {
 		first := i == s.mark || i == s.colon+1
-		want := className
-		if first {
-			want = classStart
-		}
 		switch c := b[i]; {
-		case class[c]&want != 0:
-			i++
+		case class[c]&classStart != 0, !first && class[c]&className != 0:
+			i = skip(b, i+1, className)
 		case c >= utf8.RuneSelf:
 			r, size, err := char(b, i)
 			if err != nil {

@@ -88,10 +88,8 @@ func (s *Scanner) qname(end int) qname {
 
 // value consumes an attribute value and its closing quote.
 func (s *Scanner) value(b []byte, i int) (int, error) {
-	for i < len(b) {
+	for i = skip(b, i, classValue); i < len(b); i = skip(b, i, classValue) {
 		switch c := b[i]; {
-		case class[c]&classValue != 0:
-			i++
 		case c == s.quote:
 			s.attrs[len(s.attrs)-1].value = span{int32(s.mark), int32(i)}
 			s.state, s.gap = inTag, false

@@ -8,17 +8,15 @@ import (
 
 // content consumes character data up to the next markup.
 func (s *Scanner) content(b []byte, i int) (int, error) {
-	for i < len(b) {
-		switch c := b[i]; {
-		case class[c]&classText != 0:
-			i++
-		case c == '<':
+	for i = skip(b, i, classText); i < len(b); i = skip(b, i, classText) {
+		switch b[i] {
+		case '<':
 			s.lt, s.state = i, inMarkup
 			return i + 1, nil
-		case c == '&':
+		case '&':
 			s.amp, s.back, s.state = i, inContent, inReference
 			return i + 1, nil
-		case c == '>': // XML 1.0 §2.4: no "]]>" in character data
+		case '>': // XML 1.0 §2.4: no "]]>" in character data
 			if endsCDATA(b, s.chunk, i) {
 				return i, ErrNotWellFormed
 			}
@@ -66,15 +64,15 @@ func (s *Scanner) bang(b []byte, i int) (int, error) {
 
 // cdata consumes a CDATA section and its "]]>".
 func (s *Scanner) cdata(b []byte, i int) (int, error) {
-	for i < len(b) {
-		switch c := b[i]; {
-		case c == '>':
+	for i = skip(b, i, classText); i < len(b); i = skip(b, i, classText) {
+		switch b[i] {
+		case '>':
 			i++
 			if endsCDATA(b, s.chunk, i-1) {
 				s.state, s.chunk = inContent, i
 				return i, nil
 			}
-		case class[c]&classText != 0 || c == '<' || c == '&':
+		case '<', '&':
 			i++
 		default:
 			_, size, err := char(b, i)

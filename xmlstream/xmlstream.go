@@ -13,9 +13,9 @@
 // of it as there is: character data, CDATA and references (text.go), start and end
 // tags (tag.go). A finished start tag gets its namespaces (namespace.go). When
 // the input ends in the middle, the state and the offset of the next byte stay in
-// the Scanner; the next Scan goes on right there, so no byte is looked at
-// twice, and where the input was cut cannot be seen in the result. The
-// exception is a character of several bytes, which is read again from its first.
+// the Scanner; the next Scan goes on right there, so that the work is linear however
+// the input is cut, and the cuts cannot be seen in the result. Only a
+// character of several bytes is read again from its first byte.
 //
 // Everything that must outlive a Scan (open elements, declarations,
 // attributes) is kept as offsets from the first byte of the top-level element,
