@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"chatd/router"
@@ -129,8 +130,13 @@ func TestHoldReachable(t *testing.T) {
 func TestHoldForEndingSession(t *testing.T) {
 	f := newFixture(t)
 	romeo := f.online("romeo@chat.test/orchard", 0)
-	f.online("juliet@chat.test/balcony", 0).Close(stanza.StreamReset)
-	f.send(romeo, "<message to='juliet@chat.test'><body>a</body></message>")
+	juliet := f.online("juliet@chat.test/balcony", 0)
+	juliet.Close(stanza.StreamReset)
+	var wg sync.WaitGroup
+	wg.Go(func() { f.send(romeo, "<message to='juliet@chat.test'><body>a</body></message>") })
+	f.Table.Unbind(juliet)
+	close(juliet.done)
+	wg.Wait()
 	if n := len(f.waiting("juliet")); n != 1 {
 		t.Errorf("%d stored", n)
 	}
