@@ -102,7 +102,9 @@ func startServer(tb testing.TB, change func(*Config)) *testServer {
 	accounts := auth.New(st, testDomain, bytes.Repeat([]byte("d"), 32))
 	r := router.New(stanza.MustJID(testDomain), log)
 	spool := &testSpool{}
-	r.Presence = roster.New(r, st, roster.Config{}, log)
+	friends := roster.New(r, st, roster.Config{}, log)
+	friends.Register()
+	r.Presence = friends
 	r.Spool, r.Copies, r.Users = spool, noCopies{}, accounts
 	s := &testServer{Server: New(cfg, r, accounts, log), router: r, store: st, spool: spool}
 	var wg sync.WaitGroup

@@ -345,6 +345,7 @@ func (s *Session) standAlone(tok *xmlstream.Token) (*xmlstream.Token, error) {
 	sc.rewrite = sc.scanner.Rewrite(sc.rewrite[:0], tok)
 	limits := s.srv.limits()
 	limits.Bytes += len(sc.rewrite)
+	limits.Attrs = stanza.RescanAttrs
 	other := xmlstream.NewScanner(limits)
 	other.Resume(xmlstream.ClientScope)
 	alone, _, err := other.Scan(sc.rewrite)
@@ -401,7 +402,7 @@ func (s *Session) reroute(ctx context.Context, was router.Row, unsent []byte) {
 		return
 	}
 	others := s.srv.router.Table.Rows(s.jid)
-	sc := xmlstream.NewScanner(xmlstream.Limits{Bytes: len(unsent) + 1})
+	sc := xmlstream.NewScanner(xmlstream.Limits{Bytes: len(unsent) + 1, Attrs: stanza.RescanAttrs})
 	sc.Resume(xmlstream.ClientScope)
 	for {
 		tok, n, err := sc.Scan(unsent)

@@ -109,9 +109,13 @@ func loadJID(j *JID, raw []byte, intern func([]byte) (JID, bool)) error {
 	return nil
 }
 
+// RescanAttrs is the limit of attributes for stanzas that we encoded: those that the client was
+// allowed, and ours.
+const RescanAttrs = 1024
+
 // Parse reads one whole stanza as Append wrote it. It copies raw.
 func Parse(raw []byte) (*Stanza, error) {
-	sc := xmlstream.NewScanner(xmlstream.Limits{Bytes: len(raw) + 1})
+	sc := xmlstream.NewScanner(xmlstream.Limits{Bytes: len(raw) + 1, Attrs: RescanAttrs})
 	sc.Resume(xmlstream.ClientScope)
 	tok, _, err := sc.Scan(raw)
 	if err != nil {
