@@ -1,0 +1,44 @@
+package router
+
+import (
+	"chatd/stanza"
+)
+
+// copied reports whether a message is of the types that are copied to other
+// resources; the finer rules are those of Copies.
+func copied(st *stanza.Stanza) bool { return st.Type == stanza.Chat || st.Type == stanza.None }
+
+func (r *Router) copySent(b *Batch, s Session, st *stanza.Stanza) {
+	if !copied(st) {
+		return
+	}
+	for _, row := range r.Table.Rows(st.From) {
+		if row.Flags&Carbons != 0 && row.Session != s {
+			r.Copies.Sent(b, row, st)
+		}
+	}
+}
+
+// copyReceived copies what row took to its user's other resources.
+func (r *Router) copyReceived(b *Batch, rows []Row, took int, st *stanza.Stanza) {
+	if st.Kind != stanza.Message || !copied(st) {
+		return
+	}
+	for i := range rows {
+		if i != took && rows[i].Flags&Carbons != 0 {
+			r.Copies.Received(b, rows[i], st)
+		}
+	}
+}
+
+// copyPast copies a message that went to the resources of the highest priority to the others.
+func (r *Router) copyPast(b *Batch, rows []Row, best int8, st *stanza.Stanza) {
+	if !copied(st) {
+		return
+	}
+	for i := range rows {
+		if rows[i].Flags&Carbons != 0 && !(rows[i].Reachable() && rows[i].Priority == best) {
+			r.Copies.Received(b, rows[i], st)
+		}
+	}
+}
