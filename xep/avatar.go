@@ -37,14 +37,14 @@ type Avatar struct {
 
 	mu      sync.Mutex
 	hashes  map[string]string // by user; noVCard if there is no profile, "" without a picture
-	changes int               // counts profile changes, so that no stale hash is entered
+	changes int               // counts profile changes, so that no stale hash is taken
 }
 
 const noVCard = "-"
 
-// Reannounce broadcasts the presence of an available resource anew, as change makes it; when
-// change returns what it was given, not. change must not block. roster provides it. It may
-// block on the store.
+// Reannounce broadcasts the presence of an available resource anew, as change
+// makes it; not when change returns what it was given. change must not block.
+// roster provides it. It may block on the store.
 type Reannounce func(ctx context.Context, b *router.Batch, s router.Session, change func(*stanza.Stanza) *stanza.Stanza) error
 
 // NewAvatar makes the amendment of presences.
@@ -71,7 +71,7 @@ func (a *Avatar) Amend(ctx context.Context, s router.Session, st *stanza.Stanza)
 }
 
 // withHash is st with these children and the update element of XEP-0153 §3.1;
-// an empty hash says that there is no picture (§4.1).
+// an empty hash says that there is no picture (XEP-0153 §4.1).
 func withHash(st *stanza.Stanza, inner []byte, hash string) *stanza.Stanza {
 	c := *st
 	c.Inner = make([]byte, 0, len(inner)+len(avatarOpen)+len(hash)+len(avatarClose))
@@ -83,28 +83,40 @@ func withHash(st *stanza.Stanza, inner []byte, hash string) *stanza.Stanza {
 // hash is read anew for an initial presence: the account may have been made
 // anew since it was last looked at.
 func (a *Avatar) hash(ctx context.Context, user string, initial bool) (string, error) {
-	a.mu.Lock()
-	hash, ok := a.hashes[user]
-	before := a.changes
-	a.mu.Unlock()
-	if ok && !initial {
-		return hash, nil
+	for {
+		a.mu.Lock()
+		hash, ok := a.hashes[user]
+		before := a.changes
+		a.mu.Unlock()
+		if ok && !initial {
+			return hash, nil
+		}
+		hash, err := a.read(ctx, user)
+		if err != nil {
+			return "", err
+		}
+		a.mu.Lock()
+		current := a.changes == before
+		if current {
+			a.enterLocked(user, hash)
+		}
+		a.mu.Unlock()
+		if current {
+			return hash, nil
+		}
+		initial = false
 	}
+}
+
+func (a *Avatar) read(ctx context.Context, user string) (string, error) {
 	card, err := a.cards.VCard(ctx, user)
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		hash = noVCard
-	case err != nil:
+	if errors.Is(err, store.ErrNotFound) {
+		return noVCard, nil
+	}
+	if err != nil {
 		return "", err
-	default:
-		hash = photoHash(card)
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.changes == before {
-		a.enterLocked(user, hash)
-	}
-	return hash, nil
+	return photoHash(card), nil
 }
 
 func (a *Avatar) enterLocked(user, hash string) {

@@ -21,7 +21,8 @@ const (
 )
 
 // Blocking keeps block lists and gives them to the sessions (XEP-0191). The
-// router enforces them; subscriptions stay as they are ("polite blocking", §4).
+// router enforces them; subscriptions stay as they are ("polite
+// blocking", XEP-0191 §4).
 type Blocking struct {
 	r      *router.Router
 	lists  store.Blocklists
@@ -34,8 +35,8 @@ type Blocking struct {
 
 // BlocklistChanged sends unavailable presence to those who see the user's
 // presence and are blocked now, and the current one to those who are no longer
-// blocked (XEP-0191 §3.3, §3.4). The sessions have the new list already. roster provides it. It may block
-// on the store.
+// blocked (XEP-0191 §3.3, §3.4). The sessions have the new list already. roster
+// provides it. It may block on the store.
 type BlocklistChanged func(ctx context.Context, b *router.Batch, user stanza.JID, before, after *router.Blocklist) error
 
 // NewBlocking registers the blocking command.
@@ -51,9 +52,11 @@ func NewBlocking(r *router.Router, lists store.Blocklists, tell BlocklistChanged
 func (*Blocking) Features() []string { return []string{nsBlocking} }
 
 // LoadBlocklist gives a new session its user's list. To be called after the
-// session has entered the table, so that it misses no change, and before its client learns
-// that it is bound.
+// session has entered the table, so that it misses no change, and before its
+// client learns that it is bound.
 func (b *Blocking) LoadBlocklist(ctx context.Context, s router.Session) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
 	mu := b.lock(s.JID())
 	mu.Lock()
 	defer mu.Unlock()

@@ -19,9 +19,9 @@ const (
 	nsMUCUser    = "http://jabber.org/protocol/muc#user"
 )
 
-// Carbons copies a user's conversations to the other resources that asked for it
-// (XEP-0280). It is the router's Copies. Errors are not copied, so the full
-// rule set of §6.2 is not advertised.
+// Carbons copies a user's conversations to the other resources that asked for
+// it (XEP-0280). It is the router's Copies. Errors are not copied, so the full
+// rule set of XEP-0280 §6.2 is not advertised.
 type Carbons struct{ table *router.Table }
 
 // NewCarbons registers the requests that switch copies on and off.

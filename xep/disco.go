@@ -105,8 +105,8 @@ func (d *Disco) accountItems(ctx context.Context, req *router.Request) ([]byte, 
 }
 
 // permit lets only those query an account who see its presence (XEP-0030 §8).
-// Others get what they get for an account that does not exist, and that is by RFC 6121
-// §8.5.1 the same error for every IQ, also for disco#items.
+// Others get what they get for an account that does not exist, and that is by
+// RFC 6121 §8.5.1 the same error for every IQ, also for disco#items.
 func (d *Disco) permit(ctx context.Context, req *router.Request) error {
 	if !req.Own {
 		sees, err := d.friends.SeesPresence(ctx, req.To, req.From)

@@ -7,15 +7,21 @@ package xep
 
 import (
 	"context"
+	"time"
 
 	"chatd/router"
 	"chatd/stanza"
 )
 
+// storeTimeout bounds how long something that no request bounds may wait for
+// the store.
+const storeTimeout = 15 * time.Second
+
 // Friends knows who sees whose presence. roster provides it.
 type Friends interface {
 	// SeesPresence reports whether viewer has a subscription to owner's
-	// presence (RFC 6121 §3). Either may be bare or full. It may block on the store.
+	// presence (RFC 6121 §3). Either may be bare or full. It may block on the
+	// store.
 	SeesPresence(ctx context.Context, owner, viewer stanza.JID) (bool, error)
 }
 

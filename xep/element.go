@@ -102,7 +102,8 @@ func (e element) standalone() []byte {
 	return append(out, e.raw[end:]...)
 }
 
-// split finds the child elements of a document's root, which needs no outer declarations.
+// split finds the child elements of a document's root, which needs no outer
+// declarations.
 func split(doc []byte) ([]element, error) {
 	d := xml.NewDecoder(bytes.NewReader(doc))
 	tok, err := d.Token()

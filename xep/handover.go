@@ -11,16 +11,17 @@ import (
 const nsDelay = "urn:xmpp:delay"
 
 // HandOver gives a session the messages that wait for its user, oldest first,
-// and then calls reachable, which must make the session reachable in the
-// table and not block: from then on the router delivers to it directly. A message leaves
-// the store once the operating system has taken it for the client.
+// and then calls reachable, which must make the session reachable in the table
+// and not block: from then on the router delivers to it directly. A message
+// leaves the store once the operating system has taken it for the client.
 //
 // reachable is called exactly once whatever happens. After a failure the rest
 // waits for the next HandOver, so that newer messages overtake it; and when
-// another session of the user takes too long over its own HandOver, that one gets the
-// messages and this one becomes reachable without.
+// another session of the user takes too long over its own HandOver, that one
+// gets the messages and this one becomes reachable without.
 //
-// It runs on the session's reading goroutine and blocks on the store and on the client.
+// It runs on the session's reading goroutine and blocks on the store and on the
+// client.
 func (o *Offline) HandOver(ctx context.Context, s router.Session, reachable func()) {
 	user := s.JID().Local()
 	end, ok := o.begin(ctx, user)
@@ -48,6 +49,8 @@ func (o *Offline) HandOver(ctx context.Context, s router.Session, reachable func
 // next reads a page of messages. If there is none, or none can be read, it makes
 // the session reachable before anyone can store another.
 func (o *Offline) next(ctx context.Context, user string, after int64, reachable func()) (page []store.OfflineMessage, done bool) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
 	gate := o.gate(user)
 	gate.Lock()
 	defer gate.Unlock()
@@ -71,7 +74,8 @@ func (o *Offline) open(user string, reachable func()) {
 }
 
 // delayed turns a page into stanzas with the time at which each was stored
-// (XEP-0203 §2), and tells which ones they are. One that cannot be read stays in the store.
+// (XEP-0203 §2), and tells which ones they are. One that cannot be read stays in
+// the store.
 func (o *Offline) delayed(user string, page []store.OfflineMessage) (sts []*stanza.Stanza, seqs []int64) {
 	for _, m := range page {
 		st, err := stanza.Parse(m.Stanza)
@@ -92,15 +96,15 @@ func (o *Offline) delayed(user string, page []store.OfflineMessage) (sts []*stan
 // remove deletes what has been handed over, also when the session's context
 // has ended since: it must not be delivered twice.
 func (o *Offline) remove(ctx context.Context, user string, seqs []int64) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeWait)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
 	if err := o.messages.RemoveOffline(ctx, user, seqs); err != nil {
 		o.r.Log.Error("delivered messages not removed", "user", user, "err", err)
 	}
 }
 
-// begin waits for the user's turn: two sessions that come at once must not get the
-// same messages. ok is false if the turn did not come in time.
+// begin waits for the user's turn: two sessions that come at once must not get
+// the same messages. ok is false if the turn did not come in time.
 func (o *Offline) begin(ctx context.Context, user string) (end func(), ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, handOverWait)
 	defer cancel()

@@ -18,9 +18,6 @@ const (
 
 	// maxStatus bounds the words that are kept of a user's farewell, in bytes.
 	maxStatus = 1024
-
-	// lastTimeout bounds how long a farewell may wait for the store.
-	lastTimeout = 5 * time.Second
 )
 
 // Last tells for how long the server has run and since when a user has been
@@ -115,7 +112,7 @@ func (l *Last) leaves(ctx context.Context, s router.Session, status string) {
 		}
 	}
 	user := s.JID().Local()
-	ctx, cancel := context.WithTimeout(ctx, lastTimeout)
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	exists, err := l.r.Users.Exists(ctx, user) // an account that was just removed leaves nothing
 	if err == nil && exists {

@@ -20,10 +20,6 @@ const (
 	// handOverWait bounds how long a session waits for another one of the same user
 	// that is being handed messages.
 	handOverWait = 10 * time.Second
-
-	// removeWait bounds the removal of messages that have been handed over,
-	// whatever becomes of the session.
-	removeWait = 15 * time.Second
 )
 
 // Offline keeps messages for users whom nobody can reach and hands them over
@@ -60,7 +56,8 @@ func (o *Offline) gate(user string) *sync.RWMutex {
 
 // Hold stores a message to a user of this server durably. It returns
 // router.ErrReachable when the user has become reachable, router.ErrTransient
-// when the message is not worth storing, and a *stanza.Error when it may not be stored.
+// when the message is not worth storing, and a *stanza.Error when it may not be
+// stored.
 func (o *Offline) Hold(ctx context.Context, st *stanza.Stanza) error {
 	user := st.To.Local()
 	if err := o.permit(ctx, user, st); err != nil {
@@ -130,8 +127,9 @@ func (o *Offline) message(st *stanza.Stanza) (store.OfflineMessage, error) {
 	}, nil
 }
 
-// storable is XEP-0160 §3 for messages of type chat and normal, with the hints of
-// XEP-0334. <no-permanent-store/> does not forbid storage until delivery (§3.3).
+// storable is XEP-0160 §3 for messages of type chat and normal, with the hints
+// of XEP-0334. <no-permanent-store/> does not forbid storage until delivery
+// (XEP-0334 §3.3).
 func storable(all []element) error {
 	var state, content, noStore bool
 	for _, e := range all {

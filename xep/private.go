@@ -19,8 +19,8 @@ const (
 )
 
 // Private keeps XML for clients (XEP-0049), for their own user only: a request
-// to another account is not handled, hence <service-unavailable/> (§2.3), which does not
-// tell whether the account exists.
+// to another account is not handled, hence <service-unavailable/> (XEP-0049
+// §2.3), which does not tell whether the account exists.
 type Private struct{ store store.Private }
 
 // NewPrivate registers the storage.
@@ -72,7 +72,8 @@ func (p *Private) get(ctx context.Context, user string, e element) ([]byte, erro
 	return query(nsPrivate, "", found), nil
 }
 
-// set stores the elements one by one: when one is refused those before it are stored.
+// set stores the elements one by one: when one is refused those before it are
+// stored.
 func (p *Private) set(ctx context.Context, user string, all []element) error {
 	for _, e := range all {
 		err := p.store.SetPrivateXML(ctx, user, e.Name.Space, e.Name.Local, e.standalone(), maxPrivate)

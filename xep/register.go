@@ -26,8 +26,8 @@ type Register struct {
 }
 
 // Unfriend cancels all of a user's subscriptions in both directions, as the
-// user would by removing every contact (RFC 6121 §2.5). roster provides it. It may
-// block on the store.
+// user would by removing every contact (RFC 6121 §2.5). roster provides it. It
+// may block on the store.
 type Unfriend func(ctx context.Context, user stanza.JID) error
 
 // NewRegister registers the in-session part of registration.

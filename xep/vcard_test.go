@@ -9,6 +9,7 @@ import (
 
 	"chatd/router"
 	"chatd/stanza"
+	"chatd/store"
 )
 
 // reannounce is the part of roster, without friends.
@@ -146,4 +147,28 @@ func TestAvatarsAreBounded(t *testing.T) {
 	if len(a.hashes) != maxAvatars {
 		t.Errorf("%d hashes", len(a.hashes))
 	}
+}
+
+// changing changes a profile while it is being read.
+type changing struct {
+	store.VCards
+	during func()
+}
+
+func (c changing) VCard(ctx context.Context, user string) ([]byte, error) {
+	card, err := c.VCards.VCard(ctx, user)
+	c.during()
+	return card, err
+}
+
+func TestAmendDuringChange(t *testing.T) {
+	f := newFixture(t)
+	romeo := f.connect("romeo@chat.test/orchard")
+	if err := f.db.SetVCard(t.Context(), "romeo", []byte(photo("image"))); err != nil {
+		t.Fatal(err)
+	}
+	a := NewAvatar(f.Router, nil, reannounce)
+	a.cards = changing{f.db, func() { a.changed(t.Context(), nil, romeo.jid, []byte(photo("other"))) }}
+	st := a.Amend(t.Context(), romeo, &stanza.Stanza{Kind: stanza.Presence})
+	f.equal("amended", []string{string(st.Inner)}, update(hashOfOther))
 }
