@@ -171,10 +171,10 @@ func (n *negotiation) beforeLogin(tok *xmlstream.Token) error {
 	switch {
 	case fault == stanza.ErrNotStanza:
 		return notStanza(tok)
-	case n.cfg.RequireTLS && n.channel.TLS == nil:
-		return stanza.StreamPolicyViolation.WithText("use STARTTLS first") // RFC 6120 §5.3.1
 	case string(st.Space) != nsRegister || st.Kind != stanza.IQ:
 		return stanza.StreamNotAuthorized // RFC 6120 §4.9.3.12
+	case n.cfg.RequireTLS && n.channel.TLS == nil:
+		return stanza.StreamPolicyViolation.WithText("use STARTTLS first") // RFC 6120 §5.3.1
 	case fault != nil:
 		return n.sendError(st.Clone(), fault)
 	}

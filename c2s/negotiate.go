@@ -245,6 +245,10 @@ func (n *negotiation) next() (*xmlstream.Token, error) {
 			continue
 		case xmlstream.Close:
 			return nil, io.EOF
+		case xmlstream.Element:
+			if isStreamError(tok) {
+				return nil, io.EOF // RFC 6120 §4.9.1.1
+			}
 		}
 		if n.elements++; n.elements > loginElements {
 			return nil, stanza.StreamPolicyViolation.WithText("too many elements before login")
@@ -315,14 +319,12 @@ func streamError(err error) error {
 	switch {
 	case errors.Is(err, xmlstream.ErrRestricted):
 		return stanza.StreamRestrictedXML // §4.9.3.18
-	case errors.Is(err, xmlstream.ErrBadPrefix):
-		return stanza.StreamBadNamespacePrefix // §4.9.3.2
 	case errors.Is(err, xmlstream.ErrTooBig), errors.Is(err, xmlstream.ErrTooDeep):
 		return stanza.StreamPolicyViolation.WithText("element too large") // §4.9.3.14, §13.12
 	case errors.Is(err, xmlstream.ErrEncoding):
 		return stanza.StreamUnsupportedEncoding // §4.9.3.22
-	case errors.Is(err, xmlstream.ErrNotWellFormed):
-		return stanza.StreamNotWellFormed // §4.9.3.13
+	case errors.Is(err, xmlstream.ErrNotWellFormed), errors.Is(err, xmlstream.ErrBadPrefix):
+		return stanza.StreamNotWellFormed // §4.9.3.13, §11.3
 	}
 	return err
 }

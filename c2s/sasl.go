@@ -17,7 +17,11 @@ const saslRetries = 3
 // sasl takes one element of the SASL namespace that begins an exchange, and runs the exchange to its end. done
 // means that the user is known and the stream must be opened anew (RFC 6120 §6.4.6).
 func (n *negotiation) sasl(tok *xmlstream.Token) (done bool, err error) {
-	if string(tok.Local) != "auth" {
+	switch string(tok.Local) {
+	case "auth":
+	case "abort":
+		return false, n.saslFailure("", errAborted)
+	default:
 		return false, n.saslFailure("", &auth.Failure{Condition: "malformed-request"})
 	}
 	mechanism := attr(tok, "mechanism")
@@ -34,6 +38,10 @@ func (n *negotiation) sasl(tok *xmlstream.Token) (done bool, err error) {
 	exchange, err := n.srv.auth.Start(mechanism, n.channel)
 	if err == nil {
 		err = n.exchange(ctx, exchange, tok)
+	}
+	var again *anotherAuth
+	if errors.As(err, &again) {
+		return n.sasl(again.tok)
 	}
 	if err != nil {
 		return false, n.saslFailure(mechanism, err)
@@ -81,6 +89,15 @@ func (n *negotiation) ours(err error) error {
 	return &auth.Failure{Condition: "temporary-auth-failure"}
 }
 
+// errAborted answers <abort/>, whether or not there is something to abort (RFC 6120 §6.4.4).
+var errAborted = &auth.Failure{Condition: "aborted"}
+
+// anotherAuth says that the client has given up one exchange for another (RFC 6120 §6.4.2).
+// tok is its <auth/>, valid until the next element is read.
+type anotherAuth struct{ tok *xmlstream.Token }
+
+func (*anotherAuth) Error() string { return "c2s: another <auth/>" }
+
 // challenge sends one and reads the response to it.
 func (n *negotiation) challenge(data []byte) (*xmlstream.Token, error) {
 	if err := n.send(saslElement("challenge", data)); err != nil {
@@ -94,7 +111,9 @@ func (n *negotiation) challenge(data []byte) (*xmlstream.Token, error) {
 	case string(tok.Space) != stanza.NSSASL:
 		return nil, stanza.StreamNotAuthorized // RFC 6120 §4.9.3.12
 	case string(tok.Local) == "abort":
-		return nil, &auth.Failure{Condition: "aborted"} // RFC 6120 §6.5.1
+		return nil, errAborted
+	case string(tok.Local) == "auth":
+		return nil, &anotherAuth{tok}
 	case string(tok.Local) != "response":
 		return nil, &auth.Failure{Condition: "malformed-request"}
 	}

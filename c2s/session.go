@@ -286,6 +286,10 @@ func (s *Session) consume() error {
 // element takes one child of the stream: a stanza, or the stream ends.
 func (s *Session) element(tok *xmlstream.Token) error {
 	sc := s.scratch
+	if isStreamError(tok) { // who receives one closes the stream (RFC 6120 §4.9.1.1)
+		s.graceful = true
+		return io.EOF
+	}
 	if tok.Prefixed || tok.OuterPrefix {
 		alone, err := s.standAlone(tok)
 		if err != nil {
@@ -324,6 +328,11 @@ func asStanzaError(err error) *stanza.Error {
 		return e
 	}
 	return stanza.ErrInternalServerError
+}
+
+// isStreamError reports whether the client has ended the stream with an error.
+func isStreamError(tok *xmlstream.Token) bool {
+	return string(tok.Space) == stanza.NSStream && string(tok.Local) == "error"
 }
 
 // notStanza says what is wrong with an element that is no stanza.
