@@ -20,6 +20,13 @@ func (n *negotiation) bind() (*Session, error) {
 		if err != nil {
 			return nil, err
 		}
+		if string(tok.Space) == nsSM {
+			s, err := n.beforeBind(tok)
+			if s != nil || err != nil {
+				return s, err
+			}
+			continue
+		}
 		var st stanza.Stanza
 		fault := st.Load(tok, nil)
 		if fault == stanza.ErrNotStanza {
@@ -49,6 +56,18 @@ func (n *negotiation) bind() (*Session, error) {
 		return session, nil
 	}
 	return nil, stanza.StreamPolicyViolation.WithText("too many attempts to bind a resource")
+}
+
+// beforeBind takes an element of stream management: only a resumption makes sense
+// before there is a resource (XEP-0198 §3, §5).
+func (n *negotiation) beforeBind(tok *xmlstream.Token) (*Session, error) {
+	switch string(tok.Local) {
+	case "resume":
+		return n.resume(tok)
+	case "enable":
+		return nil, n.send([]byte(smFailure("unexpected-request")))
+	}
+	return nil, stanza.StreamNotAuthorized
 }
 
 func bindResult(id []byte, jid stanza.JID) []byte {
@@ -121,7 +140,7 @@ func (n *negotiation) bindTo(jid stanza.JID) (*Session, error) {
 
 // session makes the session of a resource.
 func (n *negotiation) session(jid stanza.JID) *Session {
-	s := &Session{srv: n.srv, jid: jid, wire: n.wire, done: make(chan struct{}), scope: n.scanner.Scope()}
+	s := &Session{srv: n.srv, jid: jid, wire: n.wire, state: new(router.State), done: make(chan struct{}), scope: n.scanner.Scope()}
 	s.out.writing = true // until begin: nothing may come before the answer to the bind request
 	s.onInput = s.readInput
 	s.stanzas = newLimiter(n.cfg.StanzasPerSecond, n.cfg.StanzaBurst)

@@ -16,6 +16,8 @@ type Metrics struct {
 	SlowClients   prometheus.Counter
 	Throttled     prometheus.Counter
 	Rerouted      prometheus.Counter
+	Silent        prometheus.Counter
+	Resumptions   *prometheus.CounterVec // by outcome
 
 	gauges []prometheus.Collector
 }
@@ -35,6 +37,8 @@ func newMetrics(s *Server) *Metrics {
 		BadStanzas:    counter("chatd_bad_stanzas_total", "Stanzas answered with an error before routing."),
 		SlowClients:   counter("chatd_slow_clients_total", "Sessions closed because their client did not read."),
 		Throttled:     counter("chatd_throttled_total", "Times a session was slowed by its rate limits."),
+		Silent:        counter("chatd_silent_clients_total", "Connections given up because their client answered nothing."),
+		Resumptions:   vec("chatd_resumptions_total", "Attempts to resume a session, by outcome.", "outcome"),
 		Rerouted:      counter("chatd_rerouted_total", "Stanzas routed anew because their session ended before they were sent."),
 	}
 	m.gauges = []prometheus.Collector{
@@ -57,6 +61,6 @@ func (m *Metrics) streamError(e *stanza.StreamError) {
 // Register adds the counters to a registry.
 func (m *Metrics) Register(reg prometheus.Registerer) {
 	reg.MustRegister(m.Connections, m.StreamErrors, m.Logins, m.Registrations,
-		m.BadStanzas, m.SlowClients, m.Throttled, m.Rerouted)
+		m.BadStanzas, m.SlowClients, m.Throttled, m.Rerouted, m.Silent, m.Resumptions)
 	reg.MustRegister(m.gauges...)
 }

@@ -336,7 +336,7 @@ func (s *Session) begin(rest []byte) {
 	s.writeLocked()
 	if err != nil {
 		s.endWith(err)
-		s.end()
+		s.leave()
 		return
 	}
 	sc := s.borrow()
@@ -344,6 +344,9 @@ func (s *Session) begin(rest []byte) {
 		sc.makeRoom()
 	}
 	sc.to = copy(sc.in, rest)
+	if s.managed {
+		s.srv.OnResume(s.srv.ctx, s)
+	}
 	err = s.consume()
 	if err == nil {
 		err = s.work()
@@ -351,7 +354,7 @@ func (s *Session) begin(rest []byte) {
 	if err != nil {
 		sc.batch.Flush()
 		s.endWith(err)
-		s.end()
+		s.leave()
 		return
 	}
 	go s.run()

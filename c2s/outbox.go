@@ -24,10 +24,7 @@ const (
 	keptBuffer = 64 << 10
 )
 
-var (
-	errOutboxFull = errors.New("c2s: client does not read")
-	errEnded      = errors.New("c2s: session has ended")
-)
+var errEnded = errors.New("c2s: session has ended")
 
 // An outbox is what a session has yet to send: whole encoded stanzas. Whoever
 // queues the first of them sees to the flush, with its batch or at once;
@@ -41,6 +38,12 @@ type outbox struct {
 	marked  bool          // in somebody's batch
 	writing bool          // somebody is writing
 	closed  bool          // takes nothing more
+
+	managed  *managed      // nil without stream management
+	detached bool          // the connection is gone and the session waits for another one
+	over     bool          // somebody ends the detached session or takes it over
+	next     *Session      // the session that took over, which gets what is still sent here
+	taken    chan struct{} // closed when the session is detached for somebody who waits for that; else nil
 }
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}
@@ -57,20 +60,32 @@ func (s *Session) Send(b *router.Batch, st *stanza.Stanza) bool {
 	o := &s.out
 	o.mu.Lock()
 	if o.closed {
+		next := o.next
 		o.mu.Unlock()
-		return false
+		return next != nil && next.Send(b, st)
 	}
 	if o.queue == nil {
 		o.queue = buffers.Get().(*[]byte)
 	}
-	if len(*o.queue)+st.Size() > outboxBytes {
+	if size := len(*o.queue) + st.Size(); size > outboxBytes || o.managed != nil && o.managed.full(size) {
 		o.closed = true
 		o.mu.Unlock()
 		s.srv.Metrics.SlowClients.Inc()
-		s.fail(errOutboxFull)
+		s.overflow()
 		return false
 	}
+	before := len(*o.queue)
 	*o.queue = st.Append(*o.queue)
+	if o.managed != nil {
+		o.managed.queued = append(o.managed.queued, int32(len(*o.queue)-before))
+	}
+	s.queuedLocked(b)
+	return true
+}
+
+// queuedLocked sees to the flush of what was just queued, and unlocks.
+func (s *Session) queuedLocked(b *router.Batch) {
+	o := &s.out
 	first := !o.marked && !o.writing
 	if first {
 		o.marked = true
@@ -79,7 +94,12 @@ func (s *Session) Send(b *router.Batch, st *stanza.Stanza) bool {
 	if first {
 		b.Add(s)
 	}
-	return true
+}
+
+// overflow ends a session whose client does not take what it is sent.
+func (s *Session) overflow() {
+	s.broken.Store(true)
+	s.Close(stanza.StreamResourceConstraint)
 }
 
 // Flush is router.Flusher: it writes what is queued and does not block.
@@ -100,7 +120,7 @@ func (s *Session) Flush() {
 func (s *Session) writeLocked() {
 	o := &s.out
 	for o.queue != nil {
-		o.sending, o.queue = o.queue, nil
+		o.takeQueueLocked()
 		o.mu.Unlock()
 		pending, err := s.wire.write(*o.sending)
 		if err != nil {
@@ -120,6 +140,17 @@ func (s *Session) writeLocked() {
 	o.mu.Unlock()
 }
 
+// takeQueueLocked makes the queue what is being sent.
+func (o *outbox) takeQueueLocked() {
+	o.sending, o.queue = o.queue, nil
+	if o.managed != nil && o.sending != nil {
+		o.managed.written(*o.sending)
+		if o.managed.ask(false) {
+			*o.sending = append(*o.sending, "<r xmlns='"+nsSM+"'/>"...)
+		}
+	}
+}
+
 func (o *outbox) stopWritingLocked() {
 	o.writing = false
 	if o.idle != nil {
@@ -134,9 +165,9 @@ func (s *Session) drain() {
 	o := &s.out
 	for {
 		before := s.wire.unwritten()
-		_ = s.wire.tcp.SetWriteDeadline(time.Now().Add(writeTimeout))
+		s.allowTime()
 		err := s.wire.drain()
-		if err != nil && errors.Is(err, os.ErrDeadlineExceeded) && s.wire.unwritten() < before && s.reason.Load() == nil {
+		if err != nil && errors.Is(err, os.ErrDeadlineExceeded) && s.wire.unwritten() < before && !s.stopping() {
 			continue
 		}
 		o.mu.Lock()
@@ -150,6 +181,17 @@ func (s *Session) drain() {
 		o.sending = nil
 		s.writeLocked()
 		return
+	}
+}
+
+// allowTime gives a slow client time, little if the session is ending.
+func (s *Session) allowTime() {
+	_ = s.wire.tcp.SetWriteDeadline(time.Now().Add(writeTimeout))
+	s.out.mu.Lock()
+	ending := s.out.closed || s.stopping()
+	s.out.mu.Unlock()
+	if ending {
+		_ = s.wire.tcp.SetWriteDeadline(time.Now().Add(partingTimeout))
 	}
 }
 
@@ -178,8 +220,11 @@ func (o *outbox) acquireLocked(ctx context.Context) error {
 func (s *Session) SendNow(ctx context.Context, sts []*stanza.Stanza) error {
 	page := buffers.Get().(*[]byte)
 	defer release(page)
-	for _, st := range sts {
+	sizes := make([]int32, len(sts))
+	for i, st := range sts {
+		before := len(*page)
 		*page = st.Append(*page)
+		sizes[i] = int32(len(*page) - before)
 	}
 	o := &s.out
 	o.mu.Lock()
@@ -192,7 +237,7 @@ func (s *Session) SendNow(ctx context.Context, sts []*stanza.Stanza) error {
 		return errEnded
 	}
 	if o.queue != nil {
-		o.sending, o.queue = o.queue, nil
+		o.takeQueueLocked()
 		o.mu.Unlock()
 		err := s.writeAll(*o.sending)
 		o.mu.Lock()
@@ -203,10 +248,16 @@ func (s *Session) SendNow(ctx context.Context, sts []*stanza.Stanza) error {
 		release(o.sending)
 		o.sending = nil
 	}
+	if o.managed != nil {
+		o.managed.add(*page, sizes)
+	}
 	o.mu.Unlock()
 	err := s.writeAll(*page)
 	o.mu.Lock()
 	if err != nil {
+		if o.managed != nil {
+			o.managed.takeBack(len(sizes))
+		}
 		o.stopWritingLocked()
 		return err
 	}
@@ -220,7 +271,7 @@ func (s *Session) SendNow(ctx context.Context, sts []*stanza.Stanza) error {
 func (s *Session) writeAll(p []byte) error {
 	pending, err := s.wire.write(p)
 	if err == nil && pending > 0 {
-		_ = s.wire.tcp.SetWriteDeadline(time.Now().Add(writeTimeout))
+		s.allowTime()
 		err = s.wire.drain()
 	}
 	if err != nil {
@@ -244,7 +295,7 @@ func (s *Session) last(words []byte) {
 		return
 	}
 	defer o.stopWritingLocked()
-	o.sending, o.queue = o.queue, nil
+	o.takeQueueLocked()
 	o.mu.Unlock()
 	defer o.mu.Lock()
 	if o.sending != nil {
@@ -265,21 +316,32 @@ func (s *Session) writeParting(p []byte) error {
 	return err
 }
 
-// unsent closes the outbox and hands over what the kernel did not take: whole
-// stanzas. After it nobody writes; the socket must be closed before, so that no
-// writer is blocked.
+// unsent closes the outbox and hands over what the client did not get, as far as we
+// know: whole stanzas. After it nobody writes; the socket must refuse to
+// block before, so that no writer is stuck.
 func (o *outbox) unsent() []byte {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.closed = true
-	_ = o.acquireLocked(context.Background())
+	if !o.detached { // else nobody writes any more
+		_ = o.acquireLocked(context.Background())
+	}
 	var all []byte
-	if o.sending != nil {
-		all = append(all, *o.sending...)
+	if o.managed != nil {
+		all, _ = o.managed.left(o.queueLocked())
+	} else {
+		if o.sending != nil {
+			all = append(all, *o.sending...)
+		}
+		all = append(all, o.queueLocked()...)
 	}
-	if o.queue != nil {
-		all = append(all, *o.queue...)
-	}
-	o.sending, o.queue = nil, nil
+	o.sending, o.queue, o.managed = nil, nil, nil
 	return all
+}
+
+func (o *outbox) queueLocked() []byte {
+	if o.queue == nil {
+		return nil
+	}
+	return *o.queue
 }

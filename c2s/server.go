@@ -59,6 +59,9 @@ type Server struct {
 	// OnBind prepares a session that has just entered the table: it loads the
 	// block list. An error ends the session.
 	OnBind func(ctx context.Context, s router.Session) error
+	// OnResume is called when a session goes on on another connection, on its reading goroutine: it
+	// hands over what an earlier attempt could not.
+	OnResume func(ctx context.Context, s router.Session)
 	// Features is raw XML for the stream features after login, such as the
 	// server's capabilities (XEP-0115 §6.3).
 	Features func() []byte
@@ -79,6 +82,7 @@ type Server struct {
 	listeners map[net.Listener]struct{}
 	conns     map[*wire]*Session // nil while it negotiates
 	byAddress map[addressKey]int
+	byID      map[string]*Session // sessions that can be resumed (XEP-0198)
 	closing   bool
 	idle      chan struct{} // closed when closing and the last connection has gone
 	lastID    uint64
@@ -90,8 +94,9 @@ func New(cfg Config, r *router.Router, a *auth.Service, log *slog.Logger) *Serve
 	s := &Server{
 		router: r, auth: a, log: log, registrations: newAddressLimiter(),
 		listeners: make(map[net.Listener]struct{}), conns: make(map[*wire]*Session),
-		byAddress: make(map[addressKey]int), idle: make(chan struct{}), sweeping: make(chan struct{}),
+		byAddress: make(map[addressKey]int), byID: make(map[string]*Session), idle: make(chan struct{}), sweeping: make(chan struct{}),
 		OnBind:   func(context.Context, router.Session) error { return nil },
+		OnResume: func(context.Context, router.Session) {},
 		Features: func() []byte { return nil },
 	}
 	s.Metrics = newMetrics(s)
@@ -189,6 +194,9 @@ func (s *Server) welcome(conn net.Conn, directTLS bool) {
 func (s *Server) forget(w *wire) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if _, ok := s.conns[w]; !ok {
+		return
+	}
 	delete(s.conns, w)
 	if s.byAddress[w.host]--; s.byAddress[w.host] == 0 {
 		delete(s.byAddress, w.host)
@@ -227,16 +235,30 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if left == 0 {
 		close(s.idle)
 	}
+	var sessions []*Session
 	for w, session := range s.conns {
 		if session != nil {
-			session.Close(stanza.StreamSystemShutdown)
+			sessions = append(sessions, session)
 		} else {
 			w.wake() // negotiation reads an error and says why
 		}
 	}
+	for _, session := range s.byID { // some of them without a connection
+		sessions = append(sessions, session)
+	}
 	s.mu.Unlock()
-	s.log.Info("closing sessions", "connections", left)
+	s.log.Info("closing sessions", "connections", left, "sessions", len(sessions))
 	defer s.cancel()
+	for _, session := range sessions {
+		session.Close(stanza.StreamSystemShutdown)
+	}
+	for _, session := range sessions {
+		select {
+		case <-session.Done():
+		case <-ctx.Done():
+			return fmt.Errorf("c2s: shutdown: %w", ctx.Err())
+		}
+	}
 	select {
 	case <-s.idle:
 		return nil
@@ -253,6 +275,15 @@ func (s *Server) isClosing() bool {
 
 // sweepInterval is how long a session is quiet before its goroutine is made small again.
 const sweepInterval = 15 * time.Second
+
+// When a client says nothing for quietSweeps of them it is asked whether it is
+// there, and when it says nothing to that for answerSweeps, its connection is given up.
+const (
+	quietSweeps  = 10
+	answerSweeps = 3
+)
+
+var errSilent = errors.New("c2s: client is silent")
 
 // sweep makes sessions that have gone quiet give back the stack that work on
 // input grew, and crypto/tls's buffers. It ends with Shutdown.
@@ -271,14 +302,35 @@ func (s *Server) sweep() {
 
 func (s *Server) sweepOnce() {
 	s.mu.Lock()
-	var quiet []*Session
-	for _, session := range s.conns {
-		if session != nil && !session.active.Swap(false) && session.grown.Swap(false) {
+	var quiet, silent, gone []*Session
+	for w, session := range s.conns {
+		if session == nil {
+			continue
+		}
+		if session.active.Swap(false) {
+			session.quiet = 0
+			continue
+		}
+		session.quiet++
+		if session.grown.Swap(false) {
 			quiet = append(quiet, session)
+		}
+		switch asked := quietSweeps + uint16(w.id%4); session.quiet { // spread
+		case asked:
+			silent = append(silent, session)
+		case asked + answerSweeps:
+			gone = append(gone, session)
 		}
 	}
 	s.mu.Unlock()
 	for _, session := range quiet {
 		session.wire.wake()
+	}
+	for _, session := range silent {
+		session.areYouThere()
+	}
+	for _, session := range gone {
+		s.Metrics.Silent.Inc()
+		session.fail(errSilent)
 	}
 }

@@ -32,7 +32,7 @@ type Session struct {
 	srv   *Server
 	jid   stanza.JID
 	wire  *wire
-	state router.State
+	state *router.State // goes with the session from one connection to the next
 	out   outbox
 	done  chan struct{}
 
@@ -44,7 +44,14 @@ type Session struct {
 	bytes    *rate.Limiter
 	onInput  func(fd uintptr) bool // readInput, bound once
 	readErr  error
-	graceful bool // the client closed its stream
+	graceful bool   // the client closed its stream
+	smID     string // by which the session can be resumed
+	managed  bool   // stream management is on (XEP-0198)
+	handled  uint32 // stanzas from the client that were dealt with since then, modulo 2^32
+
+	quiet uint16 // sweeps since the last input; guarded by the server's mu
+
+	expiry *time.Timer // ends a detached session; set when it is detached
 
 	reason atomic.Pointer[stanza.StreamError] // why to end; set once
 	broken atomic.Bool                        // the connection is gone: nothing more can be written
@@ -72,36 +79,42 @@ var scratches = sync.Pool{New: func() any {
 func (s *Session) JID() stanza.JID { return s.jid }
 
 // State is router.Session.
-func (s *Session) State() *router.State { return &s.state }
+func (s *Session) State() *router.State { return s.state }
 
 // Done is router.Session.
 func (s *Session) Done() <-chan struct{} { return s.done }
 
 // Close is router.Session.
 func (s *Session) Close(reason *stanza.StreamError) {
-	if s.reason.CompareAndSwap(nil, reason) {
-		s.wire.wake()
+	if !s.reason.CompareAndSwap(nil, reason) {
+		return
+	}
+	s.wire.wake()
+	if s.claim() { // no reading goroutine is there to end it
+		go s.end()
 	}
 }
 
-// fail ends the session because its connection is no good any more.
+// fail tells the reading goroutine that the connection is no good any more.
 func (s *Session) fail(err error) {
-	s.broken.Store(true)
 	s.srv.log.Debug("connection failed", "jid", s.jid, "err", err)
-	s.Close(stanza.StreamConnectionTimeout)
+	s.broken.Store(true)
 	s.wire.wake()
 }
+
+// stopping reports whether the reading goroutine has to stop.
+func (s *Session) stopping() bool { return s.reason.Load() != nil || s.broken.Load() }
 
 // run is the session's reading goroutine. It holds no buffer while it waits.
 func (s *Session) run() {
 	for {
-		if s.reason.Load() != nil {
+		if s.stopping() {
 			break
 		}
 		err := s.wire.await(s.onInput)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			s.wire.rest()
-			if s.reason.Load() != nil {
+			if s.stopping() {
 				break
 			}
 			// The sweep found the session quiet: go on with a stack that has not grown.
@@ -119,7 +132,14 @@ func (s *Session) run() {
 			break
 		}
 	}
-	s.end()
+	s.leave()
+}
+
+// leave is the end of the reading goroutine.
+func (s *Session) leave() {
+	if !s.detach() {
+		s.end()
+	}
 }
 
 // errClosing says that reading stops because somebody has called Close: the
@@ -297,6 +317,12 @@ func (s *Session) element(tok *xmlstream.Token) error {
 		}
 		tok = alone
 	}
+	if string(tok.Space) == nsSM {
+		return s.manage(tok)
+	}
+	if s.managed {
+		defer func() { s.handled++ }() // once it is delivered, stored or answered (XEP-0198 §4)
+	}
 	st := &sc.st
 	fault := st.Load(tok, s.srv.router.Table.Intern)
 	if fault == stanza.ErrNotStanza {
@@ -372,6 +398,9 @@ func (s *Session) end() {
 	s.retire(ctx)
 	s.srv.router.Ended(ctx, s)
 	s.srv.forget(s.wire)
+	if s.smID != "" {
+		s.srv.notResumable(s.smID, s)
+	}
 	close(s.done)
 	s.srv.log.Debug("session ended", "jid", s.jid, "conn", s.wire.id)
 	s.wire.linger()

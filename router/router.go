@@ -12,10 +12,14 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"chatd/stanza"
 )
+
+// resourceAttempts is how often a stanza follows a resource from one session to the next.
+const resourceAttempts = 4
 
 // storeTimeout bounds how long one stanza may wait for the store.
 const storeTimeout = 15 * time.Second
@@ -106,15 +110,8 @@ func (r *Router) toFull(ctx context.Context, b *Batch, st *stanza.Stanza) {
 		r.presenceToBare(ctx, b, rows, st) // they concern the account
 		return
 	}
-	for i := range rows {
-		if rows[i].Session.JID() != st.To {
-			continue
-		}
-		if rows[i].Session.Send(b, st) { // §8.5.3.1
-			r.copyReceived(b, rows, i, st)
-			return
-		}
-		r.await(ctx, b, st, rows[i].Session.Done())
+	if r.toResource(ctx, b, rows, st) { // §8.5.3.1
+		return
 	}
 	switch { // §8.5.3.2
 	case st.Type == stanza.TypeError || st.Type == stanza.Result:
@@ -126,6 +123,24 @@ func (r *Router) toFull(ctx context.Context, b *Batch, st *stanza.Stanza) {
 	default:
 		r.Fail(b, st, stanza.ErrServiceUnavailable, dropNoResource)
 	}
+}
+
+// toResource sends st to the resource that it names. A session that does not take it is
+// ending: another one may have its place then.
+func (r *Router) toResource(ctx context.Context, b *Batch, rows []Row, st *stanza.Stanza) bool {
+	for range resourceAttempts {
+		i := slices.IndexFunc(rows, func(row Row) bool { return row.Session.JID() == st.To })
+		if i < 0 {
+			return false
+		}
+		if rows[i].Session.Send(b, st) {
+			r.copyReceived(b, rows, i, st)
+			return true
+		}
+		r.await(ctx, b, st, rows[i].Session.Done())
+		rows = r.rows(ctx, b, st)
+	}
+	return false
 }
 
 // toBare is RFC 6121 §8.5.2 for messages and presence. st.To may be a full JID

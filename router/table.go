@@ -190,6 +190,12 @@ func (t *Table) Settled(s Session) {
 	t.update(s, func(r *Row) { r.Wait = nil })
 }
 
+// Resume gives old's row to s, a session of the same full JID, as it is.
+// It does nothing if old has no row any more.
+func (t *Table) Resume(old, s Session) {
+	t.update(old, func(r *Row) { r.Session = s })
+}
+
 func (t *Table) update(s Session, change func(*Row)) {
 	bare := s.JID().Bare().String()
 	sh := t.shard(bare)

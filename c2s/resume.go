@@ -1,0 +1,171 @@
+package c2s
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"chatd/stanza"
+	"chatd/xmlstream"
+)
+
+// resumeTimeout is how long a session without a connection waits for another one
+// (XEP-0198 §5, 'max').
+const resumeTimeout = 5 * time.Minute
+
+// takeOverTimeout is how long a resumption waits for the old connection's goroutine.
+const takeOverTimeout = 10 * time.Second
+
+// detach leaves a session without a connection, if it may be resumed: it stays in
+// the table and keeps receiving. It runs at the end of the reading goroutine.
+func (s *Session) detach() bool {
+	o := &s.out
+	_ = s.wire.tcp.SetWriteDeadline(time.Unix(1, 0)) // no writer stays blocked
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.managed == nil || o.managed.id == "" || s.graceful || o.closed {
+		return false
+	}
+	_ = o.acquireLocked(context.Background()) // and never given back: nobody writes
+	if s.reason.Load() != nil {
+		o.stopWritingLocked()
+		return false
+	}
+	release(o.sending)
+	o.sending = nil
+	o.detached = true
+	s.expiry = time.AfterFunc(resumeTimeout, s.expire)
+	_ = s.wire.tcp.Close()
+	s.srv.forget(s.wire)
+	s.srv.log.Debug("session waits for resumption", "jid", s.jid, "conn", s.wire.id)
+	if o.taken != nil {
+		close(o.taken)
+	}
+	return true
+}
+
+// expire ends a detached session, unless somebody has been faster.
+func (s *Session) expire() {
+	if s.claim() {
+		s.end()
+	}
+}
+
+// claim reports whether the session is detached and the caller is the one who may end it
+// or take it over.
+func (s *Session) claim() bool {
+	o := &s.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.detached || o.over {
+		return false
+	}
+	o.over = true
+	s.expiry.Stop()
+	return true
+}
+
+// detachNow makes the session leave its old connection for a new one, and reports
+// whether it has and the caller may take it over. Of several callers one may.
+func (s *Session) detachNow() bool {
+	o := &s.out
+	o.mu.Lock()
+	if !o.detached {
+		if o.taken != nil || o.closed {
+			o.mu.Unlock()
+			return false
+		}
+		taken := make(chan struct{})
+		o.taken = taken
+		o.mu.Unlock()
+		s.broken.Store(true)
+		s.wire.wake()
+		select {
+		case <-taken:
+		case <-s.done:
+			return false
+		case <-time.After(takeOverTimeout):
+			return false
+		}
+	} else {
+		o.mu.Unlock()
+	}
+	return s.claim()
+}
+
+// resume is XEP-0198 §5: the client goes on with a session that it had. A nil
+// session without an error means that it was told that it cannot.
+func (n *negotiation) resume(tok *xmlstream.Token) (*Session, error) {
+	id := attr(tok, "previd")
+	h, err := strconv.ParseUint(attr(tok, "h"), 10, 32)
+	if err != nil || id == "" {
+		return nil, n.send([]byte(smFailure("bad-request")))
+	}
+	old := n.srv.resumableBy(id)
+	if old == nil || old.jid.Local() != n.user || !old.detachNow() {
+		n.srv.Metrics.Resumptions.WithLabelValues("failed").Inc()
+		return nil, n.send([]byte(smFailure("item-not-found")))
+	}
+	s, err := n.takeOver(old, uint32(h))
+	if err != nil {
+		n.srv.Metrics.Resumptions.WithLabelValues("failed").Inc()
+		old.end()
+		return nil, err
+	}
+	n.srv.Metrics.Resumptions.WithLabelValues("ok").Inc()
+	n.srv.log.Info("session resumed", "jid", s.jid, "conn", n.wire.id)
+	return s, n.send(fmt.Appendf(nil, "<resumed xmlns='%s' previd='%s' h='%d'/>", nsSM, id, s.handled))
+}
+
+// takeOver makes a session on this connection that goes on where old stopped.
+func (n *negotiation) takeOver(old *Session, h uint32) (*Session, error) {
+	s := n.session(old.jid)
+	s.state, s.managed, s.handled, s.smID = old.state, true, old.handled, old.smID
+	o := &old.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	sent := o.managed.handled + uint32(len(o.managed.sizes))
+	if !o.managed.ack(h) {
+		return nil, handledTooMany(h, sent)
+	}
+	if !n.srv.bound(n.wire, s) {
+		return nil, stanza.StreamSystemShutdown
+	}
+	again, sizes := o.managed.left(o.queueLocked())
+	s.out.managed = &managed{id: o.managed.id, handled: h, queued: sizes}
+	if len(again) > 0 {
+		s.out.queue = &again
+	}
+	o.closed, o.next, o.queue, o.managed = true, s, nil, nil
+	n.srv.router.Table.Resume(old, s)
+	n.srv.resumable(s.out.managed.id, s)
+	close(old.done)
+	return s, nil
+}
+
+func smFailure(condition string) string {
+	return "<failed xmlns='" + nsSM + "'><" + condition + " xmlns='" + stanza.NSStanzas + "'/></failed>"
+}
+
+// resumable notes under which id a session can be resumed.
+func (s *Server) resumable(id string, session *Session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.byID[id] = session
+}
+
+func (s *Server) resumableBy(id string) *Session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.byID[id]
+}
+
+// notResumable forgets a session that has ended.
+func (s *Server) notResumable(id string, session *Session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.byID[id] == session {
+		delete(s.byID, id)
+	}
+}

@@ -1,0 +1,228 @@
+package c2s
+
+import (
+	"fmt"
+	"strconv"
+
+	"chatd/stanza"
+	"chatd/xmlstream"
+)
+
+// nsSM is stream management (XEP-0198).
+const nsSM = "urn:xmpp:sm:3"
+
+const (
+	// unackedStanzas and unackedBytes bound what a client may leave unacknowledged.
+	// One that leaves more is taken for a client that does not read.
+	unackedStanzas = 5000
+	unackedBytes   = outboxBytes
+	// askEvery is how many stanzas go out between two requests for an acknowledgement.
+	askEvery = 8
+)
+
+// A managed is the outbound half of stream management: what was sent and not yet acknowledged. It is
+// guarded by its outbox's lock.
+type managed struct {
+	id       string // names the session for resumption; "" if it cannot be resumed
+	handled  uint32 // what the client has acknowledged so far, modulo 2^32 (XEP-0198 §4)
+	unacked  []byte // stanzas that were written, oldest first, from offset from
+	from     int
+	sizes    []int32 // their sizes
+	queued   []int32 // sizes of what is in the queue; negative for what is no stanza
+	asked    bool    // a request is out
+	sinceAsk int     // stanzas written since the last request
+}
+
+// full reports whether another stanza of so many bytes would be too much.
+func (m *managed) full(size int) bool {
+	return len(m.sizes)+len(m.queued) >= unackedStanzas || len(m.unacked)-m.from+size > unackedBytes
+}
+
+// written moves what is being written from the queue to the unacknowledged.
+func (m *managed) written(queue []byte) {
+	for _, size := range m.queued {
+		if size < 0 {
+			queue = queue[-size:]
+			continue
+		}
+		m.unacked = append(m.unacked, queue[:size]...)
+		m.sizes = append(m.sizes, size)
+		m.sinceAsk++
+		queue = queue[size:]
+	}
+	m.queued = m.queued[:0]
+}
+
+// ask reports whether it is time for a request, and notes that it goes out.
+func (m *managed) ask(always bool) bool {
+	if m.asked || len(m.sizes) == 0 || !always && m.sinceAsk < askEvery {
+		return false
+	}
+	m.asked, m.sinceAsk = true, 0
+	return true
+}
+
+// ack forgets what the client has handled. ok is false if it claims more than it was
+// sent (XEP-0198 §4).
+func (m *managed) ack(h uint32) (ok bool) {
+	n := int(h - m.handled)
+	if n < 0 || n > len(m.sizes) {
+		return false
+	}
+	size := 0
+	for _, s := range m.sizes[:n] {
+		size += int(s)
+	}
+	m.handled = h
+	m.asked = false
+	m.from += size
+	m.sizes = append(m.sizes[:0], m.sizes[n:]...)
+	switch {
+	case len(m.sizes) == 0:
+		m.unacked, m.sizes, m.from = nil, nil, 0 // an idle session keeps nothing
+	case m.from > len(m.unacked)/2:
+		m.unacked = append(m.unacked[:0], m.unacked[m.from:]...)
+		m.from = 0
+	}
+	return true
+}
+
+// add notes stanzas that are written past the queue. When it would be too much to
+// keep, they count as delivered once they are written.
+func (m *managed) add(page []byte, sizes []int32) {
+	if len(m.sizes)+len(sizes) > unackedStanzas || len(m.unacked)-m.from+len(page) > unackedBytes {
+		m.sizes = append(m.sizes, make([]int32, len(sizes))...)
+		return
+	}
+	m.unacked = append(m.unacked, page...)
+	m.sizes = append(m.sizes, sizes...)
+}
+
+// takeBack undoes the last add of n stanzas.
+func (m *managed) takeBack(n int) {
+	size := 0
+	for _, s := range m.sizes[len(m.sizes)-n:] {
+		size += int(s)
+	}
+	m.unacked = m.unacked[:len(m.unacked)-size]
+	m.sizes = m.sizes[:len(m.sizes)-n]
+}
+
+// left is everything that the client has not acknowledged, sent or not, and the sizes.
+func (m *managed) left(queue []byte) (stanzas []byte, sizes []int32) {
+	m.written(queue)
+	return m.unacked[m.from:], m.sizes
+}
+
+// manage takes an element of stream management from a client that has a session.
+func (s *Session) manage(tok *xmlstream.Token) error {
+	switch string(tok.Local) {
+	case "enable":
+		s.enable(tok)
+	case "r":
+		if !s.managed {
+			return s.smFailed("unexpected-request")
+		}
+		s.scratch.batch.Flush() // what is acknowledged has left this process, or waits for a slow client
+		s.control(fmt.Appendf(nil, "<a xmlns='%s' h='%d'/>", nsSM, s.handled))
+	case "a":
+		h, err := strconv.ParseUint(attr(tok, "h"), 10, 32)
+		if err != nil {
+			return stanza.StreamPolicyViolation.WithText("an acknowledgement without a number")
+		}
+		return s.acknowledged(uint32(h))
+	case "resume": // only before a resource is bound (XEP-0198 §5)
+		return s.smFailed("unexpected-request")
+	default:
+		return stanza.StreamUnsupportedStanzaType
+	}
+	return nil
+}
+
+// enable is XEP-0198 §3.
+func (s *Session) enable(tok *xmlstream.Token) {
+	if s.managed {
+		_ = s.smFailed("unexpected-request")
+		return
+	}
+	resume := attr(tok, "resume")
+	m := &managed{}
+	answer := "<enabled xmlns='" + nsSM + "'/>"
+	if resume == "true" || resume == "1" {
+		m.id = randomName()
+		answer = fmt.Sprintf("<enabled xmlns='%s' id='%s' resume='true' max='%d'/>", nsSM, m.id, int(resumeTimeout.Seconds()))
+	}
+	o := &s.out
+	o.mu.Lock()
+	if o.queue != nil { // what was queued before does not count
+		m.queued = append(m.queued, -int32(len(*o.queue)))
+	}
+	o.managed = m
+	o.mu.Unlock()
+	s.managed = true
+	s.control([]byte(answer))
+	if m.id != "" {
+		s.smID = m.id
+		s.srv.resumable(m.id, s)
+	}
+}
+
+func (s *Session) smFailed(condition string) error {
+	s.control([]byte(smFailure(condition)))
+	return nil
+}
+
+// acknowledged takes an <a/>.
+func (s *Session) acknowledged(h uint32) error {
+	o := &s.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.managed == nil {
+		return nil
+	}
+	sent := o.managed.handled + uint32(len(o.managed.sizes))
+	if !o.managed.ack(h) {
+		return handledTooMany(h, sent)
+	}
+	return nil
+}
+
+// handledTooMany is XEP-0198 §4.
+func handledTooMany(h, sent uint32) *stanza.StreamError {
+	e := *stanza.StreamUndefinedCondition
+	e.App = fmt.Sprintf("<handled-count-too-high xmlns='%s' h='%d' send-count='%d'/>", nsSM, h, sent)
+	return &e
+}
+
+// control queues what is no stanza and does not count, and flushes.
+func (s *Session) control(xml []byte) {
+	o := &s.out
+	o.mu.Lock()
+	if o.closed {
+		o.mu.Unlock()
+		return
+	}
+	if o.queue == nil {
+		o.queue = buffers.Get().(*[]byte)
+	}
+	*o.queue = append(*o.queue, xml...)
+	if o.managed != nil {
+		o.managed.queued = append(o.managed.queued, -int32(len(xml)))
+	}
+	s.queuedLocked(nil)
+}
+
+// areYouThere makes a silent client say something: an acknowledgement, or the answer
+// to a ping (XEP-0199 §4.1).
+func (s *Session) areYouThere() {
+	o := &s.out
+	o.mu.Lock()
+	managed := o.managed != nil
+	o.mu.Unlock()
+	if managed {
+		s.control([]byte("<r xmlns='" + nsSM + "'/>"))
+		return
+	}
+	s.Send(nil, &stanza.Stanza{Kind: stanza.IQ, Type: stanza.Get, From: s.srv.router.Domain, To: s.jid,
+		ID: []byte("alive"), Inner: []byte("<ping xmlns='urn:xmpp:ping'/>")})
+}
