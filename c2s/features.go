@@ -2,6 +2,7 @@ package c2s
 
 import (
 	"bytes"
+	"strconv"
 
 	"chatd/stanza"
 )
@@ -33,9 +34,15 @@ func (n *negotiation) loginFeatures() []byte {
 	if n.cfg.Registration {
 		b.WriteString("<register xmlns='http://jabber.org/features/iq-register'/>") // XEP-0077 §8
 	}
+	b.WriteString(limitsFeature(loginStanzaBytes))
 	b.Write(n.srv.Features())
 	b.WriteString("</stream:features>")
 	return b.Bytes()
+}
+
+// limitsFeature advertises what one element may measure (XEP-0478).
+func limitsFeature(bytes int) string {
+	return "<limits xmlns='urn:xmpp:stream-limits:0'><max-bytes>" + strconv.Itoa(bytes) + "</max-bytes></limits>"
 }
 
 // boundFeatures are the stream features after login.
@@ -43,9 +50,11 @@ func (n *negotiation) boundFeatures() []byte {
 	var b bytes.Buffer
 	b.WriteString("<stream:features><bind xmlns='" + stanza.NSBind + "'/>" + // RFC 6120 §7.4
 		"<session xmlns='" + stanza.NSSession + "'><optional/></session>" + // RFC 3921 §3, for old clients
+		"<csi xmlns='" + nsCSI + "'/>" + // XEP-0352 §3
 		"<sm xmlns='" + nsSM + "'/>" + // XEP-0198 §2
 		"<ver xmlns='urn:xmpp:features:rosterver'/>" + // RFC 6121 §2.6.1
 		"<sub xmlns='urn:xmpp:features:pre-approval'/>") // RFC 6121 §3.4
+	b.WriteString(limitsFeature(n.cfg.MaxStanzaBytes))
 	b.Write(n.srv.Features())
 	b.WriteString("</stream:features>")
 	return b.Bytes()

@@ -39,6 +39,7 @@ type outbox struct {
 	writing bool          // somebody is writing
 	closed  bool          // takes nothing more
 
+	inactive *postponement // what waits until the client is active; nil while it is
 	managed  *managed      // nil without stream management
 	detached bool          // the connection is gone and the session waits for another one
 	over     bool          // somebody ends the detached session or takes it over
@@ -64,23 +65,35 @@ func (s *Session) Send(b *router.Batch, st *stanza.Stanza) bool {
 		o.mu.Unlock()
 		return next != nil && next.Send(b, st)
 	}
-	if o.queue == nil {
-		o.queue = buffers.Get().(*[]byte)
+	if o.inactive != nil {
+		if o.inactive.take(st) {
+			o.mu.Unlock()
+			return true
+		}
+		o.catchUpLocked() // the client wakes up anyway
 	}
-	if size := len(*o.queue) + st.Size(); size > outboxBytes || o.managed != nil && o.managed.full(size) {
+	if size := len(o.queueLocked()) + st.Size(); size > outboxBytes || o.managed != nil && o.managed.full(size) {
 		o.closed = true
 		o.mu.Unlock()
 		s.srv.Metrics.SlowClients.Inc()
 		s.overflow()
 		return false
 	}
+	o.queueStanzaLocked(st.Append)
+	s.queuedLocked(b)
+	return true
+}
+
+// queueStanzaLocked queues what encode appends: one stanza.
+func (o *outbox) queueStanzaLocked(encode func([]byte) []byte) {
+	if o.queue == nil {
+		o.queue = buffers.Get().(*[]byte)
+	}
 	before := len(*o.queue)
-	*o.queue = st.Append(*o.queue)
+	*o.queue = encode(*o.queue)
 	if o.managed != nil {
 		o.managed.queued = append(o.managed.queued, int32(len(*o.queue)-before))
 	}
-	s.queuedLocked(b)
-	return true
 }
 
 // queuedLocked sees to the flush of what was just queued, and unlocks.

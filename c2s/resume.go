@@ -132,6 +132,7 @@ func (n *negotiation) takeOver(old *Session, h uint32) (*Session, error) {
 	if !n.srv.bound(n.wire, s) {
 		return nil, stanza.StreamSystemShutdown
 	}
+	o.catchUpLocked() // the client is active again until it says otherwise (XEP-0352 §5)
 	again, sizes := o.managed.left(o.queueLocked())
 	s.out.managed = &managed{id: o.managed.id, handled: h, queued: sizes}
 	if len(again) > 0 {

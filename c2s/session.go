@@ -317,8 +317,11 @@ func (s *Session) element(tok *xmlstream.Token) error {
 		}
 		tok = alone
 	}
-	if string(tok.Space) == nsSM {
+	switch string(tok.Space) {
+	case nsSM:
 		return s.manage(tok)
+	case nsCSI:
+		return s.indicate(tok)
 	}
 	if s.managed {
 		defer func() { s.handled++ }() // once it is delivered, stored or answered (XEP-0198 §4)
