@@ -50,7 +50,7 @@ func (n *negotiation) boundFeatures() []byte {
 	var b bytes.Buffer
 	b.WriteString("<stream:features><bind xmlns='" + stanza.NSBind + "'/>" + // RFC 6120 §7.4
 		"<session xmlns='" + stanza.NSSession + "'><optional/></session>" + // RFC 3921 §3, for old clients
-		"<csi xmlns='" + nsCSI + "'/>" + // XEP-0352 §3
+		"<csi xmlns='" + nsCSI + "'/>" + // XEP-0352 §4.1
 		"<sm xmlns='" + nsSM + "'/>" + // XEP-0198 §2
 		"<ver xmlns='urn:xmpp:features:rosterver'/>" + // RFC 6121 §2.6.1
 		"<sub xmlns='urn:xmpp:features:pre-approval'/>") // RFC 6121 §3.4

@@ -36,7 +36,11 @@ func (s *Session) detach() bool {
 	o.sending = nil
 	o.detached = true
 	s.expiry = time.AfterFunc(resumeTimeout, s.expire)
-	_ = s.wire.tcp.Close()
+	if o.taken != nil { // the old stream is told (XEP-0198 §5)
+		s.srv.Metrics.streamError(stanza.StreamConflict)
+		_, _ = s.wire.write(append(stanza.StreamConflict.AppendXML(nil), "</stream:stream>"...))
+	}
+	go s.wire.linger()
 	s.srv.forget(s.wire)
 	s.srv.log.Debug("session waits for resumption", "jid", s.jid, "conn", s.wire.id)
 	if o.taken != nil {
@@ -132,7 +136,7 @@ func (n *negotiation) takeOver(old *Session, h uint32) (*Session, error) {
 	if !n.srv.bound(n.wire, s) {
 		return nil, stanza.StreamSystemShutdown
 	}
-	o.catchUpLocked() // the client is active again until it says otherwise (XEP-0352 §5)
+	o.catchUpLocked() // the client is active again until it says otherwise (XEP-0352 §5.2)
 	again, sizes := o.managed.left(o.queueLocked())
 	s.out.managed = &managed{id: o.managed.id, handled: h, queued: sizes}
 	if len(again) > 0 {

@@ -190,6 +190,7 @@ func TestResumeRaces(t *testing.T) {
 			resumed++
 		}
 	}
+	b.expect("<stream:error>", "<conflict ")
 	if resumed == 0 || s.router.Table.Len() != 1 {
 		t.Errorf("%d resumed, %d sessions", resumed, s.router.Table.Len())
 	}
