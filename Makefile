@@ -2,7 +2,7 @@
 
 FUZZTIME ?= 30s
 BENCHTIME ?= 1s
-STATICCHECK = honnef.co/go/tools/cmd/staticcheck@2026.2.2
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .PHONY: all build run setup check vet fmt-check staticcheck test test-short fmt update fuzz bench clean
 
