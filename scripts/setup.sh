@@ -28,7 +28,6 @@ give_up() {
 }
 
 if [ ${#missing[@]} -gt 0 ]; then
-    echo "setup: installing ${missing[*]}"
     sudo=()
     if [ "$(id -u)" != 0 ]; then
         have sudo -n true || [ -t 0 ] && have sudo --version || give_up "cannot install ${missing[*]}: neither root nor sudo"
@@ -36,6 +35,7 @@ if [ ${#missing[@]} -gt 0 ]; then
     fi
     have apt-get --version || give_up "cannot install ${missing[*]}: no apt-get on this system"
     apt=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300)
+    echo "setup: installing ${missing[*]}"
     log=$(mktemp)
     trap 'rm -f "$log"' EXIT
     if ! { "${apt[@]}" update && "${apt[@]}" install --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 </dev/null; then
