@@ -307,17 +307,16 @@ func (c *conversation) gather(cl *client, n int) bool {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(time.Second); cl.ended == nil && time.Now().Before(deadline); <-tick.C {
-		if cl.full != "" && cl.ping() == nil {
-			if len(cl.pending) >= n {
-				break
+		if cl.full == "" || cl.ping() != nil {
+			// No barrier before binding and none in a stream that ends: wait for each.
+			for cl.ended == nil && (cl.full != "" || len(cl.pending) < n) {
+				if el, err := cl.read(); err == nil {
+					cl.pending = append(cl.pending, el)
+				}
 			}
-			continue
 		}
-		// No barrier before binding and none in a stream that ends: wait for each.
-		for cl.ended == nil && (cl.full != "" || len(cl.pending) < n) {
-			if el, err := cl.read(); err == nil {
-				cl.pending = append(cl.pending, el)
-			}
+		if len(cl.pending) >= n {
+			break
 		}
 	}
 	return len(cl.pending) >= n
