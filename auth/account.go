@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,9 @@ func (s *Service) Register(ctx context.Context, user, password string) (normaliz
 	user, err = s.localpart(user)
 	if err != nil {
 		return "", err
+	}
+	if exists, err := s.Exists(ctx, user); err != nil || exists { // before the hashing, which is dear
+		return "", cmp.Or(err, ErrExists)
 	}
 	creds, err := s.newCredentials(ctx, password)
 	if err != nil {

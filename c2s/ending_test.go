@@ -179,7 +179,7 @@ func TestUnsentPrivate(t *testing.T) {
 	a.ping("behind")
 	_ = b.conn.(*net.TCPConn).CloseWrite()
 	ended(t, sess, 10*time.Second)
-	if !s.heldIDs()["m-priv1"] {
+	if !s.heldIDs()["m-priv1"] && !drainIDs(b.conn)["m-priv1"] {
 		t.Error("lost")
 	}
 }
@@ -280,7 +280,9 @@ func TestLateDrain(t *testing.T) {
 	sess := s.session(t, b)
 	page := make([]byte, 16<<20)
 	sess.out.mu.Lock()
-	sess.out.writing = true // as writeLocked leaves it
+	if err := sess.out.acquireLocked(t.Context()); err != nil { // as writeLocked leaves it
+		t.Fatal(err)
+	}
 	sess.out.mu.Unlock()
 	if pending, err := sess.wire.write(page); pending == 0 || err != nil {
 		t.Fatal(pending, err)

@@ -305,6 +305,7 @@ func (s *testServer) loginExisting(tb testing.TB, user, resource string, overTLS
 	c.send("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>" + resource + "</resource></bind></iq>")
 	c.expect("type='result'", "<jid>"+user+"@"+testDomain)
 	c.jid = stanza.MustJID(user + "@" + testDomain + "/" + resource)
+	c.ping("begun") // the answer to bind comes before the session has begun
 	return c
 }
 
