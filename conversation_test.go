@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestConversations plays every file of testdata against a chatd of its own.
@@ -274,20 +275,14 @@ func (c *conversation) nothingMore(cl *client) error {
 	return nil
 }
 
-// rewrite makes a step say what has come.
+// rewrite makes a step say what has come, if it does not say so already.
 func (c *conversation) rewrite(cl *client, it *item, want []*node) error {
-	if cl.full != "" && cl.ping() != nil || cl.full == "" {
-		for cl.ended == nil && (cl.full != "" || len(cl.pending) < len(want)) {
-			if n, err := cl.read(); err == nil {
-				cl.pending = append(cl.pending, n)
-			}
-		}
+	if n := len(want); c.gather(cl, n) && c.asWritten(it, want, cl.pending[:n]) && (n > 0 || len(cl.pending) == 0) {
+		cl.pending = cl.pending[n:]
+		return nil
 	}
 	got := cl.pending
 	cl.pending = nil
-	if c.asWritten(it, want, got) {
-		return nil
-	}
 	if len(got) == 0 {
 		it.lines = []string{it.step.actor + " receives nothing"}
 		return nil
@@ -304,6 +299,27 @@ func (c *conversation) rewrite(cl *client, it *item, want []*node) error {
 		it.lines = append(it.lines, indent(c.known.merge(old, g).String())...)
 	}
 	return nil
+}
+
+// gather reads all that has come, and until n elements have or nothing comes
+// for a while. It reports whether there are n.
+func (c *conversation) gather(cl *client, n int) bool {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Second); cl.ended == nil && time.Now().Before(deadline); <-tick.C {
+		if cl.full == "" || cl.ping() != nil {
+			// No barrier before binding and none in a stream that ends: wait for each.
+			for cl.ended == nil && (cl.full != "" || len(cl.pending) < n) {
+				if el, err := cl.read(); err == nil {
+					cl.pending = append(cl.pending, el)
+				}
+			}
+		}
+		if len(cl.pending) >= n {
+			break
+		}
+	}
+	return len(cl.pending) >= n
 }
 
 // asWritten reports whether what came is what the file says.

@@ -2,6 +2,7 @@ package chatd_test
 
 import (
 	"bytes"
+	"cmp"
 	"flag"
 	"fmt"
 	"io"
@@ -45,6 +46,9 @@ var binary = sync.OnceValues(func() (string, error) {
 	if path := os.Getenv("CHATD_TEST_BINARY"); path != "" {
 		return path, nil
 	}
+	if err := dependOnSources(); err != nil {
+		return "", err
+	}
 	path := filepath.Join(buildDir, "chatd")
 	if out, err := exec.Command("go", "build", "-o", path, "./cmd/chatd").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build ./cmd/chatd: %w\n%s", err, out)
@@ -52,10 +56,26 @@ var binary = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
+// dependOnSources looks at every Go file, so that go test does not take an old
+// result for that of a server which has changed since: it sees which files a
+// test looks at, not what go build reads.
+func dependOnSources() error {
+	return filepath.WalkDir(".", func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() && path != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "e2e") {
+			return cmp.Or(err, filepath.SkipDir)
+		}
+		if filepath.Ext(path) == ".go" && !strings.HasSuffix(path, "_test.go") {
+			_, err = os.Stat(path)
+		}
+		return err
+	})
+}
+
 // A server is one running chatd process.
 type server struct {
-	plain, direct string // addresses for STARTTLS and for direct TLS
-	dir           string // configuration and data
+	plain, direct string   // addresses for STARTTLS and for direct TLS
+	addresses     []string // those it listens on
+	dir           string   // configuration and data
 	cmd           *exec.Cmd
 	log           lockedBuffer
 	exited        chan struct{} // closed once cmd.Wait has returned
@@ -65,13 +85,24 @@ type server struct {
 // dotted key, values in TOML, over what suits a test.
 func startServer(t *testing.T, settings map[string]string) *server {
 	t.Helper()
-	s := &server{plain: freeAddress(t), direct: freeAddress(t), dir: t.TempDir()}
+	return startServerOn(t, "127.0.0.1", settings)
+}
+
+// startServerOn is startServer on another loopback address.
+func startServerOn(t *testing.T, host string, settings map[string]string) *server {
+	t.Helper()
+	s := &server{plain: freeAddress(t, host), direct: freeAddress(t, host), dir: t.TempDir()}
 	config := map[string]string{
 		"domain": strconv.Quote(testDomain), "data": strconv.Quote(filepath.Join(s.dir, "data")),
 		"c2s.listen": fmt.Sprintf("[%q]", s.plain), "c2s.listen_tls": fmt.Sprintf("[%q]", s.direct),
 		"c2s.registration": "true", "c2s.registrations_per_minute": "0", "api.listen": "[]",
 	}
 	maps.Copy(config, settings)
+	for key, addr := range map[string]string{"c2s.listen": s.plain, "c2s.listen_tls": s.direct} {
+		if strings.Contains(config[key], addr) {
+			s.addresses = append(s.addresses, addr)
+		}
+	}
 	if err := os.WriteFile(s.config(), []byte(toml(config)), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +161,7 @@ func (s *server) start(t *testing.T) {
 		cmd.Wait()
 		close(exited)
 	}()
-	for _, addr := range []string{s.plain, s.direct} {
+	for _, addr := range s.addresses {
 		s.await(t, addr)
 	}
 }
@@ -231,18 +262,19 @@ func (s *server) login(t *testing.T, user, resource string) *client {
 // connections, so that nobody else gets one in between.
 var nextPort atomic.Int32
 
-func freeAddress(t *testing.T) string {
+func freeAddress(t *testing.T, host string) string {
+	t.Helper()
 	t.Helper()
 	const first, count = 10_000, 22_000
 	nextPort.CompareAndSwap(0, int32(os.Getpid()*97%count)+1)
 	for range count {
-		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(first+int(nextPort.Add(1))%count))
+		addr := net.JoinHostPort(host, strconv.Itoa(first+int(nextPort.Add(1))%count))
 		if l, err := net.Listen("tcp", addr); err == nil {
 			l.Close()
 			return addr
 		}
 	}
-	t.Fatal("no free port")
+	t.Fatalf("no free port on %s", host)
 	return ""
 }
 

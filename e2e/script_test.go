@@ -26,7 +26,7 @@ func (s *server) run(program string, args ...string) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = append(os.Environ(),
-		"CHATD_DOMAIN="+domain, "CHATD_STARTTLS="+s.starttls, "CHATD_DIRECT="+s.tls,
+		"CHATD_DOMAIN="+s.domain, "CHATD_STARTTLS="+s.starttls, "CHATD_DIRECT="+s.tls,
 		"CHATD_CA="+s.certificateFile, "NODE_EXTRA_CA_CERTS="+s.certificateFile,
 		"PYTHONDONTWRITEBYTECODE=1")
 	var stderr bytes.Buffer
@@ -134,7 +134,7 @@ func (s *server) newCertificate() error {
 }
 
 func (s *server) writeCertificate() error {
-	cert, key, err := selfSigned(domain)
+	cert, key, err := selfSigned(s.domain)
 	if err == nil {
 		s.replaceFile(filepath.Join(s.dir, "key.pem"), key)
 		s.replaceFile(s.certificateFile, cert)

@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	domain   = "chat.test"
+	domain   = "chat.test" // of all servers but the one in development mode
 	password = "correct horse"
 
 	// patience is for what takes milliseconds on an idle machine.
@@ -39,14 +39,18 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// binary is the chatd under test, built once. CHATD_TEST_BINARY names another,
-// for example one built with -race.
+// binary is the chatd under test, built once, with the race detector when the
+// tests have it. CHATD_TEST_BINARY names another.
 var binary = sync.OnceValues(func() (string, error) {
 	if path := os.Getenv("CHATD_TEST_BINARY"); path != "" {
 		return path, nil
 	}
 	path := filepath.Join(buildDir, "chatd")
-	if out, err := exec.Command("go", "build", "-o", path, "chatd/cmd/chatd").CombinedOutput(); err != nil {
+	args := []string{"build", "-o", path}
+	if raceDetector {
+		args = append(args, "-race")
+	}
+	if out, err := exec.Command("go", append(args, "chatd/cmd/chatd")...).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build chatd/cmd/chatd: %w\n%s", err, out)
 	}
 	return path, nil
@@ -56,7 +60,9 @@ var binary = sync.OnceValues(func() (string, error) {
 // come and go; the rest stays. It belongs to the test's goroutine.
 type server struct {
 	t               *testing.T
-	dir             string
+	dir             string // where it runs, with its data
+	domain          string
+	flags           []string          // what names the data, to every command
 	host            string            // what it listens on
 	c2s             map[string]string // keys of [c2s], as TOML values
 	starttls, tls   string            // addresses, known once it runs
@@ -77,7 +83,8 @@ func newServerOn(t *testing.T, host string, users ...string) *server {
 	if testing.Short() {
 		t.Skip("whole processes are not for -short")
 	}
-	s := &server{t: t, dir: t.TempDir(), host: host}
+	s := &server{t: t, dir: t.TempDir(), domain: domain, host: host}
+	s.flags = []string{"-config", s.config()}
 	s.certificateFile = filepath.Join(s.dir, "cert.pem")
 	s.c2s = map[string]string{
 		"tls":                      `"required"`,
@@ -90,10 +97,15 @@ func newServerOn(t *testing.T, host string, users ...string) *server {
 	s.writeConfig()
 	s.start()
 	t.Cleanup(s.end)
-	for _, u := range users {
-		s.must(s.command("user", "add", u+"@"+domain, "-password", password))
-	}
+	s.addUsers(users)
 	return s
+}
+
+func (s *server) addUsers(users []string) {
+	s.t.Helper()
+	for _, u := range users {
+		s.must(s.command("user", "add", u+"@"+s.domain, "-password", password))
+	}
 }
 
 func (s *server) config() string { return filepath.Join(s.dir, "chatd.toml") }
@@ -101,7 +113,7 @@ func (s *server) config() string { return filepath.Join(s.dir, "chatd.toml") }
 func (s *server) writeConfig() {
 	s.t.Helper()
 	var b strings.Builder
-	fmt.Fprintf(&b, "domain = %q\ndata = %q\n\n[c2s]\n", domain, filepath.Join(s.dir, "data"))
+	fmt.Fprintf(&b, "domain = %q\ndata = %q\n\n[c2s]\n", s.domain, filepath.Join(s.dir, "data"))
 	fmt.Fprintf(&b, "listen = [\"%[1]s:0\"]\nlisten_tls = [\"%[1]s:0\"]\n", s.host)
 	for _, key := range slices.Sorted(maps.Keys(s.c2s)) {
 		fmt.Fprintf(&b, "%s = %s\n", key, s.c2s[key])
@@ -125,7 +137,7 @@ func (s *server) replaceFile(path string, data []byte) {
 // start runs chatd and waits until it listens.
 func (s *server) start() {
 	s.t.Helper()
-	s.launch("serve", "-config", s.config())
+	s.launch(append([]string{"serve"}, s.flags...)...)
 	s.starttls = s.listening("starttls")
 	s.tls = s.listening("directtls")
 	if _, err := s.log.await("msg=ready"); err != nil {
@@ -199,13 +211,15 @@ func (s *server) end() {
 	}
 }
 
-// command runs another chatd command on the same configuration.
+// command runs another chatd command on the same data.
 func (s *server) command(args ...string) (string, error) {
 	path, err := binary()
 	if err != nil {
 		return "", err
 	}
-	out, err := exec.Command(path, append(args, "-config", s.config())...).CombinedOutput()
+	cmd := exec.Command(path, append(args, s.flags...)...)
+	cmd.Dir = s.dir
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("chatd %s: %w: %s", strings.Join(args, " "), err, out)
 	}

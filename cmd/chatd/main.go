@@ -56,6 +56,9 @@ func serve(ctx context.Context, e environment, args []string) (err error) {
 	if err != nil {
 		return err
 	}
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP) // at once: by default it would end the process
+	defer signal.Stop(hangup)
 	cfg, err := where.load(e.getenv)
 	if err != nil {
 		return err
@@ -89,7 +92,7 @@ func serve(ctx context.Context, e environment, args []string) (err error) {
 	if cfg.File == "" {
 		s.welcome(e)
 	}
-	return s.run(ctx)
+	return s.run(ctx, hangup)
 }
 
 // build puts the parts together. It opens nothing, and what can change while

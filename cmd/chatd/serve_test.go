@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -14,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"chatd/store/memory"
 )
 
 const testToken = `
@@ -212,5 +215,25 @@ func TestDirectTLS(t *testing.T) {
 				conn.Close()
 			}
 		})
+	}
+}
+
+func TestReady(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	db := memory.New()
+	check := ready(ctx, db)
+	if err := check(context.Background()); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	if err := check(context.Background()); err == nil {
+		t.Error("ready while it stops")
+	}
+	check = ready(context.Background(), db)
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := check(context.Background()); err == nil {
+		t.Error("ready without a store")
 	}
 }

@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"chatd/api"
@@ -60,11 +58,8 @@ func (s *server) start(cfg *Config) (err error) {
 }
 
 // run serves until ctx ends or a socket fails, and then ends everything but
-// the store.
-func (s *server) run(ctx context.Context) error {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
+// the store. It reloads on a hangup.
+func (s *server) run(ctx context.Context, hangup <-chan os.Signal) error {
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
 
@@ -78,9 +73,11 @@ func (s *server) run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return s.stop(ended, len(s.sockets))
+			s.stop(ended, len(s.sockets))
+			return nil
 		case err := <-ended:
-			return errors.Join(fmt.Errorf("a listener failed: %w", err), s.stop(ended, len(s.sockets)-1))
+			s.stop(ended, len(s.sockets)-1)
+			return fmt.Errorf("a listener failed: %w", err)
 		case <-hangup:
 			s.reload()
 		case <-tick.C:
@@ -93,7 +90,7 @@ func (s *server) run(ctx context.Context) error {
 
 // stop ends sessions first: clients then know why, and what they were not sent
 // is stored.
-func (s *server) stop(ended <-chan error, serving int) error {
+func (s *server) stop(ended <-chan error, serving int) {
 	s.log.Info("stopping")
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
@@ -101,8 +98,11 @@ func (s *server) stop(ended <-chan error, serving int) error {
 	for range serving {
 		err = errors.Join(err, <-ended)
 	}
+	if err != nil {
+		s.log.Warn("stopped before all had ended", "err", err)
+		return
+	}
 	s.log.Info("stopped")
-	return err
 }
 
 // reload reads the configuration and the certificate anew. All of it takes

@@ -3,9 +3,12 @@
 // never the clock; the clock only ends what hangs.
 
 import assert from "node:assert/strict";
+import { webcrypto } from "node:crypto";
 import { EventEmitter, once } from "node:events";
 
 import { client, xml } from "@xmpp/client";
+
+globalThis.crypto ??= webcrypto; // Debian 12 has Node 18
 
 export const domain = process.env.CHATD_DOMAIN;
 export const services = {

@@ -36,6 +36,14 @@ async def downgrade():
     assert not await c.attempt(), "the downgrade went unnoticed"
 
 
+async def all_by_itself():
+    """slixmpp as it comes gets in: over TLS 1.2 bound, over TLS 1.3 by its last resort"""
+    for version in ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3:
+        c = await Client("alice", mech=None, binding=True, tls=version).login()
+        await c.ping()
+        await c.logout()
+
+
 async def unknown_user():
     """an unknown user looks like a wrong password"""
     for mech in MECHANISMS:
@@ -95,4 +103,4 @@ async def prepared_names():
     await c.logout()
 
 
-run(each_mechanism, channel_binding, downgrade, unknown_user, retries, resources, prepared_names)
+run(each_mechanism, channel_binding, downgrade, all_by_itself, unknown_user, retries, resources, prepared_names)

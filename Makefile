@@ -1,0 +1,55 @@
+# One command a target. `make test` is what has to be green.
+
+FUZZTIME ?= 30s
+BENCHTIME ?= 1s
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+.PHONY: all build run setup check vet fmt-check staticcheck test test-short fmt update fuzz bench clean
+
+all: build
+
+build:
+	go build -o chatd ./cmd/chatd
+
+run:
+	go run ./cmd/chatd
+
+# The clients that the tests of e2e/ drive, a C compiler for -race.
+setup:
+	scripts/setup.sh
+
+check: vet fmt-check staticcheck
+
+vet:
+	go vet ./...
+
+fmt-check:
+	@test -z "$$(gofmt -l .)" || { echo "not gofmt'd:"; gofmt -l .; exit 1; }
+
+staticcheck:
+	go run $(STATICCHECK) ./...
+
+test: setup check
+	go test -race ./...
+
+# Without whole processes and foreign clients.
+test-short:
+	go test -short ./...
+
+fmt:
+	gofmt -w .
+
+# Rewrites the expected side of testdata/*.txt.
+update:
+	go test . -update
+
+# Each fuzz target for FUZZTIME.
+fuzz:
+	scripts/fuzz.sh $(FUZZTIME)
+
+# docs/benchmarks.md says which is which.
+bench:
+	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
+
+clean:
+	rm -rf chatd e2e/node/node_modules

@@ -1,0 +1,51 @@
+#!/bin/bash
+# Installs what the tests need beside Go, on Debian 12 or a relative of it: the
+# clients of e2e (slixmpp, @xmpp/client, profanity in tmux) and a C compiler for
+# the race detector. What is there already is left alone. Without root and sudo
+# it says what is missing: the tests that need it are then skipped; where
+# CI=true that is a failure.
+set -eu
+cd "$(dirname "$0")/.."
+
+# Debian's own Python has Debian's slixmpp; another python3 may come first.
+python=/usr/bin/python3
+
+missing=()
+have() { "$@" >/dev/null 2>&1 </dev/null; }
+have cc --version || missing+=(gcc libc6-dev)
+have make --version || missing+=(make)
+have tmux -V || missing+=(tmux)
+have profanity --version || missing+=(profanity)
+have "$python" -c 'import slixmpp' || missing+=(python3-slixmpp)
+have node --version || missing+=(nodejs)
+have npm --version || missing+=(npm)
+
+give_up() {
+    echo "setup: $1" >&2
+    [ "${CI:-}" = true ] && exit 1
+    echo "setup: going on without; the tests that need it are skipped" >&2
+    exit 0
+}
+
+if [ ${#missing[@]} -gt 0 ]; then
+    sudo=()
+    if [ "$(id -u)" != 0 ]; then
+        have sudo -n true || [ -t 0 ] && have sudo --version || give_up "cannot install ${missing[*]}: neither root nor sudo"
+        sudo=(sudo)
+    fi
+    have apt-get --version || give_up "cannot install ${missing[*]}: no apt-get on this system"
+    apt=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300)
+    echo "setup: installing ${missing[*]}"
+    log=$(mktemp)
+    trap 'rm -f "$log"' EXIT
+    if ! { "${apt[@]}" update && "${apt[@]}" install --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 </dev/null; then
+        tail -n 20 "$log" >&2
+        give_up "cannot install ${missing[*]}"
+    fi
+fi
+
+cd e2e/node
+if [ ! node_modules/.package-lock.json -nt package-lock.json ]; then
+    echo "setup: installing @xmpp/client for Node"
+    npm ci --no-audit --no-fund --loglevel=error >/dev/null </dev/null || give_up "npm cannot install @xmpp/client"
+fi
