@@ -39,7 +39,8 @@ type negotiation struct {
 	opened   bool       // our stream header is out
 	channel  auth.Channel
 	failures int
-	user     string // authenticated localpart
+	user     string    // authenticated localpart
+	expires  time.Time // of the token that authenticated it; zero without one
 }
 
 // negotiate runs on its own goroutine, which ends when the session's begins.
@@ -58,7 +59,7 @@ func (s *Server) negotiate(w *wire, directTLS bool) {
 		return
 	}
 	// A fresh goroutine: this one's stack has grown.
-	go session.begin(n.in[n.from:n.to])
+	go session.begin(n.in[n.from:n.to], n.expires)
 }
 
 // login is the order of RFC 6120 §4 to §7.
@@ -329,8 +330,10 @@ func streamError(err error) error {
 	return err
 }
 
-// begin is a session's first input: what negotiation read and did not need.
-func (s *Session) begin(rest []byte) {
+// begin is a session's first input: what negotiation read and did not need. The session
+// ends when its token expires; the zero time is for one that has none.
+func (s *Session) begin(rest []byte, expires time.Time) {
+	s.endAt(expires)
 	err := s.wire.park()
 	s.out.mu.Lock()
 	s.writeLocked()

@@ -44,10 +44,11 @@ type Session struct {
 	bytes    *rate.Limiter
 	onInput  func(fd uintptr) bool // readInput, bound once
 	readErr  error
-	graceful bool   // the client closed its stream
-	smID     string // by which the session can be resumed
-	managed  bool   // stream management is on (XEP-0198)
-	handled  uint32 // stanzas from the client that were dealt with since then, modulo 2^32
+	graceful bool        // the client closed its stream
+	smID     string      // by which the session can be resumed
+	managed  bool        // stream management is on (XEP-0198)
+	handled  uint32      // stanzas from the client that were dealt with since then, modulo 2^32
+	deadline *time.Timer // ends the session with its token; nil without one, set before the first input
 
 	quiet uint16 // sweeps since the last input; guarded by the server's mu
 
@@ -398,6 +399,7 @@ func (s *Session) standAlone(tok *xmlstream.Token) (*xmlstream.Token, error) {
 func (s *Session) end() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.srv.ctx), endTimeout)
 	defer cancel()
+	s.stopDeadline()
 	s.retire(ctx)
 	s.srv.router.Ended(ctx, s)
 	s.srv.forget(s.wire)
