@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -55,7 +56,7 @@ func ParseKeySet(doc []byte) (*KeySet, error) {
 		return nil, fmt.Errorf("a key set of more than %d keys", maxKeys)
 	}
 	s := &KeySet{}
-	var faults []error
+	fault := errors.New("it is empty")
 	for i, raw := range set.Keys {
 		var k jwk
 		err := json.Unmarshal(raw, &k)
@@ -63,11 +64,11 @@ func ParseKeySet(doc []byte) (*KeySet, error) {
 			err = s.add(k)
 		}
 		if err != nil {
-			faults = append(faults, fmt.Errorf("key %d: %w", i, err))
+			fault = fmt.Errorf("key %d: %w", i, err)
 		}
 	}
 	if len(s.keys) == 0 {
-		return nil, fmt.Errorf("no key that can be used: %w", errors.Join(append(faults, fmt.Errorf("%d keys", len(set.Keys)))...))
+		return nil, fmt.Errorf("no key that can be used: %w", fault)
 	}
 	return s, nil
 }
@@ -112,7 +113,7 @@ func (k jwk) key() (tokenKey, error) {
 func rsaKey(n, e string) (*rsa.PublicKey, error) {
 	modulus, err1 := base64.RawURLEncoding.DecodeString(n)
 	exponent, err2 := base64.RawURLEncoding.DecodeString(e)
-	if err := errors.Join(err1, err2); err != nil {
+	if err := cmp.Or(err1, err2); err != nil {
 		return nil, err
 	}
 	key := &rsa.PublicKey{N: new(big.Int).SetBytes(modulus)}
@@ -131,7 +132,7 @@ func rsaKey(n, e string) (*rsa.PublicKey, error) {
 func p256Key(x, y string) (*ecdsa.PublicKey, error) {
 	xs, err1 := base64.RawURLEncoding.DecodeString(x)
 	ys, err2 := base64.RawURLEncoding.DecodeString(y)
-	if err := errors.Join(err1, err2); err != nil {
+	if err := cmp.Or(err1, err2); err != nil {
 		return nil, err
 	}
 	if len(xs) != 32 || len(ys) != 32 {

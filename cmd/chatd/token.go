@@ -76,11 +76,14 @@ func (c *Config) warnOfTokens(log *slog.Logger) {
 func tokenConfig(cfg *Config) (auth.TokenConfig, error) {
 	t := cfg.Auth.Token
 	keys, err := tokenKeys(cfg)
+	if err != nil {
+		return auth.TokenConfig{}, fmt.Errorf("auth.token.jwks_file: %w", err)
+	}
 	return auth.TokenConfig{
 		Issuer: t.Issuer, Audience: t.Audience, Secret: t.Secret, Keys: keys, KeysURL: t.JWKSURL,
 		Refresh: time.Duration(t.Refresh) * time.Second, Leeway: time.Duration(t.Leeway) * time.Second,
 		UserClaim: t.UserClaim,
-	}, err
+	}, nil
 }
 
 // tokenKeys reads jwks_file; nil if there is none.
