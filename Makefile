@@ -29,8 +29,9 @@ fmt-check:
 staticcheck:
 	go run $(STATICCHECK) ./...
 
+# Not from the cache: it does not know that some tests build and run chatd.
 test: setup check
-	go test -race ./...
+	go test -race -count=1 ./...
 
 # Without whole processes and foreign clients.
 test-short:

@@ -1,7 +1,6 @@
 package c2s
 
 import (
-	"context"
 	"encoding/xml"
 	"time"
 
@@ -78,14 +77,17 @@ func bindResult(id []byte, jid stanza.JID) []byte {
 	return st.Append(nil)
 }
 
+type bindPayload struct {
+	XMLName  xml.Name `xml:"urn:ietf:params:xml:ns:xmpp-bind bind"`
+	Resource string   `xml:"resource"`
+}
+
 // bindRequest chooses the resource: the client's, or one that the server makes
 // (RFC 6120 §7.6, §7.7). fault is for the client, who may ask again.
 func (n *negotiation) bindRequest(st *stanza.Stanza) (s *Session, fault, err error) {
-	var request struct {
-		Resource string `xml:"urn:ietf:params:xml:ns:xmpp-bind resource"`
-	}
-	if xml.Unmarshal(st.Inner, &request) != nil {
-		return nil, stanza.ErrBadRequest, nil
+	request, fault := stanza.Payload[bindPayload](st)
+	if fault != nil {
+		return nil, fault, nil
 	}
 	bare, err := stanza.ParseJID(n.user + "@" + n.srv.router.Domain.String())
 	if err != nil {
@@ -119,6 +121,9 @@ func (n *negotiation) bindTo(jid stanza.JID) (*Session, error) {
 		return nil, stanza.StreamSystemShutdown
 	}
 	old, ok := n.srv.router.Table.Bind(s, n.cfg.Conflict == Replace)
+	if old != nil {
+		s.state.Blocked.Store(old.State().Blocked.Load()) // until OnBind has read it
+	}
 	if !ok {
 		n.srv.bound(n.wire, nil)
 		return nil, nil
@@ -140,7 +145,7 @@ func (n *negotiation) bindTo(jid stanza.JID) (*Session, error) {
 
 // session makes the session of a resource.
 func (n *negotiation) session(jid stanza.JID) *Session {
-	s := &Session{srv: n.srv, jid: jid, wire: n.wire, state: new(router.State), done: make(chan struct{}), scope: n.scanner.Scope()}
+	s := &Session{srv: n.srv, jid: jid, wire: n.wire, state: new(router.State), done: make(chan struct{}), scope: n.scanner.Scope(), lang: n.lang}
 	s.out.writing = true // until begin: nothing may come before the answer to the bind request
 	s.onInput = s.readInput
 	s.stanzas = newLimiter(n.cfg.StanzasPerSecond, n.cfg.StanzaBurst)
@@ -164,11 +169,10 @@ func (n *negotiation) replace(old router.Session) error {
 func (n *negotiation) leave(s *Session) {
 	s.broken.Store(true)
 	s.out.mu.Lock()
+	s.out.closed = true
 	s.out.stopWritingLocked()
 	s.out.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(n.srv.ctx), endTimeout)
-	defer cancel()
-	s.retire(ctx)
+	s.retire()
 	n.srv.bound(n.wire, nil)
 	close(s.done)
 }

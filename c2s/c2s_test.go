@@ -339,7 +339,7 @@ func TestSweep(t *testing.T) {
 		if !ok {
 			t.Fatal("gone")
 		}
-		row.Session.Close(stanza.StreamReset)
-		a.closed("reset")
+		row.Session.Close(stanza.StreamUndefinedCondition)
+		a.closed("undefined-condition")
 	}
 }

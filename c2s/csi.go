@@ -86,7 +86,7 @@ func (o *outbox) catchUpLocked() {
 		return
 	}
 	for _, p := range o.inactive.order {
-		o.queueStanzaLocked(func(b []byte) []byte { return append(b, p...) })
+		o.queueStanzaLocked(0, func(b []byte) []byte { return append(b, p...) })
 	}
 	*o.inactive = postponement{}
 }

@@ -2,7 +2,8 @@ package c2s
 
 import (
 	"bytes"
-	"strconv"
+	"fmt"
+	"time"
 
 	"chatd/stanza"
 )
@@ -34,15 +35,17 @@ func (n *negotiation) loginFeatures() []byte {
 	if n.cfg.Registration {
 		b.WriteString("<register xmlns='http://jabber.org/features/iq-register'/>") // XEP-0077 §8
 	}
-	b.WriteString(limitsFeature(loginStanzaBytes))
+	b.WriteString(limitsFeature(loginStanzaBytes, loginTimeout))
 	b.Write(n.srv.Features())
 	b.WriteString("</stream:features>")
 	return b.Bytes()
 }
 
-// limitsFeature advertises what one element may measure (XEP-0478).
-func limitsFeature(bytes int) string {
-	return "<limits xmlns='urn:xmpp:stream-limits:0'><max-bytes>" + strconv.Itoa(bytes) + "</max-bytes></limits>"
+// limitsFeature advertises what one element may measure and after which time a silent
+// client is asked whether it is there (XEP-0478 §3.1).
+func limitsFeature(bytes int, idle time.Duration) string {
+	return fmt.Sprintf("<limits xmlns='urn:xmpp:stream-limits:0'><max-bytes>%d</max-bytes><idle-seconds>%d</idle-seconds></limits>",
+		bytes, int(idle.Seconds()))
 }
 
 // boundFeatures are the stream features after login.
@@ -57,7 +60,7 @@ func (n *negotiation) boundFeatures() []byte {
 	if !n.expires.IsZero() {
 		b.WriteString("<token xmlns='" + nsToken + "'/>")
 	}
-	b.WriteString(limitsFeature(n.cfg.MaxStanzaBytes))
+	b.WriteString(limitsFeature(n.cfg.MaxStanzaBytes, quietSweeps*sweepInterval))
 	b.Write(n.srv.Features())
 	b.WriteString("</stream:features>")
 	return b.Bytes()

@@ -1,6 +1,7 @@
 package c2s
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -41,6 +42,8 @@ type negotiation struct {
 	failures int
 	user     string    // authenticated localpart
 	expires  time.Time // of the token that authenticated it; zero without one
+	lang     []byte    // xml:lang of the client's last header
+	rewrite  []byte    // what next rewrote
 }
 
 // negotiate runs on its own goroutine, which ends when the session's begins.
@@ -51,7 +54,7 @@ func (s *Server) negotiate(w *wire, directTLS bool) {
 	}
 	_ = w.tcp.SetDeadline(time.Now().Add(loginTimeout))
 	if s.isClosing() {
-		w.wake()
+		_ = w.tcp.SetDeadline(time.Unix(1, 0))
 	}
 	session, err := n.login(directTLS)
 	if err != nil {
@@ -124,6 +127,7 @@ func (n *negotiation) upgrade() error {
 		return err
 	}
 	n.from, n.to = 0, 0
+	n.peer, n.lang = stanza.JID{}, nil
 	return n.startTLS(n.srv.startTLS())
 }
 
@@ -144,6 +148,8 @@ func (n *negotiation) open() error {
 			from = a.Value
 		case "version":
 			version = a.Value
+		case "xml:lang":
+			n.lang = bytes.Clone(a.Value)
 		}
 	}
 	if j, err := stanza.ParseJID(string(xmlstream.Unescape(nil, from))); err == nil {
@@ -250,6 +256,11 @@ func (n *negotiation) next() (*xmlstream.Token, error) {
 			if isStreamError(tok) {
 				return nil, io.EOF // RFC 6120 §4.9.1.1
 			}
+			if tok.Prefixed || tok.OuterPrefix {
+				if tok, n.rewrite, err = standAlone(n.scanner, tok, n.rewrite); err != nil {
+					return nil, err
+				}
+			}
 		}
 		if n.elements++; n.elements > loginElements {
 			return nil, stanza.StreamPolicyViolation.WithText("too many elements before login")
@@ -313,52 +324,4 @@ func (n *negotiation) fail(err error) {
 	if n.wire.tls != nil {
 		_ = n.wire.tls.CloseWrite()
 	}
-}
-
-// streamError names a scanner's error as RFC 6120 §4.9.3 does.
-func streamError(err error) error {
-	switch {
-	case errors.Is(err, xmlstream.ErrRestricted):
-		return stanza.StreamRestrictedXML // §4.9.3.18
-	case errors.Is(err, xmlstream.ErrTooBig), errors.Is(err, xmlstream.ErrTooDeep):
-		return stanza.StreamPolicyViolation.WithText("element too large") // §4.9.3.14, §13.12
-	case errors.Is(err, xmlstream.ErrEncoding):
-		return stanza.StreamUnsupportedEncoding // §4.9.3.22
-	case errors.Is(err, xmlstream.ErrNotWellFormed), errors.Is(err, xmlstream.ErrBadPrefix):
-		return stanza.StreamNotWellFormed // §4.9.3.13, §11.3
-	}
-	return err
-}
-
-// begin is a session's first input: what negotiation read and did not need. The session
-// ends when its token expires; the zero time is for one that has none.
-func (s *Session) begin(rest []byte, expires time.Time) {
-	s.endAt(expires)
-	err := s.wire.park()
-	s.out.mu.Lock()
-	s.writeLocked()
-	if err != nil {
-		s.endWith(err)
-		s.leave()
-		return
-	}
-	sc := s.borrow()
-	for len(sc.in) < len(rest)+1 {
-		sc.makeRoom()
-	}
-	sc.to = copy(sc.in, rest)
-	if s.managed {
-		s.srv.OnResume(s.srv.ctx, s)
-	}
-	err = s.consume()
-	if err == nil {
-		err = s.work()
-	}
-	if err != nil {
-		sc.batch.Flush()
-		s.endWith(err)
-		s.leave()
-		return
-	}
-	go s.run()
 }

@@ -13,9 +13,11 @@ import (
 )
 
 const (
-	// outboxBytes bounds what waits for one client. A client for which more waits
-	// is closed, and what it was not sent is routed anew.
+	// outboxBytes bounds what waits for one client besides what is being written. A client
+	// for which more waits is closed, and what it was not sent is routed anew.
 	outboxBytes = 1 << 20
+	// pieceBytes is what is handed to the connection at once: one TLS record.
+	pieceBytes = 16 << 10
 	// writeTimeout is how long a client may take nothing at all while bytes wait.
 	writeTimeout = 60 * time.Second
 	// partingTimeout bounds the last words to a client.
@@ -34,9 +36,12 @@ type outbox struct {
 	mu      sync.Mutex
 	queue   *[]byte       // pooled; nil when empty
 	sending *[]byte       // being written; kept until the kernel has all of it
+	sent    int           // how much of sending the connection has; owned by the holder of writing
+	since   uint64        // the table's clock when the oldest stanza here was queued
 	idle    chan struct{} // closed when writing becomes false; nil unless awaited
 	marked  bool          // in somebody's batch
 	writing bool          // somebody is writing
+	failed  bool          // a write has failed: nothing is written any more
 	closed  bool          // takes nothing more
 
 	inactive *postponement // what waits until the client is active; nil while it is
@@ -72,22 +77,48 @@ func (s *Session) Send(b *router.Batch, st *stanza.Stanza) bool {
 		}
 		o.catchUpLocked() // the client wakes up anyway
 	}
-	if size := len(o.queueLocked()) + st.Size(); size > outboxBytes || o.managed != nil && o.managed.full(size) {
+	if o.fullLocked(st.Size()) && !s.makeRoomLocked(st.Size()) {
 		o.closed = true
 		o.mu.Unlock()
 		s.srv.Metrics.SlowClients.Inc()
 		s.overflow()
 		return false
 	}
-	o.queueStanzaLocked(st.Append)
+	o.queueStanzaLocked(s.srv.router.Table.Clock(), st.Append)
 	s.queuedLocked(b)
 	return true
 }
 
-// queueStanzaLocked queues what encode appends: one stanza.
-func (o *outbox) queueStanzaLocked(encode func([]byte) []byte) {
+// fullLocked reports whether another stanza of so many bytes is too much. One is
+// always taken when nothing waits.
+func (o *outbox) fullLocked(size int) bool {
+	waiting := len(o.queueLocked())
+	if o.managed != nil && o.managed.full(waiting+size) {
+		return true
+	}
+	return waiting > 0 && waiting+size > outboxBytes
+}
+
+// makeRoomLocked writes what is queued if nobody has tried yet, and reports whether
+// there is room then. It unlocks meanwhile.
+func (s *Session) makeRoomLocked(size int) bool {
+	o := &s.out
+	if o.writing || o.failed || o.queue == nil {
+		return false
+	}
+	o.writing = true
+	s.writeLocked()
+	o.mu.Lock()
+	return !o.closed && !o.fullLocked(size)
+}
+
+// queueStanzaLocked queues what encode appends: one stanza. now is the table's clock.
+func (o *outbox) queueStanzaLocked(now uint64, encode func([]byte) []byte) {
 	if o.queue == nil {
 		o.queue = buffers.Get().(*[]byte)
+		if o.sending == nil && (o.managed == nil || len(o.managed.sizes) == 0) {
+			o.since = now
+		}
 	}
 	before := len(*o.queue)
 	*o.queue = encode(*o.queue)
@@ -120,7 +151,7 @@ func (s *Session) Flush() {
 	o := &s.out
 	o.mu.Lock()
 	o.marked = false
-	if o.writing || o.queue == nil {
+	if o.writing || o.failed || o.queue == nil {
 		o.mu.Unlock()
 		return
 	}
@@ -132,30 +163,55 @@ func (s *Session) Flush() {
 // unlocks.
 func (s *Session) writeLocked() {
 	o := &s.out
-	for o.queue != nil {
+	for o.queue != nil && !o.failed {
 		o.takeQueueLocked()
 		o.mu.Unlock()
-		pending, err := s.wire.write(*o.sending)
-		if err != nil {
-			s.fail(err)
-			o.mu.Lock()
-			break // sending stays: it is routed anew
-		}
-		if pending > 0 {
+		done, err := s.writeSending()
+		if err == nil && !done {
 			go s.drain()
 			return
 		}
 		o.mu.Lock()
-		release(o.sending)
-		o.sending = nil
+		s.wroteLocked(err)
 	}
 	o.stopWritingLocked()
 	o.mu.Unlock()
 }
 
+// writeSending hands what is being sent to the connection, piece by piece, until the
+// kernel takes no more; done means that it has taken all.
+func (s *Session) writeSending() (done bool, err error) {
+	o := &s.out
+	for o.sent < len(*o.sending) {
+		n := min(len(*o.sending)-o.sent, pieceBytes)
+		pending, err := s.wire.write((*o.sending)[o.sent : o.sent+n])
+		if err != nil {
+			return false, err
+		}
+		o.sent += n
+		if pending > 0 {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// wroteLocked ends the sending of what was taken from the queue. After an error it
+// stays, to be routed anew before what is queued behind it.
+func (s *Session) wroteLocked(err error) {
+	o := &s.out
+	if err != nil {
+		o.failed = true
+		s.fail(err)
+		return
+	}
+	release(o.sending)
+	o.sending = nil
+}
+
 // takeQueueLocked makes the queue what is being sent.
 func (o *outbox) takeQueueLocked() {
-	o.sending, o.queue = o.queue, nil
+	o.sending, o.queue, o.sent = o.queue, nil, 0
 	if o.managed != nil && o.sending != nil {
 		o.managed.written(*o.sending)
 		if o.managed.ask(false) {
@@ -173,39 +229,51 @@ func (o *outbox) stopWritingLocked() {
 }
 
 // drain waits for a slow client, as the holder of writing. It ends when the
-// client has taken all, has taken nothing for writeTimeout, or the socket is closed.
+// client has taken all, has taken nothing for writeTimeout, or the session ends.
 func (s *Session) drain() {
-	o := &s.out
+	err := s.sendAll()
+	s.out.mu.Lock()
+	s.wroteLocked(err)
+	s.writeLocked()
+}
+
+// sendAll blocks until the kernel has everything that is being sent, as the holder of writing.
+func (s *Session) sendAll() error {
+	for {
+		if err := s.drainWire(); err != nil {
+			return err
+		}
+		if s.out.sending == nil {
+			return nil
+		}
+		if done, err := s.writeSending(); done || err != nil {
+			return err
+		}
+	}
+}
+
+// drainWire blocks until the connection's backlog is written.
+func (s *Session) drainWire() error {
 	for {
 		before := s.wire.unwritten()
-		s.allowTime()
+		ending := s.allowTime()
 		err := s.wire.drain()
-		if err != nil && errors.Is(err, os.ErrDeadlineExceeded) && s.wire.unwritten() < before && !s.stopping() {
-			continue
+		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || ending || s.wire.unwritten() >= before {
+			return err
 		}
-		o.mu.Lock()
-		if err != nil {
-			o.stopWritingLocked()
-			o.mu.Unlock()
-			s.fail(err)
-			return
-		}
-		release(o.sending)
-		o.sending = nil
-		s.writeLocked()
-		return
 	}
 }
 
 // allowTime gives a slow client time, little if the session is ending.
-func (s *Session) allowTime() {
+func (s *Session) allowTime() (ending bool) {
 	_ = s.wire.tcp.SetWriteDeadline(time.Now().Add(writeTimeout))
 	s.out.mu.Lock()
-	ending := s.out.closed || s.stopping()
+	ending = s.out.closed || s.stopping()
 	s.out.mu.Unlock()
 	if ending {
 		_ = s.wire.tcp.SetWriteDeadline(time.Now().Add(partingTimeout))
 	}
+	return ending
 }
 
 // acquireLocked makes the caller, who holds the lock, the holder of writing.
@@ -232,7 +300,6 @@ func (o *outbox) acquireLocked(ctx context.Context) error {
 // SendNow is router.Session.
 func (s *Session) SendNow(ctx context.Context, sts []*stanza.Stanza) error {
 	page := buffers.Get().(*[]byte)
-	defer release(page)
 	sizes := make([]int32, len(sts))
 	for i, st := range sts {
 		before := len(*page)
@@ -245,29 +312,23 @@ func (s *Session) SendNow(ctx context.Context, sts []*stanza.Stanza) error {
 	if err := o.acquireLocked(ctx); err != nil {
 		return fmt.Errorf("c2s: waiting to write: %w", err)
 	}
-	if o.closed {
+	if o.closed || o.failed {
 		o.stopWritingLocked()
 		return errEnded
 	}
 	if o.queue != nil {
 		o.takeQueueLocked()
-		o.mu.Unlock()
-		err := s.writeAll(*o.sending)
-		o.mu.Lock()
-		if err != nil {
+		if err := s.sendAllLocked(); err != nil {
 			o.stopWritingLocked()
 			return err
 		}
-		release(o.sending)
-		o.sending = nil
 	}
 	if o.managed != nil {
 		o.managed.add(*page, sizes)
 	}
-	o.mu.Unlock()
-	err := s.writeAll(*page)
-	o.mu.Lock()
-	if err != nil {
+	o.sending, o.sent = page, 0
+	if err := s.sendAllLocked(); err != nil {
+		o.sending = nil // the caller has it
 		if o.managed != nil {
 			o.managed.takeBack(len(sizes))
 		}
@@ -279,16 +340,13 @@ func (s *Session) SendNow(ctx context.Context, sts []*stanza.Stanza) error {
 	return nil
 }
 
-// writeAll writes p as the holder of writing and blocks until the kernel has
-// it; writeTimeout bounds that. On an error the session is ending.
-func (s *Session) writeAll(p []byte) error {
-	pending, err := s.wire.write(p)
-	if err == nil && pending > 0 {
-		s.allowTime()
-		err = s.wire.drain()
-	}
+// sendAllLocked blocks, unlocked, until what is being sent is sent.
+func (s *Session) sendAllLocked() error {
+	s.out.mu.Unlock()
+	err := s.sendAll()
+	s.out.mu.Lock()
+	s.wroteLocked(err)
 	if err != nil {
-		s.fail(err)
 		return fmt.Errorf("c2s: write: %w", err)
 	}
 	return nil
@@ -308,16 +366,17 @@ func (s *Session) last(words []byte) {
 		return
 	}
 	defer o.stopWritingLocked()
-	o.takeQueueLocked()
+	if o.failed {
+		return
+	}
+	if o.queue != nil {
+		o.takeQueueLocked()
+		if s.sendAllLocked() != nil {
+			return
+		}
+	}
 	o.mu.Unlock()
 	defer o.mu.Lock()
-	if o.sending != nil {
-		if s.writeParting(*o.sending) != nil {
-			return // sending stays: it is routed anew
-		}
-		release(o.sending)
-		o.sending = nil
-	}
 	_ = s.writeParting(words)
 }
 
@@ -330,26 +389,29 @@ func (s *Session) writeParting(p []byte) error {
 }
 
 // unsent closes the outbox and hands over what the client did not get, as far as we
-// know: whole stanzas. After it nobody writes; the socket must refuse to
-// block before, so that no writer is stuck.
-func (o *outbox) unsent() []byte {
+// know: stanzas, of which the first skip bytes were taken by the kernel. since is the
+// table's clock when the oldest of them was queued. After it nobody writes; the wire
+// has been aborted, so that no writer is stuck.
+func (s *Session) unsent() (stanzas []byte, skip int, since uint64) {
+	o := &s.out
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.closed = true
 	if !o.detached { // else nobody writes any more
 		_ = o.acquireLocked(context.Background())
 	}
-	var all []byte
-	if o.managed != nil {
-		all, _ = o.managed.left(o.queueLocked())
-	} else {
+	switch {
+	case o.managed != nil:
+		stanzas, _ = o.managed.left(o.queueLocked())
+	default:
 		if o.sending != nil {
-			all = append(all, *o.sending...)
+			stanzas = append(stanzas, *o.sending...)
+			skip = o.sent - s.wire.uncertain()
 		}
-		all = append(all, o.queueLocked()...)
+		stanzas = append(stanzas, o.queueLocked()...)
 	}
 	o.sending, o.queue, o.managed = nil, nil, nil
-	return all
+	return stanzas, max(0, skip), o.since
 }
 
 func (o *outbox) queueLocked() []byte {

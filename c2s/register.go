@@ -25,22 +25,24 @@ func (n *negotiation) register(st *stanza.Stanza) error {
 		return n.sendResult(st, []byte(registerForm))
 	case stanza.Set:
 		if err := n.createAccount(st); err != nil {
-			return n.sendError(st, err)
+			return n.sendError(st, asStanzaError(err).WithSecret())
 		}
 		return n.sendResult(st, nil)
 	}
 	return nil
 }
 
+type registration struct {
+	XMLName  xml.Name  `xml:"jabber:iq:register query"`
+	Username *string   `xml:"username"`
+	Password *string   `xml:"password"`
+	Remove   *struct{} `xml:"remove"`
+}
+
 func (n *negotiation) createAccount(st *stanza.Stanza) error {
-	var query struct {
-		XMLName  xml.Name  `xml:"jabber:iq:register query"`
-		Username *string   `xml:"username"`
-		Password *string   `xml:"password"`
-		Remove   *struct{} `xml:"remove"`
-	}
-	if xml.Unmarshal(st.Inner, &query) != nil {
-		return stanza.ErrBadRequest
+	query, err := stanza.Payload[registration](st)
+	if err != nil {
+		return err
 	}
 	if query.Remove != nil {
 		return stanza.ErrNotAllowed // XEP-0077 §3.2: only for who is logged in
@@ -52,7 +54,7 @@ func (n *negotiation) createAccount(st *stanza.Stanza) error {
 		n.srv.Metrics.Registrations.WithLabelValues("too-many").Inc()
 		return stanza.ErrResourceConstraint.WithText("too many registrations from your address; try again in a minute")
 	}
-	ctx, cancel := context.WithTimeout(n.srv.ctx, loginTimeout)
+	ctx, cancel := context.WithTimeout(n.srv.open, loginTimeout)
 	defer cancel()
 	user, err := n.srv.auth.Register(ctx, *query.Username, *query.Password)
 	switch {

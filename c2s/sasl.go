@@ -14,8 +14,9 @@ import (
 // §6.4.5: between two and five).
 const saslRetries = 3
 
-// sasl takes one element of the SASL namespace that begins an exchange, and runs the exchange to its end. done
-// means that the user is known and the stream must be opened anew (RFC 6120 §6.4.6).
+// sasl takes one element of the SASL namespace that begins an exchange, and runs
+// the exchange to its end. done means that the user is known and the stream must be
+// opened anew (RFC 6120 §6.4.6).
 func (n *negotiation) sasl(tok *xmlstream.Token) (done bool, err error) {
 	switch string(tok.Local) {
 	case "auth":
@@ -28,14 +29,12 @@ func (n *negotiation) sasl(tok *xmlstream.Token) (done bool, err error) {
 	if n.cfg.RequireTLS && n.channel.TLS == nil {
 		return false, n.saslFailure(mechanism, &auth.Failure{Condition: "encryption-required"}) // RFC 6120 §6.5.4
 	}
-	ctx, cancel := context.WithTimeout(n.srv.ctx, loginTimeout)
+	ctx, cancel := context.WithTimeout(n.srv.open, loginTimeout)
 	defer cancel()
-	if limit := n.srv.admission.Load(); limit != nil {
-		if limit.Wait(ctx) != nil {
-			return false, n.saslFailure(mechanism, &auth.Failure{Condition: "temporary-auth-failure"})
-		}
-	}
 	exchange, err := n.srv.auth.Start(mechanism, n.channel)
+	if err == nil {
+		err = n.srv.admit(ctx)
+	}
 	if err == nil {
 		err = n.exchange(ctx, exchange, tok)
 	}
@@ -163,7 +162,7 @@ func (n *negotiation) saslFailure(mechanism string, err error) error {
 	if err := n.send(append(b, "</failure>"...)); err != nil {
 		return err
 	}
-	// Only a tried password uses up a retry: a client may well have to find out first
+	// Only a tried password uses up a retry: a client may have to find out first
 	// which mechanism it shares with us. loginElements bounds that.
 	if f.Condition != "not-authorized" {
 		return nil

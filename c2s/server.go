@@ -74,6 +74,8 @@ type Server struct {
 	tls    atomic.Pointer[tlsConfigs]
 	ctx    context.Context // ends when Shutdown gives up waiting
 	cancel context.CancelFunc
+	open   context.Context // ends when Shutdown begins
+	shut   context.CancelFunc
 
 	admission     atomic.Pointer[rate.Limiter] // logins, whole node; nil = unlimited
 	registrations *addressLimiter
@@ -86,7 +88,6 @@ type Server struct {
 	closing   bool
 	idle      chan struct{} // closed when closing and the last connection has gone
 	lastID    uint64
-	sweeping  chan struct{} // closed to end the sweeper
 }
 
 // New makes a server, which answers the renewal of tokens by r; Serve starts it.
@@ -94,7 +95,7 @@ func New(cfg Config, r *router.Router, a *auth.Service, log *slog.Logger) *Serve
 	s := &Server{
 		router: r, auth: a, log: log, registrations: newAddressLimiter(),
 		listeners: make(map[net.Listener]struct{}), conns: make(map[*wire]*Session),
-		byAddress: make(map[addressKey]int), byID: make(map[string]*Session), idle: make(chan struct{}), sweeping: make(chan struct{}),
+		byAddress: make(map[addressKey]int), byID: make(map[string]*Session), idle: make(chan struct{}),
 		OnBind:   func(context.Context, router.Session) error { return nil },
 		OnResume: func(context.Context, router.Session) {},
 		Features: func() []byte { return nil },
@@ -102,6 +103,7 @@ func New(cfg Config, r *router.Router, a *auth.Service, log *slog.Logger) *Serve
 	r.Handle(router.ToOwn, nsToken, "token", s.renew)
 	s.Metrics = newMetrics(s)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.open, s.shut = context.WithCancel(s.ctx)
 	s.Reload(cfg)
 	go s.sweep()
 	return s
@@ -118,6 +120,15 @@ func (s *Server) Reload(cfg Config) {
 		s.tls.Store(newTLSConfigs(cfg.TLS))
 	}
 	s.cfg.Store(&cfg)
+}
+
+// admit waits for the node's turn to log somebody in.
+func (s *Server) admit(ctx context.Context) error {
+	limit := s.admission.Load()
+	if limit == nil || limit.Wait(ctx) == nil {
+		return nil
+	}
+	return &auth.Failure{Condition: "temporary-auth-failure"}
 }
 
 // newLimiter is nil for a rate of 0, which is unlimited.
@@ -151,7 +162,7 @@ func (s *Server) Serve(l net.Listener, directTLS bool) error {
 			s.welcome(conn, directTLS)
 		case errors.Is(err, net.ErrClosed):
 			return nil
-		default: // out of descriptors: let some connections go
+		default: // most likely out of descriptors: some will come free
 			pause = min(2*pause+5*time.Millisecond, time.Second)
 			s.log.Warn("accept failed", "err", err, "pause", pause)
 			time.Sleep(pause)
@@ -228,7 +239,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		return nil
 	}
 	s.closing = true
-	close(s.sweeping)
+	s.shut()
 	for l := range s.listeners {
 		_ = l.Close()
 	}
@@ -241,7 +252,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		if session != nil {
 			sessions = append(sessions, session)
 		} else {
-			w.wake() // negotiation reads an error and says why
+			_ = w.tcp.SetDeadline(time.Unix(1, 0)) // negotiation reads an error and says why
 		}
 	}
 	for _, session := range s.byID { // some of them without a connection
@@ -287,13 +298,13 @@ const (
 var errSilent = errors.New("c2s: client is silent")
 
 // sweep makes sessions that have gone quiet give back the stack that work on
-// input grew, and crypto/tls's buffers. It ends with Shutdown.
+// input grew, and finds clients that are gone. It ends with Shutdown.
 func (s *Server) sweep() {
 	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()
 	for {
 		select {
-		case <-s.sweeping:
+		case <-s.open.Done():
 			return
 		case <-tick.C:
 			s.sweepOnce()

@@ -44,8 +44,10 @@ type Session struct {
 	bytes    *rate.Limiter
 	onInput  func(fd uintptr) bool // readInput, bound once
 	readErr  error
-	graceful bool        // the client closed its stream
+	read     int         // bytes of the last read
+	lang     []byte      // xml:lang of the stream header; nil: none
 	smID     string      // by which the session can be resumed
+	graceful bool        // the client closed its stream
 	managed  bool        // stream management is on (XEP-0198)
 	handled  uint32      // stanzas from the client that were dealt with since then, modulo 2^32
 	deadline *time.Timer // ends the session with its token; nil without one, set before the first input
@@ -90,6 +92,7 @@ func (s *Session) Close(reason *stanza.StreamError) {
 	if !s.reason.CompareAndSwap(nil, reason) {
 		return
 	}
+	_ = s.wire.tcp.SetWriteDeadline(time.Now().Add(partingTimeout))
 	s.wire.wake()
 	if s.claim() { // no reading goroutine is there to end it
 		go s.end()
@@ -105,6 +108,39 @@ func (s *Session) fail(err error) {
 
 // stopping reports whether the reading goroutine has to stop.
 func (s *Session) stopping() bool { return s.reason.Load() != nil || s.broken.Load() }
+
+// begin is a session's first input: what negotiation read and did not need. The session
+// ends when its token expires; the zero time is for one that has none.
+func (s *Session) begin(rest []byte, expires time.Time) {
+	s.endAt(expires)
+	err := s.wire.park()
+	s.out.mu.Lock()
+	s.writeLocked()
+	if err != nil {
+		s.endWith(err)
+		s.leave()
+		return
+	}
+	sc := s.borrow()
+	for len(sc.in) < len(rest)+1 {
+		sc.makeRoom()
+	}
+	sc.to = copy(sc.in, rest)
+	if s.managed {
+		s.srv.OnResume(s.srv.ctx, s)
+	}
+	err = s.consume()
+	if err == nil {
+		err = s.work()
+	}
+	if err != nil {
+		sc.batch.Flush()
+		s.endWith(err)
+		s.leave()
+		return
+	}
+	go s.run()
+}
 
 // run is the session's reading goroutine. It holds no buffer while it waits.
 func (s *Session) run() {
@@ -126,6 +162,7 @@ func (s *Session) run() {
 			err = s.readErr
 		}
 		if err == nil {
+			s.throttle(s.bytes, s.read)
 			err = s.work()
 		}
 		if err != nil {
@@ -178,7 +215,7 @@ func (s *Session) readInput(fd uintptr) bool {
 		s.giveBack()
 		return false
 	}
-	s.readErr = err
+	s.readErr, s.read = err, n
 	if s.wire.tls != nil {
 		s.wire.feed = p[:n]
 	} else {
@@ -228,6 +265,9 @@ func (s *Session) giveBack() {
 	}
 	s.scratch = nil
 	sc.from, sc.to = 0, 0
+	if cap(sc.rewrite) > keptBuffer {
+		sc.rewrite = nil
+	}
 	if len(sc.in) <= keptBuffer {
 		scratches.Put(sc)
 	}
@@ -266,6 +306,11 @@ func (s *Session) decrypt() error {
 				return err
 			}
 		}
+		if s.wire.unwritten() > 0 { // crypto/tls may have answered by itself
+			if err := s.flushBacklog(); err != nil {
+				return err
+			}
+		}
 		if err == error(errAgain) {
 			return nil
 		}
@@ -273,6 +318,24 @@ func (s *Session) decrypt() error {
 			return err
 		}
 	}
+}
+
+// flushBacklog sees to what crypto/tls has written and the kernel did not take, and
+// ends a session that makes it write without reading.
+func (s *Session) flushBacklog() error {
+	if s.wire.unwritten() > 2*outboxBytes+s.srv.limits().Bytes {
+		return stanza.StreamPolicyViolation
+	}
+	o := &s.out
+	o.mu.Lock()
+	if o.writing || o.failed {
+		o.mu.Unlock()
+		return nil
+	}
+	o.writing = true
+	o.mu.Unlock()
+	go s.drain()
+	return nil
 }
 
 // consume handles every complete element in the buffer, in order (RFC 6120 §10.1).
@@ -288,7 +351,7 @@ func (s *Session) consume() error {
 		case xmlstream.None:
 			return nil
 		case xmlstream.Element:
-			s.throttle(len(tok.Raw))
+			s.throttle(s.stanzas, 1)
 			if err := s.element(tok); err != nil {
 				return err
 			}
@@ -312,11 +375,10 @@ func (s *Session) element(tok *xmlstream.Token) error {
 		return io.EOF
 	}
 	if tok.Prefixed || tok.OuterPrefix {
-		alone, err := s.standAlone(tok)
-		if err != nil {
+		var err error
+		if tok, sc.rewrite, err = standAlone(sc.scanner, tok, sc.rewrite); err != nil {
 			return err
 		}
-		tok = alone
 	}
 	switch string(tok.Space) {
 	case nsSM:
@@ -331,6 +393,9 @@ func (s *Session) element(tok *xmlstream.Token) error {
 	fault := st.Load(tok, s.srv.router.Table.Intern)
 	if fault == stanza.ErrNotStanza {
 		return notStanza(tok)
+	}
+	if st.Lang == nil && st.Kind != stanza.IQ {
+		st.Lang = s.lang // RFC 6120 §8.1.5
 	}
 	if !st.From.IsZero() && st.From != s.jid && st.From != s.jid.Bare() {
 		return stanza.StreamInvalidFrom // RFC 6120 §8.1.2.1
@@ -377,30 +442,41 @@ func notStanza(tok *xmlstream.Token) error {
 	return stanza.StreamUnsupportedStanzaType
 }
 
-// standAlone rewrites an element that leans on the stream header's prefixes,
-// so that its bytes mean the same in any other stream.
-func (s *Session) standAlone(tok *xmlstream.Token) (*xmlstream.Token, error) {
-	sc := s.scratch
-	sc.rewrite = sc.scanner.Rewrite(sc.rewrite[:0], tok)
-	limits := s.srv.limits()
-	limits.Bytes += len(sc.rewrite)
-	limits.Attrs = stanza.RescanAttrs
-	other := xmlstream.NewScanner(limits)
-	other.Resume(xmlstream.ClientScope)
-	alone, _, err := other.Scan(sc.rewrite)
-	if err != nil {
-		return nil, streamError(err)
+// streamError names a scanner's error as RFC 6120 §4.9.3 does.
+func streamError(err error) error {
+	switch {
+	case errors.Is(err, xmlstream.ErrRestricted):
+		return stanza.StreamRestrictedXML // §4.9.3.18
+	case errors.Is(err, xmlstream.ErrTooBig), errors.Is(err, xmlstream.ErrTooDeep):
+		return stanza.StreamPolicyViolation.WithText("element too large") // §4.9.3.14, §13.12
+	case errors.Is(err, xmlstream.ErrEncoding):
+		return stanza.StreamUnsupportedEncoding // §4.9.3.22
+	case errors.Is(err, xmlstream.ErrNotWellFormed), errors.Is(err, xmlstream.ErrBadPrefix):
+		return stanza.StreamNotWellFormed // §4.9.3.13, §11.3
 	}
-	return alone, nil
+	return err
+}
+
+// standAlone rewrites an element that leans on the stream header's prefixes,
+// so that its bytes mean the same in any other stream. buf is memory to use.
+func standAlone(sc *xmlstream.Scanner, tok *xmlstream.Token, buf []byte) (*xmlstream.Token, []byte, error) {
+	buf = sc.Rewrite(buf[:0], tok)
+	other := xmlstream.NewScanner(stanza.RescanLimits(len(buf)))
+	other.Resume(xmlstream.ClientScope)
+	alone, _, err := other.Scan(buf)
+	if err != nil {
+		return nil, buf, streamError(err)
+	}
+	return alone, buf, nil
 }
 
 // end is the session's last act, on its reading goroutine: out of the table,
 // last words, contacts told, what was not sent routed anew.
 func (s *Session) end() {
+	s.stopDeadline()
+	s.retire()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.srv.ctx), endTimeout)
 	defer cancel()
-	s.stopDeadline()
-	s.retire(ctx)
 	s.srv.router.Ended(ctx, s)
 	s.srv.forget(s.wire)
 	if s.smID != "" {
@@ -413,15 +489,15 @@ func (s *Session) end() {
 
 // retire takes the session out of the table, says goodbye, and finds other ways
 // for what the client was not sent, before anything newer goes to its user.
-func (s *Session) retire(ctx context.Context) {
+func (s *Session) retire() {
 	table := s.srv.router.Table
 	row, _ := table.Row(s.jid)
 	table.Ending(s)
 	if !s.broken.Load() {
 		s.part()
 	}
-	_ = s.wire.tcp.SetWriteDeadline(time.Unix(1, 0))
-	s.reroute(ctx, row, s.out.unsent())
+	s.wire.abort()
+	s.reroute(row)
 	table.Unbind(s)
 }
 
@@ -438,68 +514,20 @@ func (s *Session) part() {
 	}
 }
 
-// reroute finds another way for what the client did not get: another resource,
-// the offline store, or an answer to the sender. was is the session's last row.
-func (s *Session) reroute(ctx context.Context, was router.Row, unsent []byte) {
-	if len(unsent) == 0 {
+// throttle slows a client that is faster than its limits by not reading on.
+func (s *Session) throttle(l *rate.Limiter, n int) {
+	if l == nil {
 		return
 	}
-	others := s.srv.router.Table.Rows(s.jid)
-	sc := xmlstream.NewScanner(xmlstream.Limits{Bytes: len(unsent) + 1, Attrs: stanza.RescanAttrs})
-	sc.Resume(xmlstream.ClientScope)
-	for {
-		tok, n, err := sc.Scan(unsent)
-		if err != nil || tok.Kind != xmlstream.Element {
-			return
-		}
-		var st stanza.Stanza
-		if st.Load(tok, nil) == nil && !st.From.IsZero() && !hadByOthers(&st, was, others) {
-			s.srv.Metrics.Rerouted.Inc()
-			s.srv.router.Reroute(ctx, &st)
-		}
-		unsent = unsent[n:]
-	}
-}
-
-// hadByOthers reports whether a stanza need not find another way: presence,
-// which the next login brings anew, a carbon copy, or a message that other resources
-// of the user were given as well.
-func hadByOthers(st *stanza.Stanza, was router.Row, others []router.Row) bool {
-	if st.Kind == stanza.Presence || string(st.Space) == "urn:xmpp:carbons:2" {
-		return true
-	}
-	if st.Kind != stanza.Message {
-		return false
-	}
-	for _, o := range others {
-		if o.Flags&router.Carbons != 0 || st.To.IsBare() && o.Reachable() && o.Priority >= was.Priority {
-			return true
-		}
-	}
-	return false
-}
-
-// throttle slows a client that is faster than its limits by not reading on.
-func (s *Session) throttle(size int) {
-	wait := reserve(s.stanzas, 1)
-	if s.bytes != nil {
-		wait = max(wait, reserve(s.bytes, min(size, s.bytes.Burst())))
-	}
+	wait := l.ReserveN(time.Now(), min(n, l.Burst())).Delay()
 	if wait <= 0 {
 		return
 	}
 	s.srv.Metrics.Throttled.Inc()
 	s.scratch.batch.Flush()
-	for wait > 0 && s.reason.Load() == nil {
+	for wait > 0 && !s.stopping() {
 		nap := min(wait, time.Second)
 		time.Sleep(nap)
 		wait -= nap
 	}
-}
-
-func reserve(l *rate.Limiter, n int) time.Duration {
-	if l == nil {
-		return 0
-	}
-	return l.ReserveN(time.Now(), n).Delay()
 }

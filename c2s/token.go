@@ -33,7 +33,7 @@ func (s *Session) stopDeadline() {
 }
 
 var (
-	errTokenRefused = stanza.ErrNotAuthorized.WithSecret()
+	errTokenRefused = &stanza.Error{Type: "auth", Condition: "not-authorized", Secret: true}
 	errNoDeadline   = stanza.ErrNotAllowed.WithText("the session does not end with a token").WithSecret()
 )
 

@@ -2,6 +2,7 @@ package c2s
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -195,10 +196,33 @@ func (w *wire) drain() error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.broken == nil {
+	if w.broken != nil {
+		return w.broken
+	}
+	if !errors.Is(err, os.ErrDeadlineExceeded) { // after that one may go on
 		w.broken = err
 	}
 	return err
+}
+
+// abort makes every write fail, also those that are under way.
+func (w *wire) abort() {
+	w.mu.Lock()
+	if w.broken == nil {
+		w.broken = net.ErrClosed
+	}
+	w.mu.Unlock()
+	_ = w.tcp.SetWriteDeadline(time.Unix(1, 0))
+}
+
+// uncertain is how many of the bytes last written the kernel may not have taken. Under TLS
+// that is all of the last piece or nothing.
+func (w *wire) uncertain() int {
+	pending := w.unwritten()
+	if pending > 0 && w.tls != nil {
+		return pieceBytes
+	}
+	return pending
 }
 
 // linger closes the connection so that the client can read our last words: a

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -45,6 +46,9 @@ var binary = sync.OnceValues(func() (string, error) {
 	if path := os.Getenv("CHATD_TEST_BINARY"); path != "" {
 		return path, nil
 	}
+	if err := noteSources(); err != nil {
+		return "", err
+	}
 	path := filepath.Join(buildDir, "chatd")
 	args := []string{"build", "-o", path}
 	if raceDetector {
@@ -55,6 +59,31 @@ var binary = sync.OnceValues(func() (string, error) {
 	}
 	return path, nil
 })
+
+// noteSources looks at all that the tests are made of, so that go test does not
+// answer from its cache when the server or a script has changed: it
+// knows what a test has looked at, but not what it has built or run.
+func noteSources() error {
+	return filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) { // gone meanwhile
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if name := d.Name(); name == "node_modules" || name == ".git" {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		switch filepath.Ext(path) {
+		case ".go", ".sql", ".mod", ".sum", ".py", ".js", ".json":
+			_, err = os.Stat(path)
+		}
+		return err
+	})
+}
 
 // A server is one chatd with its own data and configuration. Its process may
 // come and go; the rest stays. It belongs to the test's goroutine.

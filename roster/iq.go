@@ -1,9 +1,7 @@
 package roster
 
 import (
-	"bytes"
 	"context"
-	"encoding/xml"
 	"errors"
 	"slices"
 	"strconv"
@@ -40,11 +38,9 @@ func forbid(context.Context, *router.Request) ([]byte, error) { return nil, stan
 
 // handle answers a request for the sender's own roster.
 func (s *Service) handle(ctx context.Context, req *router.Request) ([]byte, error) {
-	var q query
-	d := xml.NewDecoder(bytes.NewReader(req.Inner))
-	d.DefaultSpace = stanza.NSClient
-	if err := d.Decode(&q); err != nil {
-		return nil, stanza.ErrBadRequest
+	q, err := stanza.Payload[query](req.Stanza)
+	if err != nil {
+		return nil, err
 	}
 	if req.Type == stanza.Get {
 		return s.get(ctx, req, &q)

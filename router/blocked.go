@@ -21,15 +21,13 @@ func (r *Router) isHost(j stanza.JID) bool {
 
 // blocked enforces the recipient's block list for users who are online.
 func (r *Router) blocked(b *Batch, rows []Row, st *stanza.Stanza) bool {
-	if len(rows) == 0 {
-		return false
+	for i := range rows { // a session that is just binding may have no list yet
+		if l := rows[i].Session.State().Blocked.Load(); l != nil && l.Matches(st.From) && !r.neverBlocked(st) {
+			r.refuse(b, st)
+			return true
+		}
 	}
-	l := rows[0].Session.State().Blocked.Load()
-	if l == nil || !l.Matches(st.From) || r.neverBlocked(st) {
-		return false
-	}
-	r.refuse(b, st)
-	return true
+	return false
 }
 
 // blockedOffline does what blocked does for requests to users without a

@@ -28,16 +28,16 @@ func (r *Router) rows(ctx context.Context, b *Batch, st *stanza.Stanza) []Row {
 func (r *Router) settledRows(ctx context.Context, b *Batch, st *stanza.Stanza, rows []Row) []Row {
 	for i := range rows {
 		if rows[i].Wait != nil {
-			r.await(ctx, b, st, rows[i].Wait)
+			r.await(ctx, b, st, rows[i].Session.JID(), rows[i].Wait)
 		}
 	}
 	return r.Table.Rows(st.To)
 }
 
-// await waits until a session has ended. Only messages wait, and nobody for
-// the end of their own session.
-func (r *Router) await(ctx context.Context, b *Batch, st *stanza.Stanza, done <-chan struct{}) {
-	if st.Kind != stanza.Message || st.From.Bare() == st.To.Bare() {
+// await waits until the session of a full JID has ended. Only messages wait, and
+// nobody for the end of the own session.
+func (r *Router) await(ctx context.Context, b *Batch, st *stanza.Stanza, full stanza.JID, done <-chan struct{}) {
+	if st.Kind != stanza.Message || st.From == full {
 		return
 	}
 	b.Flush()
@@ -61,7 +61,7 @@ func (r *Router) Reroute(ctx context.Context, st *stanza.Stanza) {
 		r.drop(dropNoResource)
 	case st.Kind == stanza.Message && st.Type != stanza.Groupchat:
 		if !r.toMostAvailable(ctx, nil, r.Table.Rows(st.To), st) {
-			r.hold(ctx, nil, st)
+			r.hold(ctx, nil, st, r.Table.Rows) // not to wait for the session whose end this is
 		}
 	default:
 		r.Fail(nil, st, stanza.ErrServiceUnavailable, dropNoResource)

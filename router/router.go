@@ -90,7 +90,7 @@ func (r *Router) route(ctx context.Context, b *Batch, s Session, st *stanza.Stan
 	case st.To.Domain() != r.Domain.Domain():
 		r.Fail(b, st, stanza.ErrRemoteServerNotFound, dropRemote) // RFC 6121 §8.1 without federation
 	case st.To.Local() == "":
-		r.toHost(ctx, b, s, st) // RFC 6121 §8.3, RFC 6120 §10.5.2
+		r.toHost(ctx, b, s, st) // RFC 6121 §8.4, RFC 6120 §10.5.1
 	case st.Kind == stanza.IQ && st.To.IsBare():
 		r.toAccount(ctx, b, s, st) // RFC 6121 §8.5.1, §8.5.2.1.3
 	case st.To.IsBare():
@@ -137,7 +137,7 @@ func (r *Router) toResource(ctx context.Context, b *Batch, rows []Row, st *stanz
 			r.copyReceived(b, rows, i, st)
 			return true
 		}
-		r.await(ctx, b, st, rows[i].Session.Done())
+		r.await(ctx, b, st, st.To, rows[i].Session.Done())
 		rows = r.rows(ctx, b, st)
 	}
 	return false
@@ -169,7 +169,7 @@ func (r *Router) toBare(ctx context.Context, b *Batch, st *stanza.Stanza) {
 		}
 	default:
 		if !r.toMostAvailable(ctx, b, rows, st) {
-			r.hold(ctx, b, st)
+			r.hold(ctx, b, st, func(stanza.JID) []Row { return r.rows(ctx, b, st) })
 		}
 	}
 }
@@ -196,7 +196,7 @@ func (r *Router) toMostAvailable(ctx context.Context, b *Batch, rows []Row, st *
 		rest := make([]Row, 0, len(rows))
 		for _, row := range rows {
 			if row.Reachable() && row.Priority == best {
-				r.await(ctx, b, st, row.Session.Done())
+				r.await(ctx, b, st, row.Session.JID(), row.Session.Done())
 			} else {
 				rest = append(rest, row)
 			}
@@ -236,8 +236,9 @@ func (r *Router) presenceToBare(ctx context.Context, b *Batch, rows []Row, st *s
 	}
 }
 
-// hold is RFC 6121 §8.5.2.2: nobody is reachable, the message waits.
-func (r *Router) hold(ctx context.Context, b *Batch, st *stanza.Stanza) {
+// hold is RFC 6121 §8.5.2.2: nobody is reachable, the message waits. rows is how to
+// look again when somebody has become reachable.
+func (r *Router) hold(ctx context.Context, b *Batch, st *stanza.Stanza, rows func(stanza.JID) []Row) {
 	b.Flush()
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
@@ -249,7 +250,7 @@ func (r *Router) hold(ctx context.Context, b *Batch, st *stanza.Stanza) {
 			r.Metrics.Held.Inc()
 			return
 		case errors.Is(err, ErrReachable):
-			if r.toMostAvailable(ctx, b, r.rows(ctx, b, st), st) {
+			if r.toMostAvailable(ctx, b, rows(st.To), st) {
 				return
 			}
 			if ctx.Err() == nil {

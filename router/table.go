@@ -7,6 +7,7 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"chatd/stanza"
 )
@@ -31,6 +32,8 @@ type Row struct {
 	Available bool // has sent initial presence and not become unavailable
 	Priority  int8 // of the last available presence (RFC 6121 §4.7.2.3)
 	Flags     Flags
+	// Since is the table's clock when the row last changed in any other field.
+	Since uint64
 	// Wait, if not nil, is closed when a session of this resource has ended that
 	// is still finding other ways for what it was not sent: this one, or
 	// the one that it replaces. What is sent to the user waits for it.
@@ -51,6 +54,7 @@ const tableShards = 64
 // user's few rows.
 type Table struct {
 	seed   maphash.Seed
+	clock  atomic.Uint64 // changes of rows so far
 	shards [tableShards]tableShard
 }
 
@@ -72,6 +76,10 @@ func NewTable() *Table {
 func (t *Table) shard(bare string) *tableShard {
 	return &t.shards[maphash.String(t.seed, bare)%tableShards]
 }
+
+// Clock counts the changes of rows so far: a row whose Since is not after it was
+// then as it is.
+func (t *Table) Clock() uint64 { return t.clock.Load() }
 
 // Rows is the user's connected resources, in the order in which they bound.
 // The caller must not change the slice.
@@ -124,8 +132,8 @@ func (t *Table) Intern(raw []byte) (stanza.JID, bool) {
 
 // Bind enters a session as a connected resource. If its full JID is taken,
 // replace decides: with it, the new session takes the row and the old session
-// is returned for the caller to close and wait for, and then to call Settled; without it nothing is changed and
-// ok is false. Of several concurrent Binds exactly one ends up in the table.
+// is returned for the caller to close and wait for, and then to call Settled; without
+// it nothing is changed and ok is false. Of several concurrent Binds exactly one ends up in the table.
 func (t *Table) Bind(s Session, replace bool) (old Session, ok bool) {
 	bare := s.JID().Bare().String()
 	sh := t.shard(bare)
@@ -134,7 +142,7 @@ func (t *Table) Bind(s Session, replace bool) (old Session, ok bool) {
 	rows := sh.users[bare]
 	i := slices.IndexFunc(rows, func(r Row) bool { return r.Session.JID() == s.JID() })
 	if i < 0 {
-		sh.users[bare] = append(slices.Clip(rows), Row{Session: s})
+		sh.users[bare] = append(slices.Clip(rows), Row{Session: s, Since: t.clock.Add(1)})
 		return nil, true
 	}
 	if !replace {
@@ -142,7 +150,7 @@ func (t *Table) Bind(s Session, replace bool) (old Session, ok bool) {
 	}
 	old = rows[i].Session
 	rows = slices.Clone(rows)
-	rows[i] = Row{Session: s, Wait: old.Done()}
+	rows[i] = Row{Session: s, Since: t.clock.Add(1), Wait: old.Done()}
 	sh.users[bare] = rows
 	return old, true
 }
@@ -169,13 +177,13 @@ func (t *Table) Unbind(s Session) bool {
 // SetPresence records a resource's availability and priority. It does nothing
 // for a session that is not in the table.
 func (t *Table) SetPresence(s Session, available bool, priority int8) {
-	t.update(s, func(r *Row) { r.Available, r.Priority = available, priority })
+	t.update(s, func(r *Row) { r.Available, r.Priority, r.Since = available, priority, t.clock.Add(1) })
 }
 
 // SetFlags adds and removes flags. It does nothing for a session that is not
 // in the table.
 func (t *Table) SetFlags(s Session, add, remove Flags) {
-	t.update(s, func(r *Row) { r.Flags = r.Flags&^remove | add })
+	t.update(s, func(r *Row) { r.Flags, r.Since = r.Flags&^remove|add, t.clock.Add(1) })
 }
 
 // Ending marks a session as ending: it is not available any more, and what is

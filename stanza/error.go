@@ -28,23 +28,19 @@ func (e *Error) WithApp(xml string) *Error { c := *e; c.App = xml; return &c }
 
 // Stanza errors, each with the type that RFC 6120 §8.3.3 associates with it.
 var (
-	ErrBadRequest            = &Error{Type: "modify", Condition: "bad-request"}
-	ErrConflict              = &Error{Type: "cancel", Condition: "conflict"}
-	ErrFeatureNotImplemented = &Error{Type: "cancel", Condition: "feature-not-implemented"}
-	ErrForbidden             = &Error{Type: "auth", Condition: "forbidden"}
-	ErrInternalServerError   = &Error{Type: "cancel", Condition: "internal-server-error"}
-	ErrItemNotFound          = &Error{Type: "cancel", Condition: "item-not-found"}
-	ErrJIDMalformed          = &Error{Type: "modify", Condition: "jid-malformed"}
-	ErrNotAcceptable         = &Error{Type: "modify", Condition: "not-acceptable"}
-	ErrNotAllowed            = &Error{Type: "cancel", Condition: "not-allowed"}
-	ErrNotAuthorized         = &Error{Type: "auth", Condition: "not-authorized"}
-	ErrPolicyViolation       = &Error{Type: "modify", Condition: "policy-violation"}
-	ErrRecipientUnavailable  = &Error{Type: "wait", Condition: "recipient-unavailable"}
-	ErrRemoteServerNotFound  = &Error{Type: "cancel", Condition: "remote-server-not-found"}
-	ErrResourceConstraint    = &Error{Type: "wait", Condition: "resource-constraint"}
-	ErrServiceUnavailable    = &Error{Type: "cancel", Condition: "service-unavailable"}
-	ErrSubscriptionRequired  = &Error{Type: "auth", Condition: "subscription-required"}
-	ErrUnexpectedRequest     = &Error{Type: "wait", Condition: "unexpected-request"}
+	ErrBadRequest           = &Error{Type: "modify", Condition: "bad-request"}
+	ErrConflict             = &Error{Type: "cancel", Condition: "conflict"}
+	ErrForbidden            = &Error{Type: "auth", Condition: "forbidden"}
+	ErrInternalServerError  = &Error{Type: "cancel", Condition: "internal-server-error"}
+	ErrItemNotFound         = &Error{Type: "cancel", Condition: "item-not-found"}
+	ErrJIDMalformed         = &Error{Type: "modify", Condition: "jid-malformed"}
+	ErrNotAcceptable        = &Error{Type: "modify", Condition: "not-acceptable"}
+	ErrNotAllowed           = &Error{Type: "cancel", Condition: "not-allowed"}
+	ErrPolicyViolation      = &Error{Type: "modify", Condition: "policy-violation"}
+	ErrRecipientUnavailable = &Error{Type: "wait", Condition: "recipient-unavailable"}
+	ErrRemoteServerNotFound = &Error{Type: "cancel", Condition: "remote-server-not-found"}
+	ErrResourceConstraint   = &Error{Type: "wait", Condition: "resource-constraint"}
+	ErrServiceUnavailable   = &Error{Type: "cancel", Condition: "service-unavailable"}
 )
 
 // WithSecret is e for a request that must not be echoed.
@@ -105,7 +101,6 @@ func (e *StreamError) WithText(text string) *StreamError { c := *e; c.Text = tex
 // The stream errors that a server meets (RFC 6120 §4.9.3).
 var (
 	StreamBadFormat             = &StreamError{Condition: "bad-format"}
-	StreamBadNamespacePrefix    = &StreamError{Condition: "bad-namespace-prefix"}
 	StreamConflict              = &StreamError{Condition: "conflict"}
 	StreamConnectionTimeout     = &StreamError{Condition: "connection-timeout"}
 	StreamHostUnknown           = &StreamError{Condition: "host-unknown"}
@@ -113,11 +108,9 @@ var (
 	StreamInternalServerError   = &StreamError{Condition: "internal-server-error"}
 	StreamInvalidFrom           = &StreamError{Condition: "invalid-from"}
 	StreamInvalidNamespace      = &StreamError{Condition: "invalid-namespace"}
-	StreamInvalidXML            = &StreamError{Condition: "invalid-xml"}
 	StreamNotAuthorized         = &StreamError{Condition: "not-authorized"}
 	StreamNotWellFormed         = &StreamError{Condition: "not-well-formed"}
 	StreamPolicyViolation       = &StreamError{Condition: "policy-violation"}
-	StreamReset                 = &StreamError{Condition: "reset"}
 	StreamResourceConstraint    = &StreamError{Condition: "resource-constraint"}
 	StreamRestrictedXML         = &StreamError{Condition: "restricted-xml"}
 	StreamSystemShutdown        = &StreamError{Condition: "system-shutdown"}

@@ -75,7 +75,7 @@ func TestStreamErrorXML(t *testing.T) {
 		want string
 	}{
 		{StreamConflict, "<stream:error><conflict " + ns + "/></stream:error>"},
-		{StreamReset.WithText("a & b"), "<stream:error><reset " + ns + "/><text " + ns + " xml:lang='en'>a &amp; b</text></stream:error>"},
+		{StreamConflict.WithText("a & b"), "<stream:error><conflict " + ns + "/><text " + ns + " xml:lang='en'>a &amp; b</text></stream:error>"},
 		{&StreamError{Condition: "see-other-host", Content: "[::1]:5222<", App: "<x xmlns='u'/>"},
 			"<stream:error><see-other-host " + ns + ">[::1]:5222&lt;</see-other-host><x xmlns='u'/></stream:error>"},
 	}
@@ -84,10 +84,10 @@ func TestStreamErrorXML(t *testing.T) {
 			t.Errorf("got  %s\nwant %s", got, tt.want)
 		}
 	}
-	if StreamReset.Text != "" {
+	if StreamConflict.Text != "" {
 		t.Error("WithText changed the original")
 	}
-	if got := StreamReset.WithText("why").Error(); !strings.Contains(got, "reset") || !strings.Contains(got, "why") {
+	if got := StreamConflict.WithText("why").Error(); !strings.Contains(got, "conflict") || !strings.Contains(got, "why") {
 		t.Error(got)
 	}
 }

@@ -109,13 +109,15 @@ func loadJID(j *JID, raw []byte, intern func([]byte) (JID, bool)) error {
 	return nil
 }
 
-// RescanAttrs is the limit of attributes for stanzas that we encoded: those that the client was
-// allowed, and ours.
-const RescanAttrs = 1024
+// RescanLimits are for stanzas that we encoded, so many bytes of them: what the client
+// was allowed, and what we have put into and around it.
+func RescanLimits(bytes int) xmlstream.Limits {
+	return xmlstream.Limits{Bytes: bytes + 1, Depth: 1024, Attrs: 1024}
+}
 
 // Parse reads one whole stanza as Append wrote it. It copies raw.
 func Parse(raw []byte) (*Stanza, error) {
-	sc := xmlstream.NewScanner(xmlstream.Limits{Bytes: len(raw) + 1, Attrs: RescanAttrs})
+	sc := xmlstream.NewScanner(RescanLimits(len(raw)))
 	sc.Resume(xmlstream.ClientScope)
 	tok, _, err := sc.Scan(raw)
 	if err != nil {

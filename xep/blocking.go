@@ -153,7 +153,7 @@ func (b *Blocking) change(ctx context.Context, req *router.Request, push []byte,
 }
 
 func parseBlockItems(st *stanza.Stanza) ([]string, error) {
-	p, err := payload[struct {
+	p, err := stanza.Payload[struct {
 		Items []struct {
 			JID string `xml:"jid,attr"`
 		} `xml:"urn:xmpp:blocking item"`

@@ -60,7 +60,7 @@ type discoQuery struct {
 }
 
 func (d *Disco) hostInfo(_ context.Context, req *router.Request) ([]byte, error) {
-	q, err := payload[discoQuery](req.Stanza)
+	q, err := stanza.Payload[discoQuery](req.Stanza)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +71,7 @@ func (d *Disco) hostInfo(_ context.Context, req *router.Request) ([]byte, error)
 }
 
 func (d *Disco) hostItems(_ context.Context, req *router.Request) ([]byte, error) {
-	q, err := payload[discoQuery](req.Stanza)
+	q, err := stanza.Payload[discoQuery](req.Stanza)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +117,7 @@ func (d *Disco) permit(ctx context.Context, req *router.Request) error {
 			return stanza.ErrServiceUnavailable
 		}
 	}
-	q, err := payload[discoQuery](req.Stanza)
+	q, err := stanza.Payload[discoQuery](req.Stanza)
 	if err == nil && q.Node != "" {
 		err = stanza.ErrItemNotFound
 	}

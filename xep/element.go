@@ -21,28 +21,7 @@ type element struct {
 // elements is the children of a stanza. The error is for the sender; what
 // came through the scanner gives none.
 func elements(st *stanza.Stanza) ([]element, error) {
-	return split(document(st))
-}
-
-// document is a stanza with the declarations that its children rely on.
-func document(st *stanza.Stanza) []byte {
-	doc := make([]byte, 0, len(st.Attrs)+len(st.Inner)+64)
-	doc = append(doc, "<stanza xmlns='"+stanza.NSClient+"'"...)
-	doc = append(doc, st.Attrs...)
-	doc = append(doc, '>')
-	doc = append(doc, st.Inner...)
-	return append(doc, "</stanza>"...)
-}
-
-// payload decodes the one child of an IQ into v.
-func payload[T any](st *stanza.Stanza) (T, error) {
-	var iq struct {
-		Payload T `xml:",any"`
-	}
-	if err := xml.Unmarshal(document(st), &iq); err != nil {
-		return iq.Payload, stanza.ErrBadRequest
-	}
-	return iq.Payload, nil
+	return split(st.Document())
 }
 
 // rawPayload is the one child of an IQ.

@@ -130,7 +130,7 @@ func statusOf(st *stanza.Stanza) string {
 	var p struct {
 		Status []string `xml:"jabber:client status"`
 	}
-	if err := xml.Unmarshal(document(st), &p); err != nil || len(p.Status) == 0 {
+	if err := xml.Unmarshal(st.Document(), &p); err != nil || len(p.Status) == 0 {
 		return ""
 	}
 	return p.Status[0]

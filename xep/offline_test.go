@@ -131,7 +131,7 @@ func TestHoldForEndingSession(t *testing.T) {
 	f := newFixture(t)
 	romeo := f.online("romeo@chat.test/orchard", 0)
 	juliet := f.online("juliet@chat.test/balcony", 0)
-	juliet.Close(stanza.StreamReset)
+	juliet.Close(stanza.StreamUndefinedCondition)
 	var wg sync.WaitGroup
 	wg.Go(func() { f.send(romeo, "<message to='juliet@chat.test'><body>a</body></message>") })
 	f.Table.Unbind(juliet)

@@ -53,7 +53,7 @@ func (g *Register) query(ctx context.Context, req *router.Request) ([]byte, erro
 	if req.Type == stanza.Get {
 		return registered(req.From), nil
 	}
-	q, err := payload[registration](req.Stanza)
+	q, err := stanza.Payload[registration](req.Stanza)
 	if err != nil {
 		return nil, stanza.ErrBadRequest.WithSecret()
 	}

@@ -1,0 +1,288 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"text/tabwriter"
+	"time"
+)
+
+// A report is what -json prints; docs/chatload.md explains each field. Durations are
+// in the unit that the field's name ends with; a field without a value is left out.
+type report struct {
+	Mode      string `json:"mode"`
+	OK        bool   `json:"ok"`
+	Addr      string `json:"addr"`
+	TLS       string `json:"tls"`
+	Mechanism string `json:"mechanism"`
+	Sessions  int    `json:"sessions"`
+	Processes int    `json:"processes"`
+
+	Login    loginReport    `json:"login"`
+	Messages *messageReport `json:"messages,omitempty"`
+	Offline  *offlineReport `json:"offline,omitempty"`
+
+	Disconnected    uint64         `json:"disconnected"`
+	ForeignContacts uint64         `json:"foreign_contacts,omitempty"`
+	Failures        map[string]int `json:"failures,omitempty"`
+
+	Server *serverReport `json:"server,omitempty"`
+	Client clientReport  `json:"client"`
+
+	Relay *report      `json:"relay,omitempty"`
+	Ratio *ratioReport `json:"ratio,omitempty"`
+}
+
+type loginReport struct {
+	OK        int            `json:"ok"`
+	Failed    int            `json:"failed"`
+	Retries   int            `json:"retries"`
+	Seconds   float64        `json:"seconds"`
+	PerSecond float64        `json:"per_second"`
+	Latency   latencyReport  `json:"latency_ms"`
+	Back      *latencyReport `json:"back_ms,omitempty"`
+}
+
+type messageReport struct {
+	Sent       uint64         `json:"sent"`
+	Delivered  uint64         `json:"delivered"`
+	Lost       uint64         `json:"lost"`
+	Duplicated uint64         `json:"duplicated"`
+	Reordered  uint64         `json:"reordered"`
+	Bounced    uint64         `json:"bounced"`
+	Unsent     uint64         `json:"unsent"`
+	Unexpected uint64         `json:"unexpected"`
+	Measured   uint64         `json:"measured"`
+	Seconds    float64        `json:"seconds"`
+	PerSecond  float64        `json:"per_second"`
+	Latency    latencyReport  `json:"latency_ms"`
+	SendLag    *latencyReport `json:"send_lag_ms,omitempty"`
+}
+
+type offlineReport struct {
+	StoreSeconds     float64 `json:"store_seconds"`
+	StoredPerSecond  float64 `json:"stored_per_second"`
+	FetchSeconds     float64 `json:"fetch_seconds"`
+	FetchedPerSecond float64 `json:"fetched_per_second"`
+}
+
+type latencyReport struct {
+	Count uint64  `json:"count"`
+	Mean  float64 `json:"mean"`
+	P50   float64 `json:"p50"`
+	P90   float64 `json:"p90"`
+	P99   float64 `json:"p99"`
+	P999  float64 `json:"p99_9"`
+	Max   float64 `json:"max"`
+}
+
+type serverReport struct {
+	PIDs             []int    `json:"pids"`
+	CPUSeconds       float64  `json:"cpu_seconds"`
+	CPUPerMessage    *float64 `json:"cpu_us_per_message,omitempty"`
+	CPUPerStored     *float64 `json:"cpu_us_per_stored,omitempty"`
+	CPUPerFetched    *float64 `json:"cpu_us_per_fetched,omitempty"`
+	CPUPerLogin      *float64 `json:"cpu_us_per_login,omitempty"`
+	MemoryBefore     int64    `json:"memory_bytes_before"`
+	MemoryStart      int64    `json:"memory_bytes_start"`
+	MemoryEnd        int64    `json:"memory_bytes_end"`
+	MemoryPerSession float64  `json:"memory_bytes_per_session"`
+}
+
+type clientReport struct {
+	CPUSeconds    float64  `json:"cpu_seconds"`
+	CPUPerMessage *float64 `json:"cpu_us_per_message,omitempty"`
+}
+
+type ratioReport struct {
+	CPU        *float64 `json:"cpu_per_message,omitempty"`
+	Throughput *float64 `json:"throughput,omitempty"`
+}
+
+// newReport tells what a load came to, with the server's usage at its marks.
+func newReport(o *options, out *outcome, at map[string]usage) *report {
+	r := &report{
+		Mode: o.Mode, OK: out.good(), Addr: o.Addr, TLS: o.TLS, Mechanism: o.Mech,
+		Sessions: o.Users, Processes: o.Processes,
+		Login:        newLoginReport(out),
+		Disconnected: out.Disconnected, ForeignContacts: out.ForeignContacts, Failures: out.Failures,
+		Client: clientReport{CPUSeconds: out.CPU.Seconds()},
+	}
+	switch o.Mode {
+	case "chat", "presence", "offline":
+		r.Messages = newMessageReport(out)
+		r.Client.CPUPerMessage = per(out.CPU, out.Measured)
+	}
+	if o.Mode == "offline" {
+		r.Offline = &offlineReport{out.Store.Seconds(), rate(out.Sent, out.Store), out.Fetch.Seconds(), rate(out.Delivered, out.Fetch)}
+	}
+	if len(o.PIDs) > 0 {
+		r.Server = newServerReport(o, out, at)
+	}
+	return r
+}
+
+func newLoginReport(out *outcome) loginReport {
+	l := loginReport{OK: out.LoggedIn, Failed: out.LoginFailed, Retries: out.Retries,
+		Seconds: out.LoginTime.Seconds(), PerSecond: rate(uint64(out.LoggedIn), out.LoginTime),
+		Latency: newLatencyReport(&out.Login)}
+	if out.Back.total > 0 {
+		back := newLatencyReport(&out.Back)
+		l.Back = &back
+	}
+	return l
+}
+
+func newMessageReport(out *outcome) *messageReport {
+	m := &messageReport{Sent: out.Sent, Delivered: out.Delivered, Lost: out.Lost, Duplicated: out.Duplicated,
+		Reordered: out.Reordered, Bounced: out.Bounced, Unsent: out.Unsent, Unexpected: out.Unexpected,
+		Measured: out.Measured, Seconds: out.Window.Seconds(), PerSecond: rate(out.Measured, out.Window),
+		Latency: newLatencyReport(&out.Latency)}
+	if out.Lag.total > 0 {
+		lag := newLatencyReport(&out.Lag)
+		m.SendLag = &lag
+	}
+	return m
+}
+
+func newServerReport(o *options, out *outcome, at map[string]usage) *serverReport {
+	s := &serverReport{PIDs: o.PIDs, MemoryBefore: at["before"].rss, MemoryStart: at["start"].rss, MemoryEnd: at["end"].rss}
+	s.MemoryPerSession = float64(s.MemoryEnd-s.MemoryBefore) / float64(max(out.LoggedIn, 1))
+	s.CPUSeconds = (at["end"].cpu - at["begin"].cpu).Seconds()
+	logins := at["start"].cpu - at["before"].cpu
+	switch o.Mode {
+	case "chat", "presence":
+		s.CPUPerMessage = per(at["end"].cpu-at["begin"].cpu, out.Measured)
+	case "offline":
+		s.CPUPerStored = per(at["stored"].cpu-at["begin"].cpu, out.Sent)
+		s.CPUPerFetched = per(at["end"].cpu-at["stored"].cpu, out.Delivered)
+		return s // logins were of two kinds
+	case "storm":
+		logins = at["end"].cpu - at["begin"].cpu
+	}
+	s.CPUPerLogin = per(logins, uint64(out.LoggedIn))
+	return s
+}
+
+func newLatencyReport(h *histogram) latencyReport {
+	return latencyReport{h.total, ms(h.mean()), ms(h.quantile(0.5)), ms(h.quantile(0.9)), ms(h.quantile(0.99)),
+		ms(h.quantile(0.999)), ms(time.Duration(h.highest))}
+}
+
+// compare sets a server's figures beside a relay's.
+func compare(server, relay *report) *ratioReport {
+	r := &ratioReport{}
+	if server.Server != nil && relay.Server != nil {
+		r.CPU = quotient(server.Server.CPUPerMessage, relay.Server.CPUPerMessage)
+	}
+	r.Throughput = quotient(&server.Messages.PerSecond, &relay.Messages.PerSecond)
+	return r
+}
+
+func quotient(a, b *float64) *float64 {
+	if a == nil || b == nil || *b == 0 {
+		return nil
+	}
+	q := *a / *b
+	return &q
+}
+
+func ms(d time.Duration) float64 { return math.Round(float64(d)/1e3) / 1e3 }
+
+func rate(n uint64, d time.Duration) float64 {
+	if d <= 0 {
+		return 0
+	}
+	return float64(n) / d.Seconds()
+}
+
+// per is d for each of n, in microseconds.
+func per(d time.Duration, n uint64) *float64 {
+	if n == 0 {
+		return nil
+	}
+	us := float64(d) / 1e3 / float64(n)
+	return &us
+}
+
+// print writes the table for people.
+func (r *report) print(out io.Writer) {
+	t := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	line := func(name, format string, args ...any) { fmt.Fprintf(t, name+"\t"+format+"\n", args...) }
+	line(r.Mode, "%s, %d sessions, %d process(es), tls %s", r.Addr, r.Sessions, r.Processes, r.TLS)
+	l := r.Login
+	line("logins", "%d in %.2f s, %.0f/s; %d failed, %d retries", l.OK, l.Seconds, l.PerSecond, l.Failed, l.Retries)
+	line("login time", "%v", l.Latency)
+	if l.Back != nil {
+		line("all back", "%v", *l.Back)
+	}
+	if m := r.Messages; m != nil {
+		m.print(line)
+	}
+	if o := r.Offline; o != nil {
+		line("stored", "in %.2f s, %.0f/s", o.StoreSeconds, o.StoredPerSecond)
+		line("fetched", "in %.2f s, %.0f/s", o.FetchSeconds, o.FetchedPerSecond)
+	}
+	if s := r.Server; s != nil {
+		s.print(line)
+	}
+	if p := r.Client.CPUPerMessage; p != nil {
+		line("client CPU", "%.2f s, %.2f us a message", r.Client.CPUSeconds, *p)
+	}
+	if r.ForeignContacts > 0 {
+		line("beware", "rosters have %d other contacts, who cost the server as well", r.ForeignContacts)
+	}
+	line("disconnected", "%d", r.Disconnected)
+	for what, n := range r.Failures {
+		line("failure", "%d x %s", n, what)
+	}
+	line("verdict", "%s", map[bool]string{true: "fine", false: "FAILED"}[r.OK])
+	t.Flush() //nolint:errcheck // like any other line for people
+	if r.Relay != nil {
+		fmt.Fprintln(out)
+		r.Relay.print(out)
+		r.Ratio.print(out)
+	}
+}
+
+func (m *messageReport) print(line func(name, format string, args ...any)) {
+	line("messages", "%d sent, %d delivered, %d lost, %d duplicated, %d reordered", m.Sent, m.Delivered, m.Lost, m.Duplicated, m.Reordered)
+	if m.Bounced+m.Unsent+m.Unexpected > 0 {
+		line("", "%d bounced, %d unsent, %d unexpected", m.Bounced, m.Unsent, m.Unexpected)
+	}
+	line("measured", "%d in %.2f s, %.0f/s", m.Measured, m.Seconds, m.PerSecond)
+	line("latency", "%v", m.Latency)
+	if m.SendLag != nil {
+		line("send lag", "%v", *m.SendLag)
+	}
+}
+
+func (s *serverReport) print(line func(name, format string, args ...any)) {
+	line("server CPU", "%.2f s", s.CPUSeconds)
+	for _, c := range []struct {
+		what string
+		v    *float64
+	}{{"message", s.CPUPerMessage}, {"stored message", s.CPUPerStored}, {"fetched message", s.CPUPerFetched}, {"login", s.CPUPerLogin}} {
+		if c.v != nil {
+			line("", "%.2f us a %s", *c.v, c.what)
+		}
+	}
+	line("server memory", "%.1f MB before, %.1f MB at the start, %.1f MB at the end; %.2f kB a session",
+		mb(s.MemoryBefore), mb(s.MemoryStart), mb(s.MemoryEnd), s.MemoryPerSession/1000)
+}
+
+func (r *ratioReport) print(out io.Writer) {
+	if r.CPU != nil {
+		fmt.Fprintf(out, "\nserver CPU a message: %.2f times the relay's\n", *r.CPU)
+	}
+	if r.Throughput != nil {
+		fmt.Fprintf(out, "throughput: %.0f%% of the relay's\n", *r.Throughput*100)
+	}
+}
+
+func (l latencyReport) String() string {
+	return fmt.Sprintf("p50 %.2f  p90 %.2f  p99 %.2f  p99.9 %.2f  max %.2f ms", l.P50, l.P90, l.P99, l.P999, l.Max)
+}
+
+func mb(bytes int64) float64 { return float64(bytes) / 1e6 }
