@@ -1,6 +1,6 @@
 // Package auth proves who a client is: credentials, the server side of SASL
-// (SCRAM by RFC 5802, RFC 7677, RFC 9266; PLAIN by RFC 4616), and the accounts
-// behind it.
+// (SCRAM by RFC 5802, RFC 7677, RFC 9266; PLAIN by RFC 4616; OAUTHBEARER by RFC
+// 7628), tokens (RFC 7519), and the accounts behind it.
 //
 // Nobody learns from it whether an account exists: an unknown user gets a salt
 // that is as constant as a real one, costs the same work and the same round
@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"chatd/store"
 )
@@ -31,17 +32,21 @@ var (
 // errOver answers a Step after the last one: a mistake of the caller.
 var errOver = errors.New("auth: the exchange is over")
 
-// maxResponse bounds one message of a client, in bytes, decoded.
-const maxResponse = 4096
+// maxResponse bounds one message of a client, in bytes, decoded: a token and what
+// is around it.
+const maxResponse = maxToken + 1024
 
 // A Failure is a SASL error (RFC 6120 §6.5): the exchange is over, the client
 // may try again.
 type Failure struct {
 	Condition string // element name in urn:ietf:params:xml:ns:xmpp-sasl
 	Text      string // optional, English; never tells whether the user exists
+	Cause     error  // optional, for the log only
 }
 
 func (f *Failure) Error() string { return fmt.Sprintf("auth: %s", f.Condition) }
+
+func (f *Failure) Unwrap() error { return f.Cause }
 
 var (
 	errEncryptionRequired = &Failure{Condition: "encryption-required"} // RFC 6120 §6.5.4
@@ -70,6 +75,7 @@ type Service struct {
 	decoySecret []byte
 	hashing     chan struct{}            // one element for each password that is being hashed
 	endPoint    atomic.Pointer[endPoint] // of the certificate last asked for
+	tokens      atomic.Pointer[Tokens]   // nil: none are accepted
 }
 
 // New makes the service of one domain, a normalized domainpart. decoySecret is
@@ -91,7 +97,7 @@ func New(accounts store.Accounts, domain string, decoySecret []byte) *Service {
 }
 
 // Mechanisms is what to offer on ch (RFC 6120 §6.3.4), best first: SCRAM with
-// channel binding where ch can be bound, PLAIN only under TLS.
+// channel binding where ch can be bound, OAUTHBEARER and PLAIN only under TLS.
 func (s *Service) Mechanisms(ch Channel) []string {
 	plus := len(s.ChannelBindings(ch)) > 0
 	var names []string
@@ -100,6 +106,9 @@ func (s *Service) Mechanisms(ch Channel) []string {
 			names = append(names, h.name+plusSuffix)
 		}
 		names = append(names, h.name)
+	}
+	if ch.TLS != nil && s.TokensAccepted() {
+		names = append(names, oauthBearer)
 	}
 	if ch.TLS != nil {
 		names = append(names, "PLAIN")
@@ -110,19 +119,22 @@ func (s *Service) Mechanisms(ch Channel) []string {
 // Start begins an exchange by a mechanism that a client chose. The error is a
 // *Failure: the mechanism is not offered on ch.
 func (s *Service) Start(mechanism string, ch Channel) (*Exchange, error) {
-	if mechanism == "PLAIN" && ch.TLS == nil {
+	if ch.TLS == nil && (mechanism == "PLAIN" || mechanism == oauthBearer && s.TokensAccepted()) {
 		return nil, errEncryptionRequired
 	}
 	if !slices.Contains(s.Mechanisms(ch), mechanism) {
 		return nil, errInvalidMechanism
 	}
 	e := &Exchange{service: s, channel: ch}
-	if mechanism == "PLAIN" {
+	switch mechanism {
+	case "PLAIN":
 		e.next = e.plain
-		return e, nil
+	case oauthBearer:
+		e.next = e.oauthBearer
+	default:
+		name, plus := strings.CutSuffix(mechanism, plusSuffix)
+		e.next = (&scram{Exchange: e, hash: hashByName(name), plus: plus}).clientFirst
 	}
-	name, plus := strings.CutSuffix(mechanism, plusSuffix)
-	e.next = (&scram{Exchange: e, hash: hashByName(name), plus: plus}).clientFirst
 	return e, nil
 }
 
@@ -133,6 +145,7 @@ type Exchange struct {
 	next    step // nil: the exchange is over
 	asked   bool // for the initial response
 	user    string
+	expires time.Time
 }
 
 // A step reads one message of the client. It sets Exchange.next if another
@@ -165,3 +178,7 @@ func (e *Exchange) Step(ctx context.Context, response []byte) (challenge []byte,
 // User is the normalized localpart of the user who proved to be there; "" as
 // long as nobody did.
 func (e *Exchange) User() string { return e.user }
+
+// Expires is when the token that proved the user stops to count; the zero time if it
+// was no token that did.
+func (e *Exchange) Expires() time.Time { return e.expires }

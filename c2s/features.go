@@ -57,6 +57,9 @@ func (n *negotiation) boundFeatures() []byte {
 		"<sm xmlns='" + nsSM + "'/>" + // XEP-0198 §2
 		"<ver xmlns='urn:xmpp:features:rosterver'/>" + // RFC 6121 §2.6.1
 		"<sub xmlns='urn:xmpp:features:pre-approval'/>") // RFC 6121 §3.4
+	if !n.expires.IsZero() {
+		b.WriteString("<token xmlns='" + nsToken + "'/>")
+	}
 	b.WriteString(limitsFeature(n.cfg.MaxStanzaBytes, quietSweeps*sweepInterval))
 	b.Write(n.srv.Features())
 	b.WriteString("</stream:features>")

@@ -40,9 +40,10 @@ type negotiation struct {
 	opened   bool       // our stream header is out
 	channel  auth.Channel
 	failures int
-	user     string // authenticated localpart
-	lang     []byte // xml:lang of the client's last header
-	rewrite  []byte // what next rewrote
+	user     string    // authenticated localpart
+	expires  time.Time // of the token that authenticated it; zero without one
+	lang     []byte    // xml:lang of the client's last header
+	rewrite  []byte    // what next rewrote
 }
 
 // negotiate runs on its own goroutine, which ends when the session's begins.
@@ -61,7 +62,7 @@ func (s *Server) negotiate(w *wire, directTLS bool) {
 		return
 	}
 	// A fresh goroutine: this one's stack has grown.
-	go session.begin(n.in[n.from:n.to])
+	go session.begin(n.in[n.from:n.to], n.expires)
 }
 
 // login is the order of RFC 6120 §4 to §7.

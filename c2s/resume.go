@@ -143,6 +143,7 @@ func (n *negotiation) takeOver(old *Session, h uint32) (*Session, error) {
 		s.out.queue = &again
 	}
 	o.closed, o.next, o.queue, o.managed = true, s, nil, nil
+	old.stopDeadline() // the one of this login counts
 	n.srv.router.Table.Resume(old, s)
 	n.srv.resumable(s.out.managed.id, s)
 	close(old.done)

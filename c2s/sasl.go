@@ -45,7 +45,7 @@ func (n *negotiation) sasl(tok *xmlstream.Token) (done bool, err error) {
 	if err != nil {
 		return false, n.saslFailure(mechanism, err)
 	}
-	n.user = exchange.User()
+	n.user, n.expires = exchange.User(), exchange.Expires()
 	n.srv.Metrics.Logins.WithLabelValues(mechanism, "ok").Inc()
 	n.srv.log.Info("login", "conn", n.wire.id, "user", n.user, "mechanism", mechanism, "addr", n.wire.tcp.RemoteAddr())
 	return true, nil
@@ -148,7 +148,11 @@ func (n *negotiation) saslFailure(mechanism string, err error) error {
 		mechanism = "other"
 	}
 	n.srv.Metrics.Logins.WithLabelValues(mechanism, f.Condition).Inc()
-	n.srv.log.Info("login failed", "conn", n.wire.id, "mechanism", mechanism, "condition", f.Condition, "addr", n.wire.tcp.RemoteAddr())
+	words := []any{"conn", n.wire.id, "mechanism", mechanism, "condition", f.Condition, "addr", n.wire.tcp.RemoteAddr()}
+	if f.Cause != nil {
+		words = append(words, "cause", f.Cause)
+	}
+	n.srv.log.Info("login failed", words...)
 	b := []byte("<failure xmlns='" + stanza.NSSASL + "'><" + f.Condition + "/>")
 	if f.Text != "" {
 		b = append(b, "<text xml:lang='en'>"...)
@@ -172,7 +176,7 @@ func (n *negotiation) saslFailure(mechanism string, err error) error {
 // knownMechanism keeps the metric's labels few whatever clients send.
 func knownMechanism(m string) bool {
 	switch m {
-	case "SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-1", "PLAIN":
+	case "SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-1", "OAUTHBEARER", "PLAIN":
 		return true
 	}
 	return false

@@ -90,7 +90,7 @@ type Server struct {
 	lastID    uint64
 }
 
-// New makes a server; Serve starts it.
+// New makes a server, which answers the renewal of tokens by r; Serve starts it.
 func New(cfg Config, r *router.Router, a *auth.Service, log *slog.Logger) *Server {
 	s := &Server{
 		router: r, auth: a, log: log, registrations: newAddressLimiter(),
@@ -100,6 +100,7 @@ func New(cfg Config, r *router.Router, a *auth.Service, log *slog.Logger) *Serve
 		OnResume: func(context.Context, router.Session) {},
 		Features: func() []byte { return nil },
 	}
+	r.Handle(router.ToOwn, nsToken, "token", s.renew)
 	s.Metrics = newMetrics(s)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.open, s.shut = context.WithCancel(s.ctx)

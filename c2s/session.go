@@ -44,12 +44,13 @@ type Session struct {
 	bytes    *rate.Limiter
 	onInput  func(fd uintptr) bool // readInput, bound once
 	readErr  error
-	read     int    // bytes of the last read
-	graceful bool   // the client closed its stream
-	lang     []byte // xml:lang of the stream header; nil: none
-	smID     string // by which the session can be resumed
-	managed  bool   // stream management is on (XEP-0198)
-	handled  uint32 // stanzas from the client that were dealt with since then, modulo 2^32
+	read     int         // bytes of the last read
+	lang     []byte      // xml:lang of the stream header; nil: none
+	smID     string      // by which the session can be resumed
+	graceful bool        // the client closed its stream
+	managed  bool        // stream management is on (XEP-0198)
+	handled  uint32      // stanzas from the client that were dealt with since then, modulo 2^32
+	deadline *time.Timer // ends the session with its token; nil without one, set before the first input
 
 	quiet uint16 // sweeps since the last input; guarded by the server's mu
 
@@ -108,8 +109,10 @@ func (s *Session) fail(err error) {
 // stopping reports whether the reading goroutine has to stop.
 func (s *Session) stopping() bool { return s.reason.Load() != nil || s.broken.Load() }
 
-// begin is a session's first input: what negotiation read and did not need.
-func (s *Session) begin(rest []byte) {
+// begin is a session's first input: what negotiation read and did not need. The session
+// ends when its token expires; the zero time is for one that has none.
+func (s *Session) begin(rest []byte, expires time.Time) {
+	s.endAt(expires)
 	err := s.wire.park()
 	s.out.mu.Lock()
 	s.writeLocked()
@@ -470,6 +473,7 @@ func standAlone(sc *xmlstream.Scanner, tok *xmlstream.Token, buf []byte) (*xmlst
 // end is the session's last act, on its reading goroutine: out of the table,
 // last words, contacts told, what was not sent routed anew.
 func (s *Session) end() {
+	s.stopDeadline()
 	s.retire()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.srv.ctx), endTimeout)
 	defer cancel()

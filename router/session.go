@@ -47,6 +47,9 @@ type State struct {
 	// Directed is the set of addresses that were sent directed presence and are
 	// to be told of the end (RFC 6121 §4.6). Owned by the session's reading goroutine.
 	Directed map[stanza.JID]struct{}
+	// Temporary says that the user came with a token, with which the session ends. Owned by the
+	// session's reading goroutine.
+	Temporary bool
 }
 
 // A Blocklist is an immutable set of blocked addresses (XEP-0191). The nil

@@ -63,6 +63,10 @@ func (g *Register) query(ctx context.Context, req *router.Request) ([]byte, erro
 		}
 		return nil, g.remove(ctx, req)
 	}
+	if req.Session != nil && req.Session.State().Temporary {
+		// Whoever got hold of a token would have more than the token.
+		return nil, stanza.ErrNotAllowed.WithText("log in with the old password first").WithSecret()
+	}
 	return nil, g.setPassword(ctx, req.From, q)
 }
 

@@ -90,6 +90,20 @@ func TestRegisterSet(t *testing.T) {
 	}
 }
 
+// TestRegisterByToken: a token is not worth a password.
+func TestRegisterByToken(t *testing.T) {
+	f := newFixture(t)
+	a := &accounts{}
+	NewRegister(f.Router, a, a.unfriend)
+	romeo := f.online("romeo@chat.test/orchard", 0)
+	romeo.State().Temporary = true
+	got := f.ask(romeo, "set", "", register("<username>romeo</username><password>secret</password>"))
+	f.refused(got, "not-allowed")
+	if strings.Contains(got, "secret") || len(a.log) > 0 {
+		t.Errorf("%s, %q", got, a.log)
+	}
+}
+
 func TestRegisterRemove(t *testing.T) {
 	f := newFixture(t)
 	a := &accounts{}

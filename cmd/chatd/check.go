@@ -39,6 +39,9 @@ func checkFiles(cfg *Config) error {
 			errs = append(errs, cfg.wrong("c2s.cert_file", err.Error()))
 		}
 	}
+	if _, err := tokenKeys(cfg); err != nil {
+		errs = append(errs, cfg.wrong("auth.token.jwks_file", err.Error()))
+	}
 	if err := checkWritable(cfg.Data); err != nil {
 		errs = append(errs, cfg.wrong("data", err.Error()))
 	}

@@ -29,6 +29,14 @@ type Config struct {
 			LoginsPerSecond  float64
 		}
 	}
+	Auth struct {
+		Token struct {
+			Issuer, Audience          string
+			Secret, JWKSFile, JWKSURL string
+			Refresh, Leeway           int // seconds
+			UserClaim                 string
+		}
+	}
 	Roster  struct{ MaxContacts int }
 	Message struct {
 		RequireFriendship bool
@@ -61,6 +69,9 @@ func defaultConfig() *Config {
 	c.C2S.Limits.StanzaBurst = 200
 	c.C2S.Limits.BytesPerSecond = 65536
 	c.C2S.Limits.ByteBurst = 262144
+	c.Auth.Token.Refresh = 3600
+	c.Auth.Token.UserClaim = "sub"
+	c.Auth.Token.Leeway = 30
 	c.Roster.MaxContacts = 300
 	c.Message.OfflineMax = 1000
 	c.Store.Driver = "sqlite"
@@ -118,6 +129,15 @@ func (c *Config) settings(getenv func(string) string) []setting {
 		{"c2s.limits.bytes_per_second", reload, number(&c.C2S.Limits.BytesPerSecond, 0, 1_000_000_000)},
 		{"c2s.limits.byte_burst", reload, number(&c.C2S.Limits.ByteBurst, 1, 1_000_000_000)},
 		{"c2s.limits.logins_per_second", reload, number(&c.C2S.Limits.LoginsPerSecond, 0, 1_000_000)},
+
+		{"auth.token.issuer", reload, text(&c.Auth.Token.Issuer)},
+		{"auth.token.audience", reload, text(&c.Auth.Token.Audience)},
+		{"auth.token.secret", reload, r.tokenSecret(&c.Auth.Token.Secret)},
+		{"auth.token.jwks_file", reload, filePath(&c.Auth.Token.JWKSFile, c.File)},
+		{"auth.token.jwks_url", reload, webAddress(&c.Auth.Token.JWKSURL)},
+		{"auth.token.refresh", reload, number(&c.Auth.Token.Refresh, 10, 86400)},
+		{"auth.token.user_claim", reload, claimName(&c.Auth.Token.UserClaim)},
+		{"auth.token.leeway", reload, number(&c.Auth.Token.Leeway, 0, 300)},
 
 		{"roster.max_contacts", reload, number(&c.Roster.MaxContacts, 1, 100_000)},
 		{"message.require_friendship", restart, boolean(&c.Message.RequireFriendship)},

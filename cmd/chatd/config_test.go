@@ -11,7 +11,9 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the expected side of testdata")
 
-func testEnv(name string) string { return map[string]string{"CHATD_DSN": "other.db"}[name] }
+func testEnv(name string) string {
+	return map[string]string{"CHATD_DSN": "other.db", "CHATD_TOKEN_SECRET": strings.Repeat("s", 32)}[name]
+}
 
 // TestConfigErrors holds every file of testdata/config to the .err file beside
 // it; a file without one is right.
@@ -54,6 +56,8 @@ func TestConfigValues(t *testing.T) {
 		{"certificate beside the file", c.C2S.CertFile, "testdata/config/cert.pem"},
 		{"absolute path", c.C2S.KeyFile, "/etc/chatd/key.pem"},
 		{"environment", c.Store.DSN, "other.db"},
+		{"secret of tokens", c.Auth.Token.Secret, strings.Repeat("s", 32)},
+		{"no leeway", c.Auth.Token.Leeway, 0},
 		{"zero means unlimited", c.C2S.RegistrationsPerMinute, 0},
 		{"fraction", c.C2S.Limits.StanzasPerSecond, 0.5},
 		{"whole number for a fraction", c.C2S.Limits.BytesPerSecond, 1000.0},

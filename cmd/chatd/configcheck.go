@@ -13,6 +13,7 @@ func (c *Config) check() (errs configErrors) {
 	}
 	fail := func(key, what string) { errs = append(errs, c.wrong(key, what)) }
 	c.conflicts(fail)
+	c.tokenConflicts(fail)
 	c.unsupported(fail)
 	return errs
 }
@@ -79,6 +80,7 @@ func (c *Config) warn(log *slog.Logger) {
 			log.Warn("the private API is reachable from other machines, without TLS", "addr", a)
 		}
 	}
+	c.warnOfTokens(log)
 }
 
 // keep copies from running what a reload cannot change into c and returns the

@@ -86,6 +86,7 @@ func serve(ctx context.Context, e environment, args []string) (err error) {
 
 	s := build(ctx, cfg, db, decoy, log)
 	s.getenv, s.where, s.files = e.getenv, where, files
+	defer s.tokens.Close()
 	if err := s.start(cfg); err != nil {
 		return errors.Join(err, s.clients.Shutdown(ctx))
 	}
@@ -100,6 +101,8 @@ func serve(ctx context.Context, e environment, args []string) (err error) {
 func build(ctx context.Context, cfg *Config, db store.Store, decoy []byte, log *slog.Logger) *server {
 	// Who may log in.
 	accounts := auth.New(db, cfg.Domain, decoy)
+	tokens := auth.NewTokens(log)
+	accounts.SetTokens(tokens)
 
 	// Where stanzas go, and who hears of whom.
 	rt := router.New(stanza.MustJID(cfg.Domain), log)
@@ -144,7 +147,7 @@ func build(ctx context.Context, cfg *Config, db store.Store, decoy []byte, log *
 	clients.Metrics.Register(metrics)
 	operators := api.New(api.Config{Metrics: metrics, Ready: ready(ctx, db), Log: log})
 
-	return &server{log: log, friends: friends, clients: clients, operators: operators}
+	return &server{log: log, tokens: tokens, friends: friends, clients: clients, operators: operators}
 }
 
 // features is what several extensions say in service discovery.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"chatd/api"
+	"chatd/auth"
 	"chatd/c2s"
 	"chatd/roster"
 	"chatd/store"
@@ -28,6 +29,7 @@ type server struct {
 	log       *slog.Logger
 	getenv    func(string) string
 	where     where
+	tokens    *auth.Tokens
 	friends   *roster.Service
 	clients   *c2s.Server
 	operators *api.Server
@@ -140,11 +142,16 @@ func (s *server) next() (next *Config, differ []string, err error) {
 
 // apply puts in force what can change while running. On an error nothing has.
 func (s *server) apply(cfg *Config) error {
+	loginTokens, err := tokenConfig(cfg)
+	if err != nil {
+		return err
+	}
 	if cfg.C2S.TLS != "off" {
 		if err := s.cert.load(cfg, s.log); err != nil {
 			return err
 		}
 	}
+	s.tokens.Reload(loginTokens)
 	s.clients.Reload(s.clientConfig(cfg))
 	s.friends.Reload(roster.Config{MaxContacts: cfg.Roster.MaxContacts})
 	tokens := cfg.API.Tokens
@@ -154,7 +161,7 @@ func (s *server) apply(cfg *Config) error {
 	s.operators.SetTokens(tokens)
 	s.cfg = cfg
 	cert, key := certificateFiles(cfg)
-	s.files.watch(cfg.File, cert, key)
+	s.files.watch(cfg.File, cert, key, cfg.Auth.Token.JWKSFile)
 	return nil
 }
 
