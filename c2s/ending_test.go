@@ -190,7 +190,7 @@ type gatedSpool struct {
 	entered, gate chan struct{}
 }
 
-func (g *gatedSpool) Hold(ctx context.Context, st *stanza.Stanza) error {
+func (g *gatedSpool) Hold(ctx context.Context, st *stanza.Stanza) (int64, error) {
 	select {
 	case g.entered <- struct{}{}:
 		<-g.gate

@@ -11,8 +11,10 @@ import (
 	"encoding/base64"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/big"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -45,29 +47,68 @@ type testServer struct {
 	wait   func()
 }
 
-// A testSpool remembers what it holds.
+// A testSpool remembers what it holds, until it is taken.
 type testSpool struct {
 	mu   sync.Mutex
-	held []string
-	full bool
+	held map[int64]string
+	last int64
 }
 
-func (s *testSpool) Hold(_ context.Context, st *stanza.Stanza) error {
+func (s *testSpool) Hold(_ context.Context, st *stanza.Stanza) (int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.full {
-		return stanza.ErrServiceUnavailable
+	s.last++
+	if s.held == nil {
+		s.held = make(map[int64]string)
 	}
-	s.held = append(s.held, string(st.Append(nil)))
+	s.held[s.last] = string(st.Append(nil))
+	return s.last, nil
+}
+
+func (s *testSpool) Forget(_ context.Context, _ string, seqs []int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, seq := range seqs {
+		delete(s.held, seq)
+	}
 	return nil
 }
 
+// take empties the spool, oldest first.
 func (s *testSpool) take() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	h := s.held
+	var all []string
+	for _, seq := range slices.Sorted(maps.Keys(s.held)) {
+		all = append(all, s.held[seq])
+	}
 	s.held = nil
-	return h
+	return all
+}
+
+// handOver gives a resumed session what is held, as xep.Offline does for its user.
+func (s *testSpool) handOver(ctx context.Context, session router.Session, reachable func()) {
+	for {
+		held := s.take()
+		if len(held) == 0 {
+			break
+		}
+		var sts []*stanza.Stanza
+		for _, h := range held {
+			st, err := stanza.Parse([]byte(h))
+			if err != nil {
+				panic(err)
+			}
+			sts = append(sts, st)
+		}
+		if session.SendNow(ctx, sts) != nil {
+			for _, st := range sts {
+				_, _ = s.Hold(ctx, st)
+			}
+			break
+		}
+	}
+	reachable()
 }
 
 type noCopies struct{}
@@ -107,6 +148,7 @@ func startServer(tb testing.TB, change func(*Config)) *testServer {
 	r.Presence = friends
 	r.Spool, r.Copies, r.Users = spool, noCopies{}, accounts
 	s := &testServer{Server: New(cfg, r, accounts, log), router: r, store: st, spool: spool}
+	s.OnResume = spool.handOver
 	var wg sync.WaitGroup
 	listen := func(direct bool) string {
 		l, err := net.Listen("tcp", "127.0.0.1:0")

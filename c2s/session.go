@@ -127,7 +127,7 @@ func (s *Session) begin(rest []byte, expires time.Time) {
 	}
 	sc.to = copy(sc.in, rest)
 	if s.managed {
-		s.srv.OnResume(s.srv.ctx, s)
+		s.srv.OnResume(s.srv.ctx, s, func() { s.srv.router.Table.Attach(s) })
 	}
 	err = s.consume()
 	if err == nil {

@@ -27,7 +27,8 @@ type managed struct {
 	handled  uint32 // what the client has acknowledged so far, modulo 2^32 (XEP-0198 §4)
 	unacked  []byte // stanzas that were written, oldest first, from offset from
 	from     int
-	sizes    []int32 // their sizes
+	sizes    []int32 // their sizes; 0: not kept here
+	stored   []int64 // while detached: under which number the spool has each, 0 if it has not
 	queued   []int32 // sizes of what is in the queue; negative for what is no stanza
 	asked    bool    // a request is out
 	sinceAsk int     // stanzas written since the last request
@@ -75,6 +76,9 @@ func (m *managed) ack(h uint32) (ok bool) {
 	}
 	m.handled = h
 	m.asked = false
+	if m.stored != nil {
+		m.stored = m.stored[n:]
+	}
 	m.from += size
 	m.sizes = append(m.sizes[:0], m.sizes[n:]...)
 	switch {
@@ -106,6 +110,50 @@ func (m *managed) takeBack(n int) {
 	}
 	m.unacked = m.unacked[:len(m.unacked)-size]
 	m.sizes = m.sizes[:len(m.sizes)-n]
+}
+
+// store offers each unacknowledged stanza to keep, which returns the number under which it
+// is stored, or 0 if it is not. What is stored is not kept here.
+func (m *managed) store(keep func(raw []byte) int64) {
+	m.stored = make([]int64, len(m.sizes))
+	var rest []byte
+	at := m.from
+	for i, size := range m.sizes {
+		raw := m.unacked[at : at+int(size)]
+		at += int(size)
+		if size == 0 {
+			continue
+		}
+		if m.stored[i] = keep(raw); m.stored[i] != 0 {
+			m.sizes[i] = 0
+			continue
+		}
+		rest = append(rest, raw...)
+	}
+	m.unacked, m.from = rest, 0
+}
+
+// storedUpTo is the numbers of the stored stanzas that an acknowledgement covers.
+func (m *managed) storedUpTo(h uint32) (seqs []int64) {
+	for i, seq := range m.stored {
+		if i >= int(h-m.handled) {
+			break
+		}
+		if seq != 0 {
+			seqs = append(seqs, seq)
+		}
+	}
+	return seqs
+}
+
+// toSend is what is to be sent again, with the sizes: all that is kept here.
+func (m *managed) toSend() (stanzas []byte, sizes []int32) {
+	for _, size := range m.sizes {
+		if size > 0 {
+			sizes = append(sizes, size)
+		}
+	}
+	return m.unacked[m.from:], sizes
 }
 
 // left is everything that the client has not acknowledged, sent or not, and the sizes.

@@ -227,6 +227,11 @@ func TestNotResumed(t *testing.T) {
 			old := s.detached(t, b.jid)
 			a.send("<message to='juliet@chat.test' type='chat' id='m3'><body>hi</body></message>")
 			a.ping("sent")
+			s.spool.mu.Lock()
+			if n := len(s.spool.held); n != 3 {
+				t.Errorf("%d of 3 messages would survive this process", n)
+			}
+			s.spool.mu.Unlock()
 			end(t, s, old)
 			<-old.Done()
 			held := s.spool.take()

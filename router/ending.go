@@ -34,6 +34,23 @@ func (r *Router) settledRows(ctx context.Context, b *Batch, st *stanza.Stanza, r
 	return r.Table.Rows(st.To)
 }
 
+// detached reports whether a message is for a session that waits for resumption
+// (XEP-0198 §5), while nobody else of its user is there. Then it is better kept in the
+// store than with the session: it survives this process.
+func detached(rows []Row, st *stanza.Stanza) bool {
+	if st.Kind != stanza.Message || !copied(st) {
+		return false
+	}
+	named := false
+	for i := range rows {
+		named = named || rows[i].Detached && rows[i].Session.JID() == st.To
+		if rows[i].Reachable() {
+			return false
+		}
+	}
+	return named
+}
+
 // await waits until the session of a full JID has ended. Only messages wait, and
 // nobody for the end of the own session.
 func (r *Router) await(ctx context.Context, b *Batch, st *stanza.Stanza, full stanza.JID, done <-chan struct{}) {

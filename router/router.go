@@ -110,6 +110,10 @@ func (r *Router) toFull(ctx context.Context, b *Batch, st *stanza.Stanza) {
 		r.presenceToBare(ctx, b, rows, st) // they concern the account
 		return
 	}
+	if detached(rows, st) {
+		r.toBare(ctx, b, st) // where it is stored, until the session is resumed
+		return
+	}
 	if r.toResource(ctx, b, rows, st) { // §8.5.3.1
 		return
 	}
@@ -243,7 +247,7 @@ func (r *Router) hold(ctx context.Context, b *Batch, st *stanza.Stanza, rows fun
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	for {
-		err := r.Spool.Hold(ctx, st)
+		_, err := r.Spool.Hold(ctx, st)
 		var refusal *stanza.Error
 		switch {
 		case err == nil:

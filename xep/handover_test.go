@@ -193,7 +193,7 @@ func TestHandOverSkipsUnreadable(t *testing.T) {
 	f := newFixture(t)
 	o := f.Spool.(*Offline)
 	for _, m := range []string{"<message from='a@chat.test' to='juliet@chat.test'/>", "<mess", "<a/>", "<message from='b@chat.test' to='juliet@chat.test'/>"} {
-		if err := f.db.AppendOffline(t.Context(), "juliet", store.OfflineMessage{Stored: time.Unix(0, 0), Stanza: []byte(m)}, 0); err != nil {
+		if _, err := f.db.AppendOffline(t.Context(), "juliet", store.OfflineMessage{Stored: time.Unix(0, 0), Stanza: []byte(m)}, 0); err != nil {
 			t.Fatal(err)
 		}
 	}
