@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"chatd/router"
 	"chatd/stanza"
 	"chatd/xmlstream"
 )
@@ -67,14 +68,15 @@ func (s *Session) journal() {
 	defer s.srv.router.Table.Settled(s)
 	o := &s.out
 	o.mu.Lock()
+	o.storing = true
 	m := o.managed
-	_, _ = m.left(o.queueLocked())
+	m.written(o.queueLocked())
 	release(o.queue)
 	o.queue = nil
 	o.mu.Unlock()
 	m.store(func(raw []byte) int64 {
 		st, err := stanza.Parse(raw)
-		if err != nil || st.Kind != stanza.Message || st.Type != stanza.None && st.Type != stanza.Chat {
+		if err != nil || !router.Storable(st) {
 			return 0
 		}
 		seq, err := s.srv.router.Spool.Hold(ctx, st)
@@ -83,6 +85,14 @@ func (s *Session) journal() {
 		}
 		return seq
 	})
+}
+
+// attached ends a resumed session's catching up.
+func (s *Session) attached() {
+	s.out.mu.Lock()
+	s.out.storing = false
+	s.out.mu.Unlock()
+	s.srv.router.Table.Attach(s)
 }
 
 // expire ends a detached session, unless somebody has been faster.
@@ -169,8 +179,8 @@ func (n *negotiation) takeOver(old *Session, h uint32) (*Session, error) {
 	m.written(o.queueLocked())
 	o.queue = nil
 	sent := m.handled + uint32(len(m.sizes))
-	delivered := m.storedUpTo(h)
-	if !m.ack(h) {
+	delivered, ok := m.ack(h)
+	if !ok {
 		return nil, handledTooMany(h, sent)
 	}
 	if err := n.forget(old.jid, delivered); err != nil {
@@ -182,6 +192,7 @@ func (n *negotiation) takeOver(old *Session, h uint32) (*Session, error) {
 	o.catchUpLocked() // the client is active again until it says otherwise (XEP-0352 §5.2)
 	m.written(o.queueLocked())
 	again, sizes := m.toSend()
+	s.out.storing = true
 	s.out.managed = &managed{id: m.id, handled: h, queued: sizes}
 	if len(again) > 0 {
 		s.out.queue = &again

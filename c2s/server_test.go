@@ -49,14 +49,20 @@ type testServer struct {
 
 // A testSpool remembers what it holds, until it is taken.
 type testSpool struct {
-	mu   sync.Mutex
-	held map[int64]string
-	last int64
+	table *router.Table
+	mu    sync.Mutex
+	held  map[int64]string
+	last  int64
 }
 
 func (s *testSpool) Hold(_ context.Context, st *stanza.Stanza) (int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, row := range s.table.Rows(st.To) {
+		if row.Reachable() {
+			return 0, router.ErrReachable
+		}
+	}
 	s.last++
 	if s.held == nil {
 		s.held = make(map[int64]string)
@@ -88,27 +94,35 @@ func (s *testSpool) take() []string {
 
 // handOver gives a resumed session what is held, as xep.Offline does for its user.
 func (s *testSpool) handOver(ctx context.Context, session router.Session, reachable func()) {
-	for {
-		held := s.take()
-		if len(held) == 0 {
-			break
-		}
+	for last := int64(0); ; {
 		var sts []*stanza.Stanza
-		for _, h := range held {
-			st, err := stanza.Parse([]byte(h))
-			if err != nil {
-				panic(err)
+		var seqs []int64
+		s.mu.Lock()
+		for _, seq := range slices.Sorted(maps.Keys(s.held)) {
+			if seq > last && len(seqs) < 50 {
+				st, err := stanza.Parse([]byte(s.held[seq]))
+				if err != nil {
+					panic(err)
+				}
+				sts, seqs = append(sts, st), append(seqs, seq)
 			}
-			sts = append(sts, st)
 		}
-		if session.SendNow(ctx, sts) != nil {
-			for _, st := range sts {
-				_, _ = s.Hold(ctx, st)
-			}
-			break
+		if len(seqs) == 0 {
+			reachable() // nobody can hold another one meanwhile
+			s.mu.Unlock()
+			return
+		}
+		s.mu.Unlock()
+		last = seqs[len(seqs)-1]
+		kept, err := session.SendNow(ctx, sts, seqs)
+		if err != nil {
+			reachable()
+			return
+		}
+		if !kept {
+			_ = s.Forget(ctx, "", seqs)
 		}
 	}
-	reachable()
 }
 
 type noCopies struct{}
@@ -142,7 +156,7 @@ func startServer(tb testing.TB, change func(*Config)) *testServer {
 	st := memory.New()
 	accounts := auth.New(st, testDomain, bytes.Repeat([]byte("d"), 32))
 	r := router.New(stanza.MustJID(testDomain), log)
-	spool := &testSpool{}
+	spool := &testSpool{table: r.Table}
 	friends := roster.New(r, st, roster.Config{}, log)
 	friends.Register()
 	r.Presence = friends

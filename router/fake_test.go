@@ -36,8 +36,8 @@ func (f *fakeSession) Send(_ *Batch, st *stanza.Stanza) bool {
 	f.got = append(f.got, st.Clone())
 	return true
 }
-func (f *fakeSession) SendNow(context.Context, []*stanza.Stanza) error {
-	return errors.New("not in this test")
+func (f *fakeSession) SendNow(context.Context, []*stanza.Stanza, []int64) (bool, error) {
+	return false, errors.New("not in this test")
 }
 func (f *fakeSession) Close(reason *stanza.StreamError) { f.reason = reason }
 func (f *fakeSession) Done() <-chan struct{}            { return f.done }

@@ -141,8 +141,12 @@ func (r *Router) toResource(ctx context.Context, b *Batch, rows []Row, st *stanz
 			r.copyReceived(b, rows, i, st)
 			return true
 		}
-		r.await(ctx, b, st, st.To, rows[i].Session.Done())
+		r.refused(ctx, b, st, rows[i].Session)
 		rows = r.rows(ctx, b, st)
+		if detached(rows, st) {
+			r.toBare(ctx, b, st)
+			return true
+		}
 	}
 	return false
 }
@@ -200,7 +204,7 @@ func (r *Router) toMostAvailable(ctx context.Context, b *Batch, rows []Row, st *
 		rest := make([]Row, 0, len(rows))
 		for _, row := range rows {
 			if row.Reachable() && row.Priority == best {
-				r.await(ctx, b, st, row.Session.JID(), row.Session.Done())
+				r.refused(ctx, b, st, row.Session)
 			} else {
 				rest = append(rest, row)
 			}

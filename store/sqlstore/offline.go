@@ -15,7 +15,7 @@ import (
 func (s *Store) AppendOffline(ctx context.Context, user string, m store.OfflineMessage, max int) (int64, error) {
 	stored := m.Stored.UnixMilli()
 	stanza := append([]byte{}, m.Stanza...) // never nil, which is NULL
-	var seq int64 // read only when the write was not abandoned
+	var seq int64                           // read only when the write was not abandoned
 	err := s.write(ctx, func(tx *tx) error {
 		if err := reserveSeq(tx, user, max); err != nil {
 			return err
