@@ -21,12 +21,12 @@ func TestKillUnderLoad(t *testing.T) {
 	})
 	var load []*flow
 	for _, name := range []string{"away1", "away2", "here1", "here2"} {
-		for _, user := range []string{name, "to" + name} {
+		for _, user := range []string{name, "from" + name} {
 			if err := srv.register(user, "secret"); err != nil {
 				t.Fatal(err)
 			}
 		}
-		load = append(load, &flow{t: t, srv: srv, from: "to" + name, to: name, online: strings.HasPrefix(name, "here")})
+		load = append(load, &flow{t: t, srv: srv, from: "from" + name, to: name, online: strings.HasPrefix(name, "here")})
 	}
 	for _, after := range []int{1, 100, 400, 1000} {
 		t.Run(fmt.Sprintf("after %d", after), func(t *testing.T) {
