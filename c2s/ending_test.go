@@ -190,7 +190,7 @@ type gatedSpool struct {
 	entered, gate chan struct{}
 }
 
-func (g *gatedSpool) Hold(ctx context.Context, st *stanza.Stanza) error {
+func (g *gatedSpool) Hold(ctx context.Context, st *stanza.Stanza) (int64, error) {
 	select {
 	case g.entered <- struct{}{}:
 		<-g.gate
@@ -257,7 +257,7 @@ func TestCloseDuringSendNow(t *testing.T) {
 	s := startServer(t, nil)
 	s.router.Presence.(*roster.Service).HandOver = func(ctx context.Context, sess router.Session, reachable func()) {
 		big := &stanza.Stanza{Kind: stanza.Message, From: stanza.MustJID("romeo@chat.test"), Inner: []byte("<body>" + strings.Repeat("x", 16<<20) + "</body>")}
-		_ = sess.SendNow(ctx, []*stanza.Stanza{big})
+		_, _ = sess.SendNow(ctx, []*stanza.Stanza{big}, []int64{1})
 		reachable()
 	}
 	b := s.login(t, "juliet", "balcony", false)

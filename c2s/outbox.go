@@ -46,6 +46,7 @@ type outbox struct {
 
 	inactive *postponement // what waits until the client is active; nil while it is
 	managed  *managed      // nil without stream management
+	storing  bool          // messages belong into the store for now: the session is detached or catches up
 	detached bool          // the connection is gone and the session waits for another one
 	over     bool          // somebody ends the detached session or takes it over
 	next     *Session      // the session that took over, which gets what is still sent here
@@ -69,6 +70,10 @@ func (s *Session) Send(b *router.Batch, st *stanza.Stanza) bool {
 		next := o.next
 		o.mu.Unlock()
 		return next != nil && next.Send(b, st)
+	}
+	if o.storing && router.Storable(st) && st.From.Bare() != s.jid.Bare() { // carbons stay here
+		o.mu.Unlock()
+		return false
 	}
 	if o.inactive != nil {
 		if o.inactive.take(st) {
@@ -215,7 +220,7 @@ func (o *outbox) takeQueueLocked() {
 	if o.managed != nil && o.sending != nil {
 		o.managed.written(*o.sending)
 		if o.managed.ask(false) {
-			*o.sending = append(*o.sending, "<r xmlns='"+nsSM+"'/>"...)
+			*o.sending = append(*o.sending, askAck...)
 		}
 	}
 }
@@ -298,46 +303,44 @@ func (o *outbox) acquireLocked(ctx context.Context) error {
 }
 
 // SendNow is router.Session.
-func (s *Session) SendNow(ctx context.Context, sts []*stanza.Stanza) error {
+func (s *Session) SendNow(ctx context.Context, sts []*stanza.Stanza, seqs []int64) (kept bool, err error) {
 	page := buffers.Get().(*[]byte)
-	sizes := make([]int32, len(sts))
-	for i, st := range sts {
-		before := len(*page)
+	for _, st := range sts {
 		*page = st.Append(*page)
-		sizes[i] = int32(len(*page) - before)
 	}
 	o := &s.out
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if err := o.acquireLocked(ctx); err != nil {
-		return fmt.Errorf("c2s: waiting to write: %w", err)
+		return false, fmt.Errorf("c2s: waiting to write: %w", err)
 	}
 	if o.closed || o.failed {
 		o.stopWritingLocked()
-		return errEnded
+		return false, errEnded
 	}
 	if o.queue != nil {
 		o.takeQueueLocked()
 		if err := s.sendAllLocked(); err != nil {
 			o.stopWritingLocked()
-			return err
+			return false, err
 		}
 	}
 	if o.managed != nil {
-		o.managed.add(*page, sizes)
+		o.managed.add(seqs)
+		kept = true
+		if o.managed.ask(true) {
+			*page = append(*page, askAck...)
+		}
 	}
 	o.sending, o.sent = page, 0
 	if err := s.sendAllLocked(); err != nil {
-		o.sending = nil // the caller has it
-		if o.managed != nil {
-			o.managed.takeBack(len(sizes))
-		}
+		o.sending = nil // the spool has it
 		o.stopWritingLocked()
-		return err
+		return kept, err
 	}
 	s.writeLocked()
 	o.mu.Lock()
-	return nil
+	return kept, nil
 }
 
 // sendAllLocked blocks, unlocked, until what is being sent is sent.
@@ -374,6 +377,10 @@ func (s *Session) last(words []byte) {
 		if s.sendAllLocked() != nil {
 			return
 		}
+	}
+	if s.graceful && o.managed != nil {
+		// The client has left in order, and the kernel has everything for it.
+		s.farewell, _ = o.managed.ack(o.managed.handled + uint32(len(o.managed.sizes)))
 	}
 	o.mu.Unlock()
 	defer o.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"chatd/router"
 	"chatd/stanza"
 	"chatd/xmlstream"
 )
@@ -28,7 +29,12 @@ func (s *Session) detach() bool {
 		return false
 	}
 	_ = o.acquireLocked(context.Background()) // and never given back: nobody writes
-	if s.reason.Load() != nil {
+	if s.reason.Load() == nil {
+		o.mu.Unlock()
+		s.journal()
+		o.mu.Lock()
+	}
+	if s.reason.Load() != nil || o.closed {
 		o.stopWritingLocked()
 		return false
 	}
@@ -47,6 +53,46 @@ func (s *Session) detach() bool {
 		close(o.taken)
 	}
 	return true
+}
+
+// journal stores the messages that the client has not acknowledged, so that they
+// survive this process, and makes the router store those that are still to come. Those that
+// the spool does not want, since another resource can be reached, stay here. It runs
+// while the holder of writing keeps everyone else from m.unacked.
+func (s *Session) journal() {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.srv.ctx), endTimeout)
+	defer cancel()
+	ready := make(chan struct{})
+	defer close(ready)
+	s.srv.router.Table.Detach(s, ready)
+	defer s.srv.router.Table.Settled(s)
+	o := &s.out
+	o.mu.Lock()
+	o.storing = true
+	m := o.managed
+	m.written(o.queueLocked())
+	release(o.queue)
+	o.queue = nil
+	o.mu.Unlock()
+	m.store(func(raw []byte) int64 {
+		st, err := stanza.Parse(raw)
+		if err != nil || !router.Storable(st) {
+			return 0
+		}
+		seq, err := s.srv.router.Spool.Hold(ctx, st)
+		if err != nil {
+			return 0
+		}
+		return seq
+	})
+}
+
+// attached ends a resumed session's catching up.
+func (s *Session) attached() {
+	s.out.mu.Lock()
+	s.out.storing = false
+	s.out.mu.Unlock()
+	s.srv.router.Table.Attach(s)
 }
 
 // expire ends a detached session, unless somebody has been faster.
@@ -129,25 +175,49 @@ func (n *negotiation) takeOver(old *Session, h uint32) (*Session, error) {
 	o := &old.out
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	sent := o.managed.handled + uint32(len(o.managed.sizes))
-	if !o.managed.ack(h) {
+	m := o.managed
+	m.written(o.queueLocked())
+	o.queue = nil
+	sent := m.handled + uint32(len(m.sizes))
+	delivered, ok := m.ack(h)
+	if !ok {
 		return nil, handledTooMany(h, sent)
+	}
+	if err := n.forget(old.jid, delivered); err != nil {
+		return nil, err
 	}
 	if !n.srv.bound(n.wire, s) {
 		return nil, stanza.StreamSystemShutdown
 	}
 	o.catchUpLocked() // the client is active again until it says otherwise (XEP-0352 §5.2)
-	again, sizes := o.managed.left(o.queueLocked())
-	s.out.managed = &managed{id: o.managed.id, handled: h, queued: sizes}
+	m.written(o.queueLocked())
+	again, sizes := m.toSend()
+	s.out.storing = true
+	s.out.managed = &managed{id: m.id, handled: h, queued: sizes}
 	if len(again) > 0 {
 		s.out.queue = &again
 	}
 	o.closed, o.next, o.queue, o.managed = true, s, nil, nil
 	old.stopDeadline() // the one of this login counts
 	n.srv.router.Table.Resume(old, s)
-	n.srv.resumable(s.out.managed.id, s)
+	n.srv.resumable(m.id, s)
 	close(old.done)
 	return s, nil
+}
+
+// forget drops from the spool what the client says that it has. If that fails, the session
+// cannot be resumed: the client would get it twice.
+func (n *negotiation) forget(user stanza.JID, seqs []int64) error {
+	if len(seqs) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(n.srv.ctx, loginTimeout)
+	defer cancel()
+	if err := n.srv.router.Spool.Forget(ctx, user.Local(), seqs); err != nil {
+		n.srv.log.Error("delivered messages not removed", "jid", user, "err", err)
+		return stanza.StreamInternalServerError
+	}
+	return nil
 }
 
 func smFailure(condition string) string {

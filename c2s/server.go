@@ -59,9 +59,10 @@ type Server struct {
 	// OnBind prepares a session that has just entered the table: it loads the
 	// block list. An error ends the session.
 	OnBind func(ctx context.Context, s router.Session) error
-	// OnResume is called when a session goes on on another connection, on its reading goroutine: it
-	// hands over what an earlier attempt could not.
-	OnResume func(ctx context.Context, s router.Session)
+	// OnResume is called when a session goes on on another connection, on its reading
+	// goroutine: it hands over what was stored meanwhile and then calls attached, at a moment
+	// when no message can slip between.
+	OnResume func(ctx context.Context, s router.Session, attached func())
 	// Features is raw XML for the stream features after login, such as the
 	// server's capabilities (XEP-0115 §6.3).
 	Features func() []byte
@@ -97,7 +98,7 @@ func New(cfg Config, r *router.Router, a *auth.Service, log *slog.Logger) *Serve
 		listeners: make(map[net.Listener]struct{}), conns: make(map[*wire]*Session),
 		byAddress: make(map[addressKey]int), byID: make(map[string]*Session), idle: make(chan struct{}),
 		OnBind:   func(context.Context, router.Session) error { return nil },
-		OnResume: func(context.Context, router.Session) {},
+		OnResume: func(_ context.Context, _ router.Session, attached func()) { attached() },
 		Features: func() []byte { return nil },
 	}
 	r.Handle(router.ToOwn, nsToken, "token", s.renew)

@@ -11,8 +11,10 @@ import (
 	"encoding/base64"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/big"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -45,29 +47,82 @@ type testServer struct {
 	wait   func()
 }
 
-// A testSpool remembers what it holds.
+// A testSpool remembers what it holds, until it is taken.
 type testSpool struct {
-	mu   sync.Mutex
-	held []string
-	full bool
+	table *router.Table
+	mu    sync.Mutex
+	held  map[int64]string
+	last  int64
 }
 
-func (s *testSpool) Hold(_ context.Context, st *stanza.Stanza) error {
+func (s *testSpool) Hold(_ context.Context, st *stanza.Stanza) (int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.full {
-		return stanza.ErrServiceUnavailable
+	for _, row := range s.table.Rows(st.To) {
+		if row.Reachable() {
+			return 0, router.ErrReachable
+		}
 	}
-	s.held = append(s.held, string(st.Append(nil)))
+	s.last++
+	if s.held == nil {
+		s.held = make(map[int64]string)
+	}
+	s.held[s.last] = string(st.Append(nil))
+	return s.last, nil
+}
+
+func (s *testSpool) Forget(_ context.Context, _ string, seqs []int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, seq := range seqs {
+		delete(s.held, seq)
+	}
 	return nil
 }
 
+// take empties the spool, oldest first.
 func (s *testSpool) take() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	h := s.held
+	var all []string
+	for _, seq := range slices.Sorted(maps.Keys(s.held)) {
+		all = append(all, s.held[seq])
+	}
 	s.held = nil
-	return h
+	return all
+}
+
+// handOver gives a resumed session what is held, as xep.Offline does for its user.
+func (s *testSpool) handOver(ctx context.Context, session router.Session, reachable func()) {
+	for last := int64(0); ; {
+		var sts []*stanza.Stanza
+		var seqs []int64
+		s.mu.Lock()
+		for _, seq := range slices.Sorted(maps.Keys(s.held)) {
+			if seq > last && len(seqs) < 50 {
+				st, err := stanza.Parse([]byte(s.held[seq]))
+				if err != nil {
+					panic(err)
+				}
+				sts, seqs = append(sts, st), append(seqs, seq)
+			}
+		}
+		if len(seqs) == 0 {
+			reachable() // nobody can hold another one meanwhile
+			s.mu.Unlock()
+			return
+		}
+		s.mu.Unlock()
+		last = seqs[len(seqs)-1]
+		kept, err := session.SendNow(ctx, sts, seqs)
+		if err != nil {
+			reachable()
+			return
+		}
+		if !kept {
+			_ = s.Forget(ctx, "", seqs)
+		}
+	}
 }
 
 type noCopies struct{}
@@ -101,12 +156,13 @@ func startServer(tb testing.TB, change func(*Config)) *testServer {
 	st := memory.New()
 	accounts := auth.New(st, testDomain, bytes.Repeat([]byte("d"), 32))
 	r := router.New(stanza.MustJID(testDomain), log)
-	spool := &testSpool{}
+	spool := &testSpool{table: r.Table}
 	friends := roster.New(r, st, roster.Config{}, log)
 	friends.Register()
 	r.Presence = friends
 	r.Spool, r.Copies, r.Users = spool, noCopies{}, accounts
 	s := &testServer{Server: New(cfg, r, accounts, log), router: r, store: st, spool: spool}
+	s.OnResume = spool.handOver
 	var wg sync.WaitGroup
 	listen := func(direct bool) string {
 		l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -54,6 +54,8 @@ type Session struct {
 
 	quiet uint16 // sweeps since the last input; guarded by the server's mu
 
+	farewell []int64 // what the spool has of what a client was sent that left in order
+
 	expiry *time.Timer // ends a detached session; set when it is detached
 
 	reason atomic.Pointer[stanza.StreamError] // why to end; set once
@@ -127,7 +129,7 @@ func (s *Session) begin(rest []byte, expires time.Time) {
 	}
 	sc.to = copy(sc.in, rest)
 	if s.managed {
-		s.srv.OnResume(s.srv.ctx, s)
+		s.srv.OnResume(s.srv.ctx, s, s.attached)
 	}
 	err = s.consume()
 	if err == nil {
@@ -497,6 +499,7 @@ func (s *Session) retire() {
 		s.part()
 	}
 	s.wire.abort()
+	s.forget(s.farewell)
 	s.reroute(row)
 	table.Unbind(s)
 }

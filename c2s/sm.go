@@ -1,6 +1,7 @@
 package c2s
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 
@@ -10,6 +11,9 @@ import (
 
 // nsSM is stream management (XEP-0198).
 const nsSM = "urn:xmpp:sm:3"
+
+// askAck asks the client for an acknowledgement (XEP-0198 §4).
+const askAck = "<r xmlns='" + nsSM + "'/>"
 
 const (
 	// unackedStanzas and unackedBytes bound what a client may leave unacknowledged.
@@ -27,7 +31,8 @@ type managed struct {
 	handled  uint32 // what the client has acknowledged so far, modulo 2^32 (XEP-0198 §4)
 	unacked  []byte // stanzas that were written, oldest first, from offset from
 	from     int
-	sizes    []int32 // their sizes
+	sizes    []int32 // their sizes; 0: not kept here
+	stored   []int64 // under which number the spool has each, 0 or missing if it has not
 	queued   []int32 // sizes of what is in the queue; negative for what is no stanza
 	asked    bool    // a request is out
 	sinceAsk int     // stanzas written since the last request
@@ -62,50 +67,71 @@ func (m *managed) ask(always bool) bool {
 	return true
 }
 
-// ack forgets what the client has handled. ok is false if it claims more than it was
-// sent (XEP-0198 §4).
-func (m *managed) ack(h uint32) (ok bool) {
+// ack forgets what the client has handled, and returns what the spool has of it. ok is
+// false if the client claims more than it was sent (XEP-0198 §4).
+func (m *managed) ack(h uint32) (stored []int64, ok bool) {
 	n := int(h - m.handled)
 	if n < 0 || n > len(m.sizes) {
-		return false
+		return nil, false
 	}
 	size := 0
-	for _, s := range m.sizes[:n] {
+	for i, s := range m.sizes[:n] {
 		size += int(s)
+		if i < len(m.stored) && m.stored[i] != 0 {
+			stored = append(stored, m.stored[i])
+		}
 	}
 	m.handled = h
 	m.asked = false
 	m.from += size
 	m.sizes = append(m.sizes[:0], m.sizes[n:]...)
+	m.stored = m.stored[min(n, len(m.stored)):]
 	switch {
 	case len(m.sizes) == 0:
-		m.unacked, m.sizes, m.from = nil, nil, 0 // an idle session keeps nothing
+		m.unacked, m.sizes, m.stored, m.from = nil, nil, nil, 0 // an idle session keeps nothing
 	case m.from > len(m.unacked)/2:
 		m.unacked = append(m.unacked[:0], m.unacked[m.from:]...)
 		m.from = 0
 	}
-	return true
+	return stored, true
 }
 
-// add notes stanzas that are written past the queue. When it would be too much to
-// keep, they count as delivered once they are written.
-func (m *managed) add(page []byte, sizes []int32) {
-	if len(m.sizes)+len(sizes) > unackedStanzas || len(m.unacked)-m.from+len(page) > unackedBytes {
-		m.sizes = append(m.sizes, make([]int32, len(sizes))...)
-		return
-	}
-	m.unacked = append(m.unacked, page...)
-	m.sizes = append(m.sizes, sizes...)
+// add notes messages that the spool has.
+func (m *managed) add(seqs []int64) {
+	m.stored = append(m.stored, make([]int64, len(m.sizes)-len(m.stored))...)
+	m.stored = append(m.stored, seqs...)
+	m.sizes = append(m.sizes, make([]int32, len(seqs))...)
 }
 
-// takeBack undoes the last add of n stanzas.
-func (m *managed) takeBack(n int) {
-	size := 0
-	for _, s := range m.sizes[len(m.sizes)-n:] {
-		size += int(s)
+// store offers each unacknowledged stanza to keep, which returns the number under which it
+// is stored, or 0 if it is not. What is stored is not kept here.
+func (m *managed) store(keep func(raw []byte) int64) {
+	m.stored = append(m.stored, make([]int64, len(m.sizes)-len(m.stored))...)
+	var rest []byte
+	at := m.from
+	for i, size := range m.sizes {
+		if size == 0 {
+			continue
+		}
+		raw := m.unacked[at : at+int(size)]
+		at += int(size)
+		if m.stored[i] = keep(raw); m.stored[i] != 0 {
+			m.sizes[i] = 0
+			continue
+		}
+		rest = append(rest, raw...)
 	}
-	m.unacked = m.unacked[:len(m.unacked)-size]
-	m.sizes = m.sizes[:len(m.sizes)-n]
+	m.unacked, m.from = rest, 0
+}
+
+// toSend is what is to be sent again, with the sizes: all that is kept here.
+func (m *managed) toSend() (stanzas []byte, sizes []int32) {
+	for _, size := range m.sizes {
+		if size > 0 {
+			sizes = append(sizes, size)
+		}
+	}
+	return m.unacked[m.from:], sizes
 }
 
 // left is everything that the client has not acknowledged, sent or not, and the sizes.
@@ -172,19 +198,39 @@ func (s *Session) smFailed(condition string) error {
 	return nil
 }
 
-// acknowledged takes an <a/>.
+// acknowledged takes an <a/>. It may block on the store.
 func (s *Session) acknowledged(h uint32) error {
 	o := &s.out
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.managed == nil {
+	m := o.managed
+	if m == nil {
+		o.mu.Unlock()
 		return nil
 	}
-	sent := o.managed.handled + uint32(len(o.managed.sizes))
-	if !o.managed.ack(h) {
+	sent := m.handled + uint32(len(m.sizes))
+	stored, ok := m.ack(h)
+	o.mu.Unlock()
+	if !ok {
 		return handledTooMany(h, sent)
 	}
+	s.forget(stored)
 	return nil
+}
+
+// forget drops from the spool what the client has. What cannot be dropped comes again
+// with the next login.
+func (s *Session) forget(stored []int64) {
+	if len(stored) == 0 {
+		return
+	}
+	if s.scratch != nil {
+		s.scratch.batch.Flush()
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.srv.ctx), endTimeout)
+	defer cancel()
+	if err := s.srv.router.Spool.Forget(ctx, s.jid.Local(), stored); err != nil {
+		s.srv.log.Error("delivered messages not removed", "jid", s.jid, "err", err)
+	}
 }
 
 // handledTooMany is XEP-0198 §4.
@@ -220,7 +266,7 @@ func (s *Session) areYouThere() {
 	managed := o.managed != nil
 	o.mu.Unlock()
 	if managed {
-		s.control([]byte("<r xmlns='" + nsSM + "'/>"))
+		s.control([]byte(askAck))
 		return
 	}
 	s.Send(nil, &stanza.Stanza{Kind: stanza.IQ, Type: stanza.Get, From: s.srv.router.Domain, To: s.jid,

@@ -130,9 +130,16 @@ func TestResume(t *testing.T) {
 	for i := 2; i < 6; i++ {
 		b.expect(fmt.Sprintf("id='m%d'", i))
 	}
+	b.expect("<r ")
 	a.send(message(6))
 	b.expect("id='m6'")
 	b.jid = stanza.MustJID("juliet@chat.test/balcony")
+	s.spool.mu.Lock()
+	if n := len(s.spool.held); n < 4 { // and the last, if it came before the session had caught up
+		t.Errorf("%d of 4 messages would survive this process before they are acknowledged", n)
+	}
+	s.spool.mu.Unlock()
+	b.send("<a xmlns='urn:xmpp:sm:3' h='7'/>")
 	b.ping("mine")
 	if held := s.spool.take(); len(held) != 0 {
 		t.Errorf("held %q", held)
@@ -227,6 +234,11 @@ func TestNotResumed(t *testing.T) {
 			old := s.detached(t, b.jid)
 			a.send("<message to='juliet@chat.test' type='chat' id='m3'><body>hi</body></message>")
 			a.ping("sent")
+			s.spool.mu.Lock()
+			if n := len(s.spool.held); n != 3 {
+				t.Errorf("%d of 3 messages would survive this process", n)
+			}
+			s.spool.mu.Unlock()
 			end(t, s, old)
 			<-old.Done()
 			held := s.spool.take()

@@ -55,11 +55,13 @@ type client struct {
 	ended bool
 }
 
-func (c *client) JID() stanza.JID                                 { return c.jid }
-func (c *client) SendNow(context.Context, []*stanza.Stanza) error { return errors.New("not here") }
-func (c *client) Close(*stanza.StreamError)                       {}
-func (c *client) Done() <-chan struct{}                           { return c.done }
-func (c *client) State() *router.State                            { return &c.state }
+func (c *client) JID() stanza.JID { return c.jid }
+func (c *client) SendNow(context.Context, []*stanza.Stanza, []int64) (bool, error) {
+	return false, errors.New("not here")
+}
+func (c *client) Close(*stanza.StreamError) {}
+func (c *client) Done() <-chan struct{}     { return c.done }
+func (c *client) State() *router.State      { return &c.state }
 func (c *client) Send(_ *router.Batch, st *stanza.Stanza) (ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"chatd/stanza"
@@ -32,6 +33,30 @@ func (r *Router) settledRows(ctx context.Context, b *Batch, st *stanza.Stanza, r
 		}
 	}
 	return r.Table.Rows(st.To)
+}
+
+// Storable reports whether a message is of the types that are kept for who is not there
+// (XEP-0160 §3).
+func Storable(st *stanza.Stanza) bool {
+	return st.Kind == stanza.Message && (st.Type == stanza.Chat || st.Type == stanza.None)
+}
+
+// detached reports whether a message is for a session that waits for resumption
+// (XEP-0198 §5). It goes to another resource of the user or to the store, where it
+// survives this process.
+func detached(rows []Row, st *stanza.Stanza) bool {
+	return Storable(st) && slices.ContainsFunc(rows, func(row Row) bool {
+		return row.Detached && row.Session.JID() == st.To
+	})
+}
+
+// refused waits for the end of a session that did not take st, unless it is that it
+// now waits for resumption.
+func (r *Router) refused(ctx context.Context, b *Batch, st *stanza.Stanza, s Session) {
+	if row, ok := r.Table.Row(s.JID()); ok && row.Session == s && row.Detached {
+		return
+	}
+	r.await(ctx, b, st, s.JID(), s.Done())
 }
 
 // await waits until the session of a full JID has ended. Only messages wait, and

@@ -36,8 +36,8 @@ func (f *fakeSession) Send(_ *Batch, st *stanza.Stanza) bool {
 	f.got = append(f.got, st.Clone())
 	return true
 }
-func (f *fakeSession) SendNow(context.Context, []*stanza.Stanza) error {
-	return errors.New("not in this test")
+func (f *fakeSession) SendNow(context.Context, []*stanza.Stanza, []int64) (bool, error) {
+	return false, errors.New("not in this test")
 }
 func (f *fakeSession) Close(reason *stanza.StreamError) { f.reason = reason }
 func (f *fakeSession) Done() <-chan struct{}            { return f.done }
@@ -68,15 +68,17 @@ type fakeSpool struct {
 	err  func() error
 }
 
-func (f *fakeSpool) Hold(_ context.Context, st *stanza.Stanza) error {
+func (f *fakeSpool) Hold(_ context.Context, st *stanza.Stanza) (int64, error) {
 	if f.err != nil {
 		if err := f.err(); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	f.held = append(f.held, st.Clone())
-	return nil
+	return int64(len(f.held)), nil
 }
+
+func (f *fakeSpool) Forget(context.Context, string, []int64) error { return nil }
 
 type fakePresence struct{ calls []string }
 

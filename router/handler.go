@@ -43,9 +43,11 @@ var ErrTransient = errors.New("router: message is not worth keeping")
 // A Spool keeps messages for users who cannot be reached (XEP-0160).
 type Spool interface {
 	// Hold keeps a message to a user of this server durably before it
-	// returns nil. An error that is a *stanza.Error is for the sender. st.To may be full or bare.
-	// It blocks on the store.
-	Hold(ctx context.Context, st *stanza.Stanza) error
+	// returns nil, and tells under which number. An error that is a *stanza.Error is
+	// for the sender. st.To may be full or bare. It blocks on the store.
+	Hold(ctx context.Context, st *stanza.Stanza) (seq int64, err error)
+	// Forget drops messages of a user that are known to have been delivered. It blocks on the store.
+	Forget(ctx context.Context, user string, seqs []int64) error
 }
 
 // Copies makes the copies that Carbons resources get (XEP-0280). Its methods

@@ -110,6 +110,10 @@ func (r *Router) toFull(ctx context.Context, b *Batch, st *stanza.Stanza) {
 		r.presenceToBare(ctx, b, rows, st) // they concern the account
 		return
 	}
+	if detached(rows, st) {
+		r.toBare(ctx, b, st) // where it is stored, until the session is resumed
+		return
+	}
 	if r.toResource(ctx, b, rows, st) { // §8.5.3.1
 		return
 	}
@@ -137,8 +141,12 @@ func (r *Router) toResource(ctx context.Context, b *Batch, rows []Row, st *stanz
 			r.copyReceived(b, rows, i, st)
 			return true
 		}
-		r.await(ctx, b, st, st.To, rows[i].Session.Done())
+		r.refused(ctx, b, st, rows[i].Session)
 		rows = r.rows(ctx, b, st)
+		if detached(rows, st) {
+			r.toBare(ctx, b, st)
+			return true
+		}
 	}
 	return false
 }
@@ -196,7 +204,7 @@ func (r *Router) toMostAvailable(ctx context.Context, b *Batch, rows []Row, st *
 		rest := make([]Row, 0, len(rows))
 		for _, row := range rows {
 			if row.Reachable() && row.Priority == best {
-				r.await(ctx, b, st, row.Session.JID(), row.Session.Done())
+				r.refused(ctx, b, st, row.Session)
 			} else {
 				rest = append(rest, row)
 			}
@@ -243,7 +251,7 @@ func (r *Router) hold(ctx context.Context, b *Batch, st *stanza.Stanza, rows fun
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	for {
-		err := r.Spool.Hold(ctx, st)
+		_, err := r.Spool.Hold(ctx, st)
 		var refusal *stanza.Error
 		switch {
 		case err == nil:

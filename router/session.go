@@ -19,12 +19,13 @@ type Session interface {
 	// caller finds st another way. The client is written to when b is flushed;
 	// with a nil b at once.
 	Send(b *Batch, st *stanza.Stanza) bool
-	// SendNow writes stanzas to the client, behind all that is queued, and returns
-	// when the operating system has taken them. It blocks for as long as
-	// the client does not read, within the context and the session's own
-	// bound. On an error the stanzas may or may not have
-	// arrived and are the caller's again: the session does not route them anew.
-	SendNow(ctx context.Context, sts []*stanza.Stanza) error
+	// SendNow writes messages to the client that the spool has under these numbers, behind
+	// all that is queued, and returns when the operating system has taken them. It
+	// blocks for as long as the client does not read, within the context
+	// and the session's own bound. Only the session's reading goroutine may call it. With kept the
+	// session calls Spool.Forget once the client has acknowledged them, also
+	// after an error; else the caller does, unless there is one.
+	SendNow(ctx context.Context, sts []*stanza.Stanza, seqs []int64) (kept bool, err error)
 	// Close ends the session with a stream error. Ending goes on in the
 	// background; Done tells when it is over.
 	Close(reason *stanza.StreamError)

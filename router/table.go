@@ -32,6 +32,7 @@ type Row struct {
 	Available bool // has sent initial presence and not become unavailable
 	Priority  int8 // of the last available presence (RFC 6121 §4.7.2.3)
 	Flags     Flags
+	Detached  bool // waits for resumption or is catching up after it
 	// Since is the table's clock when the row last changed in any other field.
 	Since uint64
 	// Wait, if not nil, is closed when a session of this resource has ended that
@@ -45,7 +46,7 @@ func (r Row) Resource() string { return r.Session.JID().Resource() }
 
 // Reachable reports whether messages to the bare JID may go to this resource
 // (RFC 6121 §8.5.2.1.1: never to a negative priority).
-func (r Row) Reachable() bool { return r.Available && r.Priority >= 0 }
+func (r Row) Reachable() bool { return r.Available && !r.Detached && r.Priority >= 0 }
 
 const tableShards = 64
 
@@ -196,6 +197,17 @@ func (t *Table) Ending(s Session) {
 // Settled marks that the session that s replaced has ended.
 func (t *Table) Settled(s Session) {
 	t.update(s, func(r *Row) { r.Wait = nil })
+}
+
+// Detach marks a session as waiting for resumption. What is sent to its user waits until
+// ready is closed, and then Settled is called.
+func (t *Table) Detach(s Session, ready <-chan struct{}) {
+	t.update(s, func(r *Row) { r.Detached, r.Wait, r.Since = true, ready, t.clock.Add(1) })
+}
+
+// Attach marks a session as one that has a connection and has caught up.
+func (t *Table) Attach(s Session) {
+	t.update(s, func(r *Row) { r.Detached, r.Since = false, t.clock.Add(1) })
 }
 
 // Resume gives old's row to s, a session of the same full JID, as it is.

@@ -46,7 +46,7 @@ func BenchmarkAppendOffline(b *testing.B) {
 					wg.Go(func() {
 						for i := next.Add(1); i <= int64(b.N); i = next.Add(1) {
 							user := fmt.Sprintf("user%d", i*7919%10000)
-							if err := s.AppendOffline(context.Background(), user, message, 1000); err != nil {
+							if _, err := s.AppendOffline(context.Background(), user, message, 1000); err != nil {
 								b.Error(err)
 								return
 							}
@@ -67,7 +67,7 @@ func BenchmarkOfflinePage50(b *testing.B) {
 		for range 100 {
 			wg.Go(func() {
 				for range 100 {
-					if err := s.AppendOffline(b.Context(), "anna", message, 0); err != nil {
+					if _, err := s.AppendOffline(b.Context(), "anna", message, 0); err != nil {
 						b.Error(err)
 					}
 				}

@@ -176,7 +176,8 @@ type OfflineMessage struct {
 type Offline interface {
 	// AppendOffline keeps a message after all that wait already; ErrFull when max wait
 	// (0 = unlimited). Two calls of which the first returned before the second began keep that order.
-	AppendOffline(ctx context.Context, user string, m OfflineMessage, max int) error
+	// seq is the number that the message was given.
+	AppendOffline(ctx context.Context, user string, m OfflineMessage, max int) (seq int64, err error)
 	// OfflinePage returns up to limit messages with Seq greater than after,
 	// oldest first; none if limit is not positive.
 	OfflinePage(ctx context.Context, user string, after int64, limit int) ([]OfflineMessage, error)

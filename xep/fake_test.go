@@ -23,6 +23,7 @@ type fakeSession struct {
 	mu      sync.Mutex
 	got     []string
 	reason  *stanza.StreamError
+	keeps   bool                             // acknowledges later
 	sendNow func(sts []*stanza.Stanza) error // called before SendNow's stanzas are got
 }
 
@@ -38,18 +39,18 @@ func (f *fakeSession) Send(_ *router.Batch, st *stanza.Stanza) bool {
 	return true
 }
 
-func (f *fakeSession) SendNow(ctx context.Context, sts []*stanza.Stanza) error {
+func (f *fakeSession) SendNow(ctx context.Context, sts []*stanza.Stanza, _ []int64) (bool, error) {
 	if f.sendNow != nil {
 		if err := f.sendNow(sts); err != nil {
-			return err
+			return false, err
 		}
 	}
 	for _, st := range sts {
 		if !f.Send(nil, st) {
-			return errors.New("closed")
+			return false, errors.New("closed")
 		}
 	}
-	return ctx.Err()
+	return f.keeps, ctx.Err()
 }
 
 func (f *fakeSession) Close(reason *stanza.StreamError) {

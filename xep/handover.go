@@ -37,12 +37,15 @@ func (o *Offline) HandOver(ctx context.Context, s router.Session, reachable func
 		}
 		after = page[len(page)-1].Seq
 		sts, seqs := o.delayed(user, page)
-		if err := s.SendNow(ctx, sts); err != nil {
+		kept, err := s.SendNow(ctx, sts, seqs)
+		if err != nil {
 			o.r.Log.Info("messages not handed over", "to", s.JID(), "err", err)
 			o.open(user, reachable)
 			return
 		}
-		o.remove(ctx, user, seqs)
+		if !kept {
+			o.remove(ctx, user, seqs)
+		}
 	}
 }
 

@@ -66,6 +66,29 @@ func TestHandOver(t *testing.T) {
 	})
 }
 
+// A session whose client acknowledges what it gets removes it itself.
+func TestHandOverKept(t *testing.T) {
+	f := newFixture(t)
+	o := f.Spool.(*Offline)
+	romeo := f.online("romeo@chat.test/orchard", 0)
+	f.send(romeo, "<message to='juliet@chat.test' type='chat'>"+body(1)+"</message>")
+	juliet := f.connect("juliet@chat.test/balcony")
+	juliet.keeps = true
+	f.come(o, juliet)
+	f.reachable(juliet)
+	if got := juliet.take(); len(got) != 1 {
+		t.Errorf("handed over %q", got)
+	}
+	page, err := f.db.OfflinePage(t.Context(), "juliet", 0, 2)
+	if err != nil || len(page) != 1 {
+		t.Fatalf("stored %v, %v", page, err)
+	}
+	if err := o.Forget(t.Context(), "juliet", []int64{page[0].Seq}); err != nil {
+		t.Fatal(err)
+	}
+	f.equal("left", f.waiting("juliet"))
+}
+
 // What arrives during the hand-over comes after what waited, and nothing twice.
 func TestHandOverRace(t *testing.T) {
 	f := newFixture(t)
@@ -193,7 +216,7 @@ func TestHandOverSkipsUnreadable(t *testing.T) {
 	f := newFixture(t)
 	o := f.Spool.(*Offline)
 	for _, m := range []string{"<message from='a@chat.test' to='juliet@chat.test'/>", "<mess", "<a/>", "<message from='b@chat.test' to='juliet@chat.test'/>"} {
-		if err := f.db.AppendOffline(t.Context(), "juliet", store.OfflineMessage{Stored: time.Unix(0, 0), Stanza: []byte(m)}, 0); err != nil {
+		if _, err := f.db.AppendOffline(t.Context(), "juliet", store.OfflineMessage{Stored: time.Unix(0, 0), Stanza: []byte(m)}, 0); err != nil {
 			t.Fatal(err)
 		}
 	}

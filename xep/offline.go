@@ -58,28 +58,33 @@ func (o *Offline) gate(user string) *sync.RWMutex {
 // router.ErrReachable when the user has become reachable, router.ErrTransient
 // when the message is not worth storing, and a *stanza.Error when it may not be
 // stored.
-func (o *Offline) Hold(ctx context.Context, st *stanza.Stanza) error {
+func (o *Offline) Hold(ctx context.Context, st *stanza.Stanza) (seq int64, err error) {
 	user := st.To.Local()
 	if err := o.permit(ctx, user, st); err != nil {
-		return err
+		return 0, err
 	}
 	m, err := o.message(st)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	gate := o.gate(user)
 	gate.RLock()
 	defer gate.RUnlock()
 	for _, row := range o.r.Table.Rows(st.To) {
 		if row.Reachable() {
-			return router.ErrReachable
+			return 0, router.ErrReachable
 		}
 	}
-	err = o.messages.AppendOffline(ctx, user, m, o.max)
+	seq, err = o.messages.AppendOffline(ctx, user, m, o.max)
 	if errors.Is(err, store.ErrFull) {
-		return stanza.ErrServiceUnavailable // XEP-0160 §2
+		return 0, stanza.ErrServiceUnavailable // XEP-0160 §2
 	}
-	return err
+	return seq, err
+}
+
+// Forget is router.Spool.
+func (o *Offline) Forget(ctx context.Context, user string, seqs []int64) error {
+	return o.messages.RemoveOffline(ctx, user, seqs)
 }
 
 // permit refuses what would not be delivered either: to nobody (RFC 6121

@@ -121,7 +121,7 @@ func TestHoldReachable(t *testing.T) {
 	o := NewOffline(f.Router, f.db, 0)
 	f.online("juliet@chat.test/balcony", 0)
 	st := &stanza.Stanza{Kind: stanza.Message, Type: stanza.Chat, From: stanza.MustJID("romeo@chat.test/o"), To: stanza.MustJID("juliet@chat.test")}
-	if err := o.Hold(t.Context(), st); err != router.ErrReachable {
+	if _, err := o.Hold(t.Context(), st); err != router.ErrReachable {
 		t.Errorf("got %v", err)
 	}
 }
@@ -168,7 +168,7 @@ func TestHoldStoreFails(t *testing.T) {
 	cancel()
 	st := &stanza.Stanza{Kind: stanza.Message, Type: stanza.Chat, From: stanza.MustJID("romeo@chat.test/o"), To: stanza.MustJID("juliet@chat.test")}
 	var refusal *stanza.Error
-	if err := f.Spool.Hold(ctx, st); err == nil || errors.As(err, &refusal) {
+	if _, err := f.Spool.Hold(ctx, st); err == nil || errors.As(err, &refusal) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -136,7 +136,7 @@ func build(ctx context.Context, cfg *Config, db store.Store, decoy []byte, log *
 	// The clients' connections.
 	clients := c2s.New(c2s.Config{}, rt, accounts, log)
 	clients.OnBind = blocking.LoadBlocklist
-	clients.OnResume = func(ctx context.Context, s router.Session) { offline.HandOver(ctx, s, func() {}) }
+	clients.OnResume = offline.HandOver
 	clients.Features = disco.CapsElement
 
 	// The operators' view of it all.

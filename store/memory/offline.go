@@ -11,14 +11,14 @@ import (
 )
 
 // AppendOffline implements store.Offline.
-func (s *Store) AppendOffline(ctx context.Context, user string, m store.OfflineMessage, max int) error {
+func (s *Store) AppendOffline(ctx context.Context, user string, m store.OfflineMessage, max int) (int64, error) {
 	if err := s.lock(ctx); err != nil {
-		return err
+		return 0, err
 	}
 	defer s.mu.Unlock()
 	u := s.makeUserLocked(user)
 	if max > 0 && len(u.offline) >= max {
-		return store.ErrFull
+		return 0, store.ErrFull
 	}
 	u.lastSeq++
 	u.offline = append(u.offline, store.OfflineMessage{
@@ -26,7 +26,7 @@ func (s *Store) AppendOffline(ctx context.Context, user string, m store.OfflineM
 		Stored: m.Stored.UTC().Truncate(time.Millisecond),
 		Stanza: bytes.Clone(m.Stanza),
 	})
-	return nil
+	return u.lastSeq, nil
 }
 
 // OfflinePage implements store.Offline.

@@ -64,7 +64,8 @@ func waitQueued(t *testing.T, s *Store, n int) {
 }
 
 func (s *Store) appendText(ctx context.Context, user, text string) error {
-	return s.AppendOffline(ctx, user, store.OfflineMessage{Stanza: []byte(text)}, 0)
+	_, err := s.AppendOffline(ctx, user, store.OfflineMessage{Stanza: []byte(text)}, 0)
+	return err
 }
 
 func expectWaiting(t *testing.T, s *Store, user string, want ...string) {

@@ -12,17 +12,26 @@ import (
 
 // AppendOffline implements store.Offline. What it costs does not depend on
 // how many messages wait: the queue's row has their number.
-func (s *Store) AppendOffline(ctx context.Context, user string, m store.OfflineMessage, max int) error {
+func (s *Store) AppendOffline(ctx context.Context, user string, m store.OfflineMessage, max int) (int64, error) {
 	stored := m.Stored.UnixMilli()
 	stanza := append([]byte{}, m.Stanza...) // never nil, which is NULL
-	return s.write(ctx, func(tx *tx) error {
+	var seq int64                           // read only when the write was not abandoned
+	err := s.write(ctx, func(tx *tx) error {
 		if err := reserveSeq(tx, user, max); err != nil {
 			return err
 		}
-		_, err := tx.exec(`INSERT INTO offline_message (user, seq, stored, stanza)
-			SELECT user, last_seq, ?, ? FROM offline_queue WHERE user = ?`, stored, stanza, user)
+		given, err := tx.count("SELECT last_seq FROM offline_queue WHERE user = ?", user)
+		if err != nil {
+			return err
+		}
+		_, err = tx.exec("INSERT INTO offline_message (user, seq, stored, stanza) VALUES (?, ?, ?, ?)", user, given, stored, stanza)
+		seq = given
 		return err
 	})
+	if err != nil {
+		return 0, err
+	}
+	return seq, nil
 }
 
 // reserveSeq makes last_seq the next message's.

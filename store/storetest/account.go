@@ -122,7 +122,7 @@ func fill(t *testing.T, s store.Store, user string) {
 	keepItem(t, s, user, store.RosterItem{JID: "friend@chat.test", Sub: store.SubBoth})
 	keepItem(t, s, user, store.RosterItem{JID: "asks@chat.test", Hidden: true, PendingIn: true})
 	must(t, s.Block(ctx, user, []string{"troll@chat.test"}, 0))
-	must(t, s.AppendOffline(ctx, user, store.OfflineMessage{Stored: created, Stanza: []byte("<message/>")}, 0))
+	must(t, appendOffline(s, ctx, user, store.OfflineMessage{Stored: created, Stanza: []byte("<message/>")}, 0))
 	must(t, s.SetPrivateXML(ctx, user, "ns", "notes", []byte("<notes/>"), 0))
 	must(t, s.SetVCard(ctx, user, []byte("<vCard/>")))
 	must(t, s.SetLastActivity(ctx, user, store.LastActivity{At: created, Status: "bye"}))
@@ -179,7 +179,7 @@ func testDeleteAccount(t *testing.T, s store.Store) {
 	must(t, s.CreateAccount(ctx, account("anna")))
 	expectFilled(t, s, "anna", false)
 	// The name works again in full, limits included.
-	must(t, s.AppendOffline(ctx, "anna", store.OfflineMessage{Stanza: []byte("<message/>")}, 1))
+	must(t, appendOffline(s, ctx, "anna", store.OfflineMessage{Stanza: []byte("<message/>")}, 1))
 }
 
 func testCreateStartsEmpty(t *testing.T, s store.Store) {

@@ -25,7 +25,7 @@ func verbs(ctx context.Context, s store.Store) map[string]error {
 	_, errs["Blocklist"] = s.Blocklist(ctx, "anna")
 	errs["Block"] = s.Block(ctx, "anna", []string{"new@x"}, 0)
 	errs["Unblock"] = s.Unblock(ctx, "anna", nil)
-	errs["AppendOffline"] = s.AppendOffline(ctx, "anna", store.OfflineMessage{}, 0)
+	errs["AppendOffline"] = appendOffline(s, ctx, "anna", store.OfflineMessage{}, 0)
 	_, errs["OfflinePage"] = s.OfflinePage(ctx, "anna", 0, 1)
 	errs["RemoveOffline"] = s.RemoveOffline(ctx, "anna", []int64{1, 2, 3})
 	errs["RemoveOffline of none"] = s.RemoveOffline(ctx, "anna", nil)
@@ -67,7 +67,7 @@ func testContextEndsMeanwhile(t *testing.T, s store.Store) {
 	inParallel(writers, func(w int) {
 		for i := range each {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(w*i)*10*time.Microsecond)
-			err := s.AppendOffline(ctx, "anna", store.OfflineMessage{Stanza: fmt.Appendf(nil, "%d %d", w, i)}, 0)
+			err := appendOffline(s, ctx, "anna", store.OfflineMessage{Stanza: fmt.Appendf(nil, "%d %d", w, i)}, 0)
 			cancel()
 			if err == nil {
 				answered[w][i].Store(true)
@@ -149,7 +149,7 @@ func testCloseMeanwhile(t *testing.T, s store.Store) {
 		begun := sync.OnceFunc(atWork.Done)
 		defer begun()
 		for {
-			err := s.AppendOffline(t.Context(), "anna", store.OfflineMessage{Stanza: []byte("x")}, 0)
+			err := appendOffline(s, t.Context(), "anna", store.OfflineMessage{Stanza: []byte("x")}, 0)
 			if err == nil {
 				_, err = s.OfflinePage(t.Context(), "anna", 0, 1)
 			}

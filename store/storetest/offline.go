@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -14,7 +15,7 @@ import (
 
 func appendText(t *testing.T, s store.Store, user, text string, max int) {
 	t.Helper()
-	must(t, s.AppendOffline(t.Context(), user, store.OfflineMessage{Stored: created, Stanza: []byte(text)}, max))
+	must(t, appendOffline(s, t.Context(), user, store.OfflineMessage{Stored: created, Stanza: []byte(text)}, max))
 }
 
 func page(t *testing.T, s store.Store, user string, after int64, limit int) []store.OfflineMessage {
@@ -43,11 +44,11 @@ func expectWaiting(t *testing.T, s store.Store, user string, want ...string) []s
 func testOffline(t *testing.T, s store.Store) {
 	expectWaiting(t, s, "anna")
 	before := created
-	must(t, s.AppendOffline(t.Context(), "anna", store.OfflineMessage{Seq: 77, Stored: before, Stanza: []byte("one")}, 0))
+	must(t, appendOffline(s, t.Context(), "anna", store.OfflineMessage{Seq: 77, Stored: before, Stanza: []byte("one")}, 0))
 	appendText(t, s, "bob", "for bob", 0)
 	// The order is that of the calls, whatever the clock said.
-	must(t, s.AppendOffline(t.Context(), "anna", store.OfflineMessage{Stored: before.Add(-time.Hour), Stanza: []byte("two")}, 0))
-	must(t, s.AppendOffline(t.Context(), "anna", store.OfflineMessage{}, 0))
+	must(t, appendOffline(s, t.Context(), "anna", store.OfflineMessage{Stored: before.Add(-time.Hour), Stanza: []byte("two")}, 0))
+	must(t, appendOffline(s, t.Context(), "anna", store.OfflineMessage{}, 0))
 	all := expectWaiting(t, s, "anna", "one", "two", "")
 	for i, want := range []time.Time{before, before.Add(-time.Hour), {}} {
 		if want = want.UTC().Truncate(time.Millisecond); all[i].Stored != want {
@@ -113,7 +114,7 @@ func testOfflineLimit(t *testing.T, s store.Store) {
 	appendText(t, s, "anna", "a", 2)
 	appendText(t, s, "anna", "b", 2)
 	for range 3 {
-		err := s.AppendOffline(ctx, "anna", store.OfflineMessage{Stanza: []byte("c")}, 2)
+		err := appendOffline(s, ctx, "anna", store.OfflineMessage{Stanza: []byte("c")}, 2)
 		if !errors.Is(err, store.ErrFull) {
 			t.Fatalf("third of two: %v", err)
 		}
@@ -130,7 +131,7 @@ func testOfflineLimitRace(t *testing.T, s store.Store) {
 	const max = 20
 	var kept atomic.Int32
 	inParallel(max+20, func(int) {
-		err := s.AppendOffline(t.Context(), "anna", store.OfflineMessage{Stanza: []byte("x")}, max)
+		err := appendOffline(s, t.Context(), "anna", store.OfflineMessage{Stanza: []byte("x")}, max)
 		if err == nil {
 			kept.Add(1)
 		} else if !errors.Is(err, store.ErrFull) {
@@ -197,7 +198,7 @@ func testOfflineOrderRace(t *testing.T, s store.Store) {
 		for i := range each {
 			for _, user := range users {
 				m := store.OfflineMessage{Stored: created, Stanza: fmt.Appendf(nil, "%d %d", w, i)}
-				if err := s.AppendOffline(t.Context(), user, m, 0); err != nil {
+				if err := appendOffline(s, t.Context(), user, m, 0); err != nil {
 					t.Error(err)
 				}
 			}
@@ -221,5 +222,24 @@ func expectOrder(t *testing.T, what string, all []store.OfflineMessage, writers,
 		}
 		equal(t, fmt.Sprintf("%s: next of writer %d", what, w), i, next[w])
 		next[w]++
+	}
+}
+
+// appendOffline is for those who do not care for the number.
+func appendOffline(s store.Store, ctx context.Context, user string, m store.OfflineMessage, max int) error {
+	_, err := s.AppendOffline(ctx, user, m, max)
+	return err
+}
+
+// testOfflineSeq: the number that a message is given is the one that it has.
+func testOfflineSeq(t *testing.T, s store.Store) {
+	for range 3 {
+		seq, err := s.AppendOffline(t.Context(), "anna", store.OfflineMessage{Stanza: []byte("x")}, 0)
+		must(t, err)
+		page, err := s.OfflinePage(t.Context(), "anna", seq-1, 2)
+		must(t, err)
+		if len(page) != 1 || page[0].Seq != seq {
+			t.Errorf("given %d, has %v", seq, page)
+		}
 	}
 }

@@ -46,6 +46,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"OfflineRemove", testOfflineRemove},
 		{"OfflineLimit", testOfflineLimit},
 		{"OfflineLimitRace", testOfflineLimitRace},
+		{"OfflineSeq", testOfflineSeq},
 		{"OfflineSeqNeverReused", testOfflineSeqNeverReused},
 		{"OfflineOrderRace", testOfflineOrderRace},
 		{"Private", testPrivate},

@@ -60,7 +60,7 @@ func testLargeValues(t *testing.T, s store.Store) {
 	ctx := t.Context()
 	large := bytes.Repeat([]byte("0123456789abcde\x00"), 256<<10/16)
 	for range 3 {
-		must(t, s.AppendOffline(ctx, "anna", store.OfflineMessage{Stanza: large}, 0))
+		must(t, appendOffline(s, ctx, "anna", store.OfflineMessage{Stanza: large}, 0))
 	}
 	for _, m := range page(t, s, "anna", 0, 10) {
 		if !bytes.Equal(m.Stanza, large) {
@@ -108,7 +108,7 @@ func testValuesAreCopied(t *testing.T, s store.Store) {
 	text, groups := []byte("text"), []string{"group"}
 	must(t, s.SetVCard(ctx, "anna", text))
 	must(t, s.SetPrivateXML(ctx, "anna", "ns", "local", text, 0))
-	must(t, s.AppendOffline(ctx, "anna", store.OfflineMessage{Stanza: text}, 0))
+	must(t, appendOffline(s, ctx, "anna", store.OfflineMessage{Stanza: text}, 0))
 	keepItem(t, s, "anna", store.RosterItem{JID: "bob@x", Groups: groups, Request: text})
 	spoil(text)
 	groups[0] = "spoilt"
