@@ -33,6 +33,8 @@ type client struct {
 	dec      *xml.Decoder  // of the present stream
 	features *node
 	full     string  // the bound full JID
+	session  string  // the last one that was bound, for resumption
+	managed  bool    // the server has enabled stream management, or resumed (XEP-0198)
 	pending  []*node // read while waiting for something else
 	busy     bool    // has sent something since the last sync
 	ended    error   // why nothing more comes
@@ -55,7 +57,7 @@ func (c *client) dial() error {
 		conn = c.wrap(conn)
 	}
 	c.conn, c.tls, c.in, c.dec = conn, nil, bufio.NewReader(conn), nil
-	c.pending, c.ended, c.full, c.busy = nil, nil, "", false
+	c.pending, c.ended, c.full, c.busy, c.managed = nil, nil, "", false, false
 	if c.clientSpec.tls == "direct" {
 		return c.startTLS("xmpp-client")
 	}
@@ -117,6 +119,12 @@ func (c *client) read() (*node, error) {
 		return nil, err
 	}
 	fmt.Fprintf(&c.log, "S: %s\n", n)
+	switch {
+	case n.is(nsSM, "resumed"):
+		c.full, c.managed = c.session, true
+	case n.is(nsSM, "enabled"):
+		c.managed = true
+	}
 	return n, nil
 }
 
@@ -314,7 +322,7 @@ func (c *client) bind() error {
 	if jid == nil {
 		return fmt.Errorf("not bound: %s", reply)
 	}
-	c.full = jid.text
+	c.full, c.session = jid.text, jid.text
 	return nil
 }
 
@@ -324,7 +332,14 @@ func (c *client) request(iq string) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.send(iq); err != nil {
+	return c.exchanged(iq, func(n *node) bool {
+		return n.is(nsClient, "iq") && n.attr("id") == want[0].attr("id") && (n.attr("type") == "result" || n.attr("type") == "error")
+	})
+}
+
+// exchanged sends something and waits for what answers it.
+func (c *client) exchanged(text string, answers func(*node) bool) (*node, error) {
+	if err := c.send(text); err != nil {
 		return nil, err
 	}
 	for {
@@ -332,7 +347,7 @@ func (c *client) request(iq string) (*node, error) {
 		if err != nil {
 			return nil, err
 		}
-		if n.is(nsClient, "iq") && n.attr("id") == want[0].attr("id") && (n.attr("type") == "result" || n.attr("type") == "error") {
+		if answers(n) {
 			return n, nil
 		}
 		c.pending = append(c.pending, n)
@@ -360,7 +375,14 @@ func (c *client) sync() error {
 	return c.ping()
 }
 
+// With stream management a request for an acknowledgement is the barrier, as it
+// does not count as a stanza.
 func (c *client) ping() error {
+	if c.managed {
+		_, err := c.exchanged("<r xmlns='"+nsSM+"'/>", func(n *node) bool { return n.is(nsSM, "a") })
+		c.busy = false
+		return err
+	}
 	c.barriers++
 	id := fmt.Sprintf("barrier-%d", c.barriers)
 	reply, err := c.request("<iq type='get' id='" + id + "' to='" + c.domain + "'><ping xmlns='urn:xmpp:ping'/></iq>")

@@ -14,6 +14,7 @@ const (
 	nsTLS     = "urn:ietf:params:xml:ns:xmpp-tls"
 	nsSASL    = "urn:ietf:params:xml:ns:xmpp-sasl"
 	nsBind    = "urn:ietf:params:xml:ns:xmpp-bind"
+	nsSM      = "urn:xmpp:sm:3"
 	nsStreams = "urn:ietf:params:xml:ns:xmpp-streams"
 	nsXML     = "http://www.w3.org/XML/1998/namespace"
 )

@@ -11,12 +11,13 @@ func TestNode(t *testing.T) {
 	tests := []struct{ script, users string }{
 		{"login", "alice"},
 		{"chat", "alice bob"},
+		{"resumption", "alice bob"},
 	}
 	need(t, "@xmpp/client", installed("node", "--input-type=module", "-e", "await import('./node/client.js')"))
 	for _, tt := range tests {
 		t.Run(tt.script, func(t *testing.T) {
 			t.Parallel()
-			s := newServer(t, strings.Fields(tt.users)...)
+			s := newServerBehind(t, strings.Fields(tt.users)...)
 			s.run("node", filepath.Join("node", tt.script+".js"))
 		})
 	}

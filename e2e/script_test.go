@@ -29,6 +29,9 @@ func (s *server) run(program string, args ...string) {
 		"CHATD_DOMAIN="+s.domain, "CHATD_STARTTLS="+s.starttls, "CHATD_DIRECT="+s.tls,
 		"CHATD_CA="+s.certificateFile, "NODE_EXTRA_CA_CERTS="+s.certificateFile,
 		"PYTHONDONTWRITEBYTECODE=1")
+	if s.relay != nil {
+		cmd.Env = append(cmd.Env, "CHATD_RELAY="+s.relay.address())
+	}
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	stdin, err := cmd.StdinPipe()
@@ -87,6 +90,13 @@ func (s *server) do(words []string) (string, error) {
 		return "done", s.reconfigure(args[0], args[1], false)
 	case "certificate":
 		return "done", s.newCertificate()
+	case "cut", "hold":
+		if verb == "cut" {
+			s.relay.cut()
+		} else {
+			s.relay.hold()
+		}
+		return "done", nil
 	case "user":
 		_, err := s.command(words...)
 		return "done", err

@@ -99,6 +99,7 @@ type server struct {
 	exited          chan struct{} // closed when the process has been waited for
 	log             *journal
 	certificateFile string // what clients are to trust
+	relay           *relay // between some of the clients and starttls; nil without
 }
 
 // newServer starts a chatd with these accounts, all with the same password.
@@ -127,6 +128,14 @@ func newServerOn(t *testing.T, host string, users ...string) *server {
 	s.start()
 	t.Cleanup(s.end)
 	s.addUsers(users)
+	return s
+}
+
+// newServerBehind is newServer with a relay before it.
+func newServerBehind(t *testing.T, users ...string) *server {
+	t.Helper()
+	s := newServer(t, users...)
+	s.relay = newRelay(t, s.starttls)
 	return s
 }
 
@@ -171,6 +180,9 @@ func (s *server) start() {
 	s.tls = s.listening("directtls")
 	if _, err := s.log.await("msg=ready"); err != nil {
 		s.t.Fatalf("%v\n%s", err, s.log)
+	}
+	if s.relay != nil {
+		s.relay.aim(s.starttls)
 	}
 }
 

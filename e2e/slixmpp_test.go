@@ -41,6 +41,17 @@ func TestSlixmpp(t *testing.T) {
 	}
 }
 
+// TestSlixmppOverBadNetwork runs those for which connections break.
+func TestSlixmppOverBadNetwork(t *testing.T) {
+	need(t, "slixmpp", installed(python, "-c", "import slixmpp"))
+	for _, script := range []string{"resumption", "client_state"} {
+		t.Run(script, func(t *testing.T) {
+			t.Parallel()
+			newServerBehind(t, "alice", "bob").slixmpp(script)
+		})
+	}
+}
+
 // TestIPv6 is the same over IPv6.
 func TestIPv6(t *testing.T) {
 	need(t, "slixmpp", installed(python, "-c", "import slixmpp"))
