@@ -208,7 +208,7 @@ func BenchmarkIdleSession(b *testing.B) {
 			for i := range sessions {
 				s.quickLogin(b, fmt.Sprintf("player%d", i))
 			}
-			before := resident()
+			before, memBefore := resident(), memStats()
 			addr := s.addr
 			if kind == "tls" {
 				addr = s.direct
@@ -221,8 +221,10 @@ func BenchmarkIdleSession(b *testing.B) {
 			s.sweepOnce()
 			s.sweepOnce()
 			settle(s)
-			after := resident()
+			after, memAfter := resident(), memStats()
 			b.ReportMetric(float64(after-before)/sessions, "RSS-B/session")
+			b.ReportMetric(float64(memAfter.HeapAlloc-memBefore.HeapAlloc)/sessions, "heap-B/session")
+			b.ReportMetric(float64(memAfter.StackInuse-memBefore.StackInuse)/sessions, "stack-B/session")
 			b.ReportMetric(0, "ns/op")
 		})
 	}
@@ -255,6 +257,11 @@ func resident() int {
 	}
 	pages, _ := strconv.Atoi(strings.Fields(string(data))[1])
 	return pages * os.Getpagesize()
+}
+
+func memStats() (m runtime.MemStats) {
+	runtime.ReadMemStats(&m)
+	return m
 }
 
 const idleClientsEnv = "CHATD_TEST_IDLE_CLIENTS"
