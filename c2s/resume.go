@@ -62,6 +62,9 @@ func (s *Session) detach() bool {
 func (s *Session) journal() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.srv.ctx), endTimeout)
 	defer cancel()
+	if row, ok := s.srv.router.Table.Row(s.jid); !ok || !row.Reachable() {
+		return // what is for the user is not for this resource (XEP-0160 §2)
+	}
 	ready := make(chan struct{})
 	defer close(ready)
 	s.srv.router.Table.Detach(s, ready)
@@ -130,6 +133,7 @@ func (s *Session) detachNow() bool {
 		o.taken = taken
 		o.mu.Unlock()
 		s.broken.Store(true)
+		_ = s.wire.tcp.SetWriteDeadline(time.Unix(1, 0)) // it may be blocked in SendNow
 		s.wire.wake()
 		select {
 		case <-taken:
@@ -192,7 +196,7 @@ func (n *negotiation) takeOver(old *Session, h uint32) (*Session, error) {
 	o.catchUpLocked() // the client is active again until it says otherwise (XEP-0352 §5.2)
 	m.written(o.queueLocked())
 	again, sizes := m.toSend()
-	s.out.storing = true
+	s.out.storing = o.storing
 	s.out.managed = &managed{id: m.id, handled: h, queued: sizes}
 	if len(again) > 0 {
 		s.out.queue = &again

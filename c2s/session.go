@@ -128,7 +128,7 @@ func (s *Session) begin(rest []byte, expires time.Time) {
 		sc.makeRoom()
 	}
 	sc.to = copy(sc.in, rest)
-	if s.managed {
+	if s.out.storing { // resumed
 		s.srv.OnResume(s.srv.ctx, s, s.attached)
 	}
 	err = s.consume()

@@ -16,6 +16,7 @@ const (
 	maxName   = 1023
 	maxGroup  = 1023
 	maxGroups = 64
+	maxItem   = 3000 // name and groups together: a roster of 300 fits in what is kept for a client
 )
 
 // query is a client's request.
@@ -106,8 +107,12 @@ func (it *queryItem) check() error {
 	case len(it.Groups) > maxGroups:
 		return stanza.ErrNotAcceptable.WithText("too many groups")
 	}
+	size := len(it.Name)
 	for i, group := range it.Groups {
+		size += len(group)
 		switch {
+		case size > maxItem:
+			return stanza.ErrNotAcceptable.WithText("name and groups are too long together")
 		case group == "":
 			return stanza.ErrNotAcceptable.WithText("a group needs a name")
 		case len(group) > maxGroup:

@@ -46,6 +46,10 @@ func (s *Service) Ended(ctx context.Context, sess router.Session) {
 func (s *Service) available(ctx context.Context, b *router.Batch, sess router.Session, st *stanza.Stanza) (reachable func()) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
+	if st.Size() > maxPresence {
+		s.refuse(b, st, stanza.ErrPolicyViolation.WithText("a presence may have at most 10000 bytes"))
+		return nil
+	}
 	priority, err := parsePriority(st.Inner)
 	if err != nil {
 		s.refuse(b, st, err)
@@ -110,11 +114,11 @@ func (s *Service) broadcast(b *router.Batch, sess router.Session, p *stanza.Stan
 	blocked := sess.State().Blocked.Load()
 	for _, viewer := range viewers {
 		rows := s.r.Table.Rows(viewer)
-		if len(rows) == 0 || blocked.Matches(viewer) {
+		if len(rows) == 0 {
 			continue
 		}
 		out.To = viewer
-		sendAvailable(b, rows, &out)
+		sendAvailable(b, rows, &out, blocked)
 	}
 	out.To = p.From.Bare()
 	for _, row := range s.r.Table.Rows(out.To) {

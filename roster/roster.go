@@ -33,6 +33,10 @@ const (
 	// maxRequest bounds a subscription request in bytes, which may wait in the
 	// store for as long as the contact likes (RFC 6121 §3.1.3, security warning).
 	maxRequest = 4096
+	// maxPresence bounds a broadcast presence in bytes: a contact gets one of each
+	// resource of each friend at once, before it can acknowledge any. The least that
+	// RFC 6120 §13.12 allows.
+	maxPresence = 10000
 )
 
 // The router's words for why something was not delivered.

@@ -198,31 +198,25 @@ func (s *Service) hide(b *router.Batch, owner, viewer stanza.JID) {
 // present sends a presence of session sess to viewer's available resources, unless
 // either has blocked the other.
 func (s *Service) present(b *router.Batch, sess router.Session, viewer stanza.JID, p stanza.Stanza) {
-	if sess.State().Blocked.Load().Matches(viewer) {
-		return
-	}
 	p.To = viewer
-	sendAvailable(b, s.r.Table.Rows(viewer), &p)
+	sendAvailable(b, s.r.Table.Rows(viewer), &p, sess.State().Blocked.Load())
 }
 
 // sendAvailable delivers a presence to a user's available resources, unless
-// the user has blocked the sender.
-func sendAvailable(b *router.Batch, rows []router.Row, p *stanza.Stanza) {
-	if len(rows) == 0 || rows[0].Session.State().Blocked.Load().Matches(p.From) {
-		return
-	}
+// the user has blocked the sender, or the sender, by the list blocked, them.
+func sendAvailable(b *router.Batch, rows []router.Row, p *stanza.Stanza, blocked *router.Blocklist) {
 	for i := range rows {
-		if rows[i].Available {
-			rows[i].Session.Send(b, p)
+		to := rows[i].Session
+		// A session that is available has its list; one that is just binding may not.
+		if rows[i].Available && !blocked.Matches(to.JID()) && !to.State().Blocked.Load().Matches(p.From) {
+			to.Send(b, p)
 		}
 	}
 }
 
-// blocks reports whether owner has blocked other, also if owner is not online.
+// blocks reports whether owner has blocked other. It asks the store: a session that is
+// just binding may have no list yet.
 func (s *Service) blocks(ctx context.Context, owner, other stanza.JID) (bool, error) {
-	if rows := s.r.Table.Rows(owner); len(rows) > 0 {
-		return rows[0].Session.State().Blocked.Load().Matches(other), nil
-	}
 	list, err := s.store.Blocklist(ctx, owner.Local())
 	return router.NewBlocklist(list).Matches(other), err
 }

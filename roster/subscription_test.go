@@ -1,6 +1,7 @@
 package roster
 
 import (
+	"chatd/router"
 	"strings"
 	"testing"
 
@@ -193,6 +194,52 @@ func TestBlockedSender(t *testing.T) {
 }
 
 // RFC 6121 §3.4.
+// A session that is just binding has no list yet.
+func TestBlockedWhileBinding(t *testing.T) {
+	w := newWorld(t, Config{})
+	if err := w.store.Block(t.Context(), "juliet", []string{"romeo@chat.test"}, 0); err != nil {
+		t.Fatal(err)
+	}
+	w.connect("juliet@chat.test/balcony").state.Blocked.Store(nil)
+	w.login("romeo@chat.test/orchard").send("<presence type='subscribe' to='juliet@chat.test'/>")
+	if list, err := w.store.Roster(t.Context(), "juliet"); err != nil || len(list.Items) != 0 {
+		t.Errorf("kept %v, %v", list.Items, err)
+	}
+}
+
+// A full JID on a list is not shown presence that goes to all of its user's resources.
+func TestBlockedResource(t *testing.T) {
+	w := newWorld(t, Config{})
+	juliet, orchard, verona := w.login("juliet@chat.test/balcony"), w.login("romeo@chat.test/orchard"), w.login("romeo@chat.test/verona")
+	orchard.send("<presence type='subscribe' to='juliet@chat.test'/>")
+	juliet.send("<presence type='subscribed' to='romeo@chat.test'/>")
+	orchard.take()
+	verona.take()
+	juliet.state.Blocked.Store(router.NewBlocklist([]string{"romeo@chat.test/orchard"}))
+	juliet.send("<presence><show>away</show></presence>")
+	if got := orchard.take(); len(got) != 0 {
+		t.Errorf("the blocked resource got %s", got)
+	}
+	if got := verona.take(); len(got) != 1 {
+		t.Errorf("the other resource got %s", got)
+	}
+}
+
+func TestPresenceIsBounded(t *testing.T) {
+	w := newWorld(t, Config{})
+	juliet := w.login("juliet@chat.test/balcony")
+	juliet.send("<presence><status>" + strings.Repeat("s", maxPresence) + "</status></presence>")
+	if got := juliet.take(); len(got) != 1 || !strings.Contains(got[0], "<policy-violation ") {
+		t.Errorf("got %.200s", got)
+	}
+	juliet.send("<iq id='s' type='set'><query xmlns='jabber:iq:roster'><item jid='romeo@chat.test'>" +
+		"<group>" + strings.Repeat("g", 1000) + "</group><group>" + strings.Repeat("h", 1000) + "</group><group>" +
+		strings.Repeat("i", 1001) + "</group></item></query></iq>")
+	if got := juliet.take(); len(got) != 1 || !strings.Contains(got[0], "<not-acceptable ") {
+		t.Errorf("got %.200s", got)
+	}
+}
+
 func TestPreApprovalAndItsEnd(t *testing.T) {
 	w := newWorld(t, Config{})
 	j, r := w.login(juliet+"/balcony"), w.login(romeo+"/orchard")

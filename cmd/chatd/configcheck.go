@@ -29,6 +29,9 @@ func (c *Config) conflicts(fail func(key, what string)) {
 			fail("c2s.listen_tls", `needs TLS, but c2s.tls is "off"`)
 		}
 	}
+	if c.Data == "" {
+		fail("data", "must name a directory")
+	}
 	if len(c.C2S.Listen)+len(c.C2S.ListenTLS) == 0 {
 		fail("c2s.listen", "and c2s.listen_tls are both empty: no client could connect")
 	}
