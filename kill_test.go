@@ -12,21 +12,22 @@ import (
 )
 
 // TestKillUnderLoad: kill -9 while clients send as fast as they can. What the
-// server has acknowledged (XEP-0198 §4) is not lost: users who are away find
-// it after the restart, users who are there have it. Nothing comes twice or out of order.
+// server has acknowledged (XEP-0198 §4) is not lost: users who are away, or whose session
+// waits for resumption, find it after the restart; users who are there have it.
+// Nothing comes twice or out of order.
 func TestKillUnderLoad(t *testing.T) {
 	t.Parallel()
 	srv := startServer(t, map[string]string{
 		"c2s.limits.stanzas_per_second": "0", "c2s.limits.bytes_per_second": "0", "message.offline_max": "100000",
 	})
 	var load []*flow
-	for _, name := range []string{"away1", "away2", "here1", "here2"} {
+	for _, name := range []string{"away1", "away2", "gone", "here1", "here2"} {
 		for _, user := range []string{name, "from" + name} {
 			if err := srv.register(user, "secret"); err != nil {
 				t.Fatal(err)
 			}
 		}
-		load = append(load, &flow{t: t, srv: srv, from: "from" + name, to: name, online: strings.HasPrefix(name, "here")})
+		load = append(load, &flow{t: t, srv: srv, from: "from" + name, to: name, online: strings.HasPrefix(name, "here"), resumable: name == "gone"})
 	}
 	for _, after := range []int{1, 100, 400, 1000} {
 		t.Run(fmt.Sprintf("after %d", after), func(t *testing.T) {
@@ -54,10 +55,11 @@ const ahead = 200
 
 // A flow is one user who sends to another without pause.
 type flow struct {
-	t        *testing.T
-	srv      *server
-	from, to string
-	online   bool // the recipient is there and reads
+	t         *testing.T
+	srv       *server
+	from, to  string
+	online    bool // the recipient is there and reads
+	resumable bool // the recipient's connection has broken
 
 	sender, reader *client
 	acked          int           // messages that the server has acknowledged
@@ -96,6 +98,11 @@ func (f *flow) begin(running, started *sync.WaitGroup, after int) {
 	if f.online {
 		f.reader = f.managed(f.to)
 		running.Go(f.read)
+	}
+	if f.resumable {
+		if err := f.managed(f.to).reset(); err != nil {
+			f.t.Fatal(err)
+		}
 	}
 	f.sender = f.managed(f.from)
 	running.Go(f.write)
