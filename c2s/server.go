@@ -256,8 +256,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 			_ = w.tcp.SetDeadline(time.Unix(1, 0)) // negotiation reads an error and says why
 		}
 	}
-	for _, session := range s.byID { // some of them without a connection
-		sessions = append(sessions, session)
+	for _, session := range s.byID {
+		if _, connected := s.conns[session.wire]; !connected {
+			sessions = append(sessions, session)
+		}
 	}
 	s.mu.Unlock()
 	s.log.Info("closing sessions", "connections", left, "sessions", len(sessions))
@@ -315,11 +317,12 @@ func (s *Server) sweep() {
 
 func (s *Server) sweepOnce() {
 	s.mu.Lock()
-	var quiet, silent, gone []*Session
+	var all, quiet, silent, gone []*Session
 	for w, session := range s.conns {
 		if session == nil {
 			continue
 		}
+		all = append(all, session)
 		if session.active.Swap(false) {
 			session.quiet = 0
 			continue
@@ -336,6 +339,9 @@ func (s *Server) sweepOnce() {
 		}
 	}
 	s.mu.Unlock()
+	for _, session := range all {
+		session.askAgain()
+	}
 	for _, session := range quiet {
 		session.wire.wake()
 	}

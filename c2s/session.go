@@ -485,7 +485,7 @@ func (s *Session) end() {
 		s.srv.notResumable(s.smID, s)
 	}
 	close(s.done)
-	s.srv.log.Debug("session ended", "jid", s.jid, "conn", s.wire.id)
+	s.srv.log.Info("session ended", "jid", s.jid, "conn", s.wire.id)
 	s.wire.linger()
 }
 

@@ -258,6 +258,18 @@ func (s *Session) control(xml []byte) {
 	s.queuedLocked(nil)
 }
 
+// askAgain asks for an acknowledgement where something has waited for one since the last
+// sweep and too little came after it to ask.
+func (s *Session) askAgain() {
+	o := &s.out
+	o.mu.Lock()
+	ask := o.managed != nil && o.managed.ask(true)
+	o.mu.Unlock()
+	if ask {
+		s.control([]byte(askAck))
+	}
+}
+
 // areYouThere makes a silent client say something: an acknowledgement, or the answer
 // to a ping (XEP-0199 §4.1).
 func (s *Session) areYouThere() {

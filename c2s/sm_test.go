@@ -318,5 +318,7 @@ func TestSilence(t *testing.T) {
 		s.sweepOnce()
 	}
 	<-rowA.Session.Done()
+	b.expect("<r ") // for the answer to the ping
+	b.send("<a xmlns='urn:xmpp:sm:3' h='1'/>")
 	b.ping("still here")
 }

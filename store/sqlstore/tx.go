@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
@@ -63,6 +64,15 @@ func (t *tx) queryRow(dest []any, text string, args ...any) error {
 func (t *tx) count(text string, args ...any) (n int64, err error) {
 	err = t.queryRow([]any{&n}, text, args...)
 	return n, err
+}
+
+// close releases the statements: SQLite folds its log into the database only when the
+// last connection goes with none left.
+func (t *tx) close() (err error) {
+	for _, stmt := range t.stmts {
+		err = errors.Join(err, stmt.Close())
+	}
+	return err
 }
 
 func (t *tx) prepared(text string) (*sql.Stmt, error) {

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 
 	"chatd/store"
@@ -44,7 +45,7 @@ func startWriter(conn *sql.Conn) *writer {
 func (w *writer) stop() error {
 	close(w.closing)
 	<-w.stopped
-	return w.tx.conn.Close()
+	return errors.Join(w.tx.close(), w.tx.conn.Close())
 }
 
 func (w *writer) stopping() bool {
