@@ -409,7 +409,7 @@ func (s *Session) unsent() (stanzas []byte, skip int, since uint64) {
 	}
 	switch {
 	case o.managed != nil:
-		stanzas, _ = o.managed.left(o.queueLocked())
+		stanzas = o.managed.left(o.queueLocked())
 	default:
 		if o.sending != nil {
 			stanzas = append(stanzas, *o.sending...)

@@ -134,10 +134,11 @@ func (m *managed) toSend() (stanzas []byte, sizes []int32) {
 	return m.unacked[m.from:], sizes
 }
 
-// left is everything that the client has not acknowledged, sent or not, and the sizes.
-func (m *managed) left(queue []byte) (stanzas []byte, sizes []int32) {
+// left is every stanza that the client has not acknowledged and the spool does not have,
+// sent or not.
+func (m *managed) left(queue []byte) []byte {
 	m.written(queue)
-	return m.unacked[m.from:], m.sizes
+	return m.unacked[m.from:]
 }
 
 // manage takes an element of stream management from a client that has a session.
