@@ -98,7 +98,7 @@ func (s *Session) Send(b *router.Batch, st *stanza.Stanza) bool {
 // always taken when nothing waits.
 func (o *outbox) fullLocked(size int) bool {
 	waiting := len(o.queueLocked())
-	if o.managed != nil && o.managed.full(waiting+size) {
+	if m := o.managed; m != nil && (waiting > 0 || len(m.sizes) > 0) && m.full(waiting+size) {
 		return true
 	}
 	return waiting > 0 && waiting+size > outboxBytes

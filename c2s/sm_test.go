@@ -322,3 +322,15 @@ func TestSilence(t *testing.T) {
 	b.send("<a xmlns='urn:xmpp:sm:3' h='1'/>")
 	b.ping("still here")
 }
+
+// TestHugeStanza: a stanza larger than what may stay unacknowledged is taken when nothing
+// else is.
+func TestHugeStanza(t *testing.T) {
+	s := startServer(t, func(c *Config) { c.MaxStanzaBytes = 4 << 20 })
+	a, b := s.login(t, "romeo", "orchard", false), s.login(t, "juliet", "balcony", false)
+	b.enable()
+	a.send("<message to='juliet@chat.test/balcony' id='huge'><body>" + strings.Repeat("h", 2*unackedBytes) + "</body></message>")
+	b.expect("id='huge'")
+	b.send("<a xmlns='urn:xmpp:sm:3' h='1'/>")
+	b.ping("alive")
+}
