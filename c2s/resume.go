@@ -169,27 +169,22 @@ func (n *negotiation) resume(tok *xmlstream.Token) (*Session, error) {
 	}
 	n.srv.Metrics.Resumptions.WithLabelValues("ok").Inc()
 	n.srv.log.Info("session resumed", "jid", s.jid, "conn", n.wire.id)
-	return s, n.send(fmt.Appendf(nil, "<resumed xmlns='%s' previd='%s' h='%d'/>", nsSM, id, s.handled))
+	// If this fails the session finds its connection broken, and waits once more.
+	_ = n.send(fmt.Appendf(nil, "<resumed xmlns='%s' previd='%s' h='%d'/>", nsSM, id, s.handled))
+	return s, nil
 }
 
 // takeOver makes a session on this connection that goes on where old stopped.
 func (n *negotiation) takeOver(old *Session, h uint32) (*Session, error) {
 	s := n.session(old.jid)
 	s.state, s.managed, s.handled, s.smID = old.state, true, old.handled, old.smID
+	if err := n.acknowledged(old, h); err != nil {
+		return nil, err
+	}
 	o := &old.out
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	m := o.managed
-	m.written(o.queueLocked())
-	o.queue = nil
-	sent := m.handled + uint32(len(m.sizes))
-	delivered, ok := m.ack(h)
-	if !ok {
-		return nil, handledTooMany(h, sent)
-	}
-	if err := n.forget(old.jid, delivered); err != nil {
-		return nil, err
-	}
 	if !n.srv.bound(n.wire, s) {
 		return nil, stanza.StreamSystemShutdown
 	}
@@ -209,16 +204,28 @@ func (n *negotiation) takeOver(old *Session, h uint32) (*Session, error) {
 	return s, nil
 }
 
-// forget drops from the spool what the client says that it has. If that fails, the session
+// acknowledged drops what the client says that it has. If the spool cannot, the session
 // cannot be resumed: the client would get it twice.
-func (n *negotiation) forget(user stanza.JID, seqs []int64) error {
-	if len(seqs) == 0 {
+func (n *negotiation) acknowledged(old *Session, h uint32) error {
+	o := &old.out
+	o.mu.Lock()
+	m := o.managed
+	m.written(o.queueLocked())
+	release(o.queue)
+	o.queue = nil
+	sent := m.handled + uint32(len(m.sizes))
+	stored, ok := m.ack(h)
+	o.mu.Unlock() // others may send meanwhile
+	if !ok {
+		return handledTooMany(h, sent)
+	}
+	if len(stored) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(n.srv.ctx, loginTimeout)
 	defer cancel()
-	if err := n.srv.router.Spool.Forget(ctx, user.Local(), seqs); err != nil {
-		n.srv.log.Error("delivered messages not removed", "jid", user, "err", err)
+	if err := n.srv.router.Spool.Forget(ctx, old.jid.Local(), stored); err != nil {
+		n.srv.log.Error("delivered messages not removed", "jid", old.jid, "err", err)
 		return stanza.StreamInternalServerError
 	}
 	return nil

@@ -334,3 +334,20 @@ func TestHugeStanza(t *testing.T) {
 	b.send("<a xmlns='urn:xmpp:sm:3' h='1'/>")
 	b.ping("alive")
 }
+
+// TestResumeBrokenAtOnce: a client that resumes and is gone before it hears of it leaves
+// a session that can be resumed again, not a ghost.
+func TestResumeBrokenAtOnce(t *testing.T) {
+	s := startServer(t, nil)
+	b := s.login(t, "juliet", "balcony", false)
+	id := b.enable()
+	for range 30 {
+		c := dial(t, s.addr, nil)
+		c.open()
+		c.authenticate(sasl.ScramSha256, "juliet", testPassword)
+		c.open()
+		c.send("<resume xmlns='urn:xmpp:sm:3' previd='" + id + "' h='0'/>")
+		c.breakOff()
+	}
+	s.resuming(t, "juliet", id, 0).expect("<resumed ")
+}

@@ -4,12 +4,8 @@ import (
 	"chatd/stanza"
 )
 
-// copied reports whether a message is of the types that are copied to other
-// resources; the finer rules are those of Copies.
-func copied(st *stanza.Stanza) bool { return st.Type == stanza.Chat || st.Type == stanza.None }
-
 func (r *Router) copySent(b *Batch, s Session, st *stanza.Stanza) {
-	if !copied(st) {
+	if !Storable(st) {
 		return
 	}
 	for _, row := range r.Table.Rows(st.From) {
@@ -21,7 +17,7 @@ func (r *Router) copySent(b *Batch, s Session, st *stanza.Stanza) {
 
 // copyReceived copies what row took to its user's other resources.
 func (r *Router) copyReceived(b *Batch, rows []Row, took int, st *stanza.Stanza) {
-	if st.Kind != stanza.Message || !copied(st) {
+	if !Storable(st) {
 		return
 	}
 	for i := range rows {
@@ -33,7 +29,7 @@ func (r *Router) copyReceived(b *Batch, rows []Row, took int, st *stanza.Stanza)
 
 // copyPast copies a message that went to the resources of the highest priority to the others.
 func (r *Router) copyPast(b *Batch, rows []Row, best int8, st *stanza.Stanza) {
-	if !copied(st) {
+	if !Storable(st) {
 		return
 	}
 	for i := range rows {

@@ -36,7 +36,8 @@ func (r *Router) settledRows(ctx context.Context, b *Batch, st *stanza.Stanza, r
 }
 
 // Storable reports whether a message is of the types that are kept for who is not there
-// (XEP-0160 §3).
+// (XEP-0160 §3) and copied to other resources (XEP-0280 §6.1); both have finer rules
+// besides.
 func Storable(st *stanza.Stanza) bool {
 	return st.Kind == stanza.Message && (st.Type == stanza.Chat || st.Type == stanza.None)
 }
