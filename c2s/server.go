@@ -80,6 +80,7 @@ type Server struct {
 
 	admission     atomic.Pointer[rate.Limiter] // logins, whole node; nil = unlimited
 	registrations *addressLimiter
+	watch         *watch // nil: nobody sleeps
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
@@ -106,6 +107,10 @@ func New(cfg Config, r *router.Router, a *auth.Service, log *slog.Logger) *Serve
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.open, s.shut = context.WithCancel(s.ctx)
 	s.Reload(cfg)
+	if s.watch = newWatch(); s.watch != nil {
+		go s.watch.run()
+		context.AfterFunc(s.open, s.watch.close) // Shutdown wakes everybody
+	}
 	go s.sweep()
 	return s
 }
@@ -183,6 +188,7 @@ func (s *Server) welcome(conn net.Conn, directTLS bool) {
 		_ = tcp.Close()
 		return
 	}
+	w.watch = s.watch
 	if !s.enter(w) {
 		_ = tcp.Close()
 		return
@@ -298,7 +304,7 @@ func (s *Server) isClosing() bool {
 	return s.closing
 }
 
-// sweepInterval is how long a session is quiet before its goroutine is made small again.
+// sweepInterval is how long a session is quiet before its goroutine ends, or is made small again.
 const sweepInterval = 15 * time.Second
 
 // When a client says nothing for quietSweeps of them it is asked whether it is
@@ -310,8 +316,8 @@ const (
 
 var errSilent = errors.New("c2s: client is silent")
 
-// sweep makes sessions that have gone quiet give back the stack that work on
-// input grew, and finds clients that are gone. It ends with Shutdown.
+// sweep makes sessions that have gone quiet wait without a goroutine, or at least
+// without the stack that work on input grew, and finds clients that are gone. It ends with Shutdown.
 func (s *Server) sweep() {
 	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()

@@ -150,8 +150,11 @@ func (s *Session) run() {
 			if s.stopping() {
 				break
 			}
-			// The sweep found the session quiet: go on with a stack that has not grown.
-			go s.run()
+			// The sweep found the session quiet: go on without a goroutine, or else with
+			// one whose stack has not grown.
+			if w, ok := s.wire.(sleeper); !ok || !w.sleep(s.run) {
+				go s.run()
+			}
 			return
 		}
 		if err == nil {
