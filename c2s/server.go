@@ -8,10 +8,10 @@
 package c2s
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"sync"
@@ -22,7 +22,6 @@ import (
 
 	"chatd/auth"
 	"chatd/router"
-	"chatd/stanza"
 	"chatd/xmlstream"
 )
 
@@ -51,6 +50,20 @@ type Config struct {
 	BytesPerSecond         float64 // per session; 0 = unlimited
 	ByteBurst              int
 	LoginsPerSecond        float64 // whole node; 0 = unlimited
+	ResourcesPerUser       int     // connected or waiting for resumption, RFC 6120 §13.12; 0 = 50
+	// ResumeTime is how long a session without a connection waits for another one at most
+	// (XEP-0198 §5, 'max'); 0 = 5 minutes.
+	ResumeTime time.Duration
+	// UnackedStanzas and UnackedBytes bound what a client may leave unacknowledged (XEP-0198). One
+	// that leaves more is taken for a client that does not read. 0 = 5000 and 1 MiB.
+	UnackedStanzas, UnackedBytes int
+	// Address is where clients reach this node rather than any other, host:port, told to
+	// those who may resume (XEP-0198 §5, 'location'); "" = not told.
+	Address string
+	// DrainTime is over which Shutdown spreads the ends of the sessions; 0 = all at once.
+	DrainTime time.Duration
+	// DrainTo are the nodes to which it sends the clients, host:port.
+	DrainTo []string
 }
 
 // A Server serves the clients of one domain. Its exported fields are set before
@@ -85,7 +98,10 @@ type Server struct {
 	listeners map[net.Listener]struct{}
 	conns     map[*wire]*Session // nil while it negotiates
 	byAddress map[addressKey]int
-	byID      map[string]*Session // sessions that can be resumed (XEP-0198)
+	byID      map[string]*Session     // sessions that can be resumed (XEP-0198)
+	ended     map[string]endedSession // some of those that could be
+	endedIDs  []string                // their keys, a ring
+	endedNext int                     // the oldest of them once the ring is full
 	closing   bool
 	idle      chan struct{} // closed when closing and the last connection has gone
 	lastID    uint64
@@ -96,7 +112,7 @@ func New(cfg Config, r *router.Router, a *auth.Service, log *slog.Logger) *Serve
 	s := &Server{
 		router: r, auth: a, log: log, registrations: newAddressLimiter(),
 		listeners: make(map[net.Listener]struct{}), conns: make(map[*wire]*Session),
-		byAddress: make(map[addressKey]int), byID: make(map[string]*Session), idle: make(chan struct{}),
+		byAddress: make(map[addressKey]int), byID: make(map[string]*Session), ended: make(map[string]endedSession), idle: make(chan struct{}),
 		OnBind:   func(context.Context, router.Session) error { return nil },
 		OnResume: func(_ context.Context, _ router.Session, attached func()) { attached() },
 		Features: func() []byte { return nil },
@@ -113,9 +129,11 @@ func New(cfg Config, r *router.Router, a *auth.Service, log *slog.Logger) *Serve
 // Reload replaces the configuration. Open connections keep their TLS and their rates; all
 // else applies from now on.
 func (s *Server) Reload(cfg Config) {
-	if cfg.MaxStanzaBytes == 0 {
-		cfg.MaxStanzaBytes = 262144
-	}
+	cfg.MaxStanzaBytes = cmp.Or(cfg.MaxStanzaBytes, 262144)
+	cfg.ResourcesPerUser = cmp.Or(cfg.ResourcesPerUser, 50)
+	cfg.ResumeTime = cmp.Or(cfg.ResumeTime, 5*time.Minute)
+	cfg.UnackedStanzas = cmp.Or(cfg.UnackedStanzas, 5000)
+	cfg.UnackedBytes = cmp.Or(cfg.UnackedBytes, outboxBytes)
 	s.admission.Store(newLimiter(cfg.LoginsPerSecond, int(cfg.LoginsPerSecond)))
 	if old := s.tls.Load(); old == nil || old.base != cfg.TLS {
 		s.tls.Store(newTLSConfigs(cfg.TLS))
@@ -229,57 +247,6 @@ func (s *Server) bound(w *wire, session *Session) bool {
 	}
 	s.conns[w] = session
 	return true
-}
-
-// Shutdown closes the listeners, ends every session with <system-shutdown/>, and waits
-// until all have ended or ctx ends.
-func (s *Server) Shutdown(ctx context.Context) error {
-	s.mu.Lock()
-	if s.closing {
-		s.mu.Unlock()
-		return nil
-	}
-	s.closing = true
-	s.shut()
-	for l := range s.listeners {
-		_ = l.Close()
-	}
-	left := len(s.conns)
-	if left == 0 {
-		close(s.idle)
-	}
-	var sessions []*Session
-	for w, session := range s.conns {
-		if session != nil {
-			sessions = append(sessions, session)
-		} else {
-			_ = w.tcp.SetDeadline(time.Unix(1, 0)) // negotiation reads an error and says why
-		}
-	}
-	for _, session := range s.byID {
-		if _, connected := s.conns[session.wire]; !connected {
-			sessions = append(sessions, session)
-		}
-	}
-	s.mu.Unlock()
-	s.log.Info("closing sessions", "connections", left, "sessions", len(sessions))
-	defer s.cancel()
-	for _, session := range sessions {
-		session.Close(stanza.StreamSystemShutdown)
-	}
-	for _, session := range sessions {
-		select {
-		case <-session.Done():
-		case <-ctx.Done():
-			return fmt.Errorf("c2s: shutdown: %w", ctx.Err())
-		}
-	}
-	select {
-	case <-s.idle:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("c2s: shutdown: %w", ctx.Err())
-	}
 }
 
 func (s *Server) isClosing() bool {

@@ -509,7 +509,10 @@ func (s *Session) part() {
 	var words []byte
 	if reason := s.reason.Load(); reason != nil {
 		s.srv.Metrics.streamError(reason)
-		words = reason.AppendXML(nil)
+		if s.managed && s.srv.isClosing() { // what was dealt with needs not be sent again elsewhere
+			words = s.appendAck(words)
+		}
+		words = reason.AppendXML(words)
 	}
 	s.last(append(words, "</stream:stream>"...))
 	if s.wire.tls != nil {
