@@ -93,6 +93,7 @@ type Server struct {
 
 	admission     atomic.Pointer[rate.Limiter] // logins, whole node; nil = unlimited
 	registrations *addressLimiter
+	gate          *gate // TLS handshakes
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
@@ -110,7 +111,7 @@ type Server struct {
 // New makes a server, which answers the renewal of tokens by r; Serve starts it.
 func New(cfg Config, r *router.Router, a *auth.Service, log *slog.Logger) *Server {
 	s := &Server{
-		router: r, auth: a, log: log, registrations: newAddressLimiter(),
+		router: r, auth: a, log: log, registrations: newAddressLimiter(), gate: newGate(),
 		listeners: make(map[net.Listener]struct{}), conns: make(map[*wire]*Session),
 		byAddress: make(map[addressKey]int), byID: make(map[string]*Session), ended: make(map[string]endedSession), idle: make(chan struct{}),
 		OnBind:   func(context.Context, router.Session) error { return nil },

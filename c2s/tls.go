@@ -34,7 +34,7 @@ func (n *negotiation) startTLS(cfg *tls.Config) error {
 	if cfg == nil {
 		return errors.New("c2s: TLS is not configured")
 	}
-	if err := n.wire.handshake(cfg); err != nil {
+	if err := n.wire.handshake(cfg, &turn{gate: n.srv.gate, id: n.wire.id}); err != nil {
 		n.srv.Metrics.Connections.WithLabelValues("tls-failed").Inc()
 		return fmt.Errorf("c2s: TLS handshake: %w", err)
 	}

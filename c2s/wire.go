@@ -33,6 +33,7 @@ type wire struct {
 	tls  *tls.Conn // nil without TLS; set once, during negotiation
 	conn net.Conn  // what negotiation reads and writes: tcp or tls
 
+	turn   *turn  // at the gate, during the handshake
 	parked bool   // in its second life; owned by the reading goroutine
 	feed   []byte // ciphertext that was read and not yet taken by crypto/tls; owned by the reading goroutine
 
@@ -64,10 +65,12 @@ func newWire(tcp *net.TCPConn) (*wire, error) {
 	return w, nil
 }
 
-// handshake starts TLS on the connection. Nothing that was read before may be kept.
-func (w *wire) handshake(cfg *tls.Config) error {
+// handshake starts TLS on the connection, computing when it is its turn. Nothing that was read before may be kept.
+func (w *wire) handshake(cfg *tls.Config, turn *turn) error {
 	w.tls = tls.Server(tlsSide{w}, cfg)
 	w.conn = w.tls
+	w.turn = turn
+	defer func() { turn.end(); w.turn = nil }()
 	return w.tls.Handshake()
 }
 
@@ -258,7 +261,7 @@ type tlsSide struct{ w *wire }
 func (t tlsSide) Read(p []byte) (int, error) {
 	w := t.w
 	if !w.parked {
-		return w.tcp.Read(p)
+		return w.turn.read(w.tcp, p)
 	}
 	if len(w.feed) == 0 {
 		return 0, errAgain
