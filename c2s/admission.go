@@ -32,6 +32,7 @@ type gate struct {
 	free    int
 	most    int // how many may wait
 	waiting turns
+	came    uint64 // turns so far
 }
 
 // newGate leaves one processor to those who are online, if there are several.
@@ -40,9 +41,17 @@ func newGate() *gate {
 	return &gate{free: slots, most: slots * waitingPerSlot}
 }
 
+// turn is for one handshake, later than all turns before.
+func (g *gate) turn() *turn {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.came++
+	return &turn{gate: g, number: g.came}
+}
+
 var errCrowded = errors.New("c2s: too many handshakes")
 
-// enter blocks until it is the turn's time; of those that wait the connection that was accepted
+// enter blocks until it is the turn's time; of those that wait the one that came
 // first goes first. Whoever is in computes and does not wait for the network. It fails at once when
 // too many wait.
 func (g *gate) enter(t *turn) error {
@@ -89,10 +98,10 @@ func (g *gate) crowded() bool {
 
 // A turn is one connection's handshake at the gate. It belongs to the negotiating goroutine.
 type turn struct {
-	gate  *gate
-	id    uint64 // of the connection
-	in    bool
-	ready chan struct{}
+	gate   *gate
+	number uint64 // among all turns
+	in     bool
+	ready  chan struct{}
 }
 
 // read reads from the connection, outside of the gate; what comes of it is computed inside. The
@@ -121,11 +130,11 @@ func (t *turn) end() {
 	}
 }
 
-// turns is a heap: the oldest connection is on top.
+// turns is a heap: the oldest is on top.
 type turns []*turn
 
 func (q turns) Len() int           { return len(q) }
-func (q turns) Less(i, j int) bool { return q[i].id < q[j].id }
+func (q turns) Less(i, j int) bool { return q[i].number < q[j].number }
 func (q turns) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
 func (q *turns) Push(x any)        { *q = append(*q, x.(*turn)) }
 func (q *turns) Pop() any {

@@ -17,7 +17,7 @@ import (
 func TestGateOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate{free: 1, most: 100}
-		first := &turn{gate: g, id: 0}
+		first := &turn{gate: g}
 		if err := g.enter(first); err != nil {
 			t.Fatal(err)
 		}
@@ -26,7 +26,7 @@ func TestGateOrder(t *testing.T) {
 		inside := 0
 		for _, id := range rand.Perm(50) {
 			go func() {
-				turn := &turn{gate: g, id: uint64(id + 1)}
+				turn := &turn{gate: g, number: uint64(id + 1)}
 				if err := g.enter(turn); err != nil {
 					t.Error(err)
 					return
@@ -36,7 +36,7 @@ func TestGateOrder(t *testing.T) {
 				if inside > 1 {
 					t.Error("two are in")
 				}
-				order = append(order, turn.id)
+				order = append(order, turn.number)
 				mu.Unlock()
 				time.Sleep(time.Millisecond)
 				mu.Lock()
@@ -74,12 +74,12 @@ func TestGateBound(t *testing.T) {
 				t.Errorf("with %d waiting: crowded is %t", i, !want)
 			}
 			go func() {
-				served <- g.enter(&turn{gate: g, id: uint64(i)})
+				served <- g.enter(&turn{gate: g, number: uint64(i)})
 				g.leave()
 			}()
 			synctest.Wait()
 		}
-		if err := g.enter(&turn{gate: g, id: 9}); err != errCrowded {
+		if err := g.enter(&turn{gate: g, number: 9}); err != errCrowded {
 			t.Errorf("the fifth: %v", err)
 		}
 		g.leave()

@@ -62,11 +62,11 @@ func (s *Server) shutDoors() (sessions []*Session, first bool) {
 			sessions = append(sessions, session)
 		}
 	}
-	for w, session := range s.conns {
+	for t, session := range s.conns {
 		if session != nil {
 			sessions = append(sessions, session)
 		} else {
-			_ = w.tcp.SetDeadline(time.Unix(1, 0)) // negotiation reads an error and says why
+			t.deadline(past) // negotiation reads an error and says why
 		}
 	}
 	return sessions, true
