@@ -93,7 +93,10 @@ type Server struct {
 
 	admission     atomic.Pointer[rate.Limiter] // logins, whole node; nil = unlimited
 	registrations *addressLimiter
-	gate          *gate // TLS handshakes
+	gate          *gate  // TLS handshakes
+	watch         *watch // nil: nobody sleeps
+
+	sweeping sync.Mutex // held by whoever sweeps
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
@@ -123,6 +126,10 @@ func New(cfg Config, r *router.Router, a *auth.Service, log *slog.Logger) *Serve
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.open, s.shut = context.WithCancel(s.ctx)
 	s.Reload(cfg)
+	if s.watch = newWatch(); s.watch != nil {
+		go s.watch.run()
+		context.AfterFunc(s.open, s.watch.close) // Shutdown wakes everybody
+	}
 	go s.sweep()
 	return s
 }
@@ -202,6 +209,7 @@ func (s *Server) welcome(conn net.Conn, directTLS bool) {
 		_ = tcp.Close()
 		return
 	}
+	w.watch = s.watch
 	if !s.enter(w) {
 		_ = tcp.Close()
 		return
@@ -266,11 +274,12 @@ func (s *Server) isClosing() bool {
 	return s.closing
 }
 
-// sweepInterval is how long a session is quiet before its goroutine is made small again.
+// sweepInterval is how long a session is quiet before its goroutine ends, or is made small again.
 const sweepInterval = 15 * time.Second
 
-// When a client says nothing for quietSweeps of them it is asked whether it is
-// there, and when it says nothing to that for answerSweeps, its connection is given up.
+// When a client says nothing for quietSweeps of them it is asked whether it is there; an inactive
+// one, which a question would wake from its sleep, for twice as long. One that says nothing
+// for answerSweeps after it was asked, for whatever reason, is given up.
 const (
 	quietSweeps  = 10
 	answerSweeps = 3
@@ -278,8 +287,8 @@ const (
 
 var errSilent = errors.New("c2s: client is silent")
 
-// sweep makes sessions that have gone quiet give back the stack that work on
-// input grew, and finds clients that are gone. It ends with Shutdown.
+// sweep makes sessions that have gone quiet wait without a goroutine, or at least
+// without the stack that work on input grew, and finds clients that are gone. It ends with Shutdown.
 func (s *Server) sweep() {
 	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()
@@ -294,40 +303,53 @@ func (s *Server) sweep() {
 }
 
 func (s *Server) sweepOnce() {
+	s.sweeping.Lock()
+	defer s.sweeping.Unlock()
 	s.mu.Lock()
-	var all, quiet, silent, gone []*Session
-	for t, session := range s.conns {
-		if session == nil {
-			continue
-		}
-		all = append(all, session)
-		if session.active.Swap(false) {
-			session.quiet = 0
-			continue
-		}
-		session.quiet++
-		if session.grown.Swap(false) {
-			quiet = append(quiet, session)
-		}
-		switch asked := quietSweeps + uint16(t.peer().id%4); session.quiet { // spread
-		case asked:
-			silent = append(silent, session)
-		case asked + answerSweeps:
-			gone = append(gone, session)
+	all := make([]*Session, 0, len(s.conns))
+	for _, session := range s.conns {
+		if session != nil {
+			all = append(all, session)
 		}
 	}
 	s.mu.Unlock()
 	for _, session := range all {
-		session.askAgain()
+		if session.active.Swap(false) {
+			session.silence = silence{}
+			session.askAgain()
+			continue
+		}
+		if session.grown.Swap(false) {
+			session.wire.wake()
+		}
+		session.sweepQuiet()
 	}
-	for _, session := range quiet {
-		session.wire.wake()
+}
+
+// A silence is for how many sweeps a client has said nothing, and has owed an answer. Whoever
+// sweeps owns it.
+type silence struct {
+	quiet, owing uint16
+	pinged       bool
+}
+
+// sweepQuiet deals with a client that has said nothing since the last sweep.
+func (s *Session) sweepQuiet() {
+	s.quiet++
+	asked, inactive := s.askAgain()
+	if asked || s.pinged {
+		s.owing++
 	}
-	for _, session := range silent {
-		session.areYouThere()
+	ask := quietSweeps + uint16(s.wire.peer().id%4) // spread
+	if inactive {
+		ask *= 2
 	}
-	for _, session := range gone {
-		s.Metrics.Silent.Inc()
-		session.fail(errSilent)
+	switch {
+	case s.owing > answerSweeps:
+		s.srv.Metrics.Silent.Inc()
+		s.fail(errSilent)
+	case s.quiet == ask:
+		s.areYouThere()
+		s.pinged = true
 	}
 }

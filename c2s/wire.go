@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -35,6 +36,11 @@ type wire struct {
 	input    func(fd uintptr) bool // onReadable, bound once so that await does not allocate
 
 	last int // bytes that write took last; owned by the holder of writing
+
+	watch  *watch      // wakes it; nil: it never sleeps
+	asleep atomic.Bool // see sleep
+	woken  atomic.Bool // wake was called after rest
+	run    func()      // what to go on with after sleep
 
 	mu      sync.Mutex // never held while blocked
 	backlog []byte     // bytes for the kernel, behind which everything queues
@@ -78,8 +84,36 @@ func (w *wire) onReadable(fd uintptr) bool {
 	return got
 }
 
-func (w *wire) wake() { _ = w.tcp.SetReadDeadline(past) }
-func (w *wire) rest() { _ = w.tcp.SetReadDeadline(time.Time{}) }
+func (w *wire) wake() {
+	w.woken.Store(true)
+	w.getUp() // before await fails, after which it may sleep
+	_ = w.tcp.SetReadDeadline(past)
+}
+
+func (w *wire) rest() {
+	w.woken.Store(false)
+	_ = w.tcp.SetReadDeadline(time.Time{})
+}
+
+// sleep is sleeper. Whoever makes asleep false has the wire.
+func (w *wire) sleep(run func()) bool {
+	if w.watch == nil {
+		return false
+	}
+	w.run = run
+	w.asleep.Store(true)
+	if w.watch.add(w) == nil && !w.woken.Load() { // wake looks at asleep after it has set woken
+		return true
+	}
+	return !w.asleep.CompareAndSwap(true, false)
+}
+
+// getUp ends sleep.
+func (w *wire) getUp() {
+	if w.asleep.CompareAndSwap(true, false) {
+		go w.run()
+	}
+}
 
 func (w *wire) read(p []byte) (int, error) {
 	switch {
@@ -261,6 +295,9 @@ func (w *wire) finish() {
 // linger closes the connection after a while: a close with unread input would reset it.
 func (w *wire) linger() {
 	defer w.tcp.Close()
+	if w.watch != nil {
+		w.watch.remove(w)
+	}
 	if w.tcp.CloseWrite() != nil {
 		return
 	}
