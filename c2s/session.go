@@ -51,7 +51,7 @@ type Session struct {
 	handled  uint32      // stanzas from the client that were dealt with since then, modulo 2^32
 	deadline *time.Timer // ends the session with its token; nil without one, set before the first input
 
-	quiet uint16 // sweeps since the last input; guarded by the server's mu
+	silence // for how long the client has said nothing
 
 	farewell []int64 // what the spool has of what a client was sent that left in order
 
@@ -486,7 +486,10 @@ func (s *Session) part() {
 	var words []byte
 	if reason := s.reason.Load(); reason != nil {
 		s.srv.Metrics.streamError(reason)
-		words = reason.AppendXML(nil)
+		if s.managed && s.srv.isClosing() { // what was dealt with needs not be sent again elsewhere
+			words = s.appendAck(words)
+		}
+		words = reason.AppendXML(words)
 	}
 	s.last(append(words, "</stream:stream>"...))
 	s.wire.finish()

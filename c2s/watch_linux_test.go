@@ -60,7 +60,10 @@ func TestSleepEnds(t *testing.T) {
 		name string
 		end  func(t *testing.T, s *testServer, c *testClient)
 	}{
-		{"stream", func(_ *testing.T, _ *testServer, c *testClient) { c.send("</stream:stream>"); c.expect("</stream:stream>") }},
+		{"stream", func(_ *testing.T, _ *testServer, c *testClient) {
+			c.send("</stream:stream>")
+			c.expect("</stream:stream>")
+		}},
 		{"FIN", func(_ *testing.T, _ *testServer, c *testClient) { c.conn.Close() }},
 		{"RST", func(_ *testing.T, _ *testServer, c *testClient) { c.breakOff() }},
 		{"replaced", func(t *testing.T, s *testServer, c *testClient) {
@@ -112,7 +115,7 @@ func TestSleepAndWakeRace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := newWire(conn.(*net.TCPConn))
+	w, err := newWire(conn.(*net.TCPConn), newGate())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,7 @@ type wire struct {
 	from peer
 	tcp  *net.TCPConn
 	raw  syscall.RawConn
+	gate *gate    // for handshakes
 	tls  *tlsSide // nil without TLS; set once, during negotiation
 
 	// Owned by the reading goroutine.
@@ -49,12 +50,12 @@ type wire struct {
 	writeNow func(fd uintptr) // writeOnce, bound once so that no write allocates
 }
 
-func newWire(tcp *net.TCPConn) (*wire, error) {
+func newWire(tcp *net.TCPConn, gate *gate) (*wire, error) {
 	raw, err := tcp.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	w := &wire{tcp: tcp, raw: raw}
+	w := &wire{tcp: tcp, raw: raw, gate: gate}
 	w.from.addr, w.from.startTLS = tcp.RemoteAddr(), true
 	w.input, w.writeNow = w.onReadable, w.writeOnce
 	return w, nil
