@@ -8,8 +8,9 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 all: build
 
+# With the profile of cmd/chatd/chatd.pgo: docs/benchmarks.md says what that brings and how it is made.
 build:
-	go build -o chatd ./cmd/chatd
+	go build -pgo=cmd/chatd/chatd.pgo -o chatd ./cmd/chatd
 
 run:
 	go run ./cmd/chatd
