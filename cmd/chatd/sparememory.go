@@ -17,13 +17,14 @@ const (
 // What look reads of the runtime, in this order.
 const (
 	heapAllocs = iota
+	heapFree   // and not given back; also what stacks were
 	heapObjects
 	heapUnused
 )
 
 // A spareMemory gives free memory back. It belongs to one goroutine.
 type spareMemory struct {
-	samples [3]metrics.Sample
+	samples [4]metrics.Sample
 	allocs  uint64 // bytes allocated so far, at the last look
 	given   uint64 // the same, when memory was last given back
 }
@@ -31,6 +32,7 @@ type spareMemory struct {
 func newSpareMemory() *spareMemory {
 	return &spareMemory{samples: [...]metrics.Sample{
 		heapAllocs:  {Name: "/gc/heap/allocs:bytes"},
+		heapFree:    {Name: "/memory/classes/heap/free:bytes"},
 		heapObjects: {Name: "/memory/classes/heap/objects:bytes"},
 		heapUnused:  {Name: "/memory/classes/heap/unused:bytes"},
 	}}
@@ -44,7 +46,8 @@ func (m *spareMemory) look() bool {
 	allocs, used := value(heapAllocs), value(heapObjects)+value(heapUnused)
 	busy := allocs-m.allocs > spareBytes/busyShare+used/busyShare
 	m.allocs = allocs
-	if busy || allocs-m.given < spareBytes+used/spareShare {
+	spare := value(heapFree) + allocs - m.given // as far as that is not in use: a collection will tell
+	if busy || spare < spareBytes+used/spareShare {
 		return false
 	}
 	debug.FreeOSMemory()
