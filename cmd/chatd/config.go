@@ -55,7 +55,7 @@ type Config struct {
 		TLS, URL          string
 		ProxyProtocolFrom []string // addresses and networks
 	}
-	API  struct {
+	API struct {
 		Listen    []string
 		Tokens    []api.Token
 		PlayerJID string
