@@ -125,6 +125,9 @@ func (b *bench) idle(ctx context.Context, r *result) error {
 		if err != nil {
 			return err
 		}
+		if _, err := b.load(ctx, i, b.size.touch()...); err != nil {
+			return fmt.Errorf("%s: %w", o.kind.name, err)
+		}
 		report, err := b.load(ctx, i, o.load.args...)
 		r.add(o.load.id, o.kind.name, report, err)
 		return ctx.Err()

@@ -79,15 +79,15 @@ func (w rowResult) Remark() string {
 	case w.only:
 		return ""
 	case !w.Leads && w.Reason == "":
-		return "**not first, and no reason is known**"
+		return "**not first**, and no reason is known"
 	case !w.Leads:
 		return "**not first**: " + w.Reason
 	case w.Ahead == 0:
 		return "first"
 	case w.Overlap:
-		return fmt.Sprintf("first, %s times; but the rounds overlap", number(w.Ahead))
+		return fmt.Sprintf("%s times better, but the rounds overlap", number(w.Ahead))
 	}
-	return fmt.Sprintf("first, %s times", number(w.Ahead))
+	return fmt.Sprintf("%s times better", number(w.Ahead))
 }
 
 // Bound is a budget's limit in words.

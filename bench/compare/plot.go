@@ -4,11 +4,13 @@ import (
 	"encoding/xml"
 	"fmt"
 	"math"
+	"slices"
+	"strconv"
 	"strings"
 )
 
-// A plot draws the rows that name it: for each row a line per server, from the axis to the median, with
-// the range of the rounds across its end.
+// A plot draws the rows that name it: for each row and server a dot at the median, with the range of the rounds
+// behind it.
 type plot struct {
 	name, title, axis string
 	log               bool
@@ -37,7 +39,7 @@ const plotStyle = `
 text { font: 12px system-ui, sans-serif; fill: #1f2328 }
 .page { fill: #ffffff } .title { font-size: 16px; font-weight: 600 } .load { font-weight: 600 } .muted { fill: #59636e } .grid { stroke: #d1d9e0 }
 .chatd { stroke: #0969da; fill: #0969da } .ejabberd { stroke: #bc4c00; fill: #bc4c00 } .prosody { stroke: #8250df; fill: #8250df } .relay { stroke: #818b98; fill: #818b98 }
-line { stroke-width: 1 } line.value { stroke-width: 3 } line.range { stroke-width: 9; stroke-opacity: 0.35 }
+line { stroke-width: 1 } line.key { stroke-width: 9; stroke-opacity: 0.35 } line.lead { stroke-width: 1.5 } line.range { stroke-width: 9; stroke-opacity: 0.35 }
 @media (prefers-color-scheme: dark) {
 text { fill: #f0f6fc } .page { fill: #0d1117 } .muted { fill: #9198a1 } .grid { stroke: #3d444d }
 .chatd { stroke: #4493f8; fill: #4493f8 } .ejabberd { stroke: #f0883e; fill: #f0883e } .prosody { stroke: #ab7df8; fill: #ab7df8 } .relay { stroke: #9198a1; fill: #9198a1 }
@@ -70,11 +72,11 @@ func (p plot) draw(r *result) string {
 		plotWidth, height, plotWidth, height, p.title, plotStyle)
 	fmt.Fprintf(&c, `<rect width="%d" height="%.0f" class="page"/>`+"\n", plotWidth, height)
 	c.text(16, 26, "title", "start", p.title)
-	p.legend(&c, r)
+	p.legend(&c, rows, r)
 	for _, tick := range s.ticks() {
 		x := s.x(tick)
 		c.line(x, plotTop-6, x, height-plotBottom, "grid")
-		c.text(x, height-plotBottom+16, "muted", "middle", number(tick))
+		c.text(x, height-plotBottom+16, "muted", "middle", tickLabel(tick))
 	}
 	c.text(plotLeft+(plotWidth-plotLeft-plotRight)/2, height-plotBottom+36, "muted", "middle", p.axis)
 	y := float64(plotTop)
@@ -111,10 +113,14 @@ func (p plot) height(w rowResult, r *result) float64 {
 	return float64(max(2, len(drawn(w, r)))*lineHeight + rowGap)
 }
 
-func (p plot) legend(c *canvas, r *result) {
+func (p plot) legend(c *canvas, rows []rowResult, r *result) {
 	x := 16.0
 	for _, name := range r.columns() {
-		c.line(x, 44, x+18, 44, "value "+strings.ToLower(name))
+		if !slices.ContainsFunc(rows, func(w rowResult) bool { return w.Values[name].Median > 0 }) {
+			continue
+		}
+		c.line(x, 44, x+18, 44, "key "+strings.ToLower(name))
+		fmt.Fprintf(c, `<circle cx="%.1f" cy="44" r="4" class="%s"/>`+"\n", x+9, strings.ToLower(name))
 		c.text(x+24, 48, "", "start", name)
 		x += 100
 	}
@@ -127,7 +133,7 @@ func (p plot) row(c *canvas, s scale, w rowResult, r *result, y float64) {
 	for n, name := range drawn(w, r) {
 		v, class := w.Values[name], strings.ToLower(name)
 		at := y + 8 + float64(n*lineHeight)
-		c.line(plotLeft, at, s.x(v.Median), at, "value "+class)
+		c.line(plotLeft, at, s.x(v.Median), at, "lead "+class)
 		if len(v.Samples) > 1 {
 			c.line(s.x(v.Min), at, s.x(v.Max), at, "range "+class)
 		}
@@ -148,7 +154,7 @@ func (p plot) scale(rows []rowResult) scale {
 	for _, w := range rows {
 		for _, v := range w.Values {
 			if v.Median > 0 {
-				low, high = min(low, max(v.Min, v.Median/10)), max(high, v.Max)
+				low, high = min(low, v.Median), max(high, v.Max)
 			}
 		}
 	}
@@ -167,6 +173,13 @@ func (s scale) x(v float64) float64 {
 		part = math.Log(max(v, s.low)/s.low) / math.Log(s.high/s.low)
 	}
 	return plotLeft + part*(plotWidth-plotLeft-plotRight)
+}
+
+func tickLabel(v float64) string {
+	if v >= 1000 {
+		return thousands(v)
+	}
+	return strconv.FormatFloat(v, 'g', 6, 64)
 }
 
 // ticks are the powers of ten of a log scale, else steps of 1, 2 or 5 times one.

@@ -76,7 +76,7 @@ type totals struct {
 	Bounced    uint64 `json:"bounced"`
 }
 
-// reasons stand beside the rows in which chatd does not lead, by load, or by load and figure.
+// reasons stand beside the rows of a load in which chatd does not lead.
 var reasons = map[string]string{
 	"rooms": "this version of chatd has no rooms",
 }
@@ -217,10 +217,7 @@ func (w *rowResult) rank(servers []serverInfo) {
 		}
 	}
 	if !w.Leads {
-		w.Reason = reasons[w.Load+" "+w.Figure]
-		if w.Reason == "" {
-			w.Reason = reasons[w.Load]
-		}
+		w.Reason = reasons[w.Load]
 	}
 }
 
