@@ -21,6 +21,13 @@ type Config struct {
 		RegistrationsPerMinute int
 		ConnectionsPerAddress  int
 		ResourceConflict       string
+		ResourcesPerUser       int
+		ResumeSeconds          int
+		UnackedStanzas         int
+		UnackedBytes           int
+		Address                string
+		DrainSeconds           int
+		DrainTo                []string
 		Limits                 struct {
 			StanzasPerSecond float64
 			StanzaBurst      int
@@ -65,6 +72,11 @@ func defaultConfig() *Config {
 	c.C2S.MaxStanzaBytes = 262144
 	c.C2S.RegistrationsPerMinute = 10
 	c.C2S.ResourceConflict = "replace"
+	c.C2S.ResourcesPerUser = 50
+	c.C2S.ResumeSeconds = 300
+	c.C2S.UnackedStanzas = 5000
+	c.C2S.UnackedBytes = 1 << 20
+	c.C2S.DrainSeconds = 10
 	c.C2S.Limits.StanzasPerSecond = 50
 	c.C2S.Limits.StanzaBurst = 200
 	c.C2S.Limits.BytesPerSecond = 65536
@@ -87,6 +99,7 @@ func developmentConfig() *Config {
 	c.C2S.Listen = []string{"127.0.0.1:5222", "[::1]:5222"}
 	c.C2S.ListenTLS = []string{"127.0.0.1:5223", "[::1]:5223"}
 	c.C2S.Registration = true
+	c.C2S.DrainSeconds = 0
 	return c
 }
 
@@ -123,6 +136,13 @@ func (c *Config) settings(getenv func(string) string) []setting {
 		{"c2s.registrations_per_minute", reload, number(&c.C2S.RegistrationsPerMinute, 0, 1_000_000)},
 		{"c2s.connections_per_address", reload, number(&c.C2S.ConnectionsPerAddress, 0, 1_000_000)},
 		{"c2s.resource_conflict", reload, choice(&c.C2S.ResourceConflict, "replace", "refuse", "rename")},
+		{"c2s.resources_per_user", reload, number(&c.C2S.ResourcesPerUser, 1, 10_000)},
+		{"c2s.resume_seconds", reload, number(&c.C2S.ResumeSeconds, 1, 86400)},
+		{"c2s.unacked_stanzas", reload, number(&c.C2S.UnackedStanzas, 10, 1_000_000)},
+		{"c2s.unacked_bytes", reload, number(&c.C2S.UnackedBytes, 16384, 1<<30)},
+		{"c2s.address", reload, hostPort(&c.C2S.Address)},
+		{"c2s.drain_seconds", reload, number(&c.C2S.DrainSeconds, 0, 3600)},
+		{"c2s.drain_to", reload, addresses(&c.C2S.DrainTo)},
 
 		{"c2s.limits.stanzas_per_second", reload, number(&c.C2S.Limits.StanzasPerSecond, 0, 1_000_000)},
 		{"c2s.limits.stanza_burst", reload, number(&c.C2S.Limits.StanzaBurst, 1, 1_000_000)},
