@@ -1,5 +1,7 @@
 package main
 
+import "math"
+
 // A budget is what chatd has set itself, and what this run found.
 type budget struct {
 	Name  string  `json:"name"`
@@ -48,15 +50,16 @@ func (r *result) chatd(load string, of func(*report) float64) value {
 func toRelay(of func(*report) float64) func(*report) float64 {
 	return func(r *report) float64 {
 		if r.Relay == nil {
-			return 0
+			return math.NaN()
 		}
 		return quotient(of(r), of(r.Relay))
 	}
 }
 
+// quotient is not a number where there is none.
 func quotient(a, b float64) float64 {
 	if b == 0 {
-		return 0
+		return math.NaN()
 	}
 	return a / b
 }

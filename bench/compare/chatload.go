@@ -46,6 +46,7 @@ type messageReport struct {
 	Reordered  uint64  `json:"reordered"`
 	Bounced    uint64  `json:"bounced"`
 	Unsent     uint64  `json:"unsent"`
+	Measured   uint64  `json:"measured"`
 	PerSecond  float64 `json:"per_second"`
 	Latency    struct {
 		P50  float64 `json:"p50"`

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math"
 	"strconv"
 	"time"
 )
@@ -59,12 +60,22 @@ const closedLoop = "chat-1" // the load that others take the greatest throughput
 
 func perSecond(r *report) float64 { return r.Messages.PerSecond }
 
+// delivered makes a figure of what arrived, which does not exist where nothing has.
+func delivered(of func(*report) float64) func(*report) float64 {
+	return func(r *report) float64 {
+		if r.Messages.Measured == 0 {
+			return math.NaN()
+		}
+		return of(r)
+	}
+}
+
 var (
 	throughput = row{"throughput", "delivered", "messages/s", true, "throughput", perSecond}
-	cpu        = row{"cpu", "server CPU a delivery", "us", false, "cpu", func(r *report) float64 { return r.Server.CPUPerMessage }}
-	p50        = row{"p50", "latency p50", "ms", false, "latency", func(r *report) float64 { return r.Messages.Latency.P50 }}
-	p99        = row{"p99", "latency p99", "ms", false, "latency", func(r *report) float64 { return r.Messages.Latency.P99 }}
-	p999       = row{"p999", "latency p99.9", "ms", false, "latency", func(r *report) float64 { return r.Messages.Latency.P999 }}
+	cpu        = row{"cpu", "server CPU a delivery", "us", false, "cpu", delivered(func(r *report) float64 { return r.Server.CPUPerMessage })}
+	p50        = row{"p50", "latency p50", "ms", false, "latency", delivered(func(r *report) float64 { return r.Messages.Latency.P50 })}
+	p99        = row{"p99", "latency p99", "ms", false, "latency", delivered(func(r *report) float64 { return r.Messages.Latency.P99 })}
+	p999       = row{"p999", "latency p99.9", "ms", false, "latency", delivered(func(r *report) float64 { return r.Messages.Latency.P999 })}
 	memory     = row{"memory", "server memory a session", "kB", false, "memory", func(r *report) float64 { return r.Server.MemoryPerSession / 1000 }}
 	stored     = row{"stored", "stored", "messages/s", true, "throughput", func(r *report) float64 { return r.Offline.StoredPerSecond }}
 	storedCPU  = row{"stored-cpu", "server CPU a message stored", "us", false, "cpu", func(r *report) float64 { return r.Server.CPUPerStored }}

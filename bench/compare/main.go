@@ -2,7 +2,7 @@
 // alike, puts the same loads on them by cmd/chatload in turns, and writes tables and plots to docs/benchmarks. It needs
 // Linux, Go, and Debian's packages of the other two, which it installs.
 //
-//	go run ./bench/compare          all of it, under ten minutes
+//	go run ./bench/compare          all of it, about ten minutes
 //	go run ./bench/compare -quick   under two minutes, for a first look: prints the table alone
 package main
 

@@ -76,11 +76,6 @@ type totals struct {
 	Bounced    uint64 `json:"bounced"`
 }
 
-// reasons stand beside the rows of a load in which chatd does not lead.
-var reasons = map[string]string{
-	"rooms": "this version of chatd has no rooms",
-}
-
 func newResult(b *bench) (*result, error) {
 	r := &result{Date: time.Now().UTC().Truncate(time.Second), Quick: b.quick, Rounds: b.size.rounds, size: b.size,
 		reports: make(map[runKey][]*report), missing: make(map[runKey]string), Totals: make(map[string]totals)}
@@ -157,6 +152,9 @@ func (r *result) row(l load, w row) rowResult {
 	if !out.only {
 		out.rank(r.Servers)
 	}
+	if !out.only && !out.Leads {
+		out.Reason = r.reason(out)
+	}
 	return out
 }
 
@@ -171,7 +169,9 @@ func (r *result) columns() (names []string) {
 func newValue(reports []*report, of func(*report) float64) (value, bool) {
 	var v value
 	for _, report := range reports {
-		v.Samples = append(v.Samples, of(report))
+		if sample := of(report); !math.IsNaN(sample) {
+			v.Samples = append(v.Samples, sample)
+		}
 	}
 	if len(v.Samples) == 0 {
 		return v, false
@@ -216,9 +216,18 @@ func (w *rowResult) rank(servers []serverInfo) {
 			w.Overlap = chatd.Min <= v.Max && v.Min <= chatd.Max
 		}
 	}
-	if !w.Leads {
-		w.Reason = reasons[w.Load]
+}
+
+// reason stands beside a row in which chatd does not lead; empty if none is known.
+func (r *result) reason(w rowResult) string {
+	missing, _, _ := strings.Cut(w.Values["chatd"].Missing, ":")
+	switch {
+	case missing != "":
+		return missing
+	case r.Quick && w.plot == memory.plot:
+		return "with -quick there are few sessions, and they are not held until what their logins left is collected"
 	}
+	return ""
 }
 
 // verdict is an error when chatd has been found wanting.
