@@ -4,11 +4,14 @@
 # left as it is.
 set -eu
 
+is_installed() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q 'ok installed'; }
 missing=()
 for package in ejabberd prosody; do
-    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+    is_installed "$package" || missing+=("$package")
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
+units=("${missing[@]}")
+is_installed erlang-base || units+=(epmd.socket epmd.service) # which come with ejabberd
 
 sudo=()
 if [ "$(id -u)" != 0 ]; then
@@ -35,6 +38,6 @@ if ! { "${apt[@]}" update && "${apt[@]}" install --no-install-recommends "${miss
     exit 1
 fi
 rm -f "$log"
-for package in "${missing[@]}"; do
-    "${sudo[@]}" systemctl disable "$package" >/dev/null 2>&1 || true # where there is no systemd, nothing starts it
+for unit in "${units[@]}"; do
+    "${sudo[@]}" systemctl disable "$unit" >/dev/null 2>&1 || true # where there is no systemd, nothing starts it
 done
