@@ -162,6 +162,14 @@ func TestReason(t *testing.T) {
 	}
 }
 
+func TestBusy(t *testing.T) {
+	for load, want := range map[string]bool{"0.31 0.33 1.10": false, "1.00 0.10 0.10": true, "17.80 13.64 10.65": true, "": true} {
+		if (machine{LoadAtStart: load}).Busy() != want {
+			t.Error(load)
+		}
+	}
+}
+
 func TestMedian(t *testing.T) {
 	for want, samples := range map[float64][]float64{0: nil, 3: {3}, 2: {3, 1}, 5: {9, 5, 1}} {
 		if got := median(samples); got != want {

@@ -59,6 +59,13 @@ func loadAverage() string {
 	return strings.Join(strings.Fields(string(text))[:3], " ")
 }
 
+// Busy reports whether somebody else was using the machine when it began.
+func (m machine) Busy() bool {
+	var last float64
+	_, err := fmt.Sscan(m.LoadAtStart, &last)
+	return err != nil || last >= 1
+}
+
 // commit is chatd's; empty outside of its repository.
 func commit() string {
 	out, err := exec.Command("git", "describe", "--always", "--dirty").Output()
