@@ -154,7 +154,7 @@ func TestNothingDelivered(t *testing.T) {
 func TestReason(t *testing.T) {
 	r := &result{Quick: true}
 	none := rowResult{Values: map[string]value{"chatd": {Missing: "the server offers no rooms: none of them"}}}
-	if got := r.reason(none); got != "the server offers no rooms" {
+	if got := r.reason(none); got != "chatd offers no rooms" {
 		t.Error(got)
 	}
 	if r.reason(rowResult{plot: memory.plot}) == "" || (&result{}).reason(rowResult{plot: memory.plot}) != "" || r.reason(rowResult{}) != "" {

@@ -223,7 +223,7 @@ func (r *result) reason(w rowResult) string {
 	missing, _, _ := strings.Cut(w.Values["chatd"].Missing, ":")
 	switch {
 	case missing != "":
-		return missing
+		return strings.Replace(missing, "the server", "chatd", 1)
 	case r.Quick && w.plot == memory.plot:
 		return "with -quick there are few sessions, and they are not held until what their logins left is collected"
 	}
