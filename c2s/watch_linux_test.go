@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// asleep sweeps until the client's session waits without a goroutine.
+// asleep waits until the client's session is without a goroutine.
 func (s *testServer) asleep(t *testing.T, c *testClient) *Session {
 	t.Helper()
 	session := s.session(t, c)
@@ -17,7 +17,9 @@ func (s *testServer) asleep(t *testing.T, c *testClient) *Session {
 		if session.wire.(*wire).asleep.Load() {
 			return session
 		}
-		s.sweepOnce()
+		if session.grown.Swap(false) { // as the sweep does, but with this one only
+			session.wire.wake()
+		}
 		time.Sleep(time.Millisecond)
 	}
 	t.Fatal("the session does not sleep")

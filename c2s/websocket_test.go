@@ -289,6 +289,15 @@ func TestWebSocketOpening(t *testing.T) {
 			w.failed(c.condition, c.code)
 		})
 	}
+	t.Run("without an end", func(t *testing.T) {
+		w := dialWS(t, s.web, nil)
+		w.frame(ws.OpText, false, bad+strings.Repeat("x", 9000))
+		w.frame(ws.OpContinuation, false, strings.Repeat("x", 2000)) // nothing says that more comes
+		if _, got := w.next(); !strings.HasPrefix(got, "<open ") {
+			t.Fatalf("got %q", got)
+		}
+		w.failed("policy-violation", 1008)
+	})
 	t.Run("in pieces", func(t *testing.T) {
 		w := dialWS(t, s.web, nil)
 		first := "<?xml version='1.0'?>\n<f:open xmlns:f='" + nsFraming + `' to="chat.test" from="romeo@chat.test/o'neill" version='1.0'></f:open>`
