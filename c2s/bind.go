@@ -203,7 +203,7 @@ func (n *negotiation) beforeLogin(tok *xmlstream.Token) error {
 		return notStanza(tok)
 	case string(st.Space) != nsRegister || st.Kind != stanza.IQ:
 		return stanza.StreamNotAuthorized // RFC 6120 §4.9.3.12
-	case n.cfg.RequireTLS && n.channel.TLS == nil:
+	case n.mustStartTLS():
 		return stanza.StreamPolicyViolation.WithText("use STARTTLS first") // RFC 6120 §5.3.1
 	case fault != nil:
 		return n.sendError(st.Clone(), fault)

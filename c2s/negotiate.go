@@ -31,7 +31,7 @@ const (
 type negotiation struct {
 	srv      *Server
 	cfg      *Config
-	wire     *wire
+	wire     transport
 	scanner  *xmlstream.Scanner
 	in       []byte // read and not yet scanned is in[from:to]
 	from, to int
@@ -46,15 +46,16 @@ type negotiation struct {
 	rewrite  []byte    // what next rewrote
 }
 
-// negotiate runs on its own goroutine, which ends when the session's begins.
-func (s *Server) negotiate(w *wire, directTLS bool) {
+// negotiate runs on its own goroutine, which ends when the session's begins. channel is
+// what protects the stream already.
+func (s *Server) negotiate(t transport, channel auth.Channel, directTLS bool) {
 	n := &negotiation{
-		srv: s, cfg: s.cfg.Load(), wire: w,
+		srv: s, cfg: s.cfg.Load(), wire: t, channel: channel,
 		scanner: xmlstream.NewScanner(xmlstream.Limits{Bytes: loginStanzaBytes, Depth: loginDepth}),
 	}
-	_ = w.tcp.SetDeadline(time.Now().Add(loginTimeout))
+	t.deadline(time.Now().Add(loginTimeout))
 	if s.isClosing() {
-		_ = w.tcp.SetDeadline(time.Unix(1, 0))
+		t.deadline(past)
 	}
 	session, err := n.login(directTLS)
 	if err != nil {
@@ -102,7 +103,7 @@ func (n *negotiation) authenticate() error {
 		}
 		switch string(tok.Space) {
 		case stanza.NSTLS:
-			if string(tok.Local) != "starttls" || n.cfg.TLS == nil || n.channel.TLS != nil {
+			if string(tok.Local) != "starttls" || !n.canStartTLS() {
 				_ = n.send([]byte("<failure xmlns='" + stanza.NSTLS + "'/>")) // RFC 6120 §5.4.2.2
 				return stanza.StreamUnsupportedFeature
 			}
@@ -130,6 +131,12 @@ func (n *negotiation) upgrade() error {
 	n.peer, n.lang = stanza.JID{}, nil
 	return n.startTLS(n.srv.startTLS())
 }
+
+// canStartTLS reports whether the client may ask for TLS.
+func (n *negotiation) canStartTLS() bool { return n.cfg.TLS != nil && n.wire.peer().startTLS }
+
+// mustStartTLS reports whether the client has to ask for TLS before all else.
+func (n *negotiation) mustStartTLS() bool { return n.cfg.RequireTLS && n.wire.peer().startTLS }
 
 // open reads the client's stream header and answers with ours (RFC 6120 §4.2, §4.7).
 func (n *negotiation) open() error {
@@ -278,7 +285,7 @@ func (n *negotiation) read() error {
 	if n.to == len(n.in) {
 		n.in = append(n.in, make([]byte, max(1024, len(n.in)))...)
 	}
-	m, err := n.wire.conn.Read(n.in[n.to:])
+	m, err := n.wire.read(n.in[n.to:])
 	n.to += m
 	if m > 0 {
 		return nil
@@ -293,35 +300,40 @@ func (n *negotiation) read() error {
 }
 
 func (n *negotiation) send(b []byte) error {
-	_, err := n.wire.conn.Write(b)
-	return err
+	for len(b) > 0 {
+		m, _, err := n.wire.write(b)
+		if err != nil {
+			return err
+		}
+		b = b[m:]
+	}
+	return nil
 }
 
 // fail ends a connection that got no session: with a stream error where there
 // is one to tell, after our header (RFC 6120 §4.9.1.2).
 func (n *negotiation) fail(err error) {
 	defer n.wire.linger()
+	p := n.wire.peer()
 	defer n.srv.forget(n.wire)
 	var se *stanza.StreamError
 	told := errors.As(err, &se)
 	if !told && !errors.Is(err, io.EOF) {
-		n.srv.log.Debug("connection failed before login", "conn", n.wire.id, "addr", n.wire.tcp.RemoteAddr(), "err", err)
+		n.srv.log.Debug("connection failed before login", "conn", p.id, "addr", p.addr, "err", err)
 		return
 	}
-	_ = n.wire.tcp.SetWriteDeadline(time.Now().Add(partingTimeout))
+	n.wire.writeDeadline(time.Now().Add(partingTimeout))
 	if !n.opened && told && n.sendHeader() != nil {
 		return
 	}
 	var b []byte
 	if told {
 		n.srv.Metrics.streamError(se)
-		n.srv.log.Debug("stream error before login", "conn", n.wire.id, "addr", n.wire.tcp.RemoteAddr(), "condition", se.Condition)
+		n.srv.log.Debug("stream error before login", "conn", p.id, "addr", p.addr, "condition", se.Condition)
 		b = se.AppendXML(b)
 	}
 	if n.opened {
 		_ = n.send(append(b, "</stream:stream>"...))
 	}
-	if n.wire.tls != nil {
-		_ = n.wire.tls.CloseWrite()
-	}
+	n.wire.finish()
 }

@@ -188,8 +188,7 @@ func (s *Session) writeLocked() {
 func (s *Session) writeSending() (done bool, err error) {
 	o := &s.out
 	for o.sent < len(*o.sending) {
-		n := min(len(*o.sending)-o.sent, pieceBytes)
-		pending, err := s.wire.write((*o.sending)[o.sent : o.sent+n])
+		n, pending, err := s.wire.write((*o.sending)[o.sent:])
 		if err != nil {
 			return false, err
 		}
@@ -271,12 +270,12 @@ func (s *Session) drainWire() error {
 
 // allowTime gives a slow client time, little if the session is ending.
 func (s *Session) allowTime() (ending bool) {
-	_ = s.wire.tcp.SetWriteDeadline(time.Now().Add(writeTimeout))
+	s.wire.writeDeadline(time.Now().Add(writeTimeout))
 	s.out.mu.Lock()
 	ending = s.out.closed || s.stopping()
 	s.out.mu.Unlock()
 	if ending {
-		_ = s.wire.tcp.SetWriteDeadline(time.Now().Add(partingTimeout))
+		s.wire.writeDeadline(time.Now().Add(partingTimeout))
 	}
 	return ending
 }
@@ -361,7 +360,7 @@ func (s *Session) last(words []byte) {
 	o := &s.out
 	ctx, cancel := context.WithTimeout(context.Background(), partingTimeout)
 	defer cancel()
-	_ = s.wire.tcp.SetWriteDeadline(time.Now().Add(partingTimeout))
+	s.wire.writeDeadline(time.Now().Add(partingTimeout))
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.closed = true
@@ -388,11 +387,17 @@ func (s *Session) last(words []byte) {
 }
 
 func (s *Session) writeParting(p []byte) error {
-	pending, err := s.wire.write(p)
-	if err == nil && pending > 0 {
-		err = s.wire.drain()
+	for len(p) > 0 {
+		n, pending, err := s.wire.write(p)
+		if err == nil && pending > 0 {
+			err = s.wire.drain()
+		}
+		if err != nil {
+			return err
+		}
+		p = p[n:]
 	}
-	return err
+	return nil
 }
 
 // unsent closes the outbox and hands over what the client did not get, as far as we

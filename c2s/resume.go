@@ -22,7 +22,7 @@ const takeOverTimeout = 10 * time.Second
 // the table and keeps receiving. It runs at the end of the reading goroutine.
 func (s *Session) detach() bool {
 	o := &s.out
-	_ = s.wire.tcp.SetWriteDeadline(time.Unix(1, 0)) // no writer stays blocked
+	s.wire.writeDeadline(past) // no writer stays blocked
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.managed == nil || o.managed.id == "" || s.graceful || o.closed {
@@ -44,11 +44,11 @@ func (s *Session) detach() bool {
 	s.expiry = time.AfterFunc(resumeTimeout, s.expire)
 	if o.taken != nil { // the old stream is told (XEP-0198 §5)
 		s.srv.Metrics.streamError(stanza.StreamConflict)
-		_, _ = s.wire.write(append(stanza.StreamConflict.AppendXML(nil), "</stream:stream>"...))
+		_, _, _ = s.wire.write(append(stanza.StreamConflict.AppendXML(nil), "</stream:stream>"...))
 	}
 	go s.wire.linger()
 	s.srv.forget(s.wire)
-	s.srv.log.Debug("session waits for resumption", "jid", s.jid, "conn", s.wire.id)
+	s.srv.log.Debug("session waits for resumption", "jid", s.jid, "conn", s.wire.peer().id)
 	if o.taken != nil {
 		close(o.taken)
 	}
@@ -133,7 +133,7 @@ func (s *Session) detachNow() bool {
 		o.taken = taken
 		o.mu.Unlock()
 		s.broken.Store(true)
-		_ = s.wire.tcp.SetWriteDeadline(time.Unix(1, 0)) // it may be blocked in SendNow
+		s.wire.writeDeadline(past) // it may be blocked in SendNow
 		s.wire.wake()
 		select {
 		case <-taken:
@@ -168,7 +168,7 @@ func (n *negotiation) resume(tok *xmlstream.Token) (*Session, error) {
 		return nil, err
 	}
 	n.srv.Metrics.Resumptions.WithLabelValues("ok").Inc()
-	n.srv.log.Info("session resumed", "jid", s.jid, "conn", n.wire.id)
+	n.srv.log.Info("session resumed", "jid", s.jid, "conn", n.wire.peer().id)
 	// If this fails the session finds its connection broken, and waits once more.
 	_ = n.send(fmt.Appendf(nil, "<resumed xmlns='%s' previd='%s' h='%d'/>", nsSM, id, s.handled))
 	return s, nil

@@ -26,7 +26,7 @@ func (n *negotiation) sasl(tok *xmlstream.Token) (done bool, err error) {
 		return false, n.saslFailure("", &auth.Failure{Condition: "malformed-request"})
 	}
 	mechanism := attr(tok, "mechanism")
-	if n.cfg.RequireTLS && n.channel.TLS == nil {
+	if n.mustStartTLS() {
 		return false, n.saslFailure(mechanism, &auth.Failure{Condition: "encryption-required"}) // RFC 6120 §6.5.4
 	}
 	ctx, cancel := context.WithTimeout(n.srv.open, loginTimeout)
@@ -47,7 +47,7 @@ func (n *negotiation) sasl(tok *xmlstream.Token) (done bool, err error) {
 	}
 	n.user, n.expires = exchange.User(), exchange.Expires()
 	n.srv.Metrics.Logins.WithLabelValues(mechanism, "ok").Inc()
-	n.srv.log.Info("login", "conn", n.wire.id, "user", n.user, "mechanism", mechanism, "addr", n.wire.tcp.RemoteAddr())
+	n.srv.log.Info("login", "conn", n.wire.peer().id, "user", n.user, "mechanism", mechanism, "addr", n.wire.peer().addr)
 	return true, nil
 }
 
@@ -84,7 +84,7 @@ func (n *negotiation) ours(err error) error {
 	if errors.As(err, &f) {
 		return f
 	}
-	n.srv.log.Error("authentication failed on our side", "conn", n.wire.id, "err", err)
+	n.srv.log.Error("authentication failed on our side", "conn", n.wire.peer().id, "err", err)
 	return &auth.Failure{Condition: "temporary-auth-failure"}
 }
 
@@ -148,7 +148,7 @@ func (n *negotiation) saslFailure(mechanism string, err error) error {
 		mechanism = "other"
 	}
 	n.srv.Metrics.Logins.WithLabelValues(mechanism, f.Condition).Inc()
-	words := []any{"conn", n.wire.id, "mechanism", mechanism, "condition", f.Condition, "addr", n.wire.tcp.RemoteAddr()}
+	words := []any{"conn", n.wire.peer().id, "mechanism", mechanism, "condition", f.Condition, "addr", n.wire.peer().addr}
 	if f.Cause != nil {
 		words = append(words, "cause", f.Cause)
 	}

@@ -83,7 +83,7 @@ type Server struct {
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
-	conns     map[*wire]*Session // nil while it negotiates
+	conns     map[transport]*Session // nil while it negotiates
 	byAddress map[addressKey]int
 	byID      map[string]*Session // sessions that can be resumed (XEP-0198)
 	closing   bool
@@ -95,7 +95,7 @@ type Server struct {
 func New(cfg Config, r *router.Router, a *auth.Service, log *slog.Logger) *Server {
 	s := &Server{
 		router: r, auth: a, log: log, registrations: newAddressLimiter(),
-		listeners: make(map[net.Listener]struct{}), conns: make(map[*wire]*Session),
+		listeners: make(map[net.Listener]struct{}), conns: make(map[transport]*Session),
 		byAddress: make(map[addressKey]int), byID: make(map[string]*Session), idle: make(chan struct{}),
 		OnBind:   func(context.Context, router.Session) error { return nil },
 		OnResume: func(_ context.Context, _ router.Session, attached func()) { attached() },
@@ -183,36 +183,46 @@ func (s *Server) welcome(conn net.Conn, directTLS bool) {
 		_ = tcp.Close()
 		return
 	}
-	w.host = keyOf(tcp.RemoteAddr())
+	if !s.enter(w) {
+		_ = tcp.Close()
+		return
+	}
+	go s.negotiate(w, auth.Channel{}, directTLS)
+}
+
+// enter puts a connection on the books and gives it its number, or refuses it.
+func (s *Server) enter(t transport) bool {
+	p := t.peer()
+	host := keyOf(p.addr)
 	limit := s.cfg.Load().ConnectionsPerAddress
 	s.mu.Lock()
-	refused := s.closing || limit > 0 && s.byAddress[w.host] >= limit
+	refused := s.closing || limit > 0 && s.byAddress[host] >= limit
 	if !refused {
 		s.lastID++
-		w.id = s.lastID
-		s.byAddress[w.host]++
-		s.conns[w] = nil
+		p.id = s.lastID
+		s.byAddress[host]++
+		s.conns[t] = nil
 	}
 	s.mu.Unlock()
 	if refused {
 		s.Metrics.Connections.WithLabelValues("refused").Inc()
-		_ = tcp.Close()
-		return
+		return false
 	}
 	s.Metrics.Connections.WithLabelValues("accepted").Inc()
-	go s.negotiate(w, directTLS)
+	return true
 }
 
 // forget takes a connection off the books.
-func (s *Server) forget(w *wire) {
+func (s *Server) forget(t transport) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.conns[w]; !ok {
+	if _, ok := s.conns[t]; !ok {
 		return
 	}
-	delete(s.conns, w)
-	if s.byAddress[w.host]--; s.byAddress[w.host] == 0 {
-		delete(s.byAddress, w.host)
+	delete(s.conns, t)
+	host := keyOf(t.peer().addr)
+	if s.byAddress[host]--; s.byAddress[host] == 0 {
+		delete(s.byAddress, host)
 	}
 	if s.closing && len(s.conns) == 0 {
 		close(s.idle)
@@ -221,13 +231,13 @@ func (s *Server) forget(w *wire) {
 
 // bound notes which session a connection has, nil for none; false when the
 // server is closing.
-func (s *Server) bound(w *wire, session *Session) bool {
+func (s *Server) bound(t transport, session *Session) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {
 		return false
 	}
-	s.conns[w] = session
+	s.conns[t] = session
 	return true
 }
 
@@ -249,11 +259,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		close(s.idle)
 	}
 	var sessions []*Session
-	for w, session := range s.conns {
+	for t, session := range s.conns {
 		if session != nil {
 			sessions = append(sessions, session)
 		} else {
-			_ = w.tcp.SetDeadline(time.Unix(1, 0)) // negotiation reads an error and says why
+			t.deadline(past) // negotiation reads an error and says why
 		}
 	}
 	for _, session := range s.byID {
@@ -318,7 +328,7 @@ func (s *Server) sweep() {
 func (s *Server) sweepOnce() {
 	s.mu.Lock()
 	var all, quiet, silent, gone []*Session
-	for w, session := range s.conns {
+	for t, session := range s.conns {
 		if session == nil {
 			continue
 		}
@@ -331,7 +341,7 @@ func (s *Server) sweepOnce() {
 		if session.grown.Swap(false) {
 			quiet = append(quiet, session)
 		}
-		switch asked := quietSweeps + uint16(w.id%4); session.quiet { // spread
+		switch asked := quietSweeps + uint16(t.peer().id%4); session.quiet { // spread
 		case asked:
 			silent = append(silent, session)
 		case asked + answerSweeps:

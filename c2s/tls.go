@@ -34,12 +34,12 @@ func (n *negotiation) startTLS(cfg *tls.Config) error {
 	if cfg == nil {
 		return errors.New("c2s: TLS is not configured")
 	}
-	if err := n.wire.handshake(cfg); err != nil {
+	state, err := n.wire.startTLS(cfg)
+	if err != nil {
 		n.srv.Metrics.Connections.WithLabelValues("tls-failed").Inc()
 		return fmt.Errorf("c2s: TLS handshake: %w", err)
 	}
-	state := n.wire.tls.ConnectionState()
-	n.channel = auth.Channel{TLS: &state, Cert: leafOf(cfg, state.ServerName)}
+	n.channel = auth.Channel{TLS: state, Cert: leafOf(cfg, state.ServerName)}
 	return nil
 }
 
