@@ -52,7 +52,7 @@ type bosh struct {
 	books      *boshBooks
 	create     boshCreation
 	to         string // of the first request
-	encrypted  bool // came over TLS: all requests have to (§19.1)
+	encrypted  bool   // came over TLS: all requests have to (§19.1)
 	wait       time.Duration
 	hold       int
 	requests   int // how many requests the client may have here at once
@@ -76,13 +76,13 @@ type bosh struct {
 	since    time.Time     // when the client last had a request here, if it has none now
 	timer    *time.Timer
 
-	in       []byte // input for the reading goroutine
-	taken    int    // bytes of requests that it has not been told of
-	hungry   bool   // it waits for input
-	inErr    error  // what comes after the input
-	out      []byte // whole elements to be sent
-	stanzas  bool   // some of them are stanzas
-	flushing int    // callers of settle
+	in         []byte // input for the reading goroutine
+	taken      int    // bytes of requests that it has not been told of
+	hungry     bool   // it waits for input
+	inErr      error  // what comes after the input
+	out        []byte // whole elements to be sent
+	reroutable bool   // some of them would be routed anew
+	flushing   int    // callers of settle
 
 	readPast, writePast   bool // a deadline has passed
 	readTimer, writeTimer *time.Timer
@@ -96,14 +96,14 @@ type bosh struct {
 
 // A boshResponse is a response that the client may not have.
 type boshResponse struct {
-	rid     int64
-	key     string // of the request
-	body    []byte
-	payload []byte // the part of it that is the stream's
-	stanzas bool   // there are stanzas in it
-	at      time.Time
-	repeats int
-	written bool // to the connection, as far as one can tell
+	rid        int64
+	key        string // of the request
+	body       []byte
+	payload    []byte // the part of it that is the stream's
+	reroutable bool   // some of it would be routed anew
+	at         time.Time
+	repeats    int
+	written    bool // to the connection, as far as one can tell
 }
 
 // A lastRequest is what is remembered of the last request for the limits of §11 and §12.
@@ -211,10 +211,12 @@ func (b *bosh) check(q *boshRequest) boshFault {
 	return ""
 }
 
-// keyFits is XEP-0124 §15.4.
-func keyFits(key, hash string) bool {
+// keyFits reports whether a key is what the one before it is the hash of (XEP-0124 §15.3).
+func keyFits(key, hash string) bool { return hashed(key) == hash }
+
+func hashed(key string) string {
 	sum := sha1.Sum([]byte(key))
-	return hex.EncodeToString(sum[:]) == hash
+	return hex.EncodeToString(sum[:])
 }
 
 // take hands a request's payload to the stream and keeps the request for a response.
@@ -298,7 +300,7 @@ func (b *bosh) repeat(q *boshRequest) {
 			return
 		}
 		r.written = false
-		q.answer <- boshAnswer{status: http.StatusOK, content: b.create.content, body: r.body, rid: r.rid}
+		b.answer(q, r.body)
 		return
 	}
 	// It may have been held up on the way for long: the session, whose client knows better, goes on.
@@ -329,6 +331,7 @@ func (b *bosh) violated(q *boshRequest, fault boshFault) {
 
 // answer sends a body in response to a request.
 func (b *bosh) answer(q *boshRequest, body []byte) {
+	b.since = time.Time{} // the client was here until now
 	q.answer <- boshAnswer{status: http.StatusOK, content: b.create.content, body: body, rid: q.rid}
 }
 

@@ -38,6 +38,8 @@ func (b *bosh) mayAnswer(now time.Time) bool {
 		return false
 	case !q.held:
 		return true
+	case b.left: // the answers are those of the end; clients that leave ignore what comes with it
+		return now.Sub(q.arrived) >= max(b.wait, boshPolling)
 	case len(b.out) > 0 && !b.aborted:
 		return true
 	case b.waiting[len(b.waiting)-1].pause > 0: // XEP-0124 §10
@@ -75,7 +77,7 @@ func (b *bosh) connected() bool {
 // the client has it.
 func (b *bosh) oldestUnsettled() (at time.Time, ok bool) {
 	for i := range b.sent {
-		if b.sent[i].stanzas {
+		if b.sent[i].reroutable {
 			return b.sent[i].at, true
 		}
 	}
@@ -87,9 +89,9 @@ func (b *bosh) answerOldest(now time.Time) {
 	b.waiting = b.waiting[1:]
 	r := boshResponse{rid: q.rid, key: q.key, at: now}
 	var payload []byte
-	if q.held && q.pause == 0 && !b.aborted {
-		payload, r.stanzas = b.out, b.stanzas
-		b.out, b.stanzas = nil, false
+	if q.held && q.pause == 0 && !b.aborted && !b.left {
+		payload, r.reroutable = b.out, b.reroutable
+		b.out, b.reroutable = nil, false
 	}
 	r.body = b.appendAttrs([]byte(boshOpen), q)
 	if bytes.Contains(payload, []byte("<stream:")) {
@@ -228,9 +230,19 @@ func (b *bosh) put(p []byte) (int, error) {
 		b.failure = bytes.Clone(tok.Raw)
 	case tok.Kind == xmlstream.Element:
 		b.out = appendAlone(b.out, tok)
-		b.stanzas = b.stanzas || string(tok.Space) == stanza.NSClient
+		b.reroutable = b.reroutable || reroutable(tok)
 	}
 	return n, nil
+}
+
+// reroutable reports whether an element is worth anything to others if the client does not get it:
+// a message, or a request, whose sender is to be told.
+func reroutable(tok *xmlstream.Token) bool {
+	if string(tok.Local) == "iq" {
+		t := attr(tok, "type")
+		return t == "get" || t == "set"
+	}
+	return string(tok.Local) == "message"
 }
 
 // appendAlone appends an element of ours as it reads where jabber:client is not the default

@@ -234,10 +234,10 @@ func prefixOf(tok *xmlstream.Token, space string) string {
 
 func number(s string, most int64) (int64, error) {
 	n, err := strconv.ParseUint(s, 10, 63)
-	if err == nil && int64(n) > most {
-		err = strconv.ErrRange
+	if err != nil || int64(n) > most {
+		return 0, strconv.ErrRange
 	}
-	return int64(n), err
+	return int64(n), nil
 }
 
 func seconds(s string) (time.Duration, error) {

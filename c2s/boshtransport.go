@@ -227,11 +227,11 @@ func (b *bosh) settled() bool {
 }
 
 func (b *bosh) settledLocked() bool {
-	if b.stanzas {
+	if b.reroutable {
 		return false
 	}
 	for i := range b.sent {
-		if b.sent[i].stanzas && !b.trusted(&b.sent[i]) {
+		if b.sent[i].reroutable && !b.trusted(&b.sent[i]) {
 			return false
 		}
 	}
@@ -284,5 +284,13 @@ func (b *bosh) linger() {
 	if !b.closed {
 		b.forgetLocked()
 	}
+	b.changed.Broadcast()
 	b.respond()
+}
+
+// negotiates reports whether nobody has logged in yet.
+func (b *bosh) negotiates() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.login
 }
