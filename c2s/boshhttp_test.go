@@ -308,7 +308,13 @@ func TestBOSHFlood(t *testing.T) {
 	h := s.BOSH().(*boshHandler)
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
-	h.books.logins = boshLogins - 20
+	logins := func(n int) (before int) {
+		h.books.mu.Lock()
+		defer h.books.mu.Unlock()
+		before, h.books.logins = h.books.logins, n
+		return before
+	}
+	logins(boshLogins - 20)
 	open := func(want string) {
 		t.Helper()
 		c := &boshClient{tb: t, url: server.URL}
@@ -318,9 +324,9 @@ func TestBOSHFlood(t *testing.T) {
 		open("<stream:features>")
 	}
 	open("condition='policy-violation'")
-	h.books.logins = 0
+	logins(0)
 	s.loginBOSH(t, server.URL, "juliet", "balcony", "wait='20' hold='1'")
-	if h.books.logins != 0 {
-		t.Errorf("%d logins", h.books.logins)
+	if n := logins(20); n != 0 {
+		t.Errorf("%d logins", n)
 	}
 }
