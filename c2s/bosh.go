@@ -52,7 +52,6 @@ type bosh struct {
 	books      *boshBooks
 	create     boshCreation
 	to         string // of the first request
-	encrypted  bool   // came over TLS: all requests have to (§19.1)
 	wait       time.Duration
 	hold       int
 	requests   int // how many requests the client may have here at once

@@ -244,21 +244,3 @@ func reroutable(tok *xmlstream.Token) bool {
 	}
 	return string(tok.Local) == "message"
 }
-
-// appendAlone appends an element of ours as it reads where jabber:client is not the default
-// namespace, but the prefix stream is declared.
-func appendAlone(dst []byte, tok *xmlstream.Token) []byte {
-	raw := tok.Raw
-	for _, d := range tok.Decls {
-		if string(d.Name) == "xmlns" {
-			return append(dst, raw...)
-		}
-	}
-	if tok.Prefixed {
-		return append(dst, raw...)
-	}
-	name := bytes.IndexAny(raw, " />")
-	dst = append(dst, raw[:name]...)
-	dst = append(dst, " xmlns='"+stanza.NSClient+"'"...)
-	return append(dst, raw[name:]...)
-}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"regexp"
 	"strings"
 	"testing"
@@ -26,12 +25,16 @@ type boshClient struct {
 	jid stanza.JID
 }
 
-// bosh serves BOSH on loopback, until the test ends.
-func (s *testServer) bosh(tb testing.TB) string {
+// startBOSH starts a server whose HTTP is in the clear.
+func startBOSH(tb testing.TB, change func(*Config)) (s *testServer, url string) {
 	tb.Helper()
-	h := httptest.NewServer(s.BOSH())
-	tb.Cleanup(h.Close)
-	return h.URL
+	s = startServer(tb, func(c *Config) {
+		c.WebTLS = WebNone
+		if change != nil {
+			change(c)
+		}
+	})
+	return s, "http://" + s.web + BOSHPath
 }
 
 // body is a request's <body/> with the next rid.
@@ -76,7 +79,7 @@ var sidPattern = regexp.MustCompile(` sid='([0-9a-f]{32})'`)
 // begin makes the session.
 func (c *boshClient) begin(attrs string) string {
 	c.tb.Helper()
-	got := c.say("to='chat.test' xml:lang='en' ver='1.6' xmpp:version='1.0' "+attrs, "", "<stream:features>", "restartlogic='true'")
+	got := c.say("to='chat.test' xml:lang='en' ver='1.6' xmpp:version='1.0' "+attrs, "", "<stream:features ", "restartlogic='true'")
 	m := sidPattern.FindStringSubmatch(got)
 	if m == nil {
 		c.tb.Fatalf("no sid in %s", got)

@@ -2,9 +2,7 @@ package c2s
 
 import (
 	"errors"
-	"net"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"sync"
 	"time"
@@ -12,6 +10,9 @@ import (
 	"chatd/auth"
 	"chatd/stanza"
 )
+
+// BOSHPath is where BOSH is.
+const BOSHPath = "/http-bind"
 
 const (
 	// boshLogins is how many sessions of BOSH may be without a user at once.
@@ -72,8 +73,7 @@ type boshHandler struct {
 	books *boshBooks
 }
 
-// BOSH serves clients over HTTP requests (XEP-0124, XEP-0206). It ends with Shutdown.
-func (s *Server) BOSH() http.Handler {
+func newBoshHandler(s *Server) *boshHandler {
 	return &boshHandler{srv: s, books: &boshBooks{domain: s.router.Domain.String(), bySID: make(map[string]*bosh)}}
 }
 
@@ -141,10 +141,7 @@ func (h *boshHandler) read(r *http.Request) (q *boshRequest, b *bosh, err error)
 		if q.sid == "" {
 			return loginStanzaBytes, boshLoginBytes, h.check(q)
 		}
-		b = h.books.find(q.sid)
-		// A session that began encrypted is left alone by what is not (XEP-0124 §19.1).
-		if b == nil || b.encrypted && r.TLS == nil {
-			b = nil
+		if b = h.books.find(q.sid); b == nil {
 			return 0, 0, boshItemNotFound
 		}
 		if b.negotiates() {
@@ -167,23 +164,25 @@ func (h *boshHandler) check(q *boshRequest) error {
 	return nil
 }
 
-// open makes a new session.
+// open makes a new session. It counts as a connection of its address, as those of its requests do.
 func (h *boshHandler) open(q *boshRequest, r *http.Request) (*bosh, error) {
-	from := peer{}
-	if ip, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		from.addr = net.TCPAddrFromAddrPort(ip)
-	}
-	b := newBosh(q, from, h.books)
-	b.encrypted = r.TLS != nil
-	if !h.srv.enter(b) || !h.books.enter(b) {
-		h.srv.forget(b)
+	c := r.Context().Value(webConnKey{}).(*webConn)
+	b := newBosh(q, peer{addr: c.wire.from.addr}, h.books)
+	if !h.srv.allow(b) {
 		b.timer.Stop()
+		return nil, boshPolicyViolation
+	}
+	if !h.books.enter(b) || !h.srv.adopt(b) {
+		b.fail(boshPolicyViolation)
+		h.srv.release(b)
 		if h.srv.isClosing() {
 			return nil, boshSystemShutdown
 		}
 		return nil, boshPolicyViolation
 	}
-	go h.srv.negotiate(b, auth.Channel{Private: b.encrypted}, false) // unbound: its requests share no connection
+	// There is nothing to bind authentication to: the requests share no connection.
+	ch := auth.Channel{Private: c.channel.TLS != nil || h.srv.channelOf(c).Private}
+	go h.srv.negotiate(b, ch, false)
 	return b, nil
 }
 

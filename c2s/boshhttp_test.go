@@ -2,12 +2,13 @@ package c2s
 
 import (
 	"bufio"
+	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	mathrand "math/rand/v2"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"regexp"
 	"strconv"
 	"strings"
@@ -19,8 +20,7 @@ import (
 
 // TestBOSHChat: a client over BOSH and one over TCP, in both directions and in order.
 func TestBOSHChat(t *testing.T) {
-	s := startServer(t, nil)
-	url := s.bosh(t)
+	s, url := startBOSH(t, nil)
 	b := s.loginBOSH(t, url, "juliet", "balcony", "wait='20' hold='1'")
 	a := s.login(t, "romeo", "orchard", false)
 	b.say("", "<presence xmlns='jabber:client'/>", "<presence xmlns='jabber:client'", "juliet@chat.test/balcony")
@@ -62,6 +62,7 @@ func TestBOSHChat(t *testing.T) {
 // the same request again (XEP-0124 §14.3).
 type fragileBOSH struct {
 	*boshClient
+	host   string
 	rnd    *mathrand.Rand
 	breaks int
 }
@@ -70,11 +71,11 @@ type fragileBOSH struct {
 func (c *fragileBOSH) exchange(body string) string {
 	c.tb.Helper()
 	for {
-		conn, err := net.Dial("tcp", strings.TrimPrefix(c.url, "http://"))
+		conn, err := net.Dial("tcp", c.host)
 		if err != nil {
 			c.tb.Fatal(err)
 		}
-		fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		fmt.Fprintf(conn, "POST "+BOSHPath+" HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 		_ = conn.SetReadDeadline(time.Now().Add(testTimeout))
 		var from io.Reader = conn
 		if c.rnd.IntN(3) == 0 {
@@ -98,9 +99,8 @@ var messageID = regexp.MustCompile("<message [^>]*id='m([0-9]+)'")
 
 // TestBOSHBrokenResponses: responses that break off lose nothing, and double nothing.
 func TestBOSHBrokenResponses(t *testing.T) {
-	s := startServer(t, nil)
-	url := s.bosh(t)
-	c := &fragileBOSH{boshClient: s.loginBOSH(t, url, "juliet", "balcony", "wait='20' hold='1'"), rnd: mathrand.New(mathrand.NewPCG(3, 4))}
+	s, url := startBOSH(t, nil)
+	c := &fragileBOSH{boshClient: s.loginBOSH(t, url, "juliet", "balcony", "wait='20' hold='1'"), host: s.web, rnd: mathrand.New(mathrand.NewPCG(3, 4))}
 	a := s.login(t, "romeo", "orchard", false)
 	c.say("", "<presence xmlns='jabber:client'/>", "<presence ")
 	const n = 400
@@ -136,12 +136,10 @@ func (h *boshHandler) sessionOf(c *boshClient) *bosh { return h.books.find(c.sid
 
 // TestBOSHGone: what a client that goes away has not shown to have is held for it, once, and nothing else.
 func TestBOSHGone(t *testing.T) {
-	s := startServer(t, nil)
-	h := s.BOSH().(*boshHandler)
-	server := httptest.NewServer(h)
-	t.Cleanup(server.Close)
+	s, url := startBOSH(t, nil)
+	h := s.Server.web.bosh
 	a := s.login(t, "romeo", "orchard", false)
-	c := s.loginBOSH(t, server.URL, "juliet", "balcony", "wait='20' hold='1'")
+	c := s.loginBOSH(t, url, "juliet", "balcony", "wait='20' hold='1'")
 	c.say("", "<presence xmlns='jabber:client'/>", "<presence ")
 	for i := range 3 {
 		a.send(fmt.Sprintf("<message to='juliet@chat.test' type='chat' id='m%d'/>", i))
@@ -170,8 +168,7 @@ func TestBOSHGone(t *testing.T) {
 
 // TestBOSHHandOver: messages that waited leave the spool only when a client over BOSH has them.
 func TestBOSHHandOver(t *testing.T) {
-	s := startServer(t, nil)
-	url := s.bosh(t)
+	s, url := startBOSH(t, nil)
 	for _, has := range []bool{true, false} {
 		c := s.loginBOSH(t, url, "juliet", "balcony", "wait='20' hold='1'")
 		row, _ := s.router.Table.Row(c.jid)
@@ -203,8 +200,7 @@ func TestBOSHHandOver(t *testing.T) {
 
 // TestBOSHResume: a session with stream management that began over BOSH goes on over TCP.
 func TestBOSHResume(t *testing.T) {
-	s := startServer(t, nil)
-	url := s.bosh(t)
+	s, url := startBOSH(t, nil)
 	a := s.login(t, "romeo", "orchard", false)
 	c := s.loginBOSH(t, url, "juliet", "balcony", "wait='20' hold='1'")
 	got := c.say("", "<enable xmlns='urn:xmpp:sm:3' resume='true'/>", "<enabled ")
@@ -225,10 +221,16 @@ func TestBOSHResume(t *testing.T) {
 	c.say("", "", "type='terminate'", "remote-stream-error", "<conflict ")
 }
 
+// requested reports whether a request is held.
+func (b *bosh) requested() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return held(b.waiting)
+}
+
 // TestBOSHEndings: how sessions end from our side.
 func TestBOSHEndings(t *testing.T) {
-	s := startServer(t, nil)
-	url := s.bosh(t)
+	s, url := startBOSH(t, nil)
 	old := s.loginBOSH(t, url, "juliet", "balcony", "wait='20' hold='1'")
 	c := s.loginBOSH(t, url, "juliet", "balcony", "wait='20' hold='1'")
 	old.say("", "", "type='terminate'", "condition='remote-stream-error'", "<stream:error><conflict ")
@@ -243,19 +245,23 @@ func TestBOSHEndings(t *testing.T) {
 	go func() { told <- c.say("", "") }()
 	half := &boshClient{tb: t, url: url, rid: 7}
 	half.begin("wait='20' hold='1'")
-	go func() { _ = s.Shutdown(t.Context()) }()
-	if got := <-told; !strings.Contains(got, "<system-shutdown ") {
-		t.Errorf("got %s", got)
+	go func() { told <- half.say("", "") }()
+	for _, sid := range []string{c.sid, half.sid} {
+		for b := s.Server.web.bosh.books.find(sid); !b.requested(); time.Sleep(time.Millisecond) {
+		}
 	}
-	half.say("", "", "<system-shutdown ")
-	half.sid = ""
-	half.say("to='chat.test' ver='1.6'", "", "condition='system-shutdown'")
+	go func() { _ = s.Shutdown(context.WithoutCancel(t.Context())) }()
+	for range 2 {
+		if got := <-told; !strings.Contains(got, "<system-shutdown ") {
+			t.Errorf("got %s", got)
+		}
+	}
 }
 
 // TestBOSHHTTP: what is HTTP and not a session.
 func TestBOSHHTTP(t *testing.T) {
-	s := startServer(t, func(c *Config) { c.ConnectionsPerAddress = 1 })
-	url := s.bosh(t)
+	_, url := startBOSH(t, func(c *Config) { c.ConnectionsPerAddress = 2 })
+	http.DefaultClient.CloseIdleConnections() // of other tests
 	tests := []struct {
 		method, body string
 		status       int
@@ -272,7 +278,7 @@ func TestBOSHHTTP(t *testing.T) {
 		{"POST", "<body rid='1' to='chat.test' xmlns='jabber:client'/>", 200, "bad-request"},
 		{"POST", "<!DOCTYPE body><body rid='1'/>", 200, "bad-request"},
 		{"POST", "<body rid='1' to='chat.test' xmlns='http://jabber.org/protocol/httpbind'>?</body>", 400, "bad-request"},
-		{"POST", "<body rid='1' ver='1.6' to='chat.test' content='text/plain' xmlns='http://jabber.org/protocol/httpbind'/>", 200, "<stream:features>"},
+		{"POST", "<body rid='1' ver='1.6' to='chat.test' content='text/plain' xmlns='http://jabber.org/protocol/httpbind'/>", 200, "<stream:features "},
 		{"POST", "<body rid='1' ver='1.6' to='chat.test' xmlns='http://jabber.org/protocol/httpbind'/>", 200, "policy-violation"},
 		{"POST", "<body rid='1' to='chat.test' xmlns='http://jabber.org/protocol/httpbind'/>", 403, "policy-violation"},
 	}
@@ -304,10 +310,8 @@ func TestBOSHHTTP(t *testing.T) {
 
 // TestBOSHFlood: sessions without a user are bounded, and cost little.
 func TestBOSHFlood(t *testing.T) {
-	s := startServer(t, nil)
-	h := s.BOSH().(*boshHandler)
-	server := httptest.NewServer(h)
-	t.Cleanup(server.Close)
+	s, url := startBOSH(t, nil)
+	h := s.Server.web.bosh
 	logins := func(n int) (before int) {
 		h.books.mu.Lock()
 		defer h.books.mu.Unlock()
@@ -317,16 +321,41 @@ func TestBOSHFlood(t *testing.T) {
 	logins(boshLogins - 20)
 	open := func(want string) {
 		t.Helper()
-		c := &boshClient{tb: t, url: server.URL}
+		c := &boshClient{tb: t, url: url}
 		c.say("to='chat.test' ver='1.6' wait='60' hold='1'", "", want)
 	}
 	for range 20 {
-		open("<stream:features>")
+		open("<stream:features ")
 	}
 	open("condition='policy-violation'")
 	logins(0)
-	s.loginBOSH(t, server.URL, "juliet", "balcony", "wait='20' hold='1'")
+	s.loginBOSH(t, url, "juliet", "balcony", "wait='20' hold='1'")
 	if n := logins(20); n != 0 {
 		t.Errorf("%d logins", n)
+	}
+}
+
+// TestBOSHOverTLS: passwords in the clear are offered where the channel is private, and nothing that
+// binds to a connection.
+func TestBOSHOverTLS(t *testing.T) {
+	for _, tt := range []struct {
+		tls     WebTLS
+		scheme  string
+		private bool
+	}{{WebOwn, "https", true}, {WebProxy, "http", true}, {WebNone, "http", false}} {
+		s := startServer(t, func(c *Config) { c.WebTLS, c.RequireTLS = tt.tls, true })
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+		r, err := client.Post(tt.scheme+"://"+s.web+BOSHPath, "text/xml",
+			strings.NewReader("<body rid='1' ver='1.6' to='chat.test' hold='1' wait='9' xmlns='http://jabber.org/protocol/httpbind'/>"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, _ := io.ReadAll(r.Body)
+		r.Body.Close()
+		got := string(b)
+		if !strings.Contains(got, ">SCRAM-SHA-256<") || strings.Contains(got, "-PLUS<") || strings.Contains(got, ">PLAIN<") != tt.private {
+			t.Errorf("TLS %d: %s", tt.tls, got)
+		}
+		client.CloseIdleConnections()
 	}
 }

@@ -33,9 +33,10 @@ const (
 	WebNone                // nobody: http and ws
 )
 
-// A web is the public HTTP server: WebSocket and where to find it.
+// A web is the public HTTP server: WebSocket, BOSH and where to find them.
 type web struct {
 	srv   *Server
+	bosh  *boshHandler
 	http  http.Server
 	serve sync.Once
 	ready chan net.Conn // connections past TLS
@@ -44,7 +45,7 @@ type web struct {
 }
 
 func newWeb(s *Server) *web {
-	h := &web{srv: s, ready: make(chan net.Conn), done: make(chan struct{})}
+	h := &web{srv: s, bosh: newBoshHandler(s), ready: make(chan net.Conn), done: make(chan struct{})}
 	h.http = http.Server{
 		Handler:           h.routes(),
 		ReadHeaderTimeout: headerTimeout,
@@ -64,6 +65,7 @@ func newWeb(s *Server) *web {
 func (h *web) routes() http.Handler {
 	m := http.NewServeMux()
 	m.HandleFunc("GET "+WebSocketPath, h.upgrade)
+	m.Handle(BOSHPath, h.bosh)
 	m.HandleFunc("GET /.well-known/host-meta", h.hostMeta)
 	m.HandleFunc("GET /.well-known/host-meta.json", h.hostMetaJSON)
 	return m
