@@ -31,7 +31,7 @@ func (h *web) baseURL(r *http.Request) string {
 	cfg := h.srv.cfg.Load()
 	switch {
 	case cfg.WebURL != "":
-		return strings.TrimRight(cfg.WebURL, "/")
+		return cfg.WebURL
 	case cfg.WebTLS == WebNone:
 		return "http://" + r.Host
 	}

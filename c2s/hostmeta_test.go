@@ -19,7 +19,7 @@ func TestHostMeta(t *testing.T) {
 		"TLS":                {Config{}, "chat.test:5280", "wss://chat.test:5280/xmpp-websocket"},
 		"a proxy":            {Config{WebTLS: WebProxy}, "chat.test", "wss://chat.test/xmpp-websocket"},
 		"no TLS":             {Config{WebTLS: WebNone}, "127.0.0.1:5280", "ws://127.0.0.1:5280/xmpp-websocket"},
-		"configured":         {Config{WebURL: "https://edge.test/chat/"}, "chat.test", "wss://edge.test/chat/xmpp-websocket"},
+		"configured":         {Config{WebURL: "https://edge.test/chat"}, "chat.test", "wss://edge.test/chat/xmpp-websocket"},
 		"something to quote": {Config{}, `a"<&b`, `wss://a"<&b/xmpp-websocket`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -57,7 +57,7 @@ type Config struct {
 	// protocol, WebProxyFrom those to ServeWeb.
 	ProxyFrom, WebProxyFrom []netip.Prefix
 	WebTLS                  WebTLS
-	WebURL                  string // how clients reach ServeWeb, without a path; "": as they asked for it
+	WebURL                  string // how clients reach ServeWeb, up to the path and without a slash; "": as they asked for it
 }
 
 // A Server serves the clients of one domain. Its exported fields are set before

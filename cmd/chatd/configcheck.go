@@ -11,8 +11,12 @@ func (c *Config) check() (errs configErrors) {
 	if c.C2S.TLS == "off" && c.lines["c2s.listen_tls"] == 0 {
 		c.C2S.ListenTLS = nil
 	}
+	if c.C2S.TLS == "off" && c.lines["http.tls"] == 0 {
+		c.HTTP.TLS = "off"
+	}
 	fail := func(key, what string) { errs = append(errs, c.wrong(key, what)) }
 	c.conflicts(fail)
+	c.webConflicts(fail)
 	c.tokenConflicts(fail)
 	c.unsupported(fail)
 	return errs
@@ -32,8 +36,8 @@ func (c *Config) conflicts(fail func(key, what string)) {
 	if c.Data == "" {
 		fail("data", "must name a directory")
 	}
-	if len(c.C2S.Listen)+len(c.C2S.ListenTLS) == 0 {
-		fail("c2s.listen", "and c2s.listen_tls are both empty: no client could connect")
+	if len(c.C2S.Listen)+len(c.C2S.ListenTLS)+len(c.HTTP.Listen) == 0 {
+		fail("c2s.listen", "and c2s.listen_tls and http.listen are all empty: no client could connect")
 	}
 	if c.C2S.CertFile != "" && c.C2S.KeyFile == "" {
 		fail("c2s.cert_file", "needs c2s.key_file too")
@@ -50,6 +54,19 @@ func (c *Config) conflicts(fail func(key, what string)) {
 	}
 }
 
+func (c *Config) webConflicts(fail func(key, what string)) {
+	switch {
+	case c.HTTP.TLS == "on" && c.C2S.TLS == "off":
+		fail("http.tls", `"on" needs a certificate, but c2s.tls is "off"`)
+	case c.HTTP.TLS == "off":
+		for _, a := range c.HTTP.Listen {
+			if !loopback(a) {
+				fail("http.tls", fmt.Sprintf(`"off" is for loopback only, but http.listen has %s: use "on", or "proxy" behind a proxy that has TLS`, a))
+			}
+		}
+	}
+}
+
 // unsupported refuses what chatd will know one day rather than ignore it.
 func (c *Config) unsupported(fail func(key, what string)) {
 	const what = "not supported by this version"
@@ -62,7 +79,6 @@ func (c *Config) unsupported(fail func(key, what string)) {
 		"cluster.link":   c.Cluster.Link != "",
 		"cluster.join":   len(c.Cluster.Join) > 0,
 		"cluster.secret": c.Cluster.Secret != "",
-		"http.listen":    len(c.HTTP.Listen) > 0,
 	} {
 		if set {
 			fail(key, what)
@@ -81,6 +97,13 @@ func (c *Config) warn(log *slog.Logger) {
 	for _, a := range c.API.Listen {
 		if !loopback(a) {
 			log.Warn("the private API is reachable from other machines, without TLS", "addr", a)
+		}
+	}
+	if c.HTTP.TLS == "proxy" {
+		for _, a := range c.HTTP.Listen {
+			if !loopback(a) {
+				log.Warn("WebSockets without TLS are reachable from other machines than the proxy, unless something else prevents it", "addr", a)
+			}
 		}
 	}
 	c.warnOfTokens(log)

@@ -181,6 +181,12 @@ func (s *server) clientConfig(cfg *Config) c2s.Config {
 		Conflict: map[string]c2s.ConflictPolicy{
 			"replace": c2s.Replace, "refuse": c2s.Refuse, "rename": c2s.Rename,
 		}[cfg.C2S.ResourceConflict],
+		ProxyFrom:    prefixes(cfg.C2S.ProxyProtocolFrom),
+		WebProxyFrom: prefixes(cfg.HTTP.ProxyProtocolFrom),
+		WebTLS: map[string]c2s.WebTLS{
+			"on": c2s.WebOwn, "proxy": c2s.WebProxy, "off": c2s.WebNone,
+		}[cfg.HTTP.TLS],
+		WebURL: cfg.HTTP.URL,
 	}
 	if cfg.C2S.TLS == "off" {
 		c.TLS = nil
