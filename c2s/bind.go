@@ -12,10 +12,6 @@ import (
 // bindAttempts is how often a client may ask for another resource on one stream.
 const bindAttempts = 5
 
-// resourcesPerUser is how many resources of one user may be connected, or wait for
-// resumption, at once (RFC 6120 §13.12).
-const resourcesPerUser = 50
-
 // bind serves the stream until the client has a resource (RFC 6120 §7).
 func (n *negotiation) bind() (*Session, error) {
 	for range bindAttempts {
@@ -106,7 +102,7 @@ func (n *negotiation) bindRequest(st *stanza.Stanza) (s *Session, fault, err err
 		if err != nil {
 			return nil, stanza.ErrBadRequest.WithText("not a valid resource"), nil // RFC 6120 §7.7.2.1
 		}
-		if len(n.srv.router.Table.Rows(bare)) >= resourcesPerUser {
+		if len(n.srv.router.Table.Rows(bare)) >= n.cfg.ResourcesPerUser {
 			return nil, stanza.ErrResourceConstraint.WithText("too many resources"), nil // RFC 6120 §7.6.2.1
 		}
 		s, err := n.bindTo(full)

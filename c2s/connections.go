@@ -43,9 +43,18 @@ func (s *Server) accept(l net.Listener, welcome func(*net.TCPConn)) error {
 	}
 }
 
+func (s *Server) newWire(tcp *net.TCPConn) (*wire, error) {
+	w, err := newWire(tcp, s.gate)
+	if err != nil {
+		return nil, err
+	}
+	w.watch = s.watch
+	return w, nil
+}
+
 // welcome starts a connection's negotiation, first learning from a proxy whose it is.
 func (s *Server) welcome(tcp *net.TCPConn, directTLS bool) {
-	w, err := newWire(tcp)
+	w, err := s.newWire(tcp)
 	if err != nil {
 		_ = tcp.Close()
 		return

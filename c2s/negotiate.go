@@ -71,6 +71,9 @@ func (s *Server) negotiate(t transport, channel auth.Channel, directTLS bool) {
 
 // login is the order of RFC 6120 §4 to §7.
 func (n *negotiation) login(directTLS bool) (*Session, error) {
+	if n.canStartTLS() && n.srv.gate.crowded() {
+		return nil, n.turnAway(directTLS)
+	}
 	if directTLS {
 		if err := n.startTLS(n.srv.directTLS()); err != nil {
 			return nil, err
@@ -127,6 +130,9 @@ func (n *negotiation) authenticate() error {
 // upgrade is STARTTLS (RFC 6120 §5.4.2.3). What the client sent behind its
 // request was sent in the clear and is dropped (§5.4.3.3).
 func (n *negotiation) upgrade() error {
+	if n.srv.gate.crowded() {
+		return n.turnAway(false)
+	}
 	if err := n.send([]byte("<proceed xmlns='" + stanza.NSTLS + "'/>")); err != nil {
 		return err
 	}

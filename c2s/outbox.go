@@ -85,7 +85,7 @@ func (s *Session) Send(b *router.Batch, st *stanza.Stanza) bool {
 		}
 		o.catchUpLocked() // the client wakes up anyway
 	}
-	if o.fullLocked(st.Size()) && !s.makeRoomLocked(st.Size()) {
+	if s.fullLocked(st.Size()) && !s.makeRoomLocked(st.Size()) {
 		o.closed = true
 		o.mu.Unlock()
 		s.srv.Metrics.SlowClients.Inc()
@@ -99,9 +99,10 @@ func (s *Session) Send(b *router.Batch, st *stanza.Stanza) bool {
 
 // fullLocked reports whether another stanza of so many bytes is too much. One is
 // always taken when nothing waits.
-func (o *outbox) fullLocked(size int) bool {
+func (s *Session) fullLocked(size int) bool {
+	o := &s.out
 	waiting := len(o.queueLocked())
-	if m := o.managed; m != nil && (waiting > 0 || len(m.sizes) > 0) && m.full(waiting+size) {
+	if m := o.managed; m != nil && (waiting > 0 || len(m.sizes) > 0) && m.full(waiting+size, s.srv.cfg.Load()) {
 		return true
 	}
 	return waiting > 0 && waiting+size > outboxBytes
@@ -117,7 +118,7 @@ func (s *Session) makeRoomLocked(size int) bool {
 	o.writing = true
 	s.writeLocked()
 	o.mu.Lock()
-	return !o.closed && !o.fullLocked(size)
+	return !o.closed && !s.fullLocked(size)
 }
 
 // queueStanzaLocked queues what encode appends: one stanza. now is the table's clock.

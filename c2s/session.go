@@ -52,7 +52,7 @@ type Session struct {
 	handled  uint32      // stanzas from the client that were dealt with since then, modulo 2^32
 	deadline *time.Timer // ends the session with its token; nil without one, set before the first input
 
-	quiet uint16 // sweeps since the last input; guarded by the server's mu
+	silence // for how long the client has said nothing
 
 	farewell []int64 // what the spool has of what a client was sent that left in order
 
@@ -151,8 +151,11 @@ func (s *Session) run() {
 			if s.stopping() {
 				break
 			}
-			// The sweep found the session quiet: go on with a stack that has not grown.
-			go s.run()
+			// The sweep found the session quiet: go on without a goroutine, or else with
+			// one whose stack has not grown.
+			if w, ok := s.wire.(sleeper); !ok || !w.sleep(s.run) {
+				go s.run()
+			}
 			return
 		}
 		if err == nil {
@@ -492,7 +495,10 @@ func (s *Session) part() {
 	var words []byte
 	if reason := s.reason.Load(); reason != nil {
 		s.srv.Metrics.streamError(reason)
-		words = reason.AppendXML(nil)
+		if s.managed && s.srv.isClosing() { // what was dealt with needs not be sent again elsewhere
+			words = s.appendAck(words)
+		}
+		words = reason.AppendXML(words)
 	}
 	s.last(append(words, "</stream:stream>"...))
 	s.wire.finish()

@@ -86,6 +86,14 @@ type transport interface {
 	linger()
 }
 
+// A sleeper is a transport that can wait for input without a goroutine.
+type sleeper interface {
+	// sleep is called in await's stead, and run, once and on a goroutine of its own, when there
+	// may be input and after wake. With false it does not sleep: somebody has called wake
+	// since rest, or it cannot.
+	sleep(run func()) bool
+}
+
 // A peer is the other end of a transport, set before its negotiation begins.
 type peer struct {
 	id       uint64   // the connection's number, for logs; enter gives it

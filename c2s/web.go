@@ -80,7 +80,7 @@ func (s *Server) ServeWeb(l net.Listener) error {
 // greet brings a connection to where HTTP begins.
 func (h *web) greet(tcp *net.TCPConn) {
 	cfg := h.srv.cfg.Load()
-	w, err := newWire(tcp)
+	w, err := h.srv.newWire(tcp)
 	if err != nil {
 		_ = tcp.Close()
 		return
@@ -97,6 +97,11 @@ func (h *web) greet(tcp *net.TCPConn) {
 		return
 	}
 	if cfg.WebTLS == WebOwn && cfg.TLS != nil {
+		if h.srv.gate.crowded() {
+			h.srv.Metrics.Connections.WithLabelValues("deferred").Inc()
+			_ = c.Close()
+			return
+		}
 		if err := c.startTLS(h.srv.tls.Load().web); err != nil {
 			h.srv.Metrics.Connections.WithLabelValues("tls-failed").Inc()
 			h.srv.log.Debug("connection failed before HTTP", "addr", c.RemoteAddr(), "err", err)

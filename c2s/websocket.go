@@ -28,11 +28,11 @@ type wsSide struct {
 func (s *wsSide) read(p []byte) (n int, err error) {
 	for {
 		n, err = s.input.decode(p, s.reply)
-		if err != nil {
-			return n, s.failed(err)
+		if err != nil && err != errUnit {
+			s.failed(err)
 		}
-		if n > 0 {
-			return n, nil
+		if n > 0 || err != nil {
+			return n, err
 		}
 		buf := wsBuffers.Get().(*wsBuffer)
 		n, err = s.w.readBelow(buf.bytes[:])
@@ -45,12 +45,11 @@ func (s *wsSide) read(p []byte) (n int, err error) {
 }
 
 // failed tells the client when its frames are not as they have to be.
-func (s *wsSide) failed(err error) error {
+func (s *wsSide) failed(err error) {
 	var fe *frameError
 	if errors.As(err, &fe) {
 		_ = s.close(fe.code)
 	}
-	return err
 }
 
 // control takes a control frame.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -23,6 +24,7 @@ type wire struct {
 	from peer
 	tcp  *net.TCPConn
 	raw  syscall.RawConn
+	gate *gate    // for handshakes
 	tls  *tlsSide // nil without TLS; set once, during negotiation
 	ws   *wsSide  // nil without WebSocket; set before negotiation
 
@@ -36,6 +38,11 @@ type wire struct {
 
 	last int // bytes that write took last; owned by the holder of writing
 
+	watch  *watch      // wakes it; nil: it never sleeps
+	asleep atomic.Bool // see sleep
+	woken  atomic.Bool // wake was called after rest
+	run    func()      // what to go on with after sleep
+
 	mu      sync.Mutex // never held while blocked
 	backlog []byte     // bytes for the kernel, behind which everything queues
 	broken  error      // the first write error; nothing is written after it
@@ -44,12 +51,12 @@ type wire struct {
 	writeNow func(fd uintptr) // writeOnce, bound once so that no write allocates
 }
 
-func newWire(tcp *net.TCPConn) (*wire, error) {
+func newWire(tcp *net.TCPConn, gate *gate) (*wire, error) {
 	raw, err := tcp.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	w := &wire{tcp: tcp, raw: raw}
+	w := &wire{tcp: tcp, raw: raw, gate: gate}
 	w.from.addr, w.from.startTLS = tcp.RemoteAddr(), true
 	w.input, w.writeNow = w.onReadable, w.writeOnce
 	return w, nil
@@ -78,8 +85,36 @@ func (w *wire) onReadable(fd uintptr) bool {
 	return got
 }
 
-func (w *wire) wake() { _ = w.tcp.SetReadDeadline(past) }
-func (w *wire) rest() { _ = w.tcp.SetReadDeadline(time.Time{}) }
+func (w *wire) wake() {
+	w.woken.Store(true)
+	w.getUp() // before await fails, after which it may sleep
+	_ = w.tcp.SetReadDeadline(past)
+}
+
+func (w *wire) rest() {
+	w.woken.Store(false)
+	_ = w.tcp.SetReadDeadline(time.Time{})
+}
+
+// sleep is sleeper. Whoever makes asleep false has the wire.
+func (w *wire) sleep(run func()) bool {
+	if w.watch == nil {
+		return false
+	}
+	w.run = run
+	w.asleep.Store(true)
+	if w.watch.add(w) == nil && !w.woken.Load() { // wake looks at asleep after it has set woken
+		return true
+	}
+	return !w.asleep.CompareAndSwap(true, false)
+}
+
+// getUp ends sleep.
+func (w *wire) getUp() {
+	if w.asleep.CompareAndSwap(true, false) {
+		go w.run()
+	}
+}
 
 func (w *wire) read(p []byte) (int, error) {
 	if w.ws != nil {
@@ -282,6 +317,9 @@ func (w *wire) finish() {
 // linger closes the connection after a while: a close with unread input would reset it.
 func (w *wire) linger() {
 	defer w.tcp.Close()
+	if w.watch != nil {
+		w.watch.remove(w)
+	}
 	if w.tcp.CloseWrite() != nil {
 		return
 	}

@@ -17,19 +17,23 @@ var ciphers = sync.Pool{New: func() any { return new([cipherBytes]byte) }}
 type tlsSide struct {
 	w    *wire
 	conn *tls.Conn
+	turn *turn // during the handshake
 
 	// Owned by the reading goroutine.
 	cipher *[cipherBytes]byte // pooled; nil when feed is empty
 	feed   []byte             // the part of it that crypto/tls has not taken yet
 }
 
-// startTLS begins TLS. Nothing that was read before may be kept.
+// startTLS begins TLS, computing when it is its turn. Nothing that was read before may be kept.
 func (w *wire) startTLS(cfg *tls.Config) (*tls.ConnectionState, error) {
-	t := &tlsSide{w: w}
+	t := &tlsSide{w: w, turn: w.gate.turn()}
 	t.conn = tls.Server(t, cfg)
 	w.tls = t
 	w.from.startTLS = false
-	if err := t.conn.Handshake(); err != nil {
+	err := t.conn.Handshake()
+	t.turn.end()
+	t.turn = nil
+	if err != nil {
 		return nil, err
 	}
 	state := t.conn.ConnectionState()
@@ -76,7 +80,7 @@ func (t *tlsSide) write(p []byte) (pending int, err error) {
 // again, so that it holds no more than an unfinished record while it waits.
 func (t *tlsSide) Read(p []byte) (int, error) {
 	if !t.w.parked {
-		return t.w.tcp.Read(p)
+		return t.turn.read(t.w.tcp, p)
 	}
 	if len(t.feed) == 0 {
 		return 0, errAgain

@@ -29,7 +29,8 @@ type wsInput struct {
 	begun bool      // the first message is through
 	err   error     // why there is no more
 
-	head   []byte    // the beginning of a frame's header
+	head   [ws.MaxHeaderSize]byte
+	heads  uint8     // bytes of a frame's header in head
 	frame  ws.Header // the frame under way; Length is what is missing of it
 	inside bool      // there is one
 	masked int       // how many of its bytes are unmasked
@@ -113,19 +114,17 @@ func (i *wsInput) decodeSome(p []byte, control func(op ws.OpCode, payload []byte
 
 // readHeader reads a frame's header. Neither ok nor an error means that it is not complete.
 func (i *wsInput) readHeader() (ok bool, err error) {
-	for need := ws.MinHeaderSize; len(i.head) < need; {
+	for i.heads < ws.MinHeaderSize || int(i.heads) < headerSize(i.head[1]) {
 		if len(i.in) == 0 {
 			return false, nil
 		}
-		i.head = append(i.head, i.in[0])
+		i.head[i.heads] = i.in[0]
+		i.heads++
 		i.in = i.in[1:]
-		if len(i.head) >= ws.MinHeaderSize {
-			need = headerSize(i.head[1])
-		}
 	}
-	i.buf.reader.Reset(i.head)
+	i.buf.reader.Reset(i.head[:i.heads])
 	i.frame, err = ws.ReadHeaderBuffer(&i.buf.reader, i.buf.header[:])
-	i.head = nil
+	i.heads = 0
 	if err == nil {
 		err = ws.CheckHeader(i.frame, i.state.Set(ws.StateServerSide))
 	}
@@ -221,10 +220,12 @@ func (i *wsInput) readData(p []byte) (n int, err error) {
 // kind says how to take a message that begins with b: the stream's header and its end are
 // kept until they are complete. The first message must be a header (RFC 7395 §3.4).
 func (i *wsInput) kind(b []byte, ended bool) (wsPart, error) {
-	if len(b) > 0 && b[0] != '<' {
+	switch {
+	case len(b) == 0 && !ended:
+		return wsName, nil
+	case len(b) > 0 && b[0] != '<':
 		return 0, stanza.StreamBadFormat.WithText("a message must begin with '<'") // RFC 7395 §3.3.3
-	}
-	if !i.begun {
+	case !i.begun:
 		return wsHeld, nil
 	}
 	end := bytes.IndexAny(b, " \t\r\n/>")

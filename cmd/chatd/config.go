@@ -22,6 +22,13 @@ type Config struct {
 		ConnectionsPerAddress  int
 		ProxyProtocolFrom      []string // addresses and networks
 		ResourceConflict       string
+		ResourcesPerUser       int
+		ResumeSeconds          int
+		UnackedStanzas         int
+		UnackedBytes           int
+		Address                string
+		DrainSeconds           int
+		DrainTo                []string
 		Limits                 struct {
 			StanzasPerSecond float64
 			StanzaBurst      int
@@ -55,7 +62,7 @@ type Config struct {
 		TLS, URL          string
 		ProxyProtocolFrom []string // addresses and networks
 	}
-	API  struct {
+	API struct {
 		Listen    []string
 		Tokens    []api.Token
 		PlayerJID string
@@ -70,6 +77,11 @@ func defaultConfig() *Config {
 	c.C2S.MaxStanzaBytes = 262144
 	c.C2S.RegistrationsPerMinute = 10
 	c.C2S.ResourceConflict = "replace"
+	c.C2S.ResourcesPerUser = 50
+	c.C2S.ResumeSeconds = 300
+	c.C2S.UnackedStanzas = 5000
+	c.C2S.UnackedBytes = 1 << 20
+	c.C2S.DrainSeconds = 10
 	c.C2S.Limits.StanzasPerSecond = 50
 	c.C2S.Limits.StanzaBurst = 200
 	c.C2S.Limits.BytesPerSecond = 65536
@@ -95,6 +107,7 @@ func developmentConfig() *Config {
 	c.C2S.Registration = true
 	c.HTTP.Listen = []string{"127.0.0.1:5280", "[::1]:5280"}
 	c.HTTP.TLS = "off"
+	c.C2S.DrainSeconds = 0
 	return c
 }
 
@@ -132,6 +145,13 @@ func (c *Config) settings(getenv func(string) string) []setting {
 		{"c2s.connections_per_address", reload, number(&c.C2S.ConnectionsPerAddress, 0, 1_000_000)},
 		{"c2s.proxy_protocol_from", reload, networks(&c.C2S.ProxyProtocolFrom)},
 		{"c2s.resource_conflict", reload, choice(&c.C2S.ResourceConflict, "replace", "refuse", "rename")},
+		{"c2s.resources_per_user", reload, number(&c.C2S.ResourcesPerUser, 1, 10_000)},
+		{"c2s.resume_seconds", reload, number(&c.C2S.ResumeSeconds, 1, 86400)},
+		{"c2s.unacked_stanzas", reload, number(&c.C2S.UnackedStanzas, 10, 1_000_000)},
+		{"c2s.unacked_bytes", reload, number(&c.C2S.UnackedBytes, 16384, 1<<30)},
+		{"c2s.address", reload, hostPort(&c.C2S.Address)},
+		{"c2s.drain_seconds", reload, number(&c.C2S.DrainSeconds, 0, 3600)},
+		{"c2s.drain_to", reload, addresses(&c.C2S.DrainTo)},
 
 		{"c2s.limits.stanzas_per_second", reload, number(&c.C2S.Limits.StanzasPerSecond, 0, 1_000_000)},
 		{"c2s.limits.stanza_burst", reload, number(&c.C2S.Limits.StanzaBurst, 1, 1_000_000)},

@@ -54,19 +54,6 @@ func (c *Config) conflicts(fail func(key, what string)) {
 	}
 }
 
-func (c *Config) webConflicts(fail func(key, what string)) {
-	switch {
-	case c.HTTP.TLS == "on" && c.C2S.TLS == "off":
-		fail("http.tls", `"on" needs a certificate, but c2s.tls is "off"`)
-	case c.HTTP.TLS == "off":
-		for _, a := range c.HTTP.Listen {
-			if !loopback(a) {
-				fail("http.tls", fmt.Sprintf(`"off" is for loopback only, but http.listen has %s: use "on", or "proxy" behind a proxy that has TLS`, a))
-			}
-		}
-	}
-}
-
 // unsupported refuses what chatd will know one day rather than ignore it.
 func (c *Config) unsupported(fail func(key, what string)) {
 	const what = "not supported by this version"
@@ -99,13 +86,7 @@ func (c *Config) warn(log *slog.Logger) {
 			log.Warn("the private API is reachable from other machines, without TLS", "addr", a)
 		}
 	}
-	if c.HTTP.TLS == "proxy" {
-		for _, a := range c.HTTP.Listen {
-			if !loopback(a) {
-				log.Warn("WebSockets without TLS are reachable from other machines than the proxy, unless something else prevents it", "addr", a)
-			}
-		}
-	}
+	c.warnOfProxy(log)
 	c.warnOfTokens(log)
 }
 

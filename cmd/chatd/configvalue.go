@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -170,55 +168,14 @@ func addresses(at *[]string) value {
 	}}
 }
 
-// publicURL is where others reach us: paths are put behind it.
-func publicURL(at *string) value {
-	return checked(at, "http or https", func(s string) (string, error) {
-		u, err := url.Parse(s)
-		switch {
-		case s == "":
+// hostPort is an address that others are told, or nothing.
+func hostPort(at *string) value {
+	return checked(at, "host:port", func(s string) (string, error) {
+		if s == "" {
 			return "", nil
-		case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
-			return "", errors.New("must be a URL that begins with https:// or http://")
-		case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-			return "", errors.New("must be a URL without a user, a query and a fragment")
 		}
-		return strings.TrimRight(u.String(), "/"), nil
+		return s, checkAddress(s)
 	})
-}
-
-// networks accepts addresses and networks in CIDR form.
-func networks(at *[]string) value {
-	return value{kind: "array of strings", limits: "IP addresses and networks", at: at, set: func(x any) error {
-		list, ok := strs(x)
-		if !ok {
-			return errors.New(`must be an array of addresses and networks, like ["192.0.2.1", "10.0.0.0/8"]`)
-		}
-		for _, n := range list {
-			if _, err := parseNetwork(n); err != nil {
-				return fmt.Errorf("%q is neither an IP address nor a network like 10.0.0.0/8", n)
-			}
-		}
-		*at = list
-		return nil
-	}}
-}
-
-// prefixes is what a list that networks has accepted stands for.
-func prefixes(list []string) (all []netip.Prefix) {
-	for _, n := range list {
-		if p, err := parseNetwork(n); err == nil {
-			all = append(all, p)
-		}
-	}
-	return all
-}
-
-func parseNetwork(n string) (netip.Prefix, error) {
-	if ip, err := netip.ParseAddr(n); err == nil {
-		ip = ip.Unmap().WithZone("")
-		return netip.PrefixFrom(ip, ip.BitLen()), nil
-	}
-	return netip.ParsePrefix(n)
 }
 
 func checkAddress(a string) error {

@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	// shutdownTimeout bounds how long sessions and requests may take to end.
+	// shutdownTimeout bounds how long sessions and requests may take to end, besides what
+	// c2s.drain_seconds allows.
 	shutdownTimeout = 10 * time.Second
 	// watchInterval is how often files are looked at.
 	watchInterval = time.Second
@@ -94,7 +95,7 @@ func (s *server) run(ctx context.Context, hangup <-chan os.Signal) error {
 // is stored.
 func (s *server) stop(ended <-chan error, serving int) {
 	s.log.Info("stopping")
-	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout+time.Duration(s.cfg.C2S.DrainSeconds)*time.Second)
 	defer cancel()
 	err := errors.Join(s.clients.Shutdown(ctx), s.operators.Shutdown(ctx))
 	for range serving {
@@ -178,6 +179,13 @@ func (s *server) clientConfig(cfg *Config) c2s.Config {
 		BytesPerSecond:         cfg.C2S.Limits.BytesPerSecond,
 		ByteBurst:              cfg.C2S.Limits.ByteBurst,
 		LoginsPerSecond:        cfg.C2S.Limits.LoginsPerSecond,
+		ResourcesPerUser:       cfg.C2S.ResourcesPerUser,
+		ResumeTime:             time.Duration(cfg.C2S.ResumeSeconds) * time.Second,
+		UnackedStanzas:         cfg.C2S.UnackedStanzas,
+		UnackedBytes:           cfg.C2S.UnackedBytes,
+		Address:                cfg.C2S.Address,
+		DrainTime:              time.Duration(cfg.C2S.DrainSeconds) * time.Second,
+		DrainTo:                cfg.C2S.DrainTo,
 		Conflict: map[string]c2s.ConflictPolicy{
 			"replace": c2s.Replace, "refuse": c2s.Refuse, "rename": c2s.Rename,
 		}[cfg.C2S.ResourceConflict],
