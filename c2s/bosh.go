@@ -89,7 +89,8 @@ type bosh struct {
 	aborted bool   // writes fail
 	left    bool   // the client has terminated the session
 	closed  bool   // the stream has ended from our side: the client is told with its next request
-	failure []byte // the <stream:error/> with which it has
+	failed  bool   // it has ended with a <stream:error/>
+	words   []byte // what was written with the end
 	over    bool   // the books have forgotten it
 }
 

@@ -431,10 +431,11 @@ func TestBOSHTerminate(t *testing.T) {
 		}
 	})
 	inBubble(t, attrs, func(p *boshPair) { // nobody is there: the next request is told
-		p.put("<stream:error><conflict xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>")
+		p.put(aMessage)
+		p.put("<a xmlns='urn:xmpp:sm:3' h='1'/><stream:error><conflict xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>")
 		p.b.abort()
 		p.b.linger()
-		p.answered(p.submit(101, "", "<message/>"), "type='terminate' condition='remote-stream-error' xmlns:stream='http://etherx.jabber.org/streams'><stream:error><conflict ")
+		p.answered(p.submit(101, "", "<message/>"), "type='terminate' condition='remote-stream-error' xmlns:stream='http://etherx.jabber.org/streams'><a xmlns='urn:xmpp:sm:3' h='1'/><stream:error xmlns:stream='http://etherx.jabber.org/streams'><conflict ")
 		p.answered(p.submit(102, "", ""), "item-not-found")
 	})
 	inBubble(t, attrs, func(p *boshPair) { // or nobody ever is

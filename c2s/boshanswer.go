@@ -152,11 +152,10 @@ func (b *bosh) farewell() {
 	if b.login {
 		payload = b.out // such as why the login failed
 	}
-	if b.failure != nil { // XEP-0206 §7
+	if b.failed { // XEP-0206 §7
 		body = append(body, " condition='"+string(boshRemoteStreamError)+"' xmlns:stream='"+stanza.NSStream+"'"...)
-		payload = append(payload, b.failure...)
 	}
-	body = append(append(append(body, '>'), payload...), "</body>"...)
+	body = append(append(append(append(body, '>'), payload...), b.words...), "</body>"...)
 	for _, q := range b.waiting {
 		if q.held {
 			b.answer(q, body)
@@ -226,9 +225,8 @@ func (b *bosh) put(p []byte) (int, error) {
 		return 0, fmt.Errorf("c2s: BOSH: what is written is no whole element")
 	case tok.Kind == xmlstream.Close:
 		b.closed = true
-	case tok.Kind == xmlstream.Element && isStreamError(tok):
-		b.failure = bytes.Clone(tok.Raw)
 	case tok.Kind == xmlstream.Element:
+		b.failed = b.failed || isStreamError(tok)
 		b.out = appendAlone(b.out, tok)
 		b.reroutable = b.reroutable || reroutable(tok)
 	}

@@ -233,7 +233,7 @@ func TestBOSHEndings(t *testing.T) {
 	s, url := startBOSH(t, nil)
 	old := s.loginBOSH(t, url, "juliet", "balcony", "wait='20' hold='1'")
 	c := s.loginBOSH(t, url, "juliet", "balcony", "wait='20' hold='1'")
-	old.say("", "", "type='terminate'", "condition='remote-stream-error'", "<stream:error><conflict ")
+	old.say("", "", "type='terminate'", "condition='remote-stream-error'", "<conflict ")
 	c.say("", "<message from='romeo@chat.test'/>", "<invalid-from ")
 	c = s.loginBOSH(t, url, "juliet", "balcony", "wait='20' hold='1'")
 	c.say("", "<body", "condition='bad-request'")

@@ -1,6 +1,7 @@
 package c2s
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -143,6 +144,7 @@ func (b *bosh) read(p []byte) (n int, err error) {
 func (b *bosh) write(p []byte) (n, pending int, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	before := len(b.out)
 	for n < len(p) && (n == 0 || len(b.out) < boshOutputBytes) {
 		if b.aborted || b.closed {
 			return 0, 0, net.ErrClosed
@@ -152,6 +154,9 @@ func (b *bosh) write(p []byte) (n, pending int, err error) {
 			return 0, 0, err
 		}
 		n += size
+	}
+	if b.closed {
+		b.words, b.out = bytes.Clone(b.out[before:]), b.out[:before]
 	}
 	b.respond()
 	if len(b.out) >= boshOutputBytes {
