@@ -152,7 +152,7 @@ func (b *bosh) farewell() {
 	if b.login {
 		payload = b.out // such as why the login failed
 	}
-	if b.failed { // XEP-0206 §7
+	if b.failed { // XEP-0206 §6
 		body = append(body, " condition='"+string(boshRemoteStreamError)+"' xmlns:stream='"+stanza.NSStream+"'"...)
 	}
 	body = append(append(append(append(body, '>'), payload...), b.words...), "</body>"...)
