@@ -259,15 +259,14 @@ func (b *bosh) take(q *boshRequest) {
 // §9.2), or what the client must have to be allowed to send it (§11).
 func (b *bosh) confirmed(q *boshRequest) {
 	had := q.rid - int64(b.requests)
-	switch {
-	case q.sid == "":
-		return
-	case b.create.acks && q.ack == 0:
-		had = q.rid - 1
-	case b.create.acks:
-		had = max(had, min(q.ack, b.answered))
-	case q.terminate || q.pause > 0:
+	if q.terminate || q.pause > 0 {
 		had--
+	}
+	switch {
+	case b.create.acks && q.ack > 0:
+		had = max(had, q.ack)
+	case b.create.acks:
+		had = q.rid - 1 // else it would say what it has
 	}
 	b.had = max(b.had, min(had, b.answered))
 	n := 0

@@ -239,6 +239,21 @@ func TestBOSHViolations(t *testing.T) {
 	}
 }
 
+// TestBOSHOthers: what the other requests are told when a session ends.
+func TestBOSHOthers(t *testing.T) {
+	const attrs = "wait='20' hold='1' ver='1.6'"
+	inBubble(t, attrs, func(p *boshPair) {
+		q := p.submit(101, "", "<message/>")
+		p.submit(103, "", "")
+		p.answered(q, "type='terminate' condition='other-request'")
+	})
+	inBubble(t, attrs, func(p *boshPair) {
+		q := p.submit(101, "", "<message/>")
+		p.b.linger() // the session is broken
+		p.answered(q, "type='terminate' condition='remote-connection-failed'")
+	})
+}
+
 // TestBOSHAllowed: what looks like a violation and is none.
 func TestBOSHAllowed(t *testing.T) {
 	inBubble(t, "wait='20' hold='0' ver='1.6'", func(p *boshPair) {
@@ -429,6 +444,22 @@ func TestBOSHTerminate(t *testing.T) {
 		if got := string(p.b.unsettled()); !strings.Contains(got, "id='m'") {
 			t.Errorf("unsettled %q", got)
 		}
+	})
+	inBubble(t, attrs, func(p *boshPair) { // a response that was written counts as received, and nothing turns in circles
+		p.put(aMessage)
+		p.answered(p.submit(101, "", ""), "id='m'")
+		q := p.submit(102, "type='terminate'", "")
+		time.Sleep(3 * time.Second)
+		p.unanswered(q)
+		if p.b.settled() {
+			t.Error("settled")
+		}
+		p.b.wrote(101)
+		if !p.b.settled() {
+			t.Error("not settled")
+		}
+		p.put("</stream:stream>")
+		p.answered(q, "type='terminate'>")
 	})
 	inBubble(t, attrs, func(p *boshPair) { // nobody is there: the next request is told
 		p.put(aMessage)

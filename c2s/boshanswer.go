@@ -2,6 +2,7 @@ package c2s
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"time"
 
@@ -167,13 +168,18 @@ func (b *bosh) farewell() {
 	b.refuseAll()
 }
 
-// refuseAll answers what is still here when the session is over.
+// refuseAll answers what is still here when the session is over: another request has broken
+// the rules, or the stream has broken off.
 func (b *bosh) refuseAll() {
+	why, fault := boshConnectionFailed, boshFault("")
+	if errors.As(b.inErr, &fault) {
+		why = boshOtherRequest
+	}
 	for _, q := range b.early {
-		b.refuse(q, boshOtherRequest)
+		b.refuse(q, why)
 	}
 	for _, q := range b.waiting {
-		b.refuse(q, boshOtherRequest)
+		b.refuse(q, why)
 	}
 	b.early, b.waiting = nil, nil
 }
@@ -194,11 +200,11 @@ func (b *bosh) schedule(now time.Time) {
 	next := max(b.wait, boshPolling)
 	if held(b.waiting) {
 		next -= now.Sub(b.waiting[0].arrived)
-		if sent, ok := b.oldestUnsettled(); ok {
+		if sent, ok := b.oldestUnsettled(); ok && !b.left {
 			next = min(next, sent.Add(boshConfirmTime).Sub(now))
 		}
 	}
-	b.timer.Reset(max(next, 0))
+	b.timer.Reset(max(next, time.Millisecond))
 }
 
 func (b *bosh) onTime() {

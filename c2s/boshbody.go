@@ -40,6 +40,7 @@ const (
 	boshItemNotFound       boshFault = "item-not-found"
 	boshPolicyViolation    boshFault = "policy-violation"
 	boshOtherRequest       boshFault = "other-request"
+	boshConnectionFailed   boshFault = "remote-connection-failed"
 	boshRemoteStreamError  boshFault = "remote-stream-error"
 	boshSystemShutdown     boshFault = "system-shutdown"
 )

@@ -66,6 +66,7 @@ type boshModel struct {
 	wrote    int
 	received int
 	requests int64
+	acks     bool
 }
 
 // request sends a new request, if the rules allow one.
@@ -78,7 +79,11 @@ func (m *boshModel) request(payload bool) {
 	if payload {
 		content = "<presence/>"
 	}
-	m.sent[m.rid] = m.submit(m.rid, "", content)
+	attrs := ""
+	if m.acks && m.have < m.rid-1 {
+		attrs = fmt.Sprintf("ack='%d'", m.have)
+	}
+	m.sent[m.rid] = m.submit(m.rid, attrs, content)
 }
 
 // again repeats all that has no response, on new connections.
@@ -127,10 +132,10 @@ func (m *boshModel) collect(lose bool) {
 // FuzzBOSHRequests: a client that keeps the rules gets each message once and in order, however its
 // requests and their responses get lost; what it did not get is known in the end; and nothing grows.
 func FuzzBOSHRequests(f *testing.F) {
-	f.Add([]byte("rwcrwlcarwpwcsrc"), true)
-	f.Add([]byte("wwrcwarlacrpirpicssrwsc"), false)
-	f.Add([]byte("prwpwcprcwprcwlprcat"), true)
-	f.Fuzz(func(t *testing.T, ops []byte, held bool) {
+	f.Add([]byte("rwcrwlcarwpwcsrc"), true, false)
+	f.Add([]byte("wwrcwarlacrpirpicssrwsc"), false, true)
+	f.Add([]byte("prwpwcprcwprcwlprcat"), true, true)
+	f.Fuzz(func(t *testing.T, ops []byte, held, acks bool) {
 		if len(ops) > 300 {
 			return
 		}
@@ -139,8 +144,11 @@ func FuzzBOSHRequests(f *testing.F) {
 			if !held {
 				attrs = "wait='20' hold='0' ver='1.6'"
 			}
+			if acks {
+				attrs += " ack='1'"
+			}
 			p, _ := newBoshPair(t, attrs, true)
-			m := &boshModel{boshPair: p, sent: map[int64]*boshRequest{}, have: 100, bodies: map[int64]string{}, requests: int64(p.b.requests)}
+			m := &boshModel{boshPair: p, sent: map[int64]*boshRequest{}, have: 100, bodies: map[int64]string{}, requests: int64(p.b.requests), acks: acks}
 			defer p.b.fail(io.EOF)
 			go func() { // the session's reading goroutine
 				buf := make([]byte, 1<<12)
