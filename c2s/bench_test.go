@@ -65,20 +65,6 @@ func BenchmarkDeliver(b *testing.B) {
 	}
 }
 
-// dialKind opens a connection of one of the benchmarks' kinds.
-func (s *testServer) dialKind(tb testing.TB, kind string) *testClient {
-	tb.Helper()
-	switch kind {
-	case "tls":
-		return dial(tb, s.direct, clientTLS())
-	case "ws":
-		return dialFramed(tb, s.web, nil)
-	case "wss":
-		return dialFramed(tb, s.web, clientTLS())
-	}
-	return dial(tb, s.addr, nil)
-}
-
 type pair struct {
 	from, to net.Conn
 	message  []byte
@@ -106,7 +92,7 @@ func deliverPairs(b *testing.B, kind string) []pair {
 		}
 		return pairs
 	}
-	s := startServer(b, func(c *Config) { unlimited(c); c.WebTLS = WebNone })
+	s := startServer(b, func(c *Config) { unlimited(c); webFor(kind)(c) })
 	for i := range pairs {
 		s.quickLogin(b, fmt.Sprintf("sender%d", i))
 		s.quickLogin(b, fmt.Sprintf("receiver%d", i))
@@ -221,14 +207,12 @@ func startRelay(b *testing.B) string {
 // login, roster and presence, when it has been quiet for a while. The clients
 // are another process.
 func BenchmarkIdleSession(b *testing.B) {
-	for _, kind := range []string{"plain", "tls", "ws", "wss"} {
+	for _, kind := range kinds {
 		b.Run(kind, func(b *testing.B) {
 			const sessions = 4000
 			s := startServer(b, func(c *Config) {
 				unlimited(c)
-				if kind == "ws" {
-					c.WebTLS = WebNone
-				}
+				webFor(kind)(c)
 			})
 			for i := range sessions {
 				s.quickLogin(b, fmt.Sprintf("player%d", i))
@@ -245,8 +229,8 @@ func BenchmarkIdleSession(b *testing.B) {
 			settle(s)
 			after, memAfter := resident(), memStats()
 			b.ReportMetric(float64(after-before)/sessions, "RSS-B/session")
-			b.ReportMetric(float64(memAfter.HeapAlloc-memBefore.HeapAlloc)/sessions, "heap-B/session")
-			b.ReportMetric(float64(memAfter.StackInuse-memBefore.StackInuse)/sessions, "stack-B/session")
+			b.ReportMetric((float64(memAfter.HeapAlloc)-float64(memBefore.HeapAlloc))/sessions, "heap-B/session")
+			b.ReportMetric((float64(memAfter.StackInuse)-float64(memBefore.StackInuse))/sessions, "stack-B/session")
 			b.ReportMetric(0, "ns/op")
 		})
 	}

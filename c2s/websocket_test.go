@@ -1,6 +1,7 @@
 package c2s
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net/http"
@@ -389,5 +390,31 @@ func TestWebSocketShutdown(t *testing.T) {
 	late.Close()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestWebSocketPipelined: frames that come with the request are not lost.
+func TestWebSocketPipelined(t *testing.T) {
+	s := startServer(t, plainWeb)
+	w := &wsClient{tb: t}
+	conn := dial(t, s.web, nil).conn
+	request := "GET " + WebSocketPath + " HTTP/1.1\r\nHost: chat.test\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n" +
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: xmpp\r\n\r\n"
+	if _, err := io.WriteString(conn, request+clientFrame(ws.OpText, true, wsOpen)+clientFrame(ws.OpPing, true, "?")); err != nil {
+		t.Fatal(err)
+	}
+	br := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(br, nil)
+	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols || resp.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
+		t.Fatalf("%+v, %v", resp, err)
+	}
+	w.Conn, w.br = conn, br
+	var got []string
+	for range 3 {
+		_, message := w.next()
+		got = append(got, message)
+	}
+	if all := strings.Join(got, ""); !strings.Contains(all, "<open ") || !strings.Contains(all, "<stream:features ") || !strings.Contains(all, "?") {
+		t.Errorf("got %q", got)
 	}
 }

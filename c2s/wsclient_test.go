@@ -29,6 +29,38 @@ func serveWeb(tb testing.TB, s *testServer, wg *sync.WaitGroup) string {
 	return l.Addr().String()
 }
 
+// kinds are the ways in which clients connect.
+var kinds = []string{"plain", "tls", "ws", "wss"}
+
+// webFor has the server's public HTTP fit a kind.
+func webFor(kind string) func(*Config) {
+	return func(c *Config) {
+		if kind == "ws" {
+			c.WebTLS = WebNone
+		}
+	}
+}
+
+func (s *testServer) dialKind(tb testing.TB, kind string) *testClient {
+	tb.Helper()
+	switch kind {
+	case "tls":
+		return dial(tb, s.direct, clientTLS())
+	case "ws":
+		return dialFramed(tb, s.web, nil)
+	case "wss":
+		return dialFramed(tb, s.web, clientTLS())
+	}
+	return dial(tb, s.addr, nil)
+}
+
+// loginBy is login over a connection of a kind.
+func (s *testServer) loginBy(tb testing.TB, kind, user, resource string) *testClient {
+	tb.Helper()
+	s.account(tb, user)
+	return loginOn(tb, s.dialKind(tb, kind), user, resource)
+}
+
 // A wsClient is a client's side of a WebSocket.
 type wsClient struct {
 	net.Conn

@@ -23,6 +23,8 @@ const (
 	shutdownTimeout = 10 * time.Second
 	// watchInterval is how often files are looked at.
 	watchInterval = time.Second
+	// spareInterval is how often memory that is free is looked at.
+	spareInterval = 30 * time.Second
 )
 
 // A server is what serve has built while it runs. It belongs to one goroutine.
@@ -65,6 +67,8 @@ func (s *server) start(cfg *Config) (err error) {
 func (s *server) run(ctx context.Context, hangup <-chan os.Signal) error {
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
+	spare, spareTick := newSpareMemory(), time.NewTicker(spareInterval)
+	defer spareTick.Stop()
 
 	ended := make(chan error, len(s.sockets))
 	for _, k := range s.sockets {
@@ -83,6 +87,8 @@ func (s *server) run(ctx context.Context, hangup <-chan os.Signal) error {
 			return fmt.Errorf("a listener failed: %w", err)
 		case <-hangup:
 			s.reload()
+		case <-spareTick.C:
+			spare.look()
 		case <-tick.C:
 			if s.files.changed() {
 				s.reload()
