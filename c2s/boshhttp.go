@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"chatd/auth"
 	"chatd/stanza"
 )
 
@@ -180,9 +179,7 @@ func (h *boshHandler) open(q *boshRequest, r *http.Request) (*bosh, error) {
 		}
 		return nil, boshPolicyViolation
 	}
-	// There is nothing to bind authentication to: the requests share no connection.
-	ch := auth.Channel{Private: c.channel.TLS != nil || h.srv.channelOf(c).Private}
-	go h.srv.negotiate(b, ch, false)
+	go h.srv.negotiate(b, h.srv.channelOf(c), false)
 	return b, nil
 }
 
