@@ -12,7 +12,7 @@ func TestWeb(t *testing.T) {
 		t.Run(client, func(t *testing.T) {
 			t.Parallel()
 			if client == "stanza" {
-				need(t, "stanza", installed("node", "--input-type=module", "-e", "await import('./node/stanza.js')"))
+				need(t, "stanza", installed("node", "-e", "require('./node/node_modules/stanza')"))
 			} else {
 				need(t, "Chromium", installed("chromium", "--version"))
 				need(t, "puppeteer-core", installed("node", "--input-type=module", "-e", "await import('./node/web.js')"))
