@@ -166,19 +166,22 @@ func (s *Session) manage(tok *xmlstream.Token) error {
 	return nil
 }
 
+// newManaged begins stream management, and answers as XEP-0198 §3 has it.
+func newManaged(resume bool) (m *managed, answer string) {
+	if !resume {
+		return &managed{}, "<enabled xmlns='" + nsSM + "'/>"
+	}
+	m = &managed{id: randomName()}
+	return m, fmt.Sprintf("<enabled xmlns='%s' id='%s' resume='true' max='%d'/>", nsSM, m.id, int(resumeTimeout.Seconds()))
+}
+
 // enable is XEP-0198 §3.
 func (s *Session) enable(tok *xmlstream.Token) {
 	if s.managed {
 		_ = s.smFailed("unexpected-request")
 		return
 	}
-	resume := attr(tok, "resume")
-	m := &managed{}
-	answer := "<enabled xmlns='" + nsSM + "'/>"
-	if resume == "true" || resume == "1" {
-		m.id = randomName()
-		answer = fmt.Sprintf("<enabled xmlns='%s' id='%s' resume='true' max='%d'/>", nsSM, m.id, int(resumeTimeout.Seconds()))
-	}
+	m, answer := newManaged(isTrue(attr(tok, "resume")))
 	o := &s.out
 	o.mu.Lock()
 	if o.queue != nil { // what was queued before does not count
