@@ -26,6 +26,7 @@ type client struct {
 	srv      *server
 	wrap     func(net.Conn) net.Conn // if set, what goes between TCP and us
 	version  uint16                  // of TLS; 0: what both can
+	tickets  tls.ClientSessionCache  // nil: every TLS session is a new one
 	tcp      *net.TCPConn
 	conn     net.Conn      // TCP, or TLS over it
 	tls      *tls.Conn     // nil without
@@ -69,7 +70,7 @@ func (c *client) startTLS(alpn ...string) error {
 	if n := c.in.Buffered(); n > 0 {
 		return fmt.Errorf("%d bytes in the clear before TLS", n)
 	}
-	t := tls.Client(c.conn, &tls.Config{ServerName: c.domain, InsecureSkipVerify: true, NextProtos: alpn, MinVersion: c.version, MaxVersion: c.version})
+	t := tls.Client(c.conn, &tls.Config{ServerName: c.domain, InsecureSkipVerify: true, NextProtos: alpn, MinVersion: c.version, MaxVersion: c.version, ClientSessionCache: c.tickets})
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := t.HandshakeContext(ctx); err != nil {

@@ -2,6 +2,7 @@ package c2s
 
 import (
 	"bytes"
+	"strings"
 
 	"chatd/router"
 	"chatd/stanza"
@@ -87,12 +88,14 @@ func tagged(tag, resource string) string {
 	return tag + "/" + resource
 }
 
-// endOthers ends the client's earlier sessions under other tags (XEP-0386 §3.2).
+// endOthers ends the client's earlier sessions under other tags (XEP-0386 §3.2). Of two that begin at once the
+// later connection's stays.
 func (n *negotiation) endOthers(s *Session, client string) {
 	for _, row := range n.srv.router.Table.Rows(s.jid) {
+		other, local := row.Session.(*Session)
 		resource := row.Resource()
-		if row.Session != router.Session(s) && (resource == client || len(resource) > len(client) && resource[len(resource)-len(client)-1:] == "/"+client) {
-			row.Session.Close(stanza.StreamConflict)
+		if local && other.wire.id < s.wire.id && other.jid != s.jid && (resource == client || strings.HasSuffix(resource, "/"+client)) {
+			other.Close(stanza.StreamConflict)
 		}
 	}
 }

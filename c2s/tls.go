@@ -1,15 +1,17 @@
 package c2s
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"slices"
 
 	"chatd/auth"
 )
 
-// tlsConfigs are the two ways to start TLS, made once so that session tickets
-// work across connections.
+// tlsConfigs are the two ways to start TLS. Session tickets are good for both.
 type tlsConfigs struct {
 	base, start, direct *tls.Config
 }
@@ -20,9 +22,34 @@ func newTLSConfigs(base *tls.Config) *tlsConfigs {
 	}
 	start := base.Clone()
 	start.DynamicRecordSizingDisabled = true // stanzas are small and coalesced
+	start.WrapSession, start.UnwrapSession = tickets{base}.wrap, tickets{base}.unwrap
 	direct := start.Clone()
 	direct.NextProtos = []string{"xmpp-client"} // XEP-0368: a client that offers other protocols only is refused
 	return &tlsConfigs{base: base, start: start, direct: direct}
+}
+
+// tickets makes and reads session tickets with the keys of one configuration. A ticket is good as long as the
+// certificate that its client has seen is the one that we show: channel binding to it
+// has to mean the same at both ends (RFC 5929 §4), and a key that was replaced vouches for nobody.
+type tickets struct{ keys *tls.Config }
+
+func (t tickets) wrap(cs tls.ConnectionState, ss *tls.SessionState) ([]byte, error) {
+	seen := sha256.Sum256(leafOf(t.keys, cs.ServerName))
+	ss.Extra = append(ss.Extra, seen[:])
+	return t.keys.EncryptTicket(cs, ss)
+}
+
+func (t tickets) unwrap(ticket []byte, cs tls.ConnectionState) (*tls.SessionState, error) {
+	ss, err := t.keys.DecryptTicket(ticket, cs)
+	if ss == nil || err != nil {
+		return nil, err
+	}
+	now := sha256.Sum256(leafOf(t.keys, cs.ServerName))
+	if !slices.ContainsFunc(ss.Extra, func(seen []byte) bool { return bytes.Equal(seen, now[:]) }) {
+		return nil, nil // a full handshake
+	}
+	ss.Extra = nil // wrap will be called again
+	return ss, nil
 }
 
 func (s *Server) startTLS() *tls.Config  { return s.tls.Load().start }
