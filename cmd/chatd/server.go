@@ -38,9 +38,9 @@ type server struct {
 	cert    certificate
 	tls     *tls.Config // the same for good: session tickets live in it
 	tickets *ticketKeys
-	token   *api.Token  // of development mode
-	secret  string      // its secret, if it was made just now
-	files   watcher     // those whose change means a reload
+	token   *api.Token // of development mode
+	secret  string     // its secret, if it was made just now
+	files   watcher    // those whose change means a reload
 	sockets []socket
 }
 

@@ -43,7 +43,8 @@ type options struct {
 	Rate        float64 // of all processes; 0: closed loop
 	Size        int     // bytes of a message as sent
 	Friends     int
-	Prepare     bool // storm: log in once before
+	Prepare     bool   // storm: log in once before
+	Login       string // how to log in
 
 	Relay     bool // run the same load through a relay as well
 	RelayAddr string
@@ -56,7 +57,7 @@ type options struct {
 
 // parseOptions reads the flags of a mode.
 func parseOptions(mode string, args []string) (options, error) {
-	o := options{Mode: mode, Group: 1}
+	o := options{Mode: mode, Group: 1, Login: loginPassword}
 	fs := flag.NewFlagSet(mode, flag.ContinueOnError)
 	pids := o.commonFlags(fs)
 	count := o.modeFlags(fs)
@@ -125,6 +126,7 @@ func (o *options) modeFlags(fs *flag.FlagSet) (count *int) {
 		count = fs.Int("sessions", 1000, "")
 		duration = time.Minute
 		fs.BoolVar(&o.Prepare, "prepare", true, "")
+		fs.StringVar(&o.Login, "login", loginPassword, "")
 		o.Concurrency = 0
 	case "chat":
 		count = fs.Int("pairs", 100, "")
