@@ -64,8 +64,14 @@ func malformed(text string) *Failure {
 // A Channel is what channel binding needs to know of a connection. The zero
 // Channel is a connection without TLS.
 type Channel struct {
-	TLS  *tls.ConnectionState // nil without TLS
-	Cert []byte               // our leaf certificate, DER, for tls-server-end-point (RFC 5929 §4); never changed
+	TLS      *tls.ConnectionState // nil without TLS
+	cert     []byte               // our leaf certificate, DER, for tls-server-end-point (RFC 5929 §4); never changed
+	exporter []byte               // tls-exporter; nil: there is none
+}
+
+// NewChannel is a channel over TLS, whose handshake is complete; cert is the leaf certificate that we showed, DER.
+func NewChannel(state *tls.ConnectionState, cert []byte) Channel {
+	return Channel{TLS: state, cert: cert, exporter: exporterOf(state)}
 }
 
 // A Service verifies users of one domain and keeps their credentials. It is

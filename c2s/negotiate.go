@@ -2,6 +2,7 @@ package c2s
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -47,7 +48,34 @@ type negotiation struct {
 	rewrite  []byte    // what next rewrote
 }
 
-// negotiate runs on its own goroutine, which ends when the session's begins.
+// An arrival is a connection that was accepted.
+type arrival struct {
+	wire      *wire
+	directTLS bool
+}
+
+// negotiatorIdle is how long a goroutine waits for another connection to negotiate.
+const negotiatorIdle = time.Second
+
+// negotiator negotiates one connection after the other: what a handshake makes a stack grow to
+// need not grow again for each. It ends when it has had nothing to do for a while.
+func (s *Server) negotiator(a arrival) {
+	idle := time.NewTimer(negotiatorIdle)
+	defer idle.Stop()
+	for {
+		s.negotiate(a.wire, a.directTLS)
+		idle.Reset(negotiatorIdle)
+		select {
+		case a = <-s.arrivals:
+		case <-idle.C:
+			return
+		case <-s.open.Done():
+			return
+		}
+	}
+}
+
+// negotiate takes a connection until its session goes on by itself, or to its end.
 func (s *Server) negotiate(w *wire, directTLS bool) {
 	n := &negotiation{
 		srv: s, cfg: s.cfg.Load(), wire: w,
@@ -63,8 +91,7 @@ func (s *Server) negotiate(w *wire, directTLS bool) {
 		return
 	}
 	_ = n.flush() // if this fails the session finds its connection broken
-	// A fresh goroutine: this one's stack has grown.
-	go session.begin(n.in[n.from:n.to], n.expires)
+	session.begin(n.in[n.from:n.to], n.expires)
 }
 
 // login is the order of RFC 6120 §4 to §7.
@@ -301,12 +328,12 @@ func (n *negotiation) read() error {
 func (n *negotiation) send(b []byte) { n.out = append(n.out, b...) }
 
 func (n *negotiation) flush() error {
-	if len(n.out) == 0 {
-		return nil
+	var err error
+	if len(n.out) > 0 {
+		_, err = n.wire.conn.Write(n.out)
+		n.out = n.out[:0]
 	}
-	_, err := n.wire.conn.Write(n.out)
-	n.out = n.out[:0]
-	return err
+	return cmp.Or(err, n.wire.flush())
 }
 
 // fail ends a connection that got no session: with a stream error where there
@@ -317,6 +344,7 @@ func (n *negotiation) fail(err error) {
 	var se *stanza.StreamError
 	told := errors.As(err, &se)
 	if !told && !errors.Is(err, io.EOF) {
+		_ = n.wire.flush() // an alert
 		n.srv.log.Debug("connection failed before login", "conn", n.wire.id, "addr", n.wire.tcp.RemoteAddr(), "err", err)
 		return
 	}
@@ -335,5 +363,6 @@ func (n *negotiation) fail(err error) {
 	_ = n.flush()
 	if n.wire.tls != nil {
 		_ = n.wire.tls.CloseWrite()
+		_ = n.wire.flush()
 	}
 }

@@ -109,8 +109,8 @@ func (c *testClient) jidOf(s *testServer, user string) string {
 	return rows[0].Session.JID().String()
 }
 
-// TestInlineRaces: of many who come back at once, each is let in, at most one goes on with the old session and one
-// session is left.
+// TestInlineRaces: of many who come back at once, each takes the session from the one before or is bound anew,
+// and one session is left.
 func TestInlineRaces(t *testing.T) {
 	s := startServer(t, nil)
 	old, token, session := s.loginSASL2(t, "romeo")
@@ -138,6 +138,7 @@ func TestInlineRaces(t *testing.T) {
 		case strings.Contains(a, "<bound ") && strings.Contains(a, "<item-not-found "):
 			bound++
 		case strings.HasPrefix(a, "<stream:error>") && strings.Contains(a, "<resource-constraint "):
+		case a == "": // somebody else had the session before it could be answered
 		default:
 			t.Errorf("answer %s", a)
 		}

@@ -80,6 +80,7 @@ type Server struct {
 
 	admission     atomic.Pointer[rate.Limiter] // logins, whole node; nil = unlimited
 	registrations *addressLimiter
+	arrivals      chan arrival // to a negotiator that has nothing to do
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
@@ -94,7 +95,7 @@ type Server struct {
 // New makes a server, which answers the renewal of tokens by r; Serve starts it.
 func New(cfg Config, r *router.Router, a *auth.Service, log *slog.Logger) *Server {
 	s := &Server{
-		router: r, auth: a, log: log, registrations: newAddressLimiter(),
+		router: r, auth: a, log: log, registrations: newAddressLimiter(), arrivals: make(chan arrival),
 		listeners: make(map[net.Listener]struct{}), conns: make(map[*wire]*Session),
 		byAddress: make(map[addressKey]int), byID: make(map[string]*Session), idle: make(chan struct{}),
 		OnBind:   func(context.Context, router.Session) error { return nil },
@@ -200,7 +201,12 @@ func (s *Server) welcome(conn net.Conn, directTLS bool) {
 		return
 	}
 	s.Metrics.Connections.WithLabelValues("accepted").Inc()
-	go s.negotiate(w, directTLS)
+	a := arrival{w, directTLS}
+	select {
+	case s.arrivals <- a:
+	default: // all are busy
+		go s.negotiator(a)
+	}
 }
 
 // forget takes a connection off the books.

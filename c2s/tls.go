@@ -66,7 +66,7 @@ func (n *negotiation) startTLS(cfg *tls.Config) error {
 		return fmt.Errorf("c2s: TLS handshake: %w", err)
 	}
 	state := n.wire.tls.ConnectionState()
-	n.channel = auth.Channel{TLS: &state, Cert: leafOf(cfg, state.ServerName)}
+	n.channel = auth.NewChannel(&state, leafOf(cfg, state.ServerName))
 	return nil
 }
 

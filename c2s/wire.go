@@ -34,6 +34,7 @@ type wire struct {
 	conn net.Conn  // what negotiation reads and writes: tcp or tls
 
 	parked bool   // in its second life; owned by the reading goroutine
+	held   []byte // what crypto/tls has written in the first life and waits to go out with what follows; likewise
 	feed   []byte // ciphertext that was read and not yet taken by crypto/tls; owned by the reading goroutine
 
 	mu      sync.Mutex // never held while blocked
@@ -69,6 +70,16 @@ func (w *wire) handshake(cfg *tls.Config) error {
 	w.tls = tls.Server(tlsSide{w}, cfg)
 	w.conn = w.tls
 	return w.tls.Handshake()
+}
+
+// flush writes what crypto/tls has written in the first life.
+func (w *wire) flush() error {
+	if len(w.held) == 0 {
+		return nil
+	}
+	_, err := w.tcp.Write(w.held)
+	w.held = nil
+	return err
 }
 
 // park begins the second life.
@@ -258,6 +269,9 @@ type tlsSide struct{ w *wire }
 func (t tlsSide) Read(p []byte) (int, error) {
 	w := t.w
 	if !w.parked {
+		if err := w.flush(); err != nil {
+			return 0, err
+		}
 		return w.tcp.Read(p)
 	}
 	if len(w.feed) == 0 {
@@ -269,8 +283,9 @@ func (t tlsSide) Read(p []byte) (int, error) {
 }
 
 func (t tlsSide) Write(p []byte) (int, error) {
-	if !t.w.parked {
-		return t.w.tcp.Write(p)
+	if !t.w.parked { // the handshake's last words, a ticket, go with our first
+		t.w.held = append(t.w.held, p...)
+		return len(p), nil
 	}
 	if _, err := t.w.writeSocket(p); err != nil {
 		return 0, err

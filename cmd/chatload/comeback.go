@@ -60,7 +60,7 @@ func (n *negotiation) begin() error {
 			break
 		}
 		stanzas = stanzas[size:]
-		r.handled++
+		r.count(elem)
 	}
 	for {
 		elem, err := n.next()
@@ -71,6 +71,14 @@ func (n *negotiation) begin() error {
 			n.d.back.Store(n.s.user, r)
 			return nil
 		}
+		r.count(elem)
+	}
+}
+
+// count counts what is a stanza (XEP-0198 §4).
+func (r *returning) count(elem []byte) {
+	switch string(tagName(elem)) {
+	case "message", "presence", "iq":
 		r.handled++
 	}
 }
