@@ -158,6 +158,7 @@ type Exchange struct {
 	// What proved the user, if it is kept in the account.
 	storedKey  []byte            // of the password
 	shown      *store.LoginToken // the token of ours
+	only       bool              // that is the only one that its client has
 	invalidate bool              // the client's tokens end with this exchange
 }
 

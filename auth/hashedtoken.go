@@ -98,13 +98,22 @@ func (x *hashedToken) verify(ctx context.Context, response []byte) ([]byte, bool
 		if !time.Now().Before(t.Expires) {
 			return nil, false, &Failure{Condition: "credentials-expired", Text: "token expired"} // XEP-0484 §4.2
 		}
-		x.user, x.shown = user, t
+		x.user, x.shown, x.only = user, t, isOnly(account.Tokens, t)
 		if t.Limited {
 			x.expires = t.Expires
 		}
 		return tokenProof(secret, "Responder", x.bound), true, nil
 	}
 	return nil, false, errNotAuthorized
+}
+
+func isOnly(tokens []store.LoginToken, t *store.LoginToken) bool {
+	for i := range tokens {
+		if o := &tokens[i]; o != t && o.Client == t.Client {
+			return false
+		}
+	}
+	return true
 }
 
 func tokenProof(secret, role string, bound []byte) []byte {

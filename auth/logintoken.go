@@ -47,8 +47,8 @@ func (e *Exchange) Token(ctx context.Context, client, mechanism string) (LoginTo
 	if e.shown != nil && u.mechanism == "" && !e.invalidate && !e.shown.Limited && now.Sub(e.shown.Issued) >= tokenRotation {
 		u.mechanism = e.shown.Mechanism
 	}
-	if u.mechanism == "" && (e.shown == nil || e.shown.Used && !e.invalidate) {
-		return LoginToken{}, nil // as nearly always
+	if u.mechanism == "" && (e.shown == nil || (e.shown.Used || e.only) && !e.invalidate) {
+		return LoginToken{}, nil // nothing to write, as nearly always
 	}
 	u.nonce = make([]byte, tokenNonce)
 	rand.Read(u.nonce)

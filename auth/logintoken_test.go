@@ -307,7 +307,7 @@ func TestTokenEndsWithCredentials(t *testing.T) {
 			}
 			proven := passwordExchange(t, s, ch)
 			_ = end(s)
-			_, err = shown.Token(t.Context(), testClientID, "")
+			_, err = shown.Token(t.Context(), testClientID, m)
 			wantFailure(t, err, "not-authorized")
 			_, err = proven.Token(t.Context(), testClientID, m)
 			wantFailure(t, err, "not-authorized")

@@ -168,7 +168,7 @@ func (n *negotiation) resume(r *resumption) (s *Session, answer []byte, err erro
 		return nil, nil, err
 	}
 	n.srv.Metrics.Resumptions.WithLabelValues("ok").Inc()
-	n.srv.log.Info("session resumed", "jid", s.jid, "conn", n.wire.id)
+	n.srv.log.Debug("session resumed", "jid", s.jid, "conn", n.wire.id)
 	answer = fmt.Appendf(nil, "<resumed xmlns='%s' previd='", nsSM)
 	answer = stanza.AppendEscaped(answer, r.id)
 	return s, fmt.Appendf(answer, "' h='%d'/>", s.handled), nil
