@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -35,6 +37,8 @@ type Config struct {
 	// Ready reports why the node cannot do its work, nil if it can. It is called
 	// by many goroutines and may block until its context ends.
 	Ready func(context.Context) error
+	// Drain makes the process send its clients away and end, as SIGTERM does. It returns at once.
+	Drain func()
 	Log   *slog.Logger
 }
 
@@ -95,6 +99,7 @@ func (s *Server) routes() http.Handler {
 	m.Handle("/debug/pprof/profile", get(s.need(ScopeDebug, http.HandlerFunc(pprof.Profile))))
 	m.Handle("/debug/pprof/symbol", get(s.need(ScopeDebug, http.HandlerFunc(pprof.Symbol))))
 	m.Handle("/debug/pprof/trace", get(s.need(ScopeDebug, http.HandlerFunc(pprof.Trace))))
+	m.Handle("/drain", only(http.MethodPost, s.need(ScopeAdmin, http.HandlerFunc(s.drain))))
 	m.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusNotFound, "nothing is served at "+r.URL.Path)
 	})
@@ -103,10 +108,13 @@ func (s *Server) routes() http.Handler {
 
 // get lets GET and HEAD through. ServeMux could do it by its patterns, but then
 // its own answer to other methods would not be a problem document.
-func get(h http.Handler) http.Handler {
+func get(h http.Handler) http.Handler { return only("GET, HEAD", h) }
+
+// only lets the listed methods through.
+func only(methods string, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			w.Header().Set("Allow", "GET, HEAD")
+		if !slices.Contains(strings.Split(methods, ", "), r.Method) {
+			w.Header().Set("Allow", methods)
 			problem(w, http.StatusMethodNotAllowed, r.Method+" does not work here")
 			return
 		}

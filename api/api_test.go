@@ -56,6 +56,9 @@ func TestRoutes(t *testing.T) {
 		{"unknown", "GET", "/nothing", "", 404, "nothing is served at /nothing"},
 		{"root", "GET", "/", "", 404, "nothing is served at /"},
 		{"below a path", "GET", "/metrics/x", "Bearer s3cret", 404, "nothing is served"},
+		{"drain by GET", "GET", "/drain", "Bearer s3cret", 405, "GET does not work here"},
+		{"drain without token", "POST", "/drain", "", 401, "bearer token"},
+		{"drain without scope", "POST", "/drain", "Bearer scrape", 403, "lacks the scope admin"},
 		{"method", "POST", "/metrics", "Bearer s3cret", 405, "POST does not work here"},
 		{"method before token", "DELETE", "/debug/pprof/heap", "", 405, "DELETE"},
 	} {
@@ -94,8 +97,22 @@ func checkProblem(t *testing.T, w *httptest.ResponseRecorder) {
 	switch auth := w.Header().Get("WWW-Authenticate"); {
 	case w.Code == 401 && !strings.HasPrefix(auth, "Bearer realm="):
 		t.Errorf("401 with WWW-Authenticate %q", auth)
-	case w.Code == 405 && w.Header().Get("Allow") != "GET, HEAD":
+	case w.Code == 405 && w.Header().Get("Allow") == "":
 		t.Errorf("405 with Allow %q", w.Header().Get("Allow"))
+	}
+}
+
+// TestDrain: what /drain starts goes on by itself.
+func TestDrain(t *testing.T) {
+	s := testServer(t, nil)
+	drained := 0
+	s.cfg.Drain = func() { drained++ }
+	r := httptest.NewRequest("POST", "/drain", nil)
+	r.Header.Set("Authorization", "Bearer s3cret")
+	w := httptest.NewRecorder()
+	s.http.Handler.ServeHTTP(w, r)
+	if w.Code != 202 || drained != 1 {
+		t.Errorf("%d %s, drained %d times", w.Code, w.Body, drained)
 	}
 }
 

@@ -26,6 +26,15 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	ok(w)
 }
 
+// drain answers before the draining begins to show.
+func (s *Server) drain(w http.ResponseWriter, r *http.Request) {
+	s.cfg.Log.Info("drain asked for", "addr", r.RemoteAddr)
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(http.StatusAccepted)
+	io.WriteString(w, "draining\n")
+	s.cfg.Drain()
+}
+
 func ok(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")

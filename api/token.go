@@ -12,10 +12,11 @@ import (
 const (
 	ScopeMetrics = "metrics" // /metrics
 	ScopeDebug   = "debug"   // /debug/pprof
+	ScopeAdmin   = "admin"   // /drain
 )
 
 // Scopes is every scope there is.
-func Scopes() []string { return []string{ScopeMetrics, ScopeDebug} }
+func Scopes() []string { return []string{ScopeMetrics, ScopeDebug, ScopeAdmin} }
 
 // A Token lets its bearer in. The secret itself is not kept.
 type Token struct {

@@ -61,10 +61,10 @@ func malformed(text string) *Failure {
 	return &Failure{Condition: "malformed-request", Text: text}
 }
 
-// A Channel is what channel binding needs to know of a connection. The zero
-// Channel is a connection without TLS.
+// A Channel is what protects a connection. The zero Channel is one without TLS.
 type Channel struct {
 	TLS      *tls.ConnectionState // nil without TLS
+	Private  bool                 // without TLS of our own, others keep the stream private: a proxy that has TLS with the client
 	cert     []byte               // our leaf certificate, DER, for tls-server-end-point (RFC 5929 §4); never changed
 	exporter []byte               // tls-exporter; nil: there is none
 }
@@ -73,6 +73,8 @@ type Channel struct {
 func NewChannel(state *tls.ConnectionState, cert []byte) Channel {
 	return Channel{TLS: state, cert: cert, exporter: exporterOf(state)}
 }
+
+func (c Channel) private() bool { return c.TLS != nil || c.Private }
 
 // A Service verifies users of one domain and keeps their credentials. It is
 // safe for concurrent use.
@@ -105,7 +107,7 @@ func New(accounts store.Accounts, domain string, secret []byte) *Service {
 }
 
 // Mechanisms is what to offer on ch (RFC 6120 §6.3.4), best first: SCRAM with
-// channel binding where ch can be bound, OAUTHBEARER and PLAIN only under TLS.
+// channel binding where ch can be bound, OAUTHBEARER and PLAIN only where ch is private.
 func (s *Service) Mechanisms(ch Channel) []string {
 	plus := len(s.ChannelBindings(ch)) > 0
 	var names []string
@@ -115,10 +117,10 @@ func (s *Service) Mechanisms(ch Channel) []string {
 		}
 		names = append(names, h.name)
 	}
-	if ch.TLS != nil && s.TokensAccepted() {
+	if ch.private() && s.TokensAccepted() {
 		names = append(names, oauthBearer)
 	}
-	if ch.TLS != nil {
+	if ch.private() {
 		names = append(names, "PLAIN")
 	}
 	return names
@@ -127,7 +129,7 @@ func (s *Service) Mechanisms(ch Channel) []string {
 // Start begins an exchange by a mechanism that a client chose. The error is a
 // *Failure: the mechanism is not offered on ch.
 func (s *Service) Start(mechanism string, ch Channel) (*Exchange, error) {
-	if ch.TLS == nil && (mechanism == "PLAIN" || mechanism == oauthBearer && s.TokensAccepted()) {
+	if !ch.private() && (mechanism == "PLAIN" || mechanism == oauthBearer && s.TokensAccepted()) {
 		return nil, errEncryptionRequired
 	}
 	if !slices.Contains(s.Mechanisms(ch), mechanism) {

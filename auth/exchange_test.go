@@ -172,6 +172,7 @@ func TestMechanisms(t *testing.T) {
 		bindings   []string
 	}{
 		{"no TLS", Channel{}, []string{"SCRAM-SHA-256", "SCRAM-SHA-1"}, nil},
+		{"TLS of a proxy", Channel{Private: true}, []string{"SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"}, nil},
 		{"TLS 1.2", tls12, all, []string{"tls-exporter", "tls-unique", "tls-server-end-point"}},
 		{"TLS 1.3", tls13, all, []string{"tls-exporter", "tls-server-end-point"}},
 		{"TLS 1.3 without certificate", bare, all, []string{"tls-exporter"}},

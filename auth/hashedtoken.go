@@ -24,9 +24,9 @@ var hashedTokens = []struct{ name, bindType string }{
 }
 
 // TokenMechanisms is the mechanisms for tokens of ours to offer on ch (XEP-0484 §3.1), best first; none
-// without TLS (§6).
+// where ch is not private (§6).
 func (s *Service) TokenMechanisms(ch Channel) []string {
-	if ch.TLS == nil {
+	if !ch.private() {
 		return nil
 	}
 	var names []string
@@ -41,7 +41,7 @@ func (s *Service) TokenMechanisms(ch Channel) []string {
 // StartToken begins an exchange by a token that was issued to a client (XEP-0484 §3.4). With
 // invalidate the client's tokens end with it (§3.6). The error is a *Failure.
 func (s *Service) StartToken(mechanism string, ch Channel, client string, invalidate bool) (*Exchange, error) {
-	if ch.TLS == nil {
+	if !ch.private() {
 		return nil, errEncryptionRequired
 	}
 	for _, m := range hashedTokens {

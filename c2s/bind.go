@@ -12,10 +12,6 @@ import (
 // bindAttempts is how often a client may ask for another resource on one stream.
 const bindAttempts = 5
 
-// resourcesPerUser is how many resources of one user may be connected, or wait for
-// resumption, at once (RFC 6120 §13.12).
-const resourcesPerUser = 50
-
 // bind serves the stream until the client has a resource (RFC 6120 §7).
 func (n *negotiation) bind() (*Session, error) {
 	for range bindAttempts {
@@ -114,7 +110,7 @@ func (n *negotiation) bindResource(resource string, policy ConflictPolicy, prepa
 		if err != nil {
 			return nil, stanza.ErrBadRequest.WithText("not a valid resource"), nil // RFC 6120 §7.7.2.1
 		}
-		if len(n.srv.router.Table.Rows(bare)) >= resourcesPerUser {
+		if len(n.srv.router.Table.Rows(bare)) >= n.cfg.ResourcesPerUser {
 			return nil, stanza.ErrResourceConstraint.WithText("too many resources"), nil // RFC 6120 §7.6.2.1
 		}
 		s := n.session(full)
@@ -213,7 +209,7 @@ func (n *negotiation) beforeLogin(tok *xmlstream.Token) error {
 		return notStanza(tok)
 	case string(st.Space) != nsRegister || st.Kind != stanza.IQ:
 		return stanza.StreamNotAuthorized // RFC 6120 §4.9.3.12
-	case n.cfg.RequireTLS && n.channel.TLS == nil:
+	case n.mustStartTLS():
 		return stanza.StreamPolicyViolation.WithText("use STARTTLS first") // RFC 6120 §5.3.1
 	case fault != nil:
 		n.sendError(st.Clone(), fault)

@@ -18,10 +18,11 @@ const maxTag = 512
 // An inlineBind is <bind/> within <authenticate/> (XEP-0386 §3.2).
 type inlineBind struct {
 	tag      string
-	carbons  bool // XEP-0280
-	inactive bool // XEP-0352
-	manage   bool // XEP-0198
-	resume   bool // and the session is to be resumable
+	carbons  bool   // XEP-0280
+	inactive bool   // XEP-0352
+	manage   bool   // XEP-0198
+	resume   bool   // and the session is to be resumable
+	max      string // for as long at most
 }
 
 // child takes one child of <bind/>. What is not known is ignored.
@@ -34,7 +35,7 @@ func (b *inlineBind) child(c *xmlstream.Token) error {
 	case nsCSI + " inactive":
 		b.inactive = true
 	case nsSM + " enable":
-		b.manage, b.resume = true, isTrue(attr(c, "resume"))
+		b.manage, b.resume, b.max = true, isTrue(attr(c, "resume")), attr(c, "max")
 	}
 	return nil
 }
@@ -49,7 +50,7 @@ func (n *negotiation) bindInline(req *authRequest) (s *Session, answer []byte, e
 			s.out.inactive = &postponement{}
 		}
 		if bind.manage {
-			s.out.managed, enabled = newManaged(bind.resume)
+			s.out.managed, enabled = n.srv.newManaged(bind.resume, bind.max)
 			s.managed, s.smID = true, s.out.managed.id
 		}
 	}
@@ -94,7 +95,7 @@ func (n *negotiation) endOthers(s *Session, client string) {
 	for _, row := range n.srv.router.Table.Rows(s.jid) {
 		other, local := row.Session.(*Session)
 		resource := row.Resource()
-		if local && other.wire.id < s.wire.id && other.jid != s.jid && (resource == client || strings.HasSuffix(resource, "/"+client)) {
+		if local && other.wire.peer().id < s.wire.peer().id && other.jid != s.jid && (resource == client || strings.HasSuffix(resource, "/"+client)) {
 			other.Close(stanza.StreamConflict)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 func (n *negotiation) loginFeatures() []byte {
 	var b bytes.Buffer
 	b.WriteString("<stream:features>")
-	if n.cfg.TLS != nil && n.channel.TLS == nil {
+	if n.canStartTLS() {
 		b.WriteString("<starttls xmlns='" + stanza.NSTLS + "'>") // RFC 6120 §5.4.1
 		if n.cfg.RequireTLS {
 			b.WriteString("<required/></starttls></stream:features>")

@@ -2,7 +2,6 @@ package c2s
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -32,10 +31,12 @@ const (
 type negotiation struct {
 	srv      *Server
 	cfg      *Config
-	wire     *wire
+	wire     transport
 	scanner  *xmlstream.Scanner
 	in       []byte // read and not yet scanned is in[from:to]
 	from, to int
+	unit     error  // errUnit at the end of a message of a transport that has such
+	tokens   int    // since the one before
 	out      []byte // to be written before we wait for the client
 	elements int
 	peer     stanza.JID // the client's address from its header, to address ours
@@ -48,14 +49,24 @@ type negotiation struct {
 	rewrite  []byte    // what next rewrote
 }
 
-// An arrival is a connection that was accepted.
+// An arrival is a connection whose stream begins.
 type arrival struct {
-	wire      *wire
+	transport transport
+	channel   auth.Channel // what protects the stream already
 	directTLS bool
 }
 
 // negotiatorIdle is how long a goroutine waits for another connection to negotiate.
 const negotiatorIdle = time.Second
+
+// take has a connection negotiated. It does not block.
+func (s *Server) take(a arrival) {
+	select {
+	case s.arrivals <- a:
+	default: // all are busy
+		go s.negotiator(a)
+	}
+}
 
 // negotiator negotiates one connection after the other: what a handshake makes a stack grow to
 // need not grow again for each. It ends when it has had nothing to do for a while.
@@ -63,7 +74,7 @@ func (s *Server) negotiator(a arrival) {
 	idle := time.NewTimer(negotiatorIdle)
 	defer idle.Stop()
 	for {
-		s.negotiate(a.wire, a.directTLS)
+		s.negotiate(a.transport, a.channel, a.directTLS)
 		idle.Reset(negotiatorIdle)
 		select {
 		case a = <-s.arrivals:
@@ -76,14 +87,14 @@ func (s *Server) negotiator(a arrival) {
 }
 
 // negotiate takes a connection until its session goes on by itself, or to its end.
-func (s *Server) negotiate(w *wire, directTLS bool) {
+func (s *Server) negotiate(t transport, channel auth.Channel, directTLS bool) {
 	n := &negotiation{
-		srv: s, cfg: s.cfg.Load(), wire: w,
+		srv: s, cfg: s.cfg.Load(), wire: t, channel: channel,
 		scanner: xmlstream.NewScanner(xmlstream.Limits{Bytes: loginStanzaBytes, Depth: loginDepth}),
 	}
-	_ = w.tcp.SetDeadline(time.Now().Add(loginTimeout))
+	t.deadline(time.Now().Add(loginTimeout))
 	if s.isClosing() {
-		_ = w.tcp.SetDeadline(time.Unix(1, 0))
+		t.deadline(past)
 	}
 	session, err := n.login(directTLS)
 	if err != nil {
@@ -91,11 +102,15 @@ func (s *Server) negotiate(w *wire, directTLS bool) {
 		return
 	}
 	_ = n.flush() // if this fails the session finds its connection broken
+	session.readErr, session.tokens = n.unit, n.tokens
 	session.begin(n.in[n.from:n.to], n.expires)
 }
 
 // login is the order of RFC 6120 §4 to §7.
 func (n *negotiation) login(directTLS bool) (*Session, error) {
+	if n.canStartTLS() && n.srv.gate.crowded() {
+		return nil, n.turnAway(directTLS)
+	}
 	if directTLS {
 		if err := n.startTLS(n.srv.directTLS()); err != nil {
 			return nil, err
@@ -129,7 +144,7 @@ func (n *negotiation) authenticate() (restart bool, s *Session, err error) {
 		}
 		switch string(tok.Space) {
 		case stanza.NSTLS:
-			if string(tok.Local) != "starttls" || n.cfg.TLS == nil || n.channel.TLS != nil {
+			if string(tok.Local) != "starttls" || !n.canStartTLS() {
 				n.send([]byte("<failure xmlns='" + stanza.NSTLS + "'/>")) // RFC 6120 §5.4.2.2
 				return false, nil, stanza.StreamUnsupportedFeature
 			}
@@ -152,6 +167,9 @@ func (n *negotiation) authenticate() (restart bool, s *Session, err error) {
 // upgrade is STARTTLS (RFC 6120 §5.4.2.3). What the client sent behind its
 // request was sent in the clear and is dropped (§5.4.3.3).
 func (n *negotiation) upgrade() error {
+	if n.srv.gate.crowded() {
+		return n.turnAway(false)
+	}
 	n.send([]byte("<proceed xmlns='" + stanza.NSTLS + "'/>"))
 	if err := n.flush(); err != nil {
 		return err
@@ -160,6 +178,12 @@ func (n *negotiation) upgrade() error {
 	n.peer, n.lang = stanza.JID{}, nil
 	return n.startTLS(n.srv.startTLS())
 }
+
+// canStartTLS reports whether the client may ask for TLS.
+func (n *negotiation) canStartTLS() bool { return n.cfg.TLS != nil && n.wire.peer().startTLS }
+
+// mustStartTLS reports whether the client has to ask for TLS before all else.
+func (n *negotiation) mustStartTLS() bool { return n.cfg.RequireTLS && n.wire.peer().startTLS }
 
 // open reads the client's stream header and answers with ours (RFC 6120 §4.2, §4.7).
 func (n *negotiation) open() error {
@@ -271,8 +295,10 @@ func (n *negotiation) next() (*xmlstream.Token, error) {
 		if err != nil {
 			return nil, streamError(err)
 		}
+		n.tokens++
 		switch tok.Kind {
 		case xmlstream.None:
+			n.tokens--
 			if err := n.read(); err != nil {
 				return nil, err
 			}
@@ -302,6 +328,12 @@ func (n *negotiation) read() error {
 	if err := n.flush(); err != nil {
 		return err
 	}
+	if n.unit != nil {
+		if n.tokens != 1 || n.from < n.to {
+			return errNotOne
+		}
+		n.unit, n.tokens = nil, 0
+	}
 	if n.from > 0 {
 		n.to = copy(n.in, n.in[n.from:n.to])
 		n.from = 0
@@ -309,8 +341,12 @@ func (n *negotiation) read() error {
 	if n.to == len(n.in) {
 		n.in = append(n.in, make([]byte, max(1024, len(n.in)))...)
 	}
-	m, err := n.wire.conn.Read(n.in[n.to:])
+	m, err := n.wire.read(n.in[n.to:])
 	n.to += m
+	if err == errUnit {
+		n.unit = err
+		return nil
+	}
 	if m > 0 {
 		return nil
 	}
@@ -328,41 +364,42 @@ func (n *negotiation) read() error {
 func (n *negotiation) send(b []byte) { n.out = append(n.out, b...) }
 
 func (n *negotiation) flush() error {
-	var err error
-	if len(n.out) > 0 {
-		_, err = n.wire.conn.Write(n.out)
-		n.out = n.out[:0]
+	b := n.out
+	n.out = n.out[:0]
+	for len(b) > 0 {
+		m, _, err := n.wire.write(b)
+		if err != nil {
+			return err
+		}
+		b = b[m:]
 	}
-	return cmp.Or(err, n.wire.flush())
+	return nil
 }
 
 // fail ends a connection that got no session: with a stream error where there
 // is one to tell, after our header (RFC 6120 §4.9.1.2).
 func (n *negotiation) fail(err error) {
 	defer n.wire.linger()
+	p := n.wire.peer()
 	defer n.srv.forget(n.wire)
 	var se *stanza.StreamError
 	told := errors.As(err, &se)
 	if !told && !errors.Is(err, io.EOF) {
-		_ = n.wire.flush() // an alert
-		n.srv.log.Debug("connection failed before login", "conn", n.wire.id, "addr", n.wire.tcp.RemoteAddr(), "err", err)
+		n.srv.log.Debug("connection failed before login", "conn", p.id, "addr", p.addr, "err", err)
 		return
 	}
-	_ = n.wire.tcp.SetWriteDeadline(time.Now().Add(partingTimeout))
+	n.wire.writeDeadline(time.Now().Add(partingTimeout))
 	if !n.opened && told {
 		n.sendHeader()
 	}
 	if told {
 		n.srv.Metrics.streamError(se)
-		n.srv.log.Debug("stream error before login", "conn", n.wire.id, "addr", n.wire.tcp.RemoteAddr(), "condition", se.Condition)
+		n.srv.log.Debug("stream error before login", "conn", p.id, "addr", p.addr, "condition", se.Condition)
 		n.send(se.AppendXML(nil))
 	}
 	if n.opened {
 		n.send([]byte("</stream:stream>"))
 	}
 	_ = n.flush()
-	if n.wire.tls != nil {
-		_ = n.wire.tls.CloseWrite()
-		_ = n.wire.flush()
-	}
+	n.wire.finish()
 }

@@ -82,7 +82,7 @@ func (s *Session) Send(b *router.Batch, st *stanza.Stanza) bool {
 		}
 		o.catchUpLocked() // the client wakes up anyway
 	}
-	if o.fullLocked(st.Size()) && !s.makeRoomLocked(st.Size()) {
+	if s.fullLocked(st.Size()) && !s.makeRoomLocked(st.Size()) {
 		o.closed = true
 		o.mu.Unlock()
 		s.srv.Metrics.SlowClients.Inc()
@@ -96,9 +96,10 @@ func (s *Session) Send(b *router.Batch, st *stanza.Stanza) bool {
 
 // fullLocked reports whether another stanza of so many bytes is too much. One is
 // always taken when nothing waits.
-func (o *outbox) fullLocked(size int) bool {
+func (s *Session) fullLocked(size int) bool {
+	o := &s.out
 	waiting := len(o.queueLocked())
-	if m := o.managed; m != nil && (waiting > 0 || len(m.sizes) > 0) && m.full(waiting+size) {
+	if m := o.managed; m != nil && (waiting > 0 || len(m.sizes) > 0) && m.full(waiting+size, s.srv.cfg.Load()) {
 		return true
 	}
 	return waiting > 0 && waiting+size > outboxBytes
@@ -114,7 +115,7 @@ func (s *Session) makeRoomLocked(size int) bool {
 	o.writing = true
 	s.writeLocked()
 	o.mu.Lock()
-	return !o.closed && !o.fullLocked(size)
+	return !o.closed && !s.fullLocked(size)
 }
 
 // queueStanzaLocked queues what encode appends: one stanza. now is the table's clock.
@@ -188,8 +189,7 @@ func (s *Session) writeLocked() {
 func (s *Session) writeSending() (done bool, err error) {
 	o := &s.out
 	for o.sent < len(*o.sending) {
-		n := min(len(*o.sending)-o.sent, pieceBytes)
-		pending, err := s.wire.write((*o.sending)[o.sent : o.sent+n])
+		n, pending, err := s.wire.write((*o.sending)[o.sent:])
 		if err != nil {
 			return false, err
 		}
@@ -271,12 +271,12 @@ func (s *Session) drainWire() error {
 
 // allowTime gives a slow client time, little if the session is ending.
 func (s *Session) allowTime() (ending bool) {
-	_ = s.wire.tcp.SetWriteDeadline(time.Now().Add(writeTimeout))
+	s.wire.writeDeadline(time.Now().Add(writeTimeout))
 	s.out.mu.Lock()
 	ending = s.out.closed || s.stopping()
 	s.out.mu.Unlock()
 	if ending {
-		_ = s.wire.tcp.SetWriteDeadline(time.Now().Add(partingTimeout))
+		s.wire.writeDeadline(time.Now().Add(partingTimeout))
 	}
 	return ending
 }
@@ -361,7 +361,7 @@ func (s *Session) last(words []byte) {
 	o := &s.out
 	ctx, cancel := context.WithTimeout(context.Background(), partingTimeout)
 	defer cancel()
-	_ = s.wire.tcp.SetWriteDeadline(time.Now().Add(partingTimeout))
+	s.wire.writeDeadline(time.Now().Add(partingTimeout))
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.closed = true
@@ -388,11 +388,17 @@ func (s *Session) last(words []byte) {
 }
 
 func (s *Session) writeParting(p []byte) error {
-	pending, err := s.wire.write(p)
-	if err == nil && pending > 0 {
-		err = s.wire.drain()
+	for len(p) > 0 {
+		n, pending, err := s.wire.write(p)
+		if err == nil && pending > 0 {
+			err = s.wire.drain()
+		}
+		if err != nil {
+			return err
+		}
+		p = p[n:]
 	}
-	return err
+	return nil
 }
 
 // unsent closes the outbox and hands over what the client did not get, as far as we

@@ -51,7 +51,7 @@ func (n *negotiation) createAccount(st *stanza.Stanza) error {
 	if query.Username == nil || query.Password == nil {
 		return stanza.ErrNotAcceptable.WithText("a user name and a password are needed") // XEP-0077 §3.1.1
 	}
-	if !n.srv.registrations.allow(n.wire.host, n.cfg.RegistrationsPerMinute) {
+	if !n.srv.registrations.allow(keyOf(n.wire.peer().addr), n.cfg.RegistrationsPerMinute) {
 		n.srv.Metrics.Registrations.WithLabelValues("too-many").Inc()
 		return stanza.ErrResourceConstraint.WithText("too many registrations from your address; try again in a minute")
 	}
@@ -61,7 +61,7 @@ func (n *negotiation) createAccount(st *stanza.Stanza) error {
 	switch {
 	case err == nil:
 		n.srv.Metrics.Registrations.WithLabelValues("ok").Inc()
-		n.srv.log.Info("account registered", "conn", n.wire.id, "user", user, "addr", n.wire.tcp.RemoteAddr())
+		n.srv.log.Info("account registered", "conn", n.wire.peer().id, "user", user, "addr", n.wire.peer().addr)
 		return nil
 	case errors.Is(err, auth.ErrExists):
 		n.srv.Metrics.Registrations.WithLabelValues("conflict").Inc()
@@ -71,7 +71,7 @@ func (n *negotiation) createAccount(st *stanza.Stanza) error {
 		return stanza.ErrNotAcceptable
 	}
 	n.srv.Metrics.Registrations.WithLabelValues("error").Inc()
-	n.srv.log.Error("registration failed", "conn", n.wire.id, "err", err)
+	n.srv.log.Error("registration failed", "conn", n.wire.peer().id, "err", err)
 	return stanza.ErrInternalServerError
 }
 

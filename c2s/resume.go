@@ -10,10 +10,6 @@ import (
 	"chatd/stanza"
 )
 
-// resumeTimeout is how long a session without a connection waits for another one
-// (XEP-0198 §5, 'max').
-const resumeTimeout = 5 * time.Minute
-
 // takeOverTimeout is how long a resumption waits for the old connection's goroutine.
 const takeOverTimeout = 10 * time.Second
 
@@ -21,7 +17,7 @@ const takeOverTimeout = 10 * time.Second
 // the table and keeps receiving. It runs at the end of the reading goroutine.
 func (s *Session) detach() bool {
 	o := &s.out
-	_ = s.wire.tcp.SetWriteDeadline(time.Unix(1, 0)) // no writer stays blocked
+	s.wire.writeDeadline(past) // no writer stays blocked
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.managed == nil || o.managed.id == "" || s.graceful || o.closed {
@@ -40,14 +36,14 @@ func (s *Session) detach() bool {
 	release(o.sending)
 	o.sending = nil
 	o.detached = true
-	s.expiry = time.AfterFunc(resumeTimeout, s.expire)
+	s.expiry = time.AfterFunc(o.managed.wait, s.expire)
 	if o.taken != nil { // the old stream is told (XEP-0198 §5)
 		s.srv.Metrics.streamError(stanza.StreamConflict)
-		_, _ = s.wire.write(append(stanza.StreamConflict.AppendXML(nil), "</stream:stream>"...))
+		_, _, _ = s.wire.write(append(stanza.StreamConflict.AppendXML(nil), "</stream:stream>"...))
 	}
 	go s.wire.linger()
 	s.srv.forget(s.wire)
-	s.srv.log.Debug("session waits for resumption", "jid", s.jid, "conn", s.wire.id)
+	s.srv.log.Debug("session waits for resumption", "jid", s.jid, "conn", s.wire.peer().id)
 	if o.taken != nil {
 		close(o.taken)
 	}
@@ -132,7 +128,7 @@ func (s *Session) detachNow() bool {
 		o.taken = taken
 		o.mu.Unlock()
 		s.broken.Store(true)
-		_ = s.wire.tcp.SetWriteDeadline(time.Unix(1, 0)) // it may be blocked in SendNow
+		s.wire.writeDeadline(past) // it may be blocked in SendNow
 		s.wire.wake()
 		select {
 		case <-taken:
@@ -159,7 +155,7 @@ func (n *negotiation) resume(r *resumption) (s *Session, answer []byte, err erro
 	old := n.srv.resumableBy(r.id)
 	if old == nil || old.jid.Local() != n.user || !old.detachNow() {
 		n.srv.Metrics.Resumptions.WithLabelValues("failed").Inc()
-		return nil, []byte(smFailure("item-not-found")), nil
+		return nil, n.srv.notFound(r.id, n.user), nil
 	}
 	s, err = n.takeOver(old, uint32(h))
 	if err != nil {
@@ -168,7 +164,7 @@ func (n *negotiation) resume(r *resumption) (s *Session, answer []byte, err erro
 		return nil, nil, err
 	}
 	n.srv.Metrics.Resumptions.WithLabelValues("ok").Inc()
-	n.srv.log.Debug("session resumed", "jid", s.jid, "conn", n.wire.id)
+	n.srv.log.Debug("session resumed", "jid", s.jid, "conn", n.wire.peer().id)
 	answer = fmt.Appendf(nil, "<resumed xmlns='%s' previd='", nsSM)
 	answer = stanza.AppendEscaped(answer, r.id)
 	return s, fmt.Appendf(answer, "' h='%d'/>", s.handled), nil
@@ -192,7 +188,7 @@ func (n *negotiation) takeOver(old *Session, h uint32) (*Session, error) {
 	m.written(o.queueLocked())
 	again, sizes := m.toSend()
 	s.out.storing = o.storing
-	s.out.managed = &managed{id: m.id, handled: h, queued: sizes}
+	s.out.managed = &managed{id: m.id, wait: m.wait, handled: h, queued: sizes}
 	if len(again) > 0 {
 		s.out.queue = &again
 	}
@@ -231,6 +227,18 @@ func (n *negotiation) acknowledged(old *Session, h uint32) error {
 	return nil
 }
 
+// notFound answers a resumption that came too late. The client is told what of its stanzas
+// was dealt with, if that is still known (XEP-0198 §5).
+func (s *Server) notFound(id, user string) []byte {
+	s.mu.Lock()
+	was, ok := s.ended[id]
+	s.mu.Unlock()
+	if !ok || was.user != user {
+		return []byte(smFailure("item-not-found"))
+	}
+	return fmt.Appendf(nil, "<failed xmlns='%s' h='%d'><item-not-found xmlns='%s'/></failed>", nsSM, was.handled, stanza.NSStanzas)
+}
+
 func smFailure(condition string) string {
 	return "<failed xmlns='" + nsSM + "'><" + condition + " xmlns='" + stanza.NSStanzas + "'/></failed>"
 }
@@ -248,11 +256,29 @@ func (s *Server) resumableBy(id string) *Session {
 	return s.byID[id]
 }
 
-// notResumable forgets a session that has ended.
+// endedKept is of how many ended sessions it is known for a while what they have handled.
+const endedKept = 4096
+
+// An endedSession is what is left of a session that could have been resumed.
+type endedSession struct {
+	user    string // localpart
+	handled uint32 // stanzas from the client that were dealt with
+}
+
+// notResumable forgets a session that has ended but for what it has handled.
 func (s *Server) notResumable(id string, session *Session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.byID[id] == session {
-		delete(s.byID, id)
+	if s.byID[id] != session {
+		return
 	}
+	delete(s.byID, id)
+	if len(s.endedIDs) < endedKept {
+		s.endedIDs = append(s.endedIDs, id)
+	} else {
+		delete(s.ended, s.endedIDs[s.endedNext])
+		s.endedIDs[s.endedNext] = id
+		s.endedNext = (s.endedNext + 1) % endedKept
+	}
+	s.ended[id] = endedSession{session.jid.Local(), session.handled}
 }

@@ -58,7 +58,7 @@ func (n *negotiation) sasl(tok *xmlstream.Token) error {
 
 // prove runs an exchange until the user is proven; data is what goes with success (RFC 6120 §6.3.10).
 func (n *negotiation) prove(ctx context.Context, req *authRequest) (e *auth.Exchange, data []byte, err error) {
-	if n.cfg.RequireTLS && n.channel.TLS == nil {
+	if n.mustStartTLS() {
 		return nil, nil, &auth.Failure{Condition: "encryption-required"} // RFC 6120 §6.5.4
 	}
 	if req.fast != nil {
@@ -79,7 +79,7 @@ func (n *negotiation) prove(ctx context.Context, req *authRequest) (e *auth.Exch
 func (n *negotiation) loggedIn(req *authRequest, e *auth.Exchange) {
 	n.user, n.expires = e.User(), e.Expires()
 	n.srv.Metrics.Logins.WithLabelValues(req.mechanism, "ok").Inc()
-	n.srv.log.Info("login", "conn", n.wire.id, "user", n.user, "mechanism", req.mechanism, "addr", n.wire.tcp.RemoteAddr())
+	n.srv.log.Info("login", "conn", n.wire.peer().id, "user", n.user, "mechanism", req.mechanism, "addr", n.wire.peer().addr)
 }
 
 // exchange runs challenges and responses until success (RFC 6120 §6.4).
@@ -114,7 +114,7 @@ func (n *negotiation) ours(err error) error {
 	if errors.As(err, &f) {
 		return f
 	}
-	n.srv.log.Error("authentication failed on our side", "conn", n.wire.id, "err", err)
+	n.srv.log.Error("authentication failed on our side", "conn", n.wire.peer().id, "err", err)
 	return &auth.Failure{Condition: "temporary-auth-failure"}
 }
 
@@ -182,7 +182,7 @@ func (n *negotiation) saslFailure(req *authRequest, err error) error {
 		mechanism = "other"
 	}
 	n.srv.Metrics.Logins.WithLabelValues(mechanism, f.Condition).Inc()
-	words := []any{"conn", n.wire.id, "mechanism", mechanism, "condition", f.Condition, "addr", n.wire.tcp.RemoteAddr()}
+	words := []any{"conn", n.wire.peer().id, "mechanism", mechanism, "condition", f.Condition, "addr", n.wire.peer().addr}
 	if f.Cause != nil {
 		words = append(words, "cause", f.Cause)
 	}

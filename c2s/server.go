@@ -8,12 +8,13 @@
 package c2s
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,7 +23,6 @@ import (
 
 	"chatd/auth"
 	"chatd/router"
-	"chatd/stanza"
 	"chatd/xmlstream"
 )
 
@@ -51,10 +51,30 @@ type Config struct {
 	BytesPerSecond         float64 // per session; 0 = unlimited
 	ByteBurst              int
 	LoginsPerSecond        float64 // whole node; 0 = unlimited
+	ResourcesPerUser       int     // connected or waiting for resumption, RFC 6120 §13.12; 0 = 50
+	// ResumeTime is how long a session without a connection waits for another one at most
+	// (XEP-0198 §5, 'max'); 0 = 5 minutes.
+	ResumeTime time.Duration
+	// UnackedStanzas and UnackedBytes bound what a client may leave unacknowledged (XEP-0198). One
+	// that leaves more is taken for a client that does not read. 0 = 5000 and 1 MiB.
+	UnackedStanzas, UnackedBytes int
+	// Address is where clients reach this node rather than any other, host:port, told to
+	// those who may resume (XEP-0198 §5, 'location'); "" = not told.
+	Address string
+	// DrainTime is over which Shutdown spreads the ends of the sessions; 0 = all at once.
+	DrainTime time.Duration
+	// DrainTo are the nodes to which it sends the clients, host:port.
+	DrainTo []string
+
+	// ProxyFrom is where connections to Serve come from that begin with a header of the PROXY
+	// protocol, WebProxyFrom those to ServeWeb.
+	ProxyFrom, WebProxyFrom []netip.Prefix
+	WebTLS                  WebTLS
+	WebURL                  string // how clients reach ServeWeb, up to the path and without a slash; "": as they asked for it
 }
 
 // A Server serves the clients of one domain. Its exported fields are set before
-// Serve.
+// Serve and ServeWeb.
 type Server struct {
 	// OnBind prepares a session that has just entered the table: it loads the
 	// block list. An error ends the session.
@@ -81,12 +101,20 @@ type Server struct {
 	admission     atomic.Pointer[rate.Limiter] // logins, whole node; nil = unlimited
 	registrations *addressLimiter
 	arrivals      chan arrival // to a negotiator that has nothing to do
+	web           *web
+	gate          *gate  // TLS handshakes
+	watch         *watch // nil: nobody sleeps
+
+	sweeping sync.Mutex // held by whoever sweeps
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
-	conns     map[*wire]*Session // nil while it negotiates
+	conns     map[transport]*Session // nil while it negotiates
 	byAddress map[addressKey]int
-	byID      map[string]*Session // sessions that can be resumed (XEP-0198)
+	byID      map[string]*Session     // sessions that can be resumed (XEP-0198)
+	ended     map[string]endedSession // some of those that could be
+	endedIDs  []string                // their keys, a ring
+	endedNext int                     // the oldest of them once the ring is full
 	closing   bool
 	idle      chan struct{} // closed when closing and the last connection has gone
 	lastID    uint64
@@ -95,9 +123,9 @@ type Server struct {
 // New makes a server, which answers the renewal of tokens by r; Serve starts it.
 func New(cfg Config, r *router.Router, a *auth.Service, log *slog.Logger) *Server {
 	s := &Server{
-		router: r, auth: a, log: log, registrations: newAddressLimiter(), arrivals: make(chan arrival),
-		listeners: make(map[net.Listener]struct{}), conns: make(map[*wire]*Session),
-		byAddress: make(map[addressKey]int), byID: make(map[string]*Session), idle: make(chan struct{}),
+		router: r, auth: a, log: log, registrations: newAddressLimiter(), arrivals: make(chan arrival), gate: newGate(),
+		listeners: make(map[net.Listener]struct{}), conns: make(map[transport]*Session),
+		byAddress: make(map[addressKey]int), byID: make(map[string]*Session), ended: make(map[string]endedSession), idle: make(chan struct{}),
 		OnBind:   func(context.Context, router.Session) error { return nil },
 		OnResume: func(_ context.Context, _ router.Session, attached func()) { attached() },
 		Features: func() []byte { return nil },
@@ -106,7 +134,12 @@ func New(cfg Config, r *router.Router, a *auth.Service, log *slog.Logger) *Serve
 	s.Metrics = newMetrics(s)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.open, s.shut = context.WithCancel(s.ctx)
+	s.web = newWeb(s)
 	s.Reload(cfg)
+	if s.watch = newWatch(); s.watch != nil {
+		go s.watch.run()
+		context.AfterFunc(s.open, s.watch.close) // Shutdown wakes everybody
+	}
 	go s.sweep()
 	return s
 }
@@ -114,9 +147,11 @@ func New(cfg Config, r *router.Router, a *auth.Service, log *slog.Logger) *Serve
 // Reload replaces the configuration. Open connections keep their TLS and their rates; all
 // else applies from now on.
 func (s *Server) Reload(cfg Config) {
-	if cfg.MaxStanzaBytes == 0 {
-		cfg.MaxStanzaBytes = 262144
-	}
+	cfg.MaxStanzaBytes = cmp.Or(cfg.MaxStanzaBytes, 262144)
+	cfg.ResourcesPerUser = cmp.Or(cfg.ResourcesPerUser, 50)
+	cfg.ResumeTime = cmp.Or(cfg.ResumeTime, 5*time.Minute)
+	cfg.UnackedStanzas = cmp.Or(cfg.UnackedStanzas, 5000)
+	cfg.UnackedBytes = cmp.Or(cfg.UnackedBytes, outboxBytes)
 	s.admission.Store(newLimiter(cfg.LoginsPerSecond, int(cfg.LoginsPerSecond)))
 	if old := s.tls.Load(); old == nil || old.base != cfg.TLS {
 		s.tls.Store(newTLSConfigs(cfg.TLS))
@@ -145,160 +180,18 @@ func (s *Server) limits() xmlstream.Limits {
 	return xmlstream.Limits{Bytes: s.cfg.Load().MaxStanzaBytes}
 }
 
-// Serve accepts connections until the listener is closed, which Shutdown does.
-// With directTLS they begin with a TLS handshake (XEP-0368).
-func (s *Server) Serve(l net.Listener, directTLS bool) error {
-	s.mu.Lock()
-	s.listeners[l] = struct{}{}
-	closing := s.closing
-	s.mu.Unlock()
-	if closing {
-		_ = l.Close()
-	}
-	pause := time.Duration(0)
-	for {
-		conn, err := l.Accept()
-		switch {
-		case err == nil:
-			pause = 0
-			s.welcome(conn, directTLS)
-		case errors.Is(err, net.ErrClosed):
-			return nil
-		default: // most likely out of descriptors: some will come free
-			pause = min(2*pause+5*time.Millisecond, time.Second)
-			s.log.Warn("accept failed", "err", err, "pause", pause)
-			time.Sleep(pause)
-		}
-	}
-}
-
-// welcome admits a connection and starts its negotiation.
-func (s *Server) welcome(conn net.Conn, directTLS bool) {
-	tcp, ok := conn.(*net.TCPConn)
-	if !ok {
-		_ = conn.Close()
-		return
-	}
-	w, err := newWire(tcp)
-	if err != nil {
-		_ = tcp.Close()
-		return
-	}
-	w.host = keyOf(tcp.RemoteAddr())
-	limit := s.cfg.Load().ConnectionsPerAddress
-	s.mu.Lock()
-	refused := s.closing || limit > 0 && s.byAddress[w.host] >= limit
-	if !refused {
-		s.lastID++
-		w.id = s.lastID
-		s.byAddress[w.host]++
-		s.conns[w] = nil
-	}
-	s.mu.Unlock()
-	if refused {
-		s.Metrics.Connections.WithLabelValues("refused").Inc()
-		_ = tcp.Close()
-		return
-	}
-	s.Metrics.Connections.WithLabelValues("accepted").Inc()
-	a := arrival{w, directTLS}
-	select {
-	case s.arrivals <- a:
-	default: // all are busy
-		go s.negotiator(a)
-	}
-}
-
-// forget takes a connection off the books.
-func (s *Server) forget(w *wire) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, ok := s.conns[w]; !ok {
-		return
-	}
-	delete(s.conns, w)
-	if s.byAddress[w.host]--; s.byAddress[w.host] == 0 {
-		delete(s.byAddress, w.host)
-	}
-	if s.closing && len(s.conns) == 0 {
-		close(s.idle)
-	}
-}
-
-// bound notes which session a connection has, nil for none; false when the
-// server is closing.
-func (s *Server) bound(w *wire, session *Session) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing {
-		return false
-	}
-	s.conns[w] = session
-	return true
-}
-
-// Shutdown closes the listeners, ends every session with <system-shutdown/>, and waits
-// until all have ended or ctx ends.
-func (s *Server) Shutdown(ctx context.Context) error {
-	s.mu.Lock()
-	if s.closing {
-		s.mu.Unlock()
-		return nil
-	}
-	s.closing = true
-	s.shut()
-	for l := range s.listeners {
-		_ = l.Close()
-	}
-	left := len(s.conns)
-	if left == 0 {
-		close(s.idle)
-	}
-	var sessions []*Session
-	for w, session := range s.conns {
-		if session != nil {
-			sessions = append(sessions, session)
-		} else {
-			_ = w.tcp.SetDeadline(time.Unix(1, 0)) // negotiation reads an error and says why
-		}
-	}
-	for _, session := range s.byID {
-		if _, connected := s.conns[session.wire]; !connected {
-			sessions = append(sessions, session)
-		}
-	}
-	s.mu.Unlock()
-	s.log.Info("closing sessions", "connections", left, "sessions", len(sessions))
-	defer s.cancel()
-	for _, session := range sessions {
-		session.Close(stanza.StreamSystemShutdown)
-	}
-	for _, session := range sessions {
-		select {
-		case <-session.Done():
-		case <-ctx.Done():
-			return fmt.Errorf("c2s: shutdown: %w", ctx.Err())
-		}
-	}
-	select {
-	case <-s.idle:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("c2s: shutdown: %w", ctx.Err())
-	}
-}
-
 func (s *Server) isClosing() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.closing
 }
 
-// sweepInterval is how long a session is quiet before its goroutine is made small again.
+// sweepInterval is how long a session is quiet before its goroutine ends, or is made small again.
 const sweepInterval = 15 * time.Second
 
-// When a client says nothing for quietSweeps of them it is asked whether it is
-// there, and when it says nothing to that for answerSweeps, its connection is given up.
+// When a client says nothing for quietSweeps of them it is asked whether it is there; an inactive
+// one, which a question would wake from its sleep, for twice as long. One that says nothing
+// for answerSweeps after it was asked, for whatever reason, is given up.
 const (
 	quietSweeps  = 10
 	answerSweeps = 3
@@ -306,8 +199,8 @@ const (
 
 var errSilent = errors.New("c2s: client is silent")
 
-// sweep makes sessions that have gone quiet give back the stack that work on
-// input grew, and finds clients that are gone. It ends with Shutdown.
+// sweep makes sessions that have gone quiet wait without a goroutine, or at least
+// without the stack that work on input grew, and finds clients that are gone. It ends with Shutdown.
 func (s *Server) sweep() {
 	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()
@@ -322,40 +215,53 @@ func (s *Server) sweep() {
 }
 
 func (s *Server) sweepOnce() {
+	s.sweeping.Lock()
+	defer s.sweeping.Unlock()
 	s.mu.Lock()
-	var all, quiet, silent, gone []*Session
-	for w, session := range s.conns {
-		if session == nil {
-			continue
-		}
-		all = append(all, session)
-		if session.active.Swap(false) {
-			session.quiet = 0
-			continue
-		}
-		session.quiet++
-		if session.grown.Swap(false) {
-			quiet = append(quiet, session)
-		}
-		switch asked := quietSweeps + uint16(w.id%4); session.quiet { // spread
-		case asked:
-			silent = append(silent, session)
-		case asked + answerSweeps:
-			gone = append(gone, session)
+	all := make([]*Session, 0, len(s.conns))
+	for _, session := range s.conns {
+		if session != nil {
+			all = append(all, session)
 		}
 	}
 	s.mu.Unlock()
 	for _, session := range all {
-		session.askAgain()
+		if session.active.Swap(false) {
+			session.silence = silence{}
+			session.askAgain()
+			continue
+		}
+		if session.grown.Swap(false) {
+			session.wire.wake()
+		}
+		session.sweepQuiet()
 	}
-	for _, session := range quiet {
-		session.wire.wake()
+}
+
+// A silence is for how many sweeps a client has said nothing, and has owed an answer. Whoever
+// sweeps owns it.
+type silence struct {
+	quiet, owing uint16
+	pinged       bool
+}
+
+// sweepQuiet deals with a client that has said nothing since the last sweep.
+func (s *Session) sweepQuiet() {
+	s.quiet++
+	asked, inactive := s.askAgain()
+	if asked || s.pinged {
+		s.owing++
 	}
-	for _, session := range silent {
-		session.areYouThere()
+	ask := quietSweeps + uint16(s.wire.peer().id%4) // spread
+	if inactive {
+		ask *= 2
 	}
-	for _, session := range gone {
-		s.Metrics.Silent.Inc()
-		session.fail(errSilent)
+	switch {
+	case s.owing > answerSweeps:
+		s.srv.Metrics.Silent.Inc()
+		s.fail(errSilent)
+	case s.quiet == ask:
+		s.areYouThere()
+		s.pinged = true
 	}
 }

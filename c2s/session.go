@@ -31,7 +31,7 @@ const (
 type Session struct {
 	srv   *Server
 	jid   stanza.JID
-	wire  *wire
+	wire  transport
 	state *router.State // goes with the session from one connection to the next
 	out   outbox
 	done  chan struct{}
@@ -42,9 +42,9 @@ type Session struct {
 	rest     []byte   // the beginning of an unfinished small element
 	stanzas  *rate.Limiter
 	bytes    *rate.Limiter
-	onInput  func(fd uintptr) bool // readInput, bound once
-	readErr  error
-	read     int         // bytes of the last read
+	onInput  func() bool // readInput, bound once
+	readErr  error       // what comes after the input at hand, as read has it
+	tokens   int         // since the last message of a transport that has such
 	lang     []byte      // xml:lang of the stream header; nil: none
 	smID     string      // by which the session can be resumed
 	graceful bool        // the client closed its stream
@@ -52,7 +52,7 @@ type Session struct {
 	handled  uint32      // stanzas from the client that were dealt with since then, modulo 2^32
 	deadline *time.Timer // ends the session with its token; nil without one, set before the first input
 
-	quiet uint16 // sweeps since the last input; guarded by the server's mu
+	silence // for how long the client has said nothing
 
 	farewell []int64 // what the spool has of what a client was sent that left in order
 
@@ -70,7 +70,6 @@ type scratch struct {
 	in      []byte // the buffer; what is in use is in[from:to]
 	from    int
 	to      int
-	cipher  []byte
 	rewrite []byte
 	batch   router.Batch
 	st      stanza.Stanza
@@ -94,7 +93,7 @@ func (s *Session) Close(reason *stanza.StreamError) {
 	if !s.reason.CompareAndSwap(nil, reason) {
 		return
 	}
-	_ = s.wire.tcp.SetWriteDeadline(time.Now().Add(partingTimeout))
+	s.wire.writeDeadline(time.Now().Add(partingTimeout))
 	s.wire.wake()
 	if s.claim() { // no reading goroutine is there to end it
 		go s.end()
@@ -131,11 +130,7 @@ func (s *Session) begin(rest []byte, expires time.Time) {
 	if s.out.storing { // resumed
 		s.srv.OnResume(s.srv.ctx, s, s.attached)
 	}
-	err = s.consume()
-	if err == nil {
-		err = s.work()
-	}
-	if err != nil {
+	if err = s.work(); err != nil {
 		sc.batch.Flush()
 		s.endWith(err)
 		s.leave()
@@ -150,21 +145,21 @@ func (s *Session) run() {
 		if s.stopping() {
 			break
 		}
-		err := s.wire.await(s.onInput)
+		taken, err := s.wire.await(s.onInput)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			s.wire.rest()
 			if s.stopping() {
 				break
 			}
-			// The sweep found the session quiet: go on with a stack that has not grown.
-			go s.run()
+			// The sweep found the session quiet: go on without a goroutine, or else with
+			// one whose stack has not grown.
+			if w, ok := s.wire.(sleeper); !ok || !w.sleep(s.run) {
+				go s.run()
+			}
 			return
 		}
 		if err == nil {
-			err = s.readErr
-		}
-		if err == nil {
-			s.throttle(s.bytes, s.read)
+			s.throttle(s.bytes, taken)
 			err = s.work()
 		}
 		if err != nil {
@@ -201,28 +196,17 @@ func (s *Session) endWith(err error) {
 	}
 }
 
-// readInput runs when the socket is readable: only now it takes a scratch. It
+// readInput runs when there may be input: only now it takes a scratch. It
 // reports false if there is nothing to read.
-func (s *Session) readInput(fd uintptr) bool {
+func (s *Session) readInput() bool {
 	sc := s.borrow()
-	p := sc.in[sc.to:]
-	if s.wire.tls != nil {
-		if sc.cipher == nil {
-			sc.cipher = make([]byte, cipherBytes)
-		}
-		p = sc.cipher
-	}
-	n, err := readSocket(fd, p)
+	n, err := s.wire.read(sc.in[sc.to:])
 	if n < 0 {
 		s.giveBack()
 		return false
 	}
-	s.readErr, s.read = err, n
-	if s.wire.tls != nil {
-		s.wire.feed = p[:n]
-	} else {
-		sc.to += n
-	}
+	sc.to += n
+	s.readErr = err
 	return true
 }
 
@@ -280,12 +264,7 @@ func (s *Session) work() error {
 	s.active.Store(true)
 	s.grown.Store(true)
 	s.rest = nil
-	var err error
-	if s.wire.tls == nil {
-		err = s.consume()
-	} else {
-		err = s.decrypt()
-	}
+	err := s.workOff()
 	s.scratch.batch.Flush()
 	if err != nil {
 		return err
@@ -294,36 +273,41 @@ func (s *Session) work() error {
 	return nil
 }
 
-// decrypt feeds what crypto/tls makes of the input to consume.
-func (s *Session) decrypt() error {
+// workOff handles the input that was read, and what the transport has besides.
+func (s *Session) workOff() error {
 	sc := s.scratch
-	for {
-		if sc.to == len(sc.in) {
-			sc.makeRoom()
+	for err := s.readErr; ; {
+		if err := s.consume(); err != nil {
+			return err
 		}
-		n, err := s.wire.tls.Read(sc.in[sc.to:])
-		sc.to += n
-		if n > 0 {
-			if err := s.consume(); err != nil {
-				return err
-			}
-		}
-		if s.wire.unwritten() > 0 { // crypto/tls may have answered by itself
+		if s.wire.owed() > 0 {
 			if err := s.flushBacklog(); err != nil {
 				return err
 			}
 		}
-		if err == error(errAgain) {
+		switch err {
+		case errAgain:
 			return nil
-		}
-		if err != nil {
+		case errUnit:
+			if s.tokens != 1 || sc.from < sc.to {
+				return errNotOne
+			}
+			s.tokens = 0
+		case nil:
+		default:
 			return err
 		}
+		if sc.to == len(sc.in) {
+			sc.makeRoom()
+		}
+		var n int
+		n, err = s.wire.read(sc.in[sc.to:])
+		sc.to += n
 	}
 }
 
-// flushBacklog sees to what crypto/tls has written and the kernel did not take, and
-// ends a session that makes it write without reading.
+// flushBacklog sees to what the transport has written by itself and could not get rid of,
+// and ends a session that makes it write without reading.
 func (s *Session) flushBacklog() error {
 	if s.wire.unwritten() > 2*outboxBytes+s.srv.limits().Bytes {
 		return stanza.StreamPolicyViolation
@@ -349,8 +333,10 @@ func (s *Session) consume() error {
 		if err != nil {
 			return streamError(err)
 		}
+		s.tokens++
 		switch tok.Kind {
 		case xmlstream.None:
+			s.tokens--
 			return nil
 		case xmlstream.Element:
 			s.throttle(s.stanzas, 1)
@@ -485,7 +471,7 @@ func (s *Session) end() {
 		s.srv.notResumable(s.smID, s)
 	}
 	close(s.done)
-	s.srv.log.Info("session ended", "jid", s.jid, "conn", s.wire.id)
+	s.srv.log.Info("session ended", "jid", s.jid, "conn", s.wire.peer().id)
 	s.wire.linger()
 }
 
@@ -509,12 +495,13 @@ func (s *Session) part() {
 	var words []byte
 	if reason := s.reason.Load(); reason != nil {
 		s.srv.Metrics.streamError(reason)
-		words = reason.AppendXML(nil)
+		if s.managed && s.srv.isClosing() { // what was dealt with needs not be sent again elsewhere
+			words = s.appendAck(words)
+		}
+		words = reason.AppendXML(words)
 	}
 	s.last(append(words, "</stream:stream>"...))
-	if s.wire.tls != nil {
-		_ = s.wire.tls.CloseWrite()
-	}
+	s.wire.finish()
 }
 
 // throttle slows a client that is faster than its limits by not reading on.

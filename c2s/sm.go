@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"time"
 
 	"chatd/stanza"
 	"chatd/xmlstream"
@@ -15,21 +16,16 @@ const nsSM = "urn:xmpp:sm:3"
 // askAck asks the client for an acknowledgement (XEP-0198 §4).
 const askAck = "<r xmlns='" + nsSM + "'/>"
 
-const (
-	// unackedStanzas and unackedBytes bound what a client may leave unacknowledged.
-	// One that leaves more is taken for a client that does not read.
-	unackedStanzas = 5000
-	unackedBytes   = outboxBytes
-	// askEvery is how many stanzas go out between two requests for an acknowledgement.
-	askEvery = 8
-)
+// askEvery is how many stanzas go out between two requests for an acknowledgement.
+const askEvery = 8
 
 // A managed is the outbound half of stream management: what was sent and not yet acknowledged. It is
 // guarded by its outbox's lock.
 type managed struct {
-	id       string // names the session for resumption; "" if it cannot be resumed
-	handled  uint32 // what the client has acknowledged so far, modulo 2^32 (XEP-0198 §4)
-	unacked  []byte // stanzas that were written, oldest first, from offset from
+	id       string        // names the session for resumption; "" if it cannot be resumed
+	wait     time.Duration // for how long it can be once its connection is gone
+	handled  uint32        // what the client has acknowledged so far, modulo 2^32 (XEP-0198 §4)
+	unacked  []byte        // stanzas that were written, oldest first, from offset from
 	from     int
 	sizes    []int32 // their sizes; 0: not kept here
 	stored   []int64 // under which number the spool has each, 0 or missing if it has not
@@ -39,8 +35,8 @@ type managed struct {
 }
 
 // full reports whether another stanza of so many bytes would be too much.
-func (m *managed) full(size int) bool {
-	return len(m.sizes)+len(m.queued) >= unackedStanzas || len(m.unacked)-m.from+size > unackedBytes
+func (m *managed) full(size int, cfg *Config) bool {
+	return len(m.sizes)+len(m.queued) >= cfg.UnackedStanzas || len(m.unacked)-m.from+size > cfg.UnackedBytes
 }
 
 // written moves what is being written from the queue to the unacknowledged.
@@ -151,7 +147,7 @@ func (s *Session) manage(tok *xmlstream.Token) error {
 			return s.smFailed("unexpected-request")
 		}
 		s.scratch.batch.Flush() // what is acknowledged has left this process, or waits for a slow client
-		s.control(fmt.Appendf(nil, "<a xmlns='%s' h='%d'/>", nsSM, s.handled))
+		s.control(s.appendAck(nil))
 	case "a":
 		h, err := strconv.ParseUint(attr(tok, "h"), 10, 32)
 		if err != nil {
@@ -167,12 +163,12 @@ func (s *Session) manage(tok *xmlstream.Token) error {
 }
 
 // newManaged begins stream management, and answers as XEP-0198 §3 has it.
-func newManaged(resume bool) (m *managed, answer string) {
+func (s *Server) newManaged(resume bool, preferred string) (m *managed, answer string) {
 	if !resume {
 		return &managed{}, "<enabled xmlns='" + nsSM + "'/>"
 	}
-	m = &managed{id: randomName()}
-	return m, fmt.Sprintf("<enabled xmlns='%s' id='%s' resume='true' max='%d'/>", nsSM, m.id, int(resumeTimeout.Seconds()))
+	m = &managed{id: randomName(), wait: s.resumeTime(preferred)}
+	return m, s.enabled(m)
 }
 
 // enable is XEP-0198 §3.
@@ -181,7 +177,7 @@ func (s *Session) enable(tok *xmlstream.Token) {
 		_ = s.smFailed("unexpected-request")
 		return
 	}
-	m, answer := newManaged(isTrue(attr(tok, "resume")))
+	m, answer := s.srv.newManaged(isTrue(attr(tok, "resume")), attr(tok, "max"))
 	o := &s.out
 	o.mu.Lock()
 	if o.queue != nil { // what was queued before does not count
@@ -195,6 +191,32 @@ func (s *Session) enable(tok *xmlstream.Token) {
 		s.smID = m.id
 		s.srv.resumable(m.id, s)
 	}
+}
+
+// resumeTime is how long a session may wait for resumption: what the client prefers, in
+// seconds, unless that is longer than allowed (XEP-0198 §3).
+func (s *Server) resumeTime(preferred string) time.Duration {
+	allowed := s.cfg.Load().ResumeTime
+	if n, err := strconv.ParseUint(preferred, 10, 31); err == nil {
+		return min(allowed, time.Duration(n)*time.Second)
+	}
+	return allowed
+}
+
+// enabled tells a client how it can resume its session (XEP-0198 §3).
+func (s *Server) enabled(m *managed) string {
+	b := fmt.Appendf(nil, "<enabled xmlns='%s' id='%s' resume='true' max='%d'", nsSM, m.id, int(m.wait.Seconds()))
+	if address := s.cfg.Load().Address; address != "" {
+		b = append(b, " location='"...)
+		b = append(stanza.AppendEscaped(b, address), '\'')
+	}
+	return string(append(b, "/>"...))
+}
+
+// appendAck appends the acknowledgement of what the client has sent (XEP-0198 §4). Only the reading
+// goroutine may call it.
+func (s *Session) appendAck(b []byte) []byte {
+	return fmt.Appendf(b, "<a xmlns='%s' h='%d'/>", nsSM, s.handled)
 }
 
 func (s *Session) smFailed(condition string) error {
@@ -263,15 +285,19 @@ func (s *Session) control(xml []byte) {
 }
 
 // askAgain asks for an acknowledgement where something has waited for one since the last
-// sweep and too little came after it to ask.
-func (s *Session) askAgain() {
+// sweep and too little came after it to ask. It reports whether the client has been asked before and has
+// not answered, and whether it is inactive.
+func (s *Session) askAgain() (asked, inactive bool) {
 	o := &s.out
 	o.mu.Lock()
+	inactive = o.inactive != nil
+	asked = o.managed != nil && o.managed.asked
 	ask := o.managed != nil && o.managed.ask(true)
 	o.mu.Unlock()
 	if ask {
 		s.control([]byte(askAck))
 	}
+	return asked, inactive
 }
 
 // areYouThere makes a silent client say something: an acknowledgement, or the answer

@@ -314,7 +314,7 @@ func TestSilence(t *testing.T) {
 	b.expect("<r ")
 	b.send("<a xmlns='urn:xmpp:sm:3' h='0'/>")
 	b.ping("here")
-	for range answerSweeps + 4 {
+	for range answerSweeps + 1 {
 		s.sweepOnce()
 	}
 	<-rowA.Session.Done()
@@ -323,13 +323,36 @@ func TestSilence(t *testing.T) {
 	b.ping("still here")
 }
 
+// TestSilenceAdapts: a client that owes an acknowledgement is given up sooner, one that is inactive
+// is asked later.
+func TestSilenceAdapts(t *testing.T) {
+	s := startServer(t, nil)
+	busy, idle, inactive := s.login(t, "romeo", "orchard", false), s.login(t, "juliet", "balcony", false), s.login(t, "mercutio", "street", false)
+	busy.enable()
+	inactive.send("<inactive xmlns='urn:xmpp:csi:0'/>")
+	inactive.ping("inactive")
+	idle.send("<message to='romeo@chat.test/orchard' id='m1'/>")
+	idle.ping("sent")
+	for range answerSweeps + 2 { // the first one asks
+		s.sweepOnce()
+	}
+	s.detached(t, busy.jid)
+	for range quietSweeps - 2 {
+		s.sweepOnce()
+	}
+	idle.expect("id='alive'")
+	idle.send("<iq type='result' id='alive'/>")
+	inactive.send("<iq type='get' id='first' to='chat.test'><ping xmlns='urn:xmpp:ping'/></iq>")
+	inactive.expect("id='first'") // nothing came before
+}
+
 // TestHugeStanza: a stanza larger than what may stay unacknowledged is taken when nothing
 // else is.
 func TestHugeStanza(t *testing.T) {
 	s := startServer(t, func(c *Config) { c.MaxStanzaBytes = 4 << 20 })
 	a, b := s.login(t, "romeo", "orchard", false), s.login(t, "juliet", "balcony", false)
 	b.enable()
-	a.send("<message to='juliet@chat.test/balcony' id='huge'><body>" + strings.Repeat("h", 2*unackedBytes) + "</body></message>")
+	a.send("<message to='juliet@chat.test/balcony' id='huge'><body>" + strings.Repeat("h", 2*outboxBytes) + "</body></message>")
 	b.expect("id='huge'")
 	b.send("<a xmlns='urn:xmpp:sm:3' h='1'/>")
 	b.ping("alive")
@@ -350,4 +373,55 @@ func TestResumeBrokenAtOnce(t *testing.T) {
 		c.breakOff()
 	}
 	s.resuming(t, "juliet", id, 0).expect("<resumed ")
+}
+
+// TestResumeTooLate: who comes back to a session that has ended learns what was dealt with
+// (XEP-0198 §5); somebody else does not.
+func TestResumeTooLate(t *testing.T) {
+	s := startServer(t, nil)
+	a := s.login(t, "romeo", "orchard", false)
+	id := a.enable()
+	a.send("<message to='juliet@chat.test' id='m1'/><message to='juliet@chat.test' id='m2'/>")
+	a.ping("sent")
+	a.breakOff()
+	session := s.detached(t, a.jid)
+	session.expire()
+	<-session.Done()
+	s.login(t, "juliet", "balcony", false)
+	s.resuming(t, "romeo", id, 0).expect("<failed xmlns='urn:xmpp:sm:3' h='3'>", "<item-not-found")
+	s.resuming(t, "juliet", id, 0).expect("<failed xmlns='urn:xmpp:sm:3'>", "<item-not-found")
+}
+
+// TestResumptionTerms: the client is told where to come back and for how long, which may be
+// less than the server would wait (XEP-0198 §3).
+func TestResumptionTerms(t *testing.T) {
+	s := startServer(t, func(c *Config) { c.ResumeTime, c.Address = time.Minute, "node1.chat.test:5222" })
+	for max, want := range map[string]string{"": "60", "5": "5", "600": "60", "x": "60"} {
+		c := s.login(t, "romeo", "r"+max, false)
+		c.send("<enable xmlns='urn:xmpp:sm:3' resume='true' max='" + max + "'/>")
+		c.expect("<enabled ", "max='"+want+"'", "location='node1.chat.test:5222'")
+	}
+	c := s.login(t, "romeo", "brief", false)
+	c.send("<enable xmlns='urn:xmpp:sm:3' resume='true' max='1'/>")
+	c.expect("<enabled ")
+	session := s.session(t, c)
+	c.breakOff()
+	<-session.Done()
+}
+
+// TestUnackedBound: a client that acknowledges nothing is closed, and what it did not
+// acknowledge is not lost.
+func TestUnackedBound(t *testing.T) {
+	s := startServer(t, func(c *Config) { c.UnackedStanzas = 20 })
+	a := s.login(t, "romeo", "orchard", false)
+	a.enable()
+	session := s.session(t, a)
+	b := s.login(t, "juliet", "balcony", false)
+	const n = 25
+	for i := range n {
+		b.send(numbered(i, "romeo@chat.test/orchard", ""))
+		b.ping("sent")
+	}
+	<-session.Done()
+	allSomewhere(t, n, s.heldIDs())
 }

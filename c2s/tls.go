@@ -11,9 +11,9 @@ import (
 	"chatd/auth"
 )
 
-// tlsConfigs are the two ways to start TLS. Session tickets are good for both.
+// tlsConfigs are the ways to start TLS. Session tickets are good for all of them.
 type tlsConfigs struct {
-	base, start, direct *tls.Config
+	base, start, direct, web *tls.Config
 }
 
 func newTLSConfigs(base *tls.Config) *tlsConfigs {
@@ -25,7 +25,9 @@ func newTLSConfigs(base *tls.Config) *tlsConfigs {
 	start.WrapSession, start.UnwrapSession = tickets{base}.wrap, tickets{base}.unwrap
 	direct := start.Clone()
 	direct.NextProtos = []string{"xmpp-client"} // XEP-0368: a client that offers other protocols only is refused
-	return &tlsConfigs{base: base, start: start, direct: direct}
+	web := start.Clone()
+	web.NextProtos = []string{"http/1.1"} // a WebSocket has a connection of its own
+	return &tlsConfigs{base: base, start: start, direct: direct, web: web}
 }
 
 // tickets makes and reads session tickets with the keys of one configuration. A ticket is good as long as the
@@ -61,12 +63,12 @@ func (n *negotiation) startTLS(cfg *tls.Config) error {
 	if cfg == nil {
 		return errors.New("c2s: TLS is not configured")
 	}
-	if err := n.wire.handshake(cfg); err != nil {
+	state, err := n.wire.startTLS(cfg)
+	if err != nil {
 		n.srv.Metrics.Connections.WithLabelValues("tls-failed").Inc()
 		return fmt.Errorf("c2s: TLS handshake: %w", err)
 	}
-	state := n.wire.tls.ConnectionState()
-	n.channel = auth.NewChannel(&state, leafOf(cfg, state.ServerName))
+	n.channel = auth.NewChannel(state, leafOf(cfg, state.ServerName))
 	return nil
 }
 

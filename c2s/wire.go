@@ -1,12 +1,12 @@
 package c2s
 
 import (
-	"crypto/tls"
 	"errors"
 	"io"
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -17,25 +17,31 @@ const (
 	lingerBytes   = 256 << 10
 )
 
-// cipherBytes is the room for one read of ciphertext: one full TLS record.
-const cipherBytes = 16<<10 + 512
-
-// A wire is the socket of one connection. It has two lives. While the stream
-// is negotiated it is an ordinary blocking connection with deadlines. After
-// park it is driven by readiness: await parks the reading goroutine without a
-// buffer, reads and writes never block, and what the kernel does not take waits in
-// backlog for drain.
+// A wire is the transport over a socket of its own. After park it is driven by
+// readiness: await parks the reading goroutine without a buffer, and what the
+// kernel does not take waits in backlog for drain.
 type wire struct {
-	id   uint64     // the connection's number, for logs
-	host addressKey // where it comes from
+	from peer
 	tcp  *net.TCPConn
 	raw  syscall.RawConn
-	tls  *tls.Conn // nil without TLS; set once, during negotiation
-	conn net.Conn  // what negotiation reads and writes: tcp or tls
+	gate *gate    // for handshakes
+	tls  *tlsSide // nil without TLS; set once, during negotiation
+	ws   *wsSide  // nil without WebSocket; set before negotiation
 
-	parked bool   // in its second life; owned by the reading goroutine
-	held   []byte // what crypto/tls has written in the first life and waits to go out with what follows; likewise
-	feed   []byte // ciphertext that was read and not yet taken by crypto/tls; owned by the reading goroutine
+	// Owned by the reading goroutine.
+	parked   bool                  // in its second life
+	readable bool                  // the socket is to be read, from fd: await has called ready
+	fd       uintptr               //
+	taken    int                   // bytes that the last read of the socket gave
+	ready    func() bool           // what await was given
+	input    func(fd uintptr) bool // onReadable, bound once so that await does not allocate
+
+	last int // bytes that write took last; owned by the holder of writing
+
+	watch  *watch      // wakes it; nil: it never sleeps
+	asleep atomic.Bool // see sleep
+	woken  atomic.Bool // wake was called after rest
+	run    func()      // what to go on with after sleep
 
 	mu      sync.Mutex // never held while blocked
 	backlog []byte     // bytes for the kernel, behind which everything queues
@@ -45,59 +51,104 @@ type wire struct {
 	writeNow func(fd uintptr) // writeOnce, bound once so that no write allocates
 }
 
-// errAgain says that nothing is there to read for now. It is a temporary
-// net.Error, after which crypto/tls goes on where it stopped.
-var errAgain net.Error = againError{}
-
-type againError struct{}
-
-func (againError) Error() string   { return "c2s: no input for now" }
-func (againError) Timeout() bool   { return true }
-func (againError) Temporary() bool { return true }
-
-func newWire(tcp *net.TCPConn) (*wire, error) {
+func newWire(tcp *net.TCPConn, gate *gate) (*wire, error) {
 	raw, err := tcp.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	w := &wire{tcp: tcp, raw: raw, conn: tcp}
-	w.writeNow = w.writeOnce
+	w := &wire{tcp: tcp, raw: raw, gate: gate}
+	w.from.addr, w.from.startTLS = tcp.RemoteAddr(), true
+	w.input, w.writeNow = w.onReadable, w.writeOnce
 	return w, nil
 }
 
-// handshake starts TLS on the connection. Nothing that was read before may be kept.
-func (w *wire) handshake(cfg *tls.Config) error {
-	w.tls = tls.Server(tlsSide{w}, cfg)
-	w.conn = w.tls
-	return w.tls.Handshake()
-}
+func (w *wire) peer() *peer { return &w.from }
 
-// flush writes what crypto/tls has written in the first life.
-func (w *wire) flush() error {
-	if len(w.held) == 0 {
-		return nil
-	}
-	_, err := w.tcp.Write(w.held)
-	w.held = nil
-	return err
-}
+func (w *wire) deadline(t time.Time)      { _ = w.tcp.SetDeadline(t) }
+func (w *wire) writeDeadline(t time.Time) { _ = w.tcp.SetWriteDeadline(t) }
 
-// park begins the second life.
 func (w *wire) park() error {
 	w.parked = true
 	return w.tcp.SetDeadline(time.Time{})
 }
 
-// await parks until the socket has input and then calls read once, without having
-// held any memory meanwhile. read is called with the descriptor and reports
-// false if there is nothing to read after all.
-func (w *wire) await(read func(fd uintptr) bool) error { return w.raw.Read(read) }
+func (w *wire) await(ready func() bool) (taken int, err error) {
+	w.ready = ready
+	err = w.raw.Read(w.input)
+	return w.taken, err
+}
 
-// wake makes await return os.ErrDeadlineExceeded, now or when it is next called.
-func (w *wire) wake() { _ = w.tcp.SetReadDeadline(time.Unix(1, 0)) }
+func (w *wire) onReadable(fd uintptr) bool {
+	w.readable, w.fd, w.taken = true, fd, 0
+	got := w.ready()
+	w.readable = false
+	return got
+}
 
-// rest ends the effect of wake.
-func (w *wire) rest() { _ = w.tcp.SetReadDeadline(time.Time{}) }
+func (w *wire) wake() {
+	w.woken.Store(true)
+	w.getUp() // before await fails, after which it may sleep
+	_ = w.tcp.SetReadDeadline(past)
+}
+
+func (w *wire) rest() {
+	w.woken.Store(false)
+	_ = w.tcp.SetReadDeadline(time.Time{})
+}
+
+// sleep is sleeper. Whoever makes asleep false has the wire.
+func (w *wire) sleep(run func()) bool {
+	if w.watch == nil {
+		return false
+	}
+	w.run = run
+	w.asleep.Store(true)
+	if w.watch.add(w) == nil && !w.woken.Load() { // wake looks at asleep after it has set woken
+		return true
+	}
+	return !w.asleep.CompareAndSwap(true, false)
+}
+
+// getUp ends sleep.
+func (w *wire) getUp() {
+	if w.asleep.CompareAndSwap(true, false) {
+		go w.run()
+	}
+}
+
+func (w *wire) read(p []byte) (int, error) {
+	if w.ws != nil {
+		return w.ws.read(p)
+	}
+	return w.readBelow(p)
+}
+
+// readBelow is read without WebSocket.
+func (w *wire) readBelow(p []byte) (int, error) {
+	switch {
+	case w.tls != nil:
+		return w.tls.read(p)
+	case !w.parked:
+		return w.tcp.Read(p)
+	}
+	n, err := w.readReady(p)
+	if err == nil {
+		err = errAgain
+	}
+	return n, err
+}
+
+// readReady reads the socket once if await has found it readable; n < 0 means that
+// there was nothing after all.
+func (w *wire) readReady(p []byte) (n int, err error) {
+	if !w.readable {
+		return 0, errAgain
+	}
+	w.readable = false
+	n, err = readSocket(w.fd, p)
+	w.taken = max(n, 0)
+	return n, err
+}
 
 // readSocket reads what is there; n < 0 means nothing.
 func readSocket(fd uintptr, p []byte) (n int, err error) {
@@ -119,18 +170,31 @@ func readSocket(fd uintptr, p []byte) (n int, err error) {
 	}
 }
 
-// write hands p to the connection and never blocks. pending is how many bytes,
-// of p or from before, the kernel has not taken yet: then drain must be called.
-func (w *wire) write(p []byte) (pending int, err error) {
-	if w.tls == nil {
+// write takes one piece at a time, so that a slow client is seen to take something.
+func (w *wire) write(p []byte) (n, pending int, err error) {
+	if w.ws != nil {
+		n, pending, err = w.ws.write(p)
+	} else {
+		n = min(len(p), pieceBytes)
+		pending, err = w.writeBelow(p[:n])
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	w.last = n
+	return n, pending, nil
+}
+
+// writeBelow writes all of p without WebSocket.
+func (w *wire) writeBelow(p []byte) (pending int, err error) {
+	switch {
+	case w.tls != nil:
+		return w.tls.write(p)
+	case w.parked:
 		return w.writeSocket(p)
 	}
-	if _, err := w.tls.Write(p); err != nil {
-		return 0, err
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.backlog), w.broken
+	_, err = w.tcp.Write(p)
+	return 0, err
 }
 
 func (w *wire) writeSocket(p []byte) (pending int, err error) {
@@ -178,7 +242,6 @@ func (w *wire) writeOnce(fd uintptr) {
 	}
 }
 
-// drain blocks until the backlog is written or the write deadline passes.
 func (w *wire) drain() error {
 	var failed error
 	err := w.raw.Write(func(fd uintptr) bool {
@@ -216,30 +279,47 @@ func (w *wire) drain() error {
 	return err
 }
 
-// abort makes every write fail, also those that are under way.
 func (w *wire) abort() {
 	w.mu.Lock()
 	if w.broken == nil {
 		w.broken = net.ErrClosed
 	}
 	w.mu.Unlock()
-	_ = w.tcp.SetWriteDeadline(time.Unix(1, 0))
+	_ = w.tcp.SetWriteDeadline(past)
 }
 
-// uncertain is how many of the bytes last written the kernel may not have taken. Under TLS
-// that is all of the last piece or nothing.
+// uncertain is all of what was last written, or nothing, where bytes of the stream are not
+// those of the socket.
 func (w *wire) uncertain() int {
 	pending := w.unwritten()
-	if pending > 0 && w.tls != nil {
-		return pieceBytes
+	if pending > 0 && (w.tls != nil || w.ws != nil) {
+		return w.last
 	}
 	return pending
 }
 
-// linger closes the connection so that the client can read our last words: a
-// close with unread input would reset it.
+func (w *wire) owed() int {
+	if w.tls == nil && w.ws == nil {
+		return 0
+	}
+	return w.unwritten() // crypto/tls or WebSocket may have answered by itself
+}
+
+func (w *wire) finish() {
+	if w.ws != nil {
+		w.ws.finish()
+	}
+	if w.tls != nil {
+		_ = w.tls.conn.CloseWrite()
+	}
+}
+
+// linger closes the connection after a while: a close with unread input would reset it.
 func (w *wire) linger() {
 	defer w.tcp.Close()
+	if w.watch != nil {
+		w.watch.remove(w)
+	}
 	if w.tcp.CloseWrite() != nil {
 		return
 	}
@@ -254,48 +334,8 @@ func (w *wire) linger() {
 	}
 }
 
-// unwritten is how many bytes the kernel has not taken.
 func (w *wire) unwritten() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.backlog)
 }
-
-// tlsSide is the wire as crypto/tls sees it.
-type tlsSide struct{ w *wire }
-
-// Read gives crypto/tls what was read from the socket and then tells it to come
-// again, so that it holds no more than an unfinished record while it waits.
-func (t tlsSide) Read(p []byte) (int, error) {
-	w := t.w
-	if !w.parked {
-		if err := w.flush(); err != nil {
-			return 0, err
-		}
-		return w.tcp.Read(p)
-	}
-	if len(w.feed) == 0 {
-		return 0, errAgain
-	}
-	n := copy(p, w.feed)
-	w.feed = w.feed[n:]
-	return n, nil
-}
-
-func (t tlsSide) Write(p []byte) (int, error) {
-	if !t.w.parked { // the handshake's last words, a ticket, go with our first
-		t.w.held = append(t.w.held, p...)
-		return len(p), nil
-	}
-	if _, err := t.w.writeSocket(p); err != nil {
-		return 0, err
-	}
-	return len(p), nil
-}
-
-func (t tlsSide) Close() error                       { return t.w.tcp.Close() }
-func (t tlsSide) LocalAddr() net.Addr                { return t.w.tcp.LocalAddr() }
-func (t tlsSide) RemoteAddr() net.Addr               { return t.w.tcp.RemoteAddr() }
-func (t tlsSide) SetDeadline(d time.Time) error      { return t.w.tcp.SetDeadline(d) }
-func (t tlsSide) SetReadDeadline(d time.Time) error  { return t.w.tcp.SetReadDeadline(d) }
-func (t tlsSide) SetWriteDeadline(d time.Time) error { return t.w.tcp.SetWriteDeadline(d) }

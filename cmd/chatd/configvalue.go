@@ -168,6 +168,16 @@ func addresses(at *[]string) value {
 	}}
 }
 
+// hostPort is an address that others are told, or nothing.
+func hostPort(at *string) value {
+	return checked(at, "host:port", func(s string) (string, error) {
+		if s == "" {
+			return "", nil
+		}
+		return s, checkAddress(s)
+	})
+}
+
 func checkAddress(a string) error {
 	_, port, err := net.SplitHostPort(a)
 	if err != nil {

@@ -84,7 +84,9 @@ func serve(ctx context.Context, e environment, args []string) (err error) {
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 
-	s := build(ctx, cfg, db, decoy, log)
+	ctx, drain := context.WithCancel(ctx)
+	defer drain()
+	s := build(ctx, cfg, db, decoy, log, drain)
 	s.getenv, s.where, s.files = e.getenv, where, files
 	defer s.tokens.Close()
 	if err := s.start(cfg); err != nil {
@@ -97,8 +99,8 @@ func serve(ctx context.Context, e environment, args []string) (err error) {
 }
 
 // build puts the parts together. It opens nothing, and what can change while
-// running start configures.
-func build(ctx context.Context, cfg *Config, db store.Store, decoy []byte, log *slog.Logger) *server {
+// running start configures. drain ends ctx, with which serving ends.
+func build(ctx context.Context, cfg *Config, db store.Store, decoy []byte, log *slog.Logger, drain func()) *server {
 	// Who may log in.
 	accounts := auth.New(db, cfg.Domain, decoy)
 	tokens := auth.NewTokens(log)
@@ -131,7 +133,7 @@ func build(ctx context.Context, cfg *Config, db store.Store, decoy []byte, log *
 	xep.NewSession(rt)
 	disco := xep.NewDisco(rt, friends, softwareURI,
 		features(blocking, carbons, offline, last, vcard, private, registration, ping, clock, software),
-		features(last, vcard))
+		append(features(last, vcard), stanza.NSStanzaID)) // XEP-0359 §4
 
 	// The clients' connections.
 	clients := c2s.New(c2s.Config{}, rt, accounts, log)
@@ -145,7 +147,7 @@ func build(ctx context.Context, cfg *Config, db store.Store, decoy []byte, log *
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	rt.Metrics.Register(metrics)
 	clients.Metrics.Register(metrics)
-	operators := api.New(api.Config{Metrics: metrics, Ready: ready(ctx, db), Log: log})
+	operators := api.New(api.Config{Metrics: metrics, Ready: ready(ctx, db), Drain: drain, Log: log})
 
 	return &server{log: log, tokens: tokens, friends: friends, clients: clients, operators: operators}
 }

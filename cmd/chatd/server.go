@@ -18,10 +18,13 @@ import (
 )
 
 const (
-	// shutdownTimeout bounds how long sessions and requests may take to end.
+	// shutdownTimeout bounds how long sessions and requests may take to end, besides what
+	// c2s.drain_seconds allows.
 	shutdownTimeout = 10 * time.Second
 	// watchInterval is how often files are looked at.
 	watchInterval = time.Second
+	// spareInterval is how often memory that is free is looked at.
+	spareInterval = 30 * time.Second
 )
 
 // A server is what serve has built while it runs. It belongs to one goroutine.
@@ -72,6 +75,8 @@ func (s *server) start(cfg *Config) (err error) {
 func (s *server) run(ctx context.Context, hangup <-chan os.Signal) error {
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
+	spare, spareTick := newSpareMemory(), time.NewTicker(spareInterval)
+	defer spareTick.Stop()
 
 	ended := make(chan error, len(s.sockets))
 	for _, k := range s.sockets {
@@ -90,6 +95,8 @@ func (s *server) run(ctx context.Context, hangup <-chan os.Signal) error {
 			return fmt.Errorf("a listener failed: %w", err)
 		case <-hangup:
 			s.reload()
+		case <-spareTick.C:
+			spare.look()
 		case <-tick.C:
 			if s.files.changed() {
 				s.reload()
@@ -105,7 +112,7 @@ func (s *server) run(ctx context.Context, hangup <-chan os.Signal) error {
 // is stored.
 func (s *server) stop(ended <-chan error, serving int) {
 	s.log.Info("stopping")
-	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout+time.Duration(s.cfg.C2S.DrainSeconds)*time.Second)
 	defer cancel()
 	err := errors.Join(s.clients.Shutdown(ctx), s.operators.Shutdown(ctx))
 	for range serving {
@@ -189,9 +196,22 @@ func (s *server) clientConfig(cfg *Config) c2s.Config {
 		BytesPerSecond:         cfg.C2S.Limits.BytesPerSecond,
 		ByteBurst:              cfg.C2S.Limits.ByteBurst,
 		LoginsPerSecond:        cfg.C2S.Limits.LoginsPerSecond,
+		ResourcesPerUser:       cfg.C2S.ResourcesPerUser,
+		ResumeTime:             time.Duration(cfg.C2S.ResumeSeconds) * time.Second,
+		UnackedStanzas:         cfg.C2S.UnackedStanzas,
+		UnackedBytes:           cfg.C2S.UnackedBytes,
+		Address:                cfg.C2S.Address,
+		DrainTime:              time.Duration(cfg.C2S.DrainSeconds) * time.Second,
+		DrainTo:                cfg.C2S.DrainTo,
 		Conflict: map[string]c2s.ConflictPolicy{
 			"replace": c2s.Replace, "refuse": c2s.Refuse, "rename": c2s.Rename,
 		}[cfg.C2S.ResourceConflict],
+		ProxyFrom:    prefixes(cfg.C2S.ProxyProtocolFrom),
+		WebProxyFrom: prefixes(cfg.HTTP.ProxyProtocolFrom),
+		WebTLS: map[string]c2s.WebTLS{
+			"on": c2s.WebOwn, "proxy": c2s.WebProxy, "off": c2s.WebNone,
+		}[cfg.HTTP.TLS],
+		WebURL: cfg.HTTP.URL,
 	}
 	if cfg.C2S.TLS == "off" {
 		c.TLS = nil
