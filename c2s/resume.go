@@ -8,7 +8,6 @@ import (
 
 	"chatd/router"
 	"chatd/stanza"
-	"chatd/xmlstream"
 )
 
 // takeOverTimeout is how long a resumption waits for the old connection's goroutine.
@@ -144,30 +143,31 @@ func (s *Session) detachNow() bool {
 	return s.claim()
 }
 
-// resume is XEP-0198 §5: the client goes on with a session that it had. A nil
-// session without an error means that it was told that it cannot.
-func (n *negotiation) resume(tok *xmlstream.Token) (*Session, error) {
-	id := attr(tok, "previd")
-	h, err := strconv.ParseUint(attr(tok, "h"), 10, 32)
-	if err != nil || id == "" {
-		return nil, n.send([]byte(smFailure("bad-request")))
+// A resumption is what a client says to go on with a session that it had.
+type resumption struct{ id, handled string }
+
+// resume is XEP-0198 §5. A nil session without an error means that it cannot be, for which the answer is as well.
+func (n *negotiation) resume(r *resumption) (s *Session, answer []byte, err error) {
+	h, err := strconv.ParseUint(r.handled, 10, 32)
+	if err != nil || r.id == "" {
+		return nil, []byte(smFailure("bad-request")), nil
 	}
-	old := n.srv.resumableBy(id)
+	old := n.srv.resumableBy(r.id)
 	if old == nil || old.jid.Local() != n.user || !old.detachNow() {
 		n.srv.Metrics.Resumptions.WithLabelValues("failed").Inc()
-		return nil, n.send(n.srv.notFound(id, n.user))
+		return nil, n.srv.notFound(r.id, n.user), nil
 	}
-	s, err := n.takeOver(old, uint32(h))
+	s, err = n.takeOver(old, uint32(h))
 	if err != nil {
 		n.srv.Metrics.Resumptions.WithLabelValues("failed").Inc()
 		old.end()
-		return nil, err
+		return nil, nil, err
 	}
 	n.srv.Metrics.Resumptions.WithLabelValues("ok").Inc()
-	n.srv.log.Info("session resumed", "jid", s.jid, "conn", n.wire.peer().id)
-	// If this fails the session finds its connection broken, and waits once more.
-	_ = n.send(fmt.Appendf(nil, "<resumed xmlns='%s' previd='%s' h='%d'/>", nsSM, id, s.handled))
-	return s, nil
+	n.srv.log.Debug("session resumed", "jid", s.jid, "conn", n.wire.peer().id)
+	answer = fmt.Appendf(nil, "<resumed xmlns='%s' previd='", nsSM)
+	answer = stanza.AppendEscaped(answer, r.id)
+	return s, fmt.Appendf(answer, "' h='%d'/>", s.handled), nil
 }
 
 // takeOver makes a session on this connection that goes on where old stopped.

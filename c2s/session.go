@@ -111,8 +111,8 @@ func (s *Session) fail(err error) {
 // stopping reports whether the reading goroutine has to stop.
 func (s *Session) stopping() bool { return s.reason.Load() != nil || s.broken.Load() }
 
-// begin is a session's first input: what negotiation read and did not need. The session
-// ends when its token expires; the zero time is for one that has none.
+// begin is a session's first input: what negotiation read and did not need, on negotiation's goroutine, whose
+// stack has grown. The session ends when its token expires; the zero time is for one that has none.
 func (s *Session) begin(rest []byte, expires time.Time) {
 	s.endAt(expires)
 	err := s.wire.park()

@@ -40,9 +40,10 @@ type server struct {
 	cfg     *Config // in force
 	cert    certificate
 	tls     *tls.Config // the same for good: session tickets live in it
-	token   *api.Token  // of development mode
-	secret  string      // its secret, if it was made just now
-	files   watcher     // those whose change means a reload
+	tickets *ticketKeys
+	token   *api.Token // of development mode
+	secret  string     // its secret, if it was made just now
+	files   watcher    // those whose change means a reload
 	sockets []socket
 }
 
@@ -50,6 +51,13 @@ type server struct {
 // is left open.
 func (s *server) start(cfg *Config) (err error) {
 	s.tls = s.cert.tlsConfig()
+	if s.tickets, err = loadTicketKeys(cfg.Data); err != nil {
+		return err
+	}
+	s.tickets.use(s.tls)
+	if err := s.tickets.renew(s.tls, time.Now()); err != nil {
+		return err
+	}
 	if cfg.File == "" {
 		if s.token, s.secret, err = developmentToken(cfg.Data); err != nil {
 			return err
@@ -92,6 +100,9 @@ func (s *server) run(ctx context.Context, hangup <-chan os.Signal) error {
 		case <-tick.C:
 			if s.files.changed() {
 				s.reload()
+			}
+			if err := s.tickets.renew(s.tls, time.Now()); err != nil {
+				s.log.Error("the old keys stay in use", "err", err)
 			}
 		}
 	}

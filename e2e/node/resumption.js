@@ -2,6 +2,7 @@
 // doubled or out of order when its connection breaks.
 
 import { Client, ask, assert, domain, relay, run, xml } from "./client.js";
+import { befriend, happens, inOrder, lose, resume } from "./breaking.js";
 
 const alice = `alice@${domain}`;
 const bob = `bob@${domain}`;
@@ -59,46 +60,6 @@ async function serverStopsMeanwhile() {
   await b.send(xml("presence"));
   await inOrder(b, gap);
   await b.logout();
-}
-
-async function befriend(a, b) {
-  for (const [asker, asked, from] of [[a, b, alice], [b, a, bob]]) {
-    await asker.send(xml("presence", { to: asked.bare, type: "subscribe" }));
-    await asked.presence(from, "subscribe");
-    await asked.send(xml("presence", { to: asker.bare, type: "subscribed" }));
-    await asker.presence(asked.bare, "subscribed");
-    await asker.presence(asked.full);
-  }
-}
-
-// Unlike once of node:events it does not take the error of a connection that
-// was broken on purpose for a failure.
-function happens(emitter, event) {
-  return new Promise((resolve) => emitter.once(event, resolve));
-}
-
-// The client's connection ends; if the relay holds it the server does not know.
-async function lose(client, how) {
-  const gone = client.xmpp.status === "disconnect" ? null : happens(client.xmpp, "disconnect");
-  await ask(how);
-  const socket = client.xmpp.socket?.socket; // of Node or of a WebSocket
-  socket?.terminate ? socket.terminate() : socket?.destroy();
-  await gone;
-}
-
-async function resume(client) {
-  const resumed = happens(client.xmpp.streamManagement, "resumed");
-  await client.xmpp.reconnect.reconnect();
-  await resumed;
-}
-
-async function inOrder(client, count) {
-  for (let i = 0; i < count; i++) {
-    const got = await client.expect(`message ${i}`, (s) => s.is("message"));
-    assert.equal(got.getChildText("body"), `number ${i}`, "order");
-  }
-  await client.ping();
-  assert.ok(!client.has("message"), "more than was sent");
 }
 
 await run(enabled, throughGaps, sentIntoTheVoid, serverStopsMeanwhile);

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -30,6 +31,12 @@ func TestOpenFromSchema(t *testing.T) {
 			a, err := s.Account(ctx, "anna")
 			if err != nil || a.Created.Unix() != 1700000000 || len(a.Credentials) != 1 || a.Credentials[0].Iterations != 4096 {
 				t.Errorf("account %+v %v", a, err)
+			}
+			if strings.HasSuffix(dump, "schema1.sql") != (len(a.Tokens) == 0) {
+				t.Errorf("tokens %+v", a.Tokens)
+			}
+			if err := s.UpdateTokens(ctx, "anna", func(a store.Account) ([]store.LoginToken, error) { return a.Tokens, nil }); err != nil {
+				t.Error(err)
 			}
 			r, err := s.Roster(ctx, "anna")
 			want := store.RosterItem{JID: "bob@chat.test", Name: "Bob", Groups: []string{"Friends", "Work"},
