@@ -44,9 +44,9 @@ type server struct {
 	sockets []socket
 }
 
-// start puts a configuration in force and opens its sockets. On an error none
-// is left open.
-func (s *server) start(cfg *Config) (err error) {
+// start puts a configuration in force, opens its sockets and, before anybody is served there,
+// restores the sessions. On an error no socket is left open.
+func (s *server) start(ctx context.Context, cfg *Config) (err error) {
 	s.tls = s.cert.tlsConfig()
 	if cfg.File == "" {
 		if s.token, s.secret, err = developmentToken(cfg.Data); err != nil {
@@ -56,7 +56,14 @@ func (s *server) start(cfg *Config) (err error) {
 	if err := s.apply(cfg); err != nil {
 		return err
 	}
-	s.sockets, err = s.listen()
+	if s.sockets, err = s.listen(); err != nil {
+		return err
+	}
+	if err = s.restoreSessions(ctx); err != nil {
+		for _, k := range s.sockets {
+			k.Close()
+		}
+	}
 	return err
 }
 
@@ -92,7 +99,7 @@ func (s *server) run(ctx context.Context, hangup <-chan os.Signal) error {
 }
 
 // stop ends sessions first: clients then know why, and what they were not sent
-// is stored.
+// is stored or, with sessions that can be resumed, kept.
 func (s *server) stop(ended <-chan error, serving int) {
 	s.log.Info("stopping")
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout+time.Duration(s.cfg.C2S.DrainSeconds)*time.Second)
