@@ -1,6 +1,7 @@
 package c2s
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -28,13 +29,14 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		session.askAgain() // what is acknowledged by then needs not be stored
 	}
 	s.sendAway(ctx, sessions)
+	err := s.web.shutdown(ctx)
 	select {
 	case <-s.idle:
 	case <-ctx.Done():
 	}
 	s.keep(ctx) // last: nobody is there any more who could send them anything
-	if ctx.Err() != nil {
-		return fmt.Errorf("c2s: shutdown: %w", ctx.Err())
+	if err = cmp.Or(err, ctx.Err()); err != nil {
+		return fmt.Errorf("c2s: shutdown: %w", err)
 	}
 	return nil
 }

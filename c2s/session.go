@@ -44,6 +44,7 @@ type Session struct {
 	bytes    *rate.Limiter
 	onInput  func() bool // readInput, bound once
 	readErr  error       // what comes after the input at hand, as read has it
+	tokens   int         // since the last message of a transport that has such
 	lang     []byte      // xml:lang of the stream header; nil: none
 	smID     string      // by which the session can be resumed
 	graceful bool        // the client closed its stream
@@ -308,10 +309,16 @@ func (s *Session) workOff() error {
 				return err
 			}
 		}
-		if err == error(errAgain) {
+		switch err {
+		case errAgain:
 			return nil
-		}
-		if err != nil {
+		case errUnit:
+			if s.tokens != 1 || sc.from < sc.to {
+				return errNotOne
+			}
+			s.tokens = 0
+		case nil:
+		default:
 			return err
 		}
 		if sc.to == len(sc.in) {
@@ -350,8 +357,10 @@ func (s *Session) consume() error {
 		if err != nil {
 			return streamError(err)
 		}
+		s.tokens++
 		switch tok.Kind {
 		case xmlstream.None:
+			s.tokens--
 			return nil
 		case xmlstream.Element:
 			s.throttle(s.stanzas, 1)

@@ -26,11 +26,11 @@ func (s *testServer) asleep(t *testing.T, c *testClient) *Session {
 
 // A session without a goroutine is like any other, whatever it is that happens to it.
 func TestSleep(t *testing.T) {
-	for _, overTLS := range []bool{false, true} {
-		t.Run(fmt.Sprintf("tls=%v", overTLS), func(t *testing.T) {
-			s := startServer(t, nil)
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			s := startServer(t, webFor(kind))
 			juliet := s.login(t, "juliet", "balcony", false)
-			romeo := s.login(t, "romeo", "orchard", overTLS)
+			romeo := s.loginBy(t, kind, "romeo", "orchard")
 			session := s.asleep(t, romeo)
 
 			for i := range 3 { // it gets up for input, and goes back to sleep

@@ -26,6 +26,7 @@ type wire struct {
 	raw  syscall.RawConn
 	gate *gate    // for handshakes
 	tls  *tlsSide // nil without TLS; set once, during negotiation
+	ws   *wsSide  // nil without WebSocket; set before negotiation
 
 	// Owned by the reading goroutine.
 	parked   bool                  // in its second life
@@ -116,6 +117,14 @@ func (w *wire) getUp() {
 }
 
 func (w *wire) read(p []byte) (int, error) {
+	if w.ws != nil {
+		return w.ws.read(p)
+	}
+	return w.readBelow(p)
+}
+
+// readBelow is read without WebSocket.
+func (w *wire) readBelow(p []byte) (int, error) {
 	switch {
 	case w.tls != nil:
 		return w.tls.read(p)
@@ -163,20 +172,29 @@ func readSocket(fd uintptr, p []byte) (n int, err error) {
 
 // write takes one piece at a time, so that a slow client is seen to take something.
 func (w *wire) write(p []byte) (n, pending int, err error) {
-	p = p[:min(len(p), pieceBytes)]
-	w.last = len(p)
-	switch {
-	case w.tls != nil:
-		pending, err = w.tls.write(p)
-	case w.parked:
-		pending, err = w.writeSocket(p)
-	default:
-		_, err = w.tcp.Write(p)
+	if w.ws != nil {
+		n, pending, err = w.ws.write(p)
+	} else {
+		n = min(len(p), pieceBytes)
+		pending, err = w.writeBelow(p[:n])
 	}
 	if err != nil {
 		return 0, 0, err
 	}
-	return len(p), pending, nil
+	w.last = n
+	return n, pending, nil
+}
+
+// writeBelow writes all of p without WebSocket.
+func (w *wire) writeBelow(p []byte) (pending int, err error) {
+	switch {
+	case w.tls != nil:
+		return w.tls.write(p)
+	case w.parked:
+		return w.writeSocket(p)
+	}
+	_, err = w.tcp.Write(p)
+	return 0, err
 }
 
 func (w *wire) writeSocket(p []byte) (pending int, err error) {
@@ -270,23 +288,27 @@ func (w *wire) abort() {
 	_ = w.tcp.SetWriteDeadline(past)
 }
 
-// uncertain under TLS is all of what was last written, or nothing.
+// uncertain is all of what was last written, or nothing, where bytes of the stream are not
+// those of the socket.
 func (w *wire) uncertain() int {
 	pending := w.unwritten()
-	if pending > 0 && w.tls != nil {
+	if pending > 0 && (w.tls != nil || w.ws != nil) {
 		return w.last
 	}
 	return pending
 }
 
 func (w *wire) owed() int {
-	if w.tls == nil {
+	if w.tls == nil && w.ws == nil {
 		return 0
 	}
-	return w.unwritten() // crypto/tls may have answered by itself
+	return w.unwritten() // crypto/tls or WebSocket may have answered by itself
 }
 
 func (w *wire) finish() {
+	if w.ws != nil {
+		w.ws.finish()
+	}
 	if w.tls != nil {
 		_ = w.tls.conn.CloseWrite()
 	}

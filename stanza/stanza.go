@@ -218,7 +218,11 @@ func appendAttr(b []byte, name string, raw []byte) []byte {
 func appendJID(b []byte, name string, j JID) []byte {
 	b = append(b, name...)
 	b = append(b, '\'')
-	b = AppendEscaped(b, j.s)
+	if j.escape {
+		b = AppendEscaped(b, j.s)
+	} else {
+		b = append(b, j.s...)
+	}
 	return append(b, '\'')
 }
 
@@ -241,6 +245,15 @@ func AppendEscaped[T string | []byte](b []byte, text T) []byte {
 var escapes = [...]string{'&': "&amp;", '<': "&lt;", '>': "&gt;", '\'': "&apos;", '"': "&quot;"}
 
 var special = [256]bool{'&': true, '<': true, '>': true, '\'': true, '"': true}
+
+func anySpecial(text string) bool {
+	for i := 0; i < len(text); i++ {
+		if special[text[i]] {
+			return true
+		}
+	}
+	return false
+}
 
 // Escape is AppendEscaped for a string of its own.
 func Escape(text string) string { return string(AppendEscaped(nil, text)) }
