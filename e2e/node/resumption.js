@@ -45,13 +45,34 @@ async function sentIntoTheVoid() {
   await b.logout();
 }
 
-async function serverStopsMeanwhile() {
+// The server stops in order and starts again: the session goes on.
+async function serverRestarts() {
+  const a = await new Client("alice", { resource: "a" }).login();
+  const b = await new Client("bob", { resource: "b", service: relay }).login();
+  await a.say(bob, "before");
+  await b.message("before");
+  const gone = happens(b.xmpp, "disconnect");
+  await ask("stop");
+  await gone;
+  await ask("start");
+  await resume(b);
+  await b.say(alice, "I was away"); // alice is not there: it waits
+  const again = await new Client("alice", { resource: "again" }).login();
+  await again.message("I was away", b.full);
+  for (let i = 0; i < gap; i++) await again.say(i % 2 ? bob : b.full, `number ${i}`);
+  await again.ping();
+  await inOrder(b, gap);
+  await b.logout();
+  await again.logout();
+}
+
+async function serverDiesMeanwhile() {
   const a = await new Client("alice", { resource: "a" }).login();
   const b = await new Client("bob", { resource: "b", service: relay }).login();
   await lose(b, "hold");
   for (let i = 0; i < gap; i++) await a.say(bob, `number ${i}`);
   await a.ping();
-  await ask("stop");
+  await ask("kill");
   await ask("start");
   const online = happens(b.xmpp, "online"); // a new session, as the old one is unknown
   await b.xmpp.reconnect.reconnect();
@@ -101,4 +122,4 @@ async function inOrder(client, count) {
   assert.ok(!client.has("message"), "more than was sent");
 }
 
-await run(enabled, throughGaps, sentIntoTheVoid, serverStopsMeanwhile);
+await run(enabled, throughGaps, sentIntoTheVoid, serverRestarts, serverDiesMeanwhile);

@@ -66,8 +66,45 @@ async def through_a_gap(breaks, times):
     await b.logout()
 
 
-async def server_stops_meanwhile():
+async def server_restarts():
+    """the server stops in order and starts again: the session goes on"""
+    a = await Client("alice", resource="a").login()
+    b = await Managed("bob", "b").login()
+    await a.presence(frm=b.boundjid.full)
+    a.say(BOB, "before")
+    await b.message("before")
+    await server.ask("stop")
+    for c in a, b:
+        await c.gone()
+        equal(c.stream_error, "system-shutdown", "stream error")
+    await server.ask("start")
+    a = await Client("alice", resource="a").login()
+    await a.presence(frm=b.boundjid.full)
+    for i in range(GAP):
+        a.say(BOB if i % 2 else b.boundjid.full, f"number {i}")
+    await a.ping()
+    await b.resume()
+    await b.presence(frm=a.boundjid.full, typ="unavailable")
+    await b.presence(frm=a.boundjid.full)
+    await in_order(b, GAP)
+    b.say(ALICE, "I was away")
+    await a.message("I was away", b.boundjid.full)
+    assert not a.has(lambda x: is_presence(x, b.boundjid.full)), "the friend saw the gap"
+    await a.logout()
+    await b.logout()
+
+
+async def server_restarts_meanwhile():
+    """a gap in which the server stops and starts"""
+    await through_the_end("stop")
+
+
+async def server_dies_meanwhile():
     """a gap that ends with the server: what was not acknowledged waits, once"""
+    await through_the_end("kill")
+
+
+async def through_the_end(ends):
     a = await Client("alice", resource="a").login()
     b = await Managed("bob", "b").login()
     await a.presence(frm=b.boundjid.full)
@@ -80,12 +117,15 @@ async def server_stops_meanwhile():
     for i in range(GAP):
         a.say(BOB, f"number {i}")
     await a.ping()
-    await server.ask("stop")
+    await server.ask(ends)
     await a.gone()
     await server.ask("start")
-    assert await b.attempt(), "no login after the restart"
-    assert b.refused.is_set() and not b.resumed.is_set(), "resumed what nobody knows"
-    b.send_presence()
+    if ends == "stop":
+        await b.resume()
+    else:
+        assert await b.attempt(), "no login after the restart"
+        assert b.refused.is_set() and not b.resumed.is_set(), "resumed what nobody knows"
+        b.send_presence()
     await in_order(b, GAP)
     await b.logout()
 
@@ -114,4 +154,4 @@ async def in_order(c, count):
     assert not c.has(is_message), f"{c.boundjid.full} received more: {c.inbox}"
 
 
-run(acknowledged, friends, cut, black_hole, server_stops_meanwhile, client_never_returns)
+run(acknowledged, friends, cut, black_hole, server_restarts, server_restarts_meanwhile, server_dies_meanwhile, client_never_returns)
