@@ -95,16 +95,7 @@ async def server_restarts():
 
 
 async def server_restarts_meanwhile():
-    """a gap in which the server stops and starts"""
-    await through_the_end("stop")
-
-
-async def server_dies_meanwhile():
-    """a gap that ends with the server: what was not acknowledged waits, once"""
-    await through_the_end("kill")
-
-
-async def through_the_end(ends):
+    """a gap in which the server, which does not know of it, stops and starts"""
     a = await Client("alice", resource="a").login()
     b = await Managed("bob", "b").login()
     await a.presence(frm=b.boundjid.full)
@@ -117,16 +108,29 @@ async def through_the_end(ends):
     for i in range(GAP):
         a.say(BOB, f"number {i}")
     await a.ping()
-    await server.ask(ends)
+    await server.ask("stop")
     await a.gone()
     await server.ask("start")
-    if ends == "stop":
-        await b.resume()
-    else:
-        assert await b.attempt(), "no login after the restart"
-        assert b.refused.is_set() and not b.resumed.is_set(), "resumed what nobody knows"
-        b.send_presence()
+    await b.resume()
     await in_order(b, GAP)
+    await b.logout()
+
+
+async def server_dies():
+    """without warning: the session cannot be resumed, and the client begins another one"""
+    b = await Managed("bob", "b").login()
+    await server.ask("kill")
+    await b.gone()
+    await server.ask("start")
+    assert await b.attempt(), "no login after the restart"
+    assert b.refused.is_set() and not b.resumed.is_set(), "resumed what nobody knows"
+    b.send_presence()
+    await b.presence(frm=b.boundjid.full)
+    a = await Client("alice", resource="a").login()
+    for i in range(GAP):
+        a.say(BOB, f"number {i}")
+    await in_order(b, GAP)
+    await a.logout()
     await b.logout()
 
 
@@ -154,4 +158,4 @@ async def in_order(c, count):
     assert not c.has(is_message), f"{c.boundjid.full} received more: {c.inbox}"
 
 
-run(acknowledged, friends, cut, black_hole, server_restarts, server_restarts_meanwhile, server_dies_meanwhile, client_never_returns)
+run(acknowledged, friends, cut, black_hole, server_restarts, server_restarts_meanwhile, server_dies, client_never_returns)
