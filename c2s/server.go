@@ -11,7 +11,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"errors"
 	"iter"
 	"log/slog"
 	"net"
@@ -187,84 +186,4 @@ func (s *Server) isClosing() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.closing
-}
-
-// sweepInterval is how long a session is quiet before its goroutine ends, or is made small again.
-const sweepInterval = 15 * time.Second
-
-// When a client says nothing for quietSweeps of them it is asked whether it is there; an inactive
-// one, which a question would wake from its sleep, for twice as long. One that says nothing
-// for answerSweeps after it was asked, for whatever reason, is given up.
-const (
-	quietSweeps  = 10
-	answerSweeps = 3
-)
-
-var errSilent = errors.New("c2s: client is silent")
-
-// sweep makes sessions that have gone quiet wait without a goroutine, or at least
-// without the stack that work on input grew, and finds clients that are gone. It ends with Shutdown.
-func (s *Server) sweep() {
-	tick := time.NewTicker(sweepInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-s.open.Done():
-			return
-		case <-tick.C:
-			s.sweepOnce()
-		}
-	}
-}
-
-func (s *Server) sweepOnce() {
-	s.sweeping.Lock()
-	defer s.sweeping.Unlock()
-	s.mu.Lock()
-	all := make([]*Session, 0, len(s.conns))
-	for _, session := range s.conns {
-		if session != nil {
-			all = append(all, session)
-		}
-	}
-	s.mu.Unlock()
-	for _, session := range all {
-		if session.active.Swap(false) {
-			session.silence = silence{}
-			session.askAgain()
-			continue
-		}
-		if session.grown.Swap(false) {
-			session.wire.wake()
-		}
-		session.sweepQuiet()
-	}
-}
-
-// A silence is for how many sweeps a client has said nothing, and has owed an answer. Whoever
-// sweeps owns it.
-type silence struct {
-	quiet, owing uint16
-	pinged       bool
-}
-
-// sweepQuiet deals with a client that has said nothing since the last sweep.
-func (s *Session) sweepQuiet() {
-	s.quiet++
-	asked, inactive := s.askAgain()
-	if asked || s.pinged {
-		s.owing++
-	}
-	ask := quietSweeps + uint16(s.wire.peer().id%4) // spread
-	if inactive {
-		ask *= 2
-	}
-	switch {
-	case s.owing > answerSweeps:
-		s.srv.Metrics.Silent.Inc()
-		s.fail(errSilent)
-	case s.quiet == ask:
-		s.areYouThere()
-		s.pinged = true
-	}
 }

@@ -395,3 +395,10 @@ func (c *testClient) available() {
 	c.expect("<presence ", "from='"+c.jid.String()+"'") // RFC 6121 §4.2.2: also to the resource itself
 	c.ping("available")
 }
+
+// sweepOnce looks at all sessions.
+func (s *Server) sweepOnce() {
+	for slice := range uint64(sweepSlices) {
+		s.sweepSlice(slice)
+	}
+}
