@@ -90,23 +90,34 @@ const never = time.Duration(1 << 62)
 // managed is what the client has not acknowledged.
 func (x *Suspended) managed() (*managed, error) {
 	m := &managed{id: x.ID, wait: x.Wait, handled: x.Acked}
-	for i, u := range x.Unacked {
-		if (u.Stored == 0) != isElement(u.Stanza) || u.Stored != 0 && u.Stanza != "" {
-			return nil, fmt.Errorf("c2s: the %d. stanza is unreadable", i+1)
+	for _, u := range x.Unacked {
+		if (u.Stored == 0) == (u.Stanza == "") {
+			return nil, errors.New("c2s: a stanza that is nowhere, or twice")
 		}
 		m.unacked = append(m.unacked, u.Stanza...)
 		m.sizes = append(m.sizes, int32(len(u.Stanza)))
 		m.stored = append(m.stored, u.Stored)
 	}
-	return m, nil
+	return m, m.check()
 }
 
-// isElement reports whether text is one whole element of a client's stream.
-func isElement(text string) bool {
-	sc := xmlstream.NewScanner(stanza.RescanLimits(len(text)))
+// check reports whether what is not acknowledged is one whole element after the other, of the
+// sizes that are noted.
+func (m *managed) check() error {
+	sc := xmlstream.NewScanner(stanza.RescanLimits(len(m.unacked)))
 	sc.Resume(xmlstream.ClientScope)
-	tok, n, err := sc.Scan([]byte(text))
-	return err == nil && tok.Kind == xmlstream.Element && n == len(text)
+	rest := m.unacked
+	for _, size := range m.sizes {
+		if size == 0 {
+			continue
+		}
+		tok, n, err := sc.Scan(rest)
+		if err != nil || tok.Kind != xmlstream.Element || n != int(size) {
+			return errors.New("c2s: a stanza is unreadable")
+		}
+		rest = rest[n:]
+	}
+	return nil
 }
 
 // state is what other packages keep with the session, but for the block list.
