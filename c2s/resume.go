@@ -36,6 +36,8 @@ func (s *Session) detach() bool {
 	release(o.sending)
 	o.sending = nil
 	o.detached = true
+	s.broken.Store(true)
+	s.until = time.Now().Add(o.managed.wait)
 	s.expiry = time.AfterFunc(o.managed.wait, s.expire)
 	if o.taken != nil { // the old stream is told (XEP-0198 §5)
 		s.srv.Metrics.streamError(stanza.StreamConflict)
@@ -114,6 +116,14 @@ func (s *Session) claim() bool {
 	return true
 }
 
+// unclaim leaves a session that the caller has claimed as it was: waiting for resumption.
+func (s *Session) unclaim() {
+	s.out.mu.Lock()
+	defer s.out.mu.Unlock()
+	s.out.over = false
+	s.expiry.Reset(time.Until(s.until))
+}
+
 // detachNow makes the session leave its old connection for a new one, and reports
 // whether it has and the caller may take it over. Of several callers one may.
 func (s *Session) detachNow() bool {
@@ -152,6 +162,9 @@ func (n *negotiation) resume(r *resumption) (s *Session, answer []byte, err erro
 	if err != nil || r.id == "" {
 		return nil, []byte(smFailure("bad-request")), nil
 	}
+	if n.srv.isClosing() {
+		return nil, nil, stanza.StreamSystemShutdown // what waits is kept
+	}
 	old := n.srv.resumableBy(r.id)
 	if old == nil || old.jid.Local() != n.user || !old.detachNow() {
 		n.srv.Metrics.Resumptions.WithLabelValues("failed").Inc()
@@ -160,7 +173,11 @@ func (n *negotiation) resume(r *resumption) (s *Session, answer []byte, err erro
 	s, err = n.takeOver(old, uint32(h))
 	if err != nil {
 		n.srv.Metrics.Resumptions.WithLabelValues("failed").Inc()
-		old.end()
+		if err == error(stanza.StreamSystemShutdown) {
+			old.unclaim()
+		} else {
+			old.end()
+		}
 		return nil, nil, err
 	}
 	n.srv.Metrics.Resumptions.WithLabelValues("ok").Inc()

@@ -11,6 +11,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"iter"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -82,6 +83,9 @@ type Server struct {
 	// goroutine: it hands over what was stored meanwhile and then calls attached, at a moment
 	// when no message can slip between.
 	OnResume func(ctx context.Context, s router.Session, attached func())
+	// Keep, if set, is given what becomes of the sessions that can be resumed at Shutdown. With nil it has
+	// taken all of them, and another process may import them; else they end.
+	Keep func(iter.Seq[*Suspended]) error
 	// Features is raw XML for the stream features after login, such as the
 	// server's capabilities (XEP-0115 §6.3).
 	Features func() []byte

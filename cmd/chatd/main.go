@@ -89,7 +89,7 @@ func serve(ctx context.Context, e environment, args []string) (err error) {
 	s := build(ctx, cfg, db, decoy, log, drain)
 	s.getenv, s.where, s.files = e.getenv, where, files
 	defer s.tokens.Close()
-	if err := s.start(cfg); err != nil {
+	if err := s.start(ctx, cfg); err != nil {
 		return errors.Join(err, s.clients.Shutdown(ctx))
 	}
 	if cfg.File == "" {
@@ -139,6 +139,7 @@ func build(ctx context.Context, cfg *Config, db store.Store, decoy []byte, log *
 	clients := c2s.New(c2s.Config{}, rt, accounts, log)
 	clients.OnBind = blocking.LoadBlocklist
 	clients.OnResume = offline.HandOver
+	clients.Keep = keepSessions(cfg.Data)
 	clients.Features = disco.CapsElement
 
 	// The operators' view of it all.

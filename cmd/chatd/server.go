@@ -47,9 +47,9 @@ type server struct {
 	sockets []socket
 }
 
-// start puts a configuration in force and opens its sockets. On an error none
-// is left open.
-func (s *server) start(cfg *Config) (err error) {
+// start puts a configuration in force, opens its sockets and, before anybody is served there,
+// restores the sessions. On an error no socket is left open.
+func (s *server) start(ctx context.Context, cfg *Config) (err error) {
 	s.tls = s.cert.tlsConfig()
 	if s.tickets, err = loadTicketKeys(cfg.Data); err != nil {
 		return err
@@ -66,7 +66,14 @@ func (s *server) start(cfg *Config) (err error) {
 	if err := s.apply(cfg); err != nil {
 		return err
 	}
-	s.sockets, err = s.listen()
+	if s.sockets, err = s.listen(); err != nil {
+		return err
+	}
+	if err = s.restoreSessions(ctx); err != nil {
+		for _, k := range s.sockets {
+			k.Close()
+		}
+	}
 	return err
 }
 
@@ -109,7 +116,7 @@ func (s *server) run(ctx context.Context, hangup <-chan os.Signal) error {
 }
 
 // stop ends sessions first: clients then know why, and what they were not sent
-// is stored.
+// is stored or, with sessions that can be resumed, kept.
 func (s *server) stop(ended <-chan error, serving int) {
 	s.log.Info("stopping")
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout+time.Duration(s.cfg.C2S.DrainSeconds)*time.Second)

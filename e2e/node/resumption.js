@@ -46,20 +46,44 @@ async function sentIntoTheVoid() {
   await b.logout();
 }
 
-async function serverStopsMeanwhile() {
-  const a = await new Client("alice", { resource: "a" }).login();
+// The server stops in order and starts again: the session goes on.
+async function serverRestarts() {
+  const a = await new Client("alice", { resource: "a" }).login(); // does not come back
   const b = await new Client("bob", { resource: "b", service: relay }).login();
-  await lose(b, "hold");
-  for (let i = 0; i < gap; i++) await a.say(bob, `number ${i}`);
-  await a.ping();
+  await a.say(bob, "before");
+  await b.message("before");
+  const gone = happens(b.xmpp, "disconnect");
   await ask("stop");
+  await gone;
   await ask("start");
-  const online = happens(b.xmpp, "online"); // a new session, as the old one is unknown
+  await resume(b);
+  await b.say(alice, "I was away"); // alice is not there: it waits
+  const again = await new Client("alice", { resource: "again", service: relay }).login();
+  await again.message("I was away", b.full);
+  for (let i = 0; i < gap; i++) await again.say(i % 2 ? bob : b.full, `number ${i}`);
+  await again.ping();
+  await inOrder(b, gap);
+  await b.logout();
+  await again.logout();
+}
+
+// Without warning: the client begins another session.
+async function serverDies() {
+  const b = await new Client("bob", { resource: "b", service: relay }).login();
+  const gone = happens(b.xmpp, "disconnect");
+  await ask("kill");
+  await gone;
+  await ask("start");
+  const online = happens(b.xmpp, "online");
   await b.xmpp.reconnect.reconnect();
   await online;
   await b.send(xml("presence"));
+  await b.presence(b.full);
+  const a = await new Client("alice", { resource: "a", service: relay }).login();
+  for (let i = 0; i < gap; i++) await a.say(bob, `number ${i}`);
   await inOrder(b, gap);
   await b.logout();
+  await a.logout();
 }
 
-await run(enabled, throughGaps, sentIntoTheVoid, serverStopsMeanwhile);
+await run(enabled, throughGaps, sentIntoTheVoid, serverRestarts, serverDies);
