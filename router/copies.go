@@ -8,9 +8,10 @@ func (r *Router) copySent(b *Batch, s Session, st *stanza.Stanza) {
 	if !Storable(st) {
 		return
 	}
-	for _, row := range r.Table.Rows(st.From) {
-		if row.Flags&Carbons != 0 && row.Session != s {
-			r.Copies.Sent(b, row, st)
+	rows := b.senders(r.Table, st)
+	for i := range rows {
+		if rows[i].Flags&Carbons != 0 && rows[i].Session != s {
+			r.Copies.Sent(b, rows[i], st)
 		}
 	}
 }

@@ -2,7 +2,6 @@ package router
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"chatd/stanza"
@@ -17,7 +16,7 @@ const endingTimeout = 5 * time.Second
 // rows is the table's rows for the recipient, once those of its sessions that are
 // ending have ended.
 func (r *Router) rows(ctx context.Context, b *Batch, st *stanza.Stanza) []Row {
-	rows := r.Table.Rows(st.To)
+	rows := b.recipients(r.Table, st)
 	for i := range rows {
 		if rows[i].Wait != nil {
 			return r.settledRows(ctx, b, st, rows)
@@ -46,9 +45,15 @@ func Storable(st *stanza.Stanza) bool {
 // (XEP-0198 §5). It goes to another resource of the user or to the store, where it
 // survives this process.
 func detached(rows []Row, st *stanza.Stanza) bool {
-	return Storable(st) && slices.ContainsFunc(rows, func(row Row) bool {
-		return row.Detached && row.Session.JID() == st.To
-	})
+	if !Storable(st) {
+		return false
+	}
+	for i := range rows {
+		if rows[i].Detached && rows[i].Session.JID() == st.To {
+			return true
+		}
+	}
+	return false
 }
 
 // refused waits for the end of a session that did not take st, unless it is that it

@@ -12,7 +12,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"time"
 
 	"chatd/stanza"
@@ -133,7 +132,7 @@ func (r *Router) toFull(ctx context.Context, b *Batch, st *stanza.Stanza) {
 // ending: another one may have its place then.
 func (r *Router) toResource(ctx context.Context, b *Batch, rows []Row, st *stanza.Stanza) bool {
 	for range resourceAttempts {
-		i := slices.IndexFunc(rows, func(row Row) bool { return row.Session.JID() == st.To })
+		i := resourceIn(rows, st.To)
 		if i < 0 {
 			return false
 		}
@@ -149,6 +148,16 @@ func (r *Router) toResource(ctx context.Context, b *Batch, rows []Row, st *stanz
 		}
 	}
 	return false
+}
+
+// resourceIn is the index of a full JID's row, -1 if it has none.
+func resourceIn(rows []Row, full stanza.JID) int {
+	for i := range rows {
+		if rows[i].Session.JID() == full {
+			return i
+		}
+	}
+	return -1
 }
 
 // toBare is RFC 6121 §8.5.2 for messages and presence. st.To may be a full JID

@@ -88,8 +88,27 @@ type Flusher interface{ Flush() }
 
 // A Batch collects the sessions that one goroutine has queued stanzas for, so
 // that each of them is written to once. It belongs to one goroutine. The nil
-// Batch writes at once.
-type Batch struct{ dirty []Flusher }
+// Batch writes at once. It also remembers whom its stanzas were last from and to: what is
+// read at once is mostly of one conversation.
+type Batch struct {
+	dirty    []Flusher
+	from, to view
+}
+
+// senders is the rows of the user whom st is from, recipients of the one whom it is to.
+func (b *Batch) senders(t *Table, st *stanza.Stanza) []Row {
+	if b == nil {
+		return t.Rows(st.From)
+	}
+	return b.from.look(t, st.From)
+}
+
+func (b *Batch) recipients(t *Table, st *stanza.Stanza) []Row {
+	if b == nil {
+		return t.Rows(st.To)
+	}
+	return b.to.look(t, st.To)
+}
 
 // Add marks f to be flushed with the batch. A session adds itself only when
 // nobody else is about to flush it.
@@ -112,4 +131,5 @@ func (b *Batch) Flush() {
 		b.dirty[i] = nil
 	}
 	b.dirty = b.dirty[:0]
+	b.from, b.to = view{}, view{}
 }

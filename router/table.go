@@ -55,7 +55,7 @@ const tableShards = 64
 // user's few rows.
 type Table struct {
 	seed   maphash.Seed
-	clock  atomic.Uint64 // changes of rows so far
+	clock  atomic.Uint64 // changes of rows so far; moves under the shard's lock, before the change
 	shards [tableShards]tableShard
 }
 
@@ -91,6 +91,24 @@ func (t *Table) Rows(user stanza.JID) []Row {
 	rows := sh.users[bare]
 	sh.mu.RUnlock()
 	return rows
+}
+
+// A view is the rows of one user as they were when the table's clock was as it is noted.
+type view struct {
+	user  stanza.JID
+	clock uint64
+	rows  []Row
+}
+
+// look is t.Rows(user), without a lookup if v has the answer and nothing in the table has
+// changed since.
+func (v *view) look(t *Table, user stanza.JID) []Row {
+	user = user.Bare()
+	now := t.clock.Load() // before the rows: they may only be newer
+	if v.clock != now || v.user != user {
+		*v = view{user, now, t.Rows(user)}
+	}
+	return v.rows
 }
 
 // Row finds one resource by its full JID.
@@ -167,6 +185,7 @@ func (t *Table) Unbind(s Session) bool {
 	if i < 0 {
 		return false
 	}
+	t.clock.Add(1)
 	if len(rows) == 1 {
 		delete(sh.users, bare)
 		return true
@@ -178,45 +197,46 @@ func (t *Table) Unbind(s Session) bool {
 // SetPresence records a resource's availability and priority. It does nothing
 // for a session that is not in the table.
 func (t *Table) SetPresence(s Session, available bool, priority int8) {
-	t.update(s, func(r *Row) { r.Available, r.Priority, r.Since = available, priority, t.clock.Add(1) })
+	t.update(s, func(r *Row, now uint64) { r.Available, r.Priority, r.Since = available, priority, now })
 }
 
 // SetFlags adds and removes flags. It does nothing for a session that is not
 // in the table.
 func (t *Table) SetFlags(s Session, add, remove Flags) {
-	t.update(s, func(r *Row) { r.Flags, r.Since = r.Flags&^remove|add, t.clock.Add(1) })
+	t.update(s, func(r *Row, now uint64) { r.Flags, r.Since = r.Flags&^remove|add, now })
 }
 
 // Ending marks a session as ending: it is not available any more, and what is
 // sent to its user waits for its end. It does nothing for a session that is
 // not in the table.
 func (t *Table) Ending(s Session) {
-	t.update(s, func(r *Row) { r.Available, r.Wait = false, s.Done() })
+	t.update(s, func(r *Row, _ uint64) { r.Available, r.Wait = false, s.Done() })
 }
 
 // Settled marks that the session that s replaced has ended.
 func (t *Table) Settled(s Session) {
-	t.update(s, func(r *Row) { r.Wait = nil })
+	t.update(s, func(r *Row, _ uint64) { r.Wait = nil })
 }
 
 // Detach marks a session as waiting for resumption. What is sent to its user waits until
 // ready is closed, and then Settled is called.
 func (t *Table) Detach(s Session, ready <-chan struct{}) {
-	t.update(s, func(r *Row) { r.Detached, r.Wait, r.Since = true, ready, t.clock.Add(1) })
+	t.update(s, func(r *Row, now uint64) { r.Detached, r.Wait, r.Since = true, ready, now })
 }
 
 // Attach marks a session as one that has a connection and has caught up.
 func (t *Table) Attach(s Session) {
-	t.update(s, func(r *Row) { r.Detached, r.Since = false, t.clock.Add(1) })
+	t.update(s, func(r *Row, now uint64) { r.Detached, r.Since = false, now })
 }
 
 // Resume gives old's row to s, a session of the same full JID, as it is.
 // It does nothing if old has no row any more.
 func (t *Table) Resume(old, s Session) {
-	t.update(old, func(r *Row) { r.Session = s })
+	t.update(old, func(r *Row, _ uint64) { r.Session = s })
 }
 
-func (t *Table) update(s Session, change func(*Row)) {
+// update changes the session's row; now is the clock's tick for that.
+func (t *Table) update(s Session, change func(r *Row, now uint64)) {
 	bare := s.JID().Bare().String()
 	sh := t.shard(bare)
 	sh.mu.Lock()
@@ -227,7 +247,7 @@ func (t *Table) update(s Session, change func(*Row)) {
 		return
 	}
 	rows = slices.Clone(rows)
-	change(&rows[i])
+	change(&rows[i], t.clock.Add(1))
 	sh.users[bare] = rows
 }
 

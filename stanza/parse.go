@@ -16,6 +16,7 @@ var ErrNotStanza = errors.New("stanza: not a message, presence or iq in jabber:c
 // stamps it. An error is ErrNotStanza or a *Error for the sender, and then s
 // holds as much as is needed to answer: Kind, ID, Type, and From and To where they could be parsed.
 func (s *Stanza) Load(tok *xmlstream.Token, intern func([]byte) (JID, bool)) error {
+	last := s.To
 	*s = Stanza{Inner: tok.Inner, Space: tok.ChildSpace, Local: tok.ChildLocal, Attrs: s.Attrs[:0]}
 	if string(tok.Space) != NSClient {
 		return ErrNotStanza
@@ -35,7 +36,9 @@ func (s *Stanza) Load(tok *xmlstream.Token, intern func([]byte) (JID, bool)) err
 	for _, a := range tok.Attrs {
 		switch string(a.Name) {
 		case "to":
-			if err := loadJID(&s.To, a.Value, intern); err != nil {
+			if last.spells(a.Value) { // clients write to whom they have just written to
+				s.To = last
+			} else if err := loadJID(&s.To, a.Value, intern); err != nil {
 				fault = err
 			}
 		case "from":
@@ -91,15 +94,20 @@ func (s *Stanza) appendExtra(a xmlstream.Attr) {
 	s.Attrs = appendAttr(s.Attrs, "=", a.Value)
 }
 
+// spells reports whether raw is j, written without a reference.
+func (j JID) spells(raw []byte) bool {
+	return j.s != "" && j.s == string(raw) && bytes.IndexByte(raw, '&') < 0
+}
+
 func loadJID(j *JID, raw []byte, intern func([]byte) (JID, bool)) error {
+	if bytes.IndexByte(raw, '&') >= 0 {
+		raw = xmlstream.Unescape(nil, raw)
+	}
 	if intern != nil {
 		if found, ok := intern(raw); ok {
 			*j = found
 			return nil
 		}
-	}
-	if bytes.IndexByte(raw, '&') >= 0 {
-		raw = xmlstream.Unescape(nil, raw)
 	}
 	parsed, err := ParseJID(string(raw))
 	if err != nil {

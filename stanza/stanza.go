@@ -220,27 +220,20 @@ func appendJID(b []byte, name string, j JID) []byte {
 func AppendEscaped[T string | []byte](b []byte, text T) []byte {
 	from := 0
 	for i := 0; i < len(text); i++ {
-		var esc string
-		switch text[i] {
-		case '&':
-			esc = "&amp;"
-		case '<':
-			esc = "&lt;"
-		case '>':
-			esc = "&gt;"
-		case '\'':
-			esc = "&apos;"
-		case '"':
-			esc = "&quot;"
-		default:
+		if !special[text[i]] {
 			continue
 		}
 		b = append(b, text[from:i]...)
-		b = append(b, esc...)
+		b = append(b, escapes[text[i]]...)
 		from = i + 1
 	}
 	return append(b, text[from:]...)
 }
+
+// escapes is what stands for each special character.
+var escapes = [...]string{'&': "&amp;", '<': "&lt;", '>': "&gt;", '\'': "&apos;", '"': "&quot;"}
+
+var special = [256]bool{'&': true, '<': true, '>': true, '\'': true, '"': true}
 
 // Escape is AppendEscaped for a string of its own.
 func Escape(text string) string { return string(AppendEscaped(nil, text)) }

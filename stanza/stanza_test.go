@@ -201,8 +201,26 @@ func TestLoadInterns(t *testing.T) {
 	}); n != 0 || asked == 0 {
 		t.Errorf("%v allocations, asked %d times", n, asked)
 	}
+	if asked != 1 {
+		t.Errorf("asked %d times for the address of the last stanza", asked)
+	}
 	if err := s.Load(scan(t, `<message to='juliet@example.net'/>`), intern); err != nil || s.To != MustJID("juliet@example.net") {
 		t.Errorf("%v, %v", s.To, err)
+	}
+}
+
+// What is written with references is never taken for an address that looks like it.
+func TestLoadUnescapesBeforeItKnows(t *testing.T) {
+	looksLike, meant := MustJID("romeo@example.net/a&lt;b"), MustJID("romeo@example.net/a<b")
+	tok := scan(t, `<message to='romeo@example.net/a&lt;b'/>`)
+	s := Stanza{To: looksLike}
+	intern := func(raw []byte) (JID, bool) { return looksLike, string(raw) == looksLike.String() }
+	if err := s.Load(tok, intern); err != nil || s.To != meant {
+		t.Errorf("%v, %v", s.To, err)
+	}
+	again := `<message to='` + Escape(meant.String()) + `'/>`
+	if got := string(s.Append(nil)); got != again {
+		t.Errorf("got  %s\nwant %s", got, again)
 	}
 }
 

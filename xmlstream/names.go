@@ -1,6 +1,8 @@
 package xmlstream
 
 import (
+	"encoding/binary"
+	"math/bits"
 	"sort"
 	"strings"
 	"unicode/utf8"
@@ -53,6 +55,51 @@ func skip(b []byte, i int, of uint8) int {
 	}
 	return i
 }
+
+// text and value are skip for classText and classValue, where runs are long: they look
+// at eight bytes at a time for one that may end the run.
+func text(b []byte, i int) int {
+	for {
+		for ; i+8 <= len(b); i += 8 {
+			x := binary.LittleEndian.Uint64(b[i:])
+			if stop := x | control(x) | equals(x|each*2, '>') | equals(x, '&'); stop&tops != 0 { // '<'|2 is '>'
+				i += bits.TrailingZeros64(stop&tops) / 8
+				break
+			}
+		}
+		if i == len(b) || class[b[i]]&classText == 0 {
+			return i
+		}
+		i++
+	}
+}
+
+func value(b []byte, i int) int {
+	for {
+		for ; i+8 <= len(b); i += 8 {
+			x := binary.LittleEndian.Uint64(b[i:])
+			stop := x | control(x) | equals(x|each, '\'') | equals(x, '"') | equals(x, '<') // '&'|1 is '\''
+			if stop&tops != 0 {
+				i += bits.TrailingZeros64(stop&tops) / 8
+				break
+			}
+		}
+		if i == len(b) || class[b[i]]&classValue == 0 {
+			return i
+		}
+		i++
+	}
+}
+
+const (
+	each = 0x0101010101010101 // one in each byte
+	tops = 0x80 * each        // the top bit of each byte
+)
+
+// control and equals set the top bits of bytes below ' ' and of those that are c. Above the
+// first such byte they may set others as well.
+func control(x uint64) uint64        { return (x - each*' ') &^ x }
+func equals(x uint64, c byte) uint64 { x ^= each * uint64(c); return (x - each) &^ x }
 
 func skipSpace(b []byte, i int) int { return skip(b, i, classSpace) }
 

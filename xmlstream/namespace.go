@@ -51,12 +51,12 @@ type binding struct {
 	space  space
 }
 
-// isDecl reports whether a declares a namespace.
-func (a *attr) isDecl(b []byte) bool {
-	if a.name.colon == 0 {
-		return string(a.name.of(b)) == "xmlns"
+// isDecl reports whether an attribute of this name declares a namespace.
+func isDecl(b []byte, name qname) bool {
+	if name.colon == 0 {
+		return string(name.of(b)) == "xmlns"
 	}
-	return string(a.name.prefix(b)) == "xmlns"
+	return string(name.prefix(b)) == "xmlns"
 }
 
 // resolveTag binds what the tag under way declares, checks its attributes, and
@@ -67,12 +67,12 @@ func (s *Scanner) resolveTag(b []byte) (space, error) {
 	for k := range attrs {
 		a := &attrs[k]
 		name := a.name.of(b)
-		for _, earlier := range attrs[:k] {
-			if bytes.Equal(name, earlier.name.of(b)) {
+		for e := range attrs[:k] {
+			if bytes.Equal(name, attrs[e].name.of(b)) {
 				return space{}, ErrNotWellFormed // XML 1.0 §3.1, unique attributes
 			}
 		}
-		if a.isDecl(b) {
+		if a.decl = isDecl(b, a.name); a.decl {
 			if err := s.declare(b, a); err != nil {
 				return space{}, err
 			}
@@ -93,7 +93,7 @@ func (s *Scanner) resolveTag(b []byte) (space, error) {
 func (s *Scanner) resolveAttrs(b []byte, attrs []attr) error {
 	for k := range attrs {
 		a := &attrs[k]
-		if a.name.colon == 0 || a.isDecl(b) {
+		if a.name.colon == 0 || a.decl {
 			continue
 		}
 		var err error

@@ -111,6 +111,7 @@ type attr struct {
 	name  qname
 	value span
 	space space // of a prefixed attribute that is no declaration
+	decl  bool  // declares a namespace; known once the tag is complete
 }
 
 // A frame is an open element: its name, and what holds again after it.
@@ -302,7 +303,7 @@ func (s *Scanner) fillTag(raw []byte) {
 	for k := range s.attrs[:s.keep] {
 		a := &s.attrs[k]
 		out := Attr{Name: a.name.of(raw), Value: a.value.of(raw)}
-		if a.isDecl(raw) {
+		if a.decl {
 			s.tokDecls = append(s.tokDecls, out)
 		} else {
 			s.tokAttrs = append(s.tokAttrs, out)

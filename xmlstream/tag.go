@@ -88,7 +88,7 @@ func (s *Scanner) qname(end int) qname {
 
 // value consumes an attribute value and its closing quote.
 func (s *Scanner) value(b []byte, i int) (int, error) {
-	for i = skip(b, i, classValue); i < len(b); i = skip(b, i, classValue) {
+	for i = value(b, i); i < len(b); i = value(b, i) {
 		switch c := b[i]; {
 		case c == s.quote:
 			s.attrs[len(s.attrs)-1].value = span{int32(s.mark), int32(i)}

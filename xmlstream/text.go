@@ -8,7 +8,7 @@ import (
 
 // content consumes character data up to the next markup.
 func (s *Scanner) content(b []byte, i int) (int, error) {
-	for i = skip(b, i, classText); i < len(b); i = skip(b, i, classText) {
+	for i = text(b, i); i < len(b); i = text(b, i) {
 		switch b[i] {
 		case '<':
 			s.lt, s.state = i, inMarkup
@@ -64,7 +64,7 @@ func (s *Scanner) bang(b []byte, i int) (int, error) {
 
 // cdata consumes a CDATA section and its "]]>".
 func (s *Scanner) cdata(b []byte, i int) (int, error) {
-	for i = skip(b, i, classText); i < len(b); i = skip(b, i, classText) {
+	for i = text(b, i); i < len(b); i = text(b, i) {
 		switch b[i] {
 		case '>':
 			i++
