@@ -25,9 +25,9 @@ const (
 )
 
 const (
-	selectRoster = `SELECT r.version, i.contact, i.name, i.in_groups, i.sub, i.flags, i.request, i.created
+	selectRoster = `SELECT r.version, i.contact, i.name, i.in_groups, i.sub, i.flags, i.request, i.message, i.created
 		FROM roster r LEFT JOIN roster_item i ON i.user = r.user WHERE r.user = ?`
-	selectItem = `SELECT r.version, i.contact, i.name, i.in_groups, i.sub, i.flags, i.request, i.created
+	selectItem = `SELECT r.version, i.contact, i.name, i.in_groups, i.sub, i.flags, i.request, i.message, i.created
 		FROM roster r LEFT JOIN roster_item i ON i.user = r.user AND i.digest = ? WHERE r.user = ?`
 )
 
@@ -36,13 +36,13 @@ const (
 type itemRow struct {
 	version             int64
 	contact             sql.NullString // NULL, like all that follow: no item
-	name                sql.NullString
+	name, message       sql.NullString
 	groups, request     []byte
 	sub, flags, created sql.NullInt64
 }
 
 func (r *itemRow) dest() []any {
-	return []any{&r.version, &r.contact, &r.name, &r.groups, &r.sub, &r.flags, &r.request, &r.created}
+	return []any{&r.version, &r.contact, &r.name, &r.groups, &r.sub, &r.flags, &r.request, &r.message, &r.created}
 }
 
 // item returns what was scanned, if there is an item.
@@ -60,9 +60,10 @@ func (r *itemRow) item() (item store.RosterItem, exists bool, err error) {
 		Approved:  flags&flagApproved != 0,
 		Hidden:    flags&flagHidden != 0,
 		Request:   r.request,
+		Message:   r.message.String,
 		Created:   time.Unix(r.created.Int64, 0).UTC(),
 	}
-	item.Groups, err = splitGroups(r.groups)
+	item.Groups, err = splitTexts(r.groups)
 	return item, true, err
 }
 
@@ -133,7 +134,7 @@ func (s *Store) UpdateItem(ctx context.Context, user, contact string, maxItems i
 		}
 		item.JID = contact
 		item.Request = bytes.Clone(item.Request)
-		change.after, change.keep, change.groups = item, verdict == store.Keep, joinGroups(item.Groups)
+		change.after, change.keep, change.groups = item, verdict == store.Keep, joinTexts(item.Groups)
 		if err = s.write(ctx, change.apply); err == nil {
 			return change.version, nil
 		}
@@ -207,9 +208,9 @@ func (c *itemChange) write(tx *tx) error {
 		return err
 	}
 	i := &c.after
-	_, err := tx.exec(`REPLACE INTO roster_item (user, digest, contact, name, in_groups, sub, flags, request, created)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		c.user, c.key, i.JID, i.Name, c.groups, int64(i.Sub), flagsOf(i), i.Request, i.Created.Unix())
+	_, err := tx.exec(`REPLACE INTO roster_item (user, digest, contact, name, in_groups, sub, flags, request, message, created)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		c.user, c.key, i.JID, i.Name, c.groups, int64(i.Sub), flagsOf(i), i.Request, i.Message, i.Created.Unix())
 	return err
 }
 

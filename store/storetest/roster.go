@@ -46,7 +46,7 @@ func testRosterItem(t *testing.T, s store.Store) {
 	items := []store.RosterItem{
 		{JID: "a@chat.test", Created: createdKept},
 		{JID: "b@chat.test", Name: "Bé & <b>", Groups: []string{"Work", "", "Friends, 3:old", "Work"}, Sub: store.SubBoth, Created: createdKept},
-		{JID: "c@chat.test", Sub: store.SubTo, Ask: true, Created: createdKept},
+		{JID: "c@chat.test", Sub: store.SubTo, Ask: true, Message: "hi <&>", Created: createdKept},
 		{JID: "d@chat.test", Sub: store.SubFrom, Approved: true},
 		{JID: "e@chat.test", PendingIn: true, Hidden: true, Request: []byte("<status>hi\x00</status>"), Created: createdKept},
 	}
