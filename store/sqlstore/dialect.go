@@ -43,6 +43,9 @@ const (
 	undoOne       = "ROLLBACK TO one"
 )
 
+// dataVersion asks the writing connection for a number that changes whenever another process has written.
+const dataVersion = "PRAGMA data_version"
+
 // isBusy reports whether another process holds the write lock.
 func isBusy(err error) bool {
 	var e *sqlite.Error
