@@ -27,13 +27,15 @@ func (o *options) check() error {
 		modes    string // empty: all
 	}{
 		{"-friends", o.Friends, 1, 1000, "presence"},
+		{"-toggling", o.Toggling, 1, o.Friends + 1, "presence"},
+		{"-occupants", o.Occupants, 1, 1000, "rooms"},
 		{"number of users or sessions", o.Users, 1, maxUsers, ""},
 		{"-concurrency", o.Concurrency, 0, maxUsers, ""},
 		{"-processes", o.Processes, 0, maxProcesses, ""},
-		{"-messages", o.Messages, 0, maxMessages, "chat presence"},
+		{"-messages", o.Messages, 0, maxMessages, "chat presence rooms"},
 		{"-messages", o.Messages, 1, 1_000_000, "offline"},
-		{"-inflight", o.Inflight, 1, 10_000, "chat presence offline"},
-		{"-size", o.Size, 200, maxSize, "chat offline"},
+		{"-inflight", o.Inflight, 1, 10_000, "chat presence rooms offline"},
+		{"-size", o.Size, 200, maxSize, "chat rooms offline"},
 	} {
 		if (c.modes == "" || slices.Contains(strings.Fields(c.modes), o.Mode)) && (c.v < c.min || c.v > c.max) {
 			return usagef("%s must be from %d to %d, not %d", c.flag, c.min, c.max, c.v)

@@ -209,3 +209,15 @@ func TestInterrupted(t *testing.T) {
 		}
 	}
 }
+
+// TestNoRooms has a server that offers none: what it is asked about is not a conference.
+func TestNoRooms(t *testing.T) {
+	s := startServer(t, false)
+	for _, service := range []string{"chat.test", "nowhere.chat.test"} {
+		args := append(append([]string{"rooms"}, s.flags(tlsOff)...), "-rooms", "1", "-occupants", "2", "-register", "-service", service)
+		code, stdout, stderr := call(t, args...)
+		if code != exitFailed || !strings.Contains(stderr, "the server offers no rooms") || stdout != "" {
+			t.Errorf("%s: code %d, %s", service, code, stderr)
+		}
+	}
+}

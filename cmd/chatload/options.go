@@ -43,7 +43,10 @@ type options struct {
 	Rate        float64 // of all processes; 0: closed loop
 	Size        int     // bytes of a message as sent
 	Friends     int
-	Prepare     bool // storm: log in once before
+	Toggling    int    // presence: users of each group
+	Occupants   int    // of a room
+	Service     string // where rooms are; empty: what the server says
+	Prepare     bool   // storm: log in once before
 
 	Relay     bool // run the same load through a relay as well
 	RelayAddr string
@@ -134,6 +137,13 @@ func (o *options) modeFlags(fs *flag.FlagSet) (count *int) {
 	case "presence":
 		count = fs.Int("users", 100, "")
 		fs.IntVar(&o.Friends, "friends", 10, "")
+		fs.IntVar(&o.Toggling, "toggling", 0, "")
+		o.trafficFlags(fs)
+	case "rooms":
+		count = fs.Int("rooms", 10, "")
+		fs.IntVar(&o.Occupants, "occupants", 20, "")
+		fs.StringVar(&o.Service, "service", "", "")
+		fs.IntVar(&o.Size, "size", 250, "")
 		o.trafficFlags(fs)
 	case "offline":
 		count = fs.Int("users", 100, "")
@@ -164,6 +174,12 @@ func (o *options) group(count *int) {
 		o.Users = min(o.Users, maxUsers) * 2
 	case "presence":
 		o.Group = o.Friends + 1
+		if o.Toggling == 0 {
+			o.Toggling = o.Group
+		}
+	case "rooms":
+		o.Group = o.Occupants
+		o.Users = min(o.Users, maxUsers) * min(o.Occupants, maxUsers)
 	}
 }
 

@@ -103,7 +103,7 @@ func (w *worker) run() (err error) {
 	}
 	defer w.loop.close()
 	return map[string]func() error{"idle": w.idle, "chat": w.chat, "presence": w.presence,
-		"offline": w.offline, "storm": w.storm}[w.Mode]()
+		"rooms": w.rooms, "offline": w.offline, "storm": w.storm}[w.Mode]()
 }
 
 func (w *worker) send(e event) {
