@@ -176,7 +176,9 @@ func TestBlockingStoreFails(t *testing.T) {
 // What a service blocks on a user's behalf is pushed to the user's clients and holds at once.
 func TestBlockForUser(t *testing.T) {
 	f := newFixture(t)
-	b := NewBlocking(f.Router, f.db, func(context.Context, *router.Batch, stanza.JID, *router.Blocklist, *router.Blocklist) error { return nil })
+	b := NewBlocking(f.Router, f.db, func(context.Context, *router.Batch, stanza.JID, *router.Blocklist, *router.Blocklist) error {
+		return nil
+	})
 	romeo := f.online("romeo@chat.test/orchard", 0)
 	f.ask(romeo, "get", "", "<blocklist xmlns='urn:xmpp:blocking'/>")
 	user, tybalt := romeo.jid, stanza.MustJID("tybalt@chat.test")
