@@ -172,7 +172,13 @@ func TestVerbsRefuse(t *testing.T) {
 	}
 	wantError(t, w.s.Request(ctx, romeoJID, romeoJID, ""), "not-allowed")
 	wantError(t, w.s.Request(ctx, romeoJID, julietJID, strings.Repeat("x", 501)), "policy-violation")
-	wantError(t, w.s.Request(ctx, romeoJID, julietJID, "\xff"), "policy-violation")
+	w.friends("romeo", "nurse")
+	for _, bad := range []string{"\xff", "a\x00b", "\x1b[2J", "\uffff"} { // what would end a client's stream
+		wantError(t, w.s.Request(ctx, romeoJID, julietJID, bad), "not-acceptable")
+		wantError(t, w.s.SetName(ctx, romeoJID, nurseJID, bad), "not-acceptable")
+		wantError(t, w.s.SetGroups(ctx, romeoJID, nurseJID, []string{bad}), "not-acceptable")
+		wantError(t, w.s.SetNote(ctx, romeoJID, nurseJID, bad), "not-acceptable")
+	}
 	wantError(t, w.s.Remove(ctx, romeoJID, julietJID), "item-not-found")
 	wantError(t, w.s.SetName(ctx, romeoJID, julietJID, "x"), "item-not-found")
 	if err := w.store.Block(ctx, "romeo", []string{juliet}, 0); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"chatd/stanza"
 	"chatd/store"
+	"chatd/xmlstream"
 )
 
 // web makes friends: "a-b c-d" by localpart.
@@ -174,6 +175,66 @@ func TestCacheDoubts(t *testing.T) {
 	if reads != 3 || !c.doubtful(romeoJID) || c.doubtful(julietJID) {
 		t.Errorf("%d reads", reads)
 	}
+}
+
+// Who is removed is no longer anybody's friend, also not by what was cached.
+func TestRemoveUserForgets(t *testing.T) {
+	w := newWorld(t, Config{})
+	w.web("juliet-romeo romeo-nurse")
+	for _, j := range []stanza.JID{julietJID, romeoJID, nurseJID} {
+		if _, err := w.s.Friends(t.Context(), j); err != nil {
+			t.Fatal(err)
+		}
+		if ok, err := w.s.friends(t.Context(), j, romeoJID); err != nil || ok != (j != romeoJID) {
+			t.Fatal(ok, err)
+		}
+	}
+	if err := w.s.RemoveUser(t.Context(), romeoJID); err != nil {
+		t.Fatal(err)
+	}
+	for _, j := range []stanza.JID{julietJID, nurseJID} {
+		if f := w.friend(j, romeoJID); f.Mutual() || f.JID != romeoJID {
+			t.Errorf("%s still has %+v", j, f)
+		}
+		if ok, err := w.s.friends(t.Context(), j, romeoJID); ok || err != nil {
+			t.Errorf("%s is a friend still, %v", j, err)
+		}
+	}
+	if list, err := w.s.Friends(t.Context(), romeoJID); len(list) > 0 || err != nil {
+		t.Errorf("romeo has %+v %v", list, err)
+	}
+}
+
+// FuzzNotesXML: whatever a client stores, what it then reads is well-formed, and storing that changes nothing.
+func FuzzNotesXML(f *testing.F) {
+	for _, seed := range []string{
+		"<note jid='a@x' cdate='2004-09-24T15:23:21Z' mdate='x'>hi &lt; there</note>", "<note jid='a@x/r'>a</note><note jid='b'> b </note>",
+		"<note jid='@'/>", "<note jid='a@x'><b>c</b>d</note>text", "<note xmlns='other' jid='a@x'>no</note>", "",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, notes string) {
+		w, ctx := newWorld(t, Config{}), t.Context()
+		element := "<storage xmlns='" + nsNotes + "'>" + notes + "</storage>"
+		sc := xmlstream.NewScanner(xmlstream.Limits{})
+		sc.Resume(xmlstream.ClientScope)
+		if _, n, err := sc.Scan([]byte(element)); err != nil || n != len(element) {
+			return // no client gets this far
+		}
+		if w.s.SetNotesXML(ctx, "juliet", []byte(element)) != nil {
+			return
+		}
+		first, err := w.s.NotesXML(ctx, "juliet")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.s.SetNotesXML(ctx, "juliet", first); err != nil {
+			t.Fatalf("%s: %v", first, err)
+		}
+		if second, err := w.s.NotesXML(ctx, "juliet"); err != nil || string(second) != string(first) {
+			t.Fatalf("%s became %s, %v", first, second, err)
+		}
+	})
 }
 
 func TestNotes(t *testing.T) {
