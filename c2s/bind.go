@@ -149,6 +149,7 @@ func (n *negotiation) bindTo(jid stanza.JID) (*Session, error) {
 // session makes the session of a resource.
 func (n *negotiation) session(jid stanza.JID) *Session {
 	s := &Session{srv: n.srv, jid: jid, wire: n.wire, state: new(router.State), done: make(chan struct{}), scope: n.scanner.Scope(), lang: n.lang}
+	s.out.confirms, _ = n.wire.(confirmer)
 	s.out.writing = true // until begin: nothing may come before the answer to the bind request
 	s.onInput = s.readInput
 	s.stanzas = newLimiter(n.cfg.StanzasPerSecond, n.cfg.StanzaBurst)

@@ -48,6 +48,7 @@ type Session struct {
 	lang     []byte      // xml:lang of the stream header; nil: none
 	smID     string      // by which the session can be resumed
 	graceful bool        // the client closed its stream
+	napping  bool        // goes back to sleep after the next input
 	managed  bool        // stream management is on (XEP-0198)
 	handled  uint32      // stanzas from the client that were dealt with since then, modulo 2^32
 	deadline *time.Timer // ends the session with its token; nil without one, set before the first input
@@ -153,7 +154,7 @@ func (s *Session) run() {
 			}
 			// The sweep found the session quiet: go on without a goroutine, or else with
 			// one whose stack has not grown.
-			if w, ok := s.wire.(sleeper); !ok || !w.sleep(s.run) {
+			if !s.sleep(s.nap) {
 				go s.run()
 			}
 			return
@@ -166,8 +167,27 @@ func (s *Session) run() {
 			s.endWith(err)
 			break
 		}
+		if s.napping {
+			s.napping = false
+			if s.sleep(s.run) {
+				return
+			}
+		}
 	}
 	s.leave()
+}
+
+// nap is run after sleep: after one input the session goes back to sleep, since what it gets
+// is mostly the answer to a ping. When more comes it stays up, until a sweep finds it quiet.
+func (s *Session) nap() {
+	s.napping = true
+	s.run()
+}
+
+// sleep has run called at the next input, and reports whether the session goes without a goroutine until then.
+func (s *Session) sleep(run func()) bool {
+	w, ok := s.wire.(sleeper)
+	return ok && w.sleep(run)
 }
 
 // leave is the end of the reading goroutine.

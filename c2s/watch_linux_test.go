@@ -35,6 +35,12 @@ func TestSleep(t *testing.T) {
 			romeo := s.loginBy(t, kind, "romeo", "orchard")
 			session := s.asleep(t, romeo)
 
+			romeo.ping("nap") // after one input it sleeps again by itself
+			for deadline := time.Now().Add(testTimeout); !session.wire.(*wire).asleep.Load(); time.Sleep(time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("the session stays up")
+				}
+			}
 			for i := range 3 { // it gets up for input, and goes back to sleep
 				romeo.ping(fmt.Sprint("awake", i))
 				s.asleep(t, romeo)

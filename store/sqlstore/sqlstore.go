@@ -82,7 +82,9 @@ func open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, writes.Close())
 	}
-	reads, err := connect(cfg.Path, readers, "query_only(1)", "busy_timeout(10000)")
+	// What a reader does not find in its few pages the operating system has: eight times the
+	// usual 2 MB would be more than a thousand sessions need.
+	reads, err := connect(cfg.Path, readers, "query_only(1)", "busy_timeout(10000)", "cache_size(-256)")
 	if err != nil {
 		return nil, errors.Join(err, conn.Close(), writes.Close())
 	}
