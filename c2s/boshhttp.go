@@ -179,7 +179,7 @@ func (h *boshHandler) open(q *boshRequest, r *http.Request) (*bosh, error) {
 		}
 		return nil, boshPolicyViolation
 	}
-	go h.srv.negotiate(b, h.srv.channelOf(c), false)
+	h.srv.take(arrival{transport: b, channel: h.srv.channelOf(c)})
 	return b, nil
 }
 

@@ -356,8 +356,8 @@ func (s *Session) sendAllLocked() error {
 	return nil
 }
 
-// last writes the session's last words behind what is queued, as far as the client
-// takes them within partingTimeout, and closes the outbox.
+// last writes the last words to the client behind what is queued, as far as it
+// takes them within partingTimeout. Nothing is written after them.
 func (s *Session) last(words []byte) {
 	o := &s.out
 	ctx, cancel := context.WithTimeout(context.Background(), partingTimeout)
@@ -365,11 +365,11 @@ func (s *Session) last(words []byte) {
 	s.wire.writeDeadline(time.Now().Add(partingTimeout))
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.closed = true
 	if o.acquireLocked(ctx) != nil {
 		return
 	}
 	defer o.stopWritingLocked()
+	defer func() { o.failed = true }()
 	if o.failed {
 		return
 	}

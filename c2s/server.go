@@ -11,6 +11,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"iter"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -82,6 +83,9 @@ type Server struct {
 	// goroutine: it hands over what was stored meanwhile and then calls attached, at a moment
 	// when no message can slip between.
 	OnResume func(ctx context.Context, s router.Session, attached func())
+	// Keep, if set, is given what becomes of the sessions that can be resumed at Shutdown. With nil it has
+	// taken all of them, and another process may import them; else they end.
+	Keep func(iter.Seq[*Suspended]) error
 	// Features is raw XML for the stream features after login, such as the
 	// server's capabilities (XEP-0115 §6.3).
 	Features func() []byte
@@ -99,6 +103,7 @@ type Server struct {
 
 	admission     atomic.Pointer[rate.Limiter] // logins, whole node; nil = unlimited
 	registrations *addressLimiter
+	arrivals      chan arrival // to a negotiator that has nothing to do
 	web           *web
 	gate          *gate  // TLS handshakes
 	watch         *watch // nil: nobody sleeps
@@ -121,7 +126,7 @@ type Server struct {
 // New makes a server, which answers the renewal of tokens by r; Serve starts it.
 func New(cfg Config, r *router.Router, a *auth.Service, log *slog.Logger) *Server {
 	s := &Server{
-		router: r, auth: a, log: log, registrations: newAddressLimiter(), gate: newGate(),
+		router: r, auth: a, log: log, registrations: newAddressLimiter(), arrivals: make(chan arrival), gate: newGate(),
 		listeners: make(map[net.Listener]struct{}), conns: make(map[transport]*Session),
 		byAddress: make(map[addressKey]int), byID: make(map[string]*Session), ended: make(map[string]endedSession), idle: make(chan struct{}),
 		OnBind:   func(context.Context, router.Session) error { return nil },

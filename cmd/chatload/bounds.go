@@ -67,6 +67,10 @@ func (o *options) checkNames() error {
 		return usagef("-mech must be auto, %s, not %q", strings.Join(mechanisms, ", "), o.Mech)
 	case strings.Contains(fmt.Sprintf(o.UserFormat, 1), "%!") || fmt.Sprintf(o.UserFormat, 1) == fmt.Sprintf(o.UserFormat, 2):
 		return usagef("-user-format must have one %%d, not %q", o.UserFormat)
+	case !slices.Contains([]string{loginPassword, loginToken, loginResume}, o.Login):
+		return usagef("-login must be scram, fast or resume, not %q", o.Login)
+	case o.Login != loginPassword && (!o.Prepare || o.TLS == tlsOff):
+		return usagef("-login %s needs TLS and a login before", o.Login)
 	case o.Rate < 0 || o.Rate > 10_000_000:
 		return usagef("-rate must be from 0 to 10000000, not %v", o.Rate)
 	case o.Domain == "" || o.Resource == "":

@@ -187,6 +187,11 @@ with growing pauses when they are refused.
   -prepare=false      do not log everybody in and out once before. It makes the
                       accounts, and makes the client know the salted passwords,
                       as a client that returns does
+  -login KIND         how they come back: scram (default), by password over a new
+                      TLS session; fast, by TLS ticket and token, in one round
+                      trip to a new resource; resume, likewise, to the session
+                      that they had. The last two need a server with SASL2, Bind 2
+                      and FAST
 ` + commonHelp + `
 Examples:
 

@@ -126,6 +126,12 @@ func TestStorm(t *testing.T) {
 	if r.Login.Back == nil || r.Login.Back.Count != 20 || r.Server.CPUPerLogin == nil {
 		t.Errorf("%+v", r.Login)
 	}
+	for _, tls := range []string{tlsDirect, tlsStart} {
+		for _, login := range []string{loginToken, loginResume} {
+			r := s.load(t, exitOK, "storm", tls, "-sessions", "20", "-login", login)
+			r.good(t, 20)
+		}
+	}
 	r = s.load(t, exitOK, "storm", tlsStart, "-sessions", "5", "-prepare=false", "-concurrency", "2", "-user-format", "other%d", "-register")
 	r.good(t, 5)
 }

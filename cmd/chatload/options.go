@@ -47,6 +47,7 @@ type options struct {
 	Occupants   int    // of a room
 	Service     string // where rooms are; empty: what the server says
 	Prepare     bool   // storm: log in once before
+	Login       string // how to log in
 
 	Relay     bool // run the same load through a relay as well
 	RelayAddr string
@@ -59,7 +60,7 @@ type options struct {
 
 // parseOptions reads the flags of a mode.
 func parseOptions(mode string, args []string) (options, error) {
-	o := options{Mode: mode, Group: 1}
+	o := options{Mode: mode, Group: 1, Login: loginPassword}
 	fs := flag.NewFlagSet(mode, flag.ContinueOnError)
 	pids := o.commonFlags(fs)
 	count := o.modeFlags(fs)
@@ -128,6 +129,7 @@ func (o *options) modeFlags(fs *flag.FlagSet) (count *int) {
 		count = fs.Int("sessions", 1000, "")
 		duration = time.Minute
 		fs.BoolVar(&o.Prepare, "prepare", true, "")
+		fs.StringVar(&o.Login, "login", loginPassword, "")
 		o.Concurrency = 0
 	case "chat":
 		count = fs.Int("pairs", 100, "")

@@ -251,7 +251,11 @@ func (w *worker) prepare(users []int) error {
 	var failed error
 	err := w.logins(users, together, func(ctx context.Context, user int) login {
 		s, err := w.dialer.login(ctx, user)
-		if err == nil {
+		switch {
+		case err != nil:
+		case w.Login == loginResume:
+			err = s.socket.Close() // the session waits
+		default:
 			err = w.dialer.logout(s)
 		}
 		return login{err: err}
