@@ -19,8 +19,10 @@ type tlsSide struct {
 	conn *tls.Conn
 	turn *turn // during the handshake
 
+	holding sync.Mutex // net/http reads and writes at the same time
+	held    []byte     // of the handshake, to go out when we wait for the client or with what follows
+
 	// Owned by the reading goroutine.
-	held   []byte             // of the handshake, to go out when we wait for the client or with what follows
 	cipher *[cipherBytes]byte // pooled; nil when feed is empty
 	feed   []byte             // the part of it that crypto/tls has not taken yet
 }
@@ -100,7 +102,9 @@ func (t *tlsSide) Read(p []byte) (int, error) {
 
 func (t *tlsSide) Write(p []byte) (int, error) {
 	if !t.w.parked { // a ticket goes with our first words
+		t.holding.Lock()
 		t.held = append(t.held, p...)
+		t.holding.Unlock()
 		if t.turn != nil {
 			return len(p), nil
 		}
@@ -114,6 +118,8 @@ func (t *tlsSide) Write(p []byte) (int, error) {
 
 // flush writes what is held.
 func (t *tlsSide) flush() error {
+	t.holding.Lock()
+	defer t.holding.Unlock()
 	if len(t.held) == 0 {
 		return nil
 	}
