@@ -19,10 +19,8 @@ type tlsSide struct {
 	conn *tls.Conn
 	turn *turn // during the handshake
 
-	holding sync.Mutex // net/http reads and writes at the same time
-	held    []byte     // of the handshake, to go out when we wait for the client or with what follows
-
 	// Owned by the reading goroutine.
+	held   []byte             // of the handshake, to go out when we wait for the client or with what follows; then Write's
 	cipher *[cipherBytes]byte // pooled; nil when feed is empty
 	feed   []byte             // the part of it that crypto/tls has not taken yet
 }
@@ -36,11 +34,13 @@ func (w *wire) startTLS(cfg *tls.Config) (*tls.ConnectionState, error) {
 	err := t.conn.Handshake()
 	t.turn.end()
 	t.turn = nil
+	state := t.conn.ConnectionState()
+	if err != nil || state.Version < tls.VersionTLS13 { // an alert, or what the client's handshake ends with
+		_ = t.flush()
+	}
 	if err != nil {
-		_ = t.flush() // an alert
 		return nil, err
 	}
-	state := t.conn.ConnectionState()
 	return &state, nil
 }
 
@@ -84,8 +84,10 @@ func (t *tlsSide) write(p []byte) (pending int, err error) {
 // again, so that it holds no more than an unfinished record while it waits.
 func (t *tlsSide) Read(p []byte) (int, error) {
 	if !t.w.parked {
-		if err := t.flush(); err != nil {
-			return 0, err
+		if t.turn != nil { // later on HTTP reads while it writes
+			if err := t.flush(); err != nil {
+				return 0, err
+			}
 		}
 		return t.turn.read(t.w.tcp, p)
 	}
@@ -102,9 +104,7 @@ func (t *tlsSide) Read(p []byte) (int, error) {
 
 func (t *tlsSide) Write(p []byte) (int, error) {
 	if !t.w.parked { // a ticket goes with our first words
-		t.holding.Lock()
 		t.held = append(t.held, p...)
-		t.holding.Unlock()
 		if t.turn != nil {
 			return len(p), nil
 		}
@@ -118,8 +118,6 @@ func (t *tlsSide) Write(p []byte) (int, error) {
 
 // flush writes what is held.
 func (t *tlsSide) flush() error {
-	t.holding.Lock()
-	defer t.holding.Unlock()
 	if len(t.held) == 0 {
 		return nil
 	}
