@@ -22,7 +22,7 @@ import (
 // the process stays small.
 func TestHalfOpenConnections(t *testing.T) {
 	const (
-		connections = 3_000
+		connections = 5_000
 		perEach     = 48 << 10        // bytes of memory; a TLS handshake is the dearest
 		raceFactor  = 8               // what the race detector makes of them
 		slowest     = 5 * time.Second // for one message while the machine is busy with the flood

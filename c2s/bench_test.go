@@ -21,6 +21,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gobwas/ws"
+
 	"chatd/store"
 )
 
@@ -51,11 +53,11 @@ func unlimited(c *Config) { c.MaxStanzaBytes = 1 << 18 }
 
 // BenchmarkDeliver moves chat messages of about 250 bytes from socket to socket
 // over loopback, in one process: through a relay that copies bytes and knows no
-// XML, through chatd, and through chatd over TLS 1.3, driven by the same client
+// XML, through chatd, and through chatd over TLS 1.3 and over WebSocket, driven by the same client
 // in the same run. cpu-us/msg is that of the whole process, client included.
 func BenchmarkDeliver(b *testing.B) {
 	for _, window := range []int{1, 16} {
-		for _, kind := range []string{"relay", "plain", "tls"} {
+		for _, kind := range []string{"relay", "plain", "tls", "ws"} {
 			b.Run(fmt.Sprintf("%s/inflight=%d", kind, window), func(b *testing.B) {
 				deliver(b, deliverPairs(b, kind), window)
 			})
@@ -90,13 +92,17 @@ func deliverPairs(b *testing.B, kind string) []pair {
 		}
 		return pairs
 	}
-	s := startServer(b, unlimited)
+	s := startServer(b, func(c *Config) { unlimited(c); webFor(kind)(c) })
 	for i := range pairs {
 		s.quickLogin(b, fmt.Sprintf("sender%d", i))
 		s.quickLogin(b, fmt.Sprintf("receiver%d", i))
-		from := s.loginExisting(b, fmt.Sprintf("sender%d", i), "game", kind == "tls")
-		to := s.loginExisting(b, fmt.Sprintf("receiver%d", i), "game", kind == "tls")
+		from := loginOn(b, s.dialKind(b, kind), fmt.Sprintf("sender%d", i), "game")
+		to := loginOn(b, s.dialKind(b, kind), fmt.Sprintf("receiver%d", i), "game")
 		pairs[i] = pair{from.conn, to.conn, message(to.jid.String())}
+		if kind == "ws" { // a mask of zeros makes the frame the same whatever the message is
+			frame := ws.MaskFrameWith(ws.NewTextFrame(pairs[i].message), [4]byte{})
+			pairs[i] = pair{from.conn.(*framedConn).Conn, to.conn.(*framedConn).Conn, ws.MustCompileFrame(frame)}
+		}
 	}
 	return pairs
 }
@@ -201,18 +207,18 @@ func startRelay(b *testing.B) string {
 // login, roster and presence, when it has been quiet for a while. The clients
 // are another process.
 func BenchmarkIdleSession(b *testing.B) {
-	for _, kind := range []string{"plain", "tls"} {
+	for _, kind := range kinds {
 		b.Run(kind, func(b *testing.B) {
 			const sessions = 4000
-			s := startServer(b, unlimited)
+			s := startServer(b, func(c *Config) {
+				unlimited(c)
+				webFor(kind)(c)
+			})
 			for i := range sessions {
 				s.quickLogin(b, fmt.Sprintf("player%d", i))
 			}
 			before, memBefore := resident(), memStats()
-			addr := s.addr
-			if kind == "tls" {
-				addr = s.direct
-			}
+			addr := map[string]string{"plain": s.addr, "tls": s.direct, "ws": s.web, "wss": s.web}[kind]
 			stop := startIdleClients(b, kind, addr, sessions)
 			defer stop()
 			if n := s.router.Table.Len(); n != sessions {
@@ -223,8 +229,8 @@ func BenchmarkIdleSession(b *testing.B) {
 			settle(s)
 			after, memAfter := resident(), memStats()
 			b.ReportMetric(float64(after-before)/sessions, "RSS-B/session")
-			b.ReportMetric(float64(memAfter.HeapAlloc-memBefore.HeapAlloc)/sessions, "heap-B/session")
-			b.ReportMetric(float64(memAfter.StackInuse-memBefore.StackInuse)/sessions, "stack-B/session")
+			b.ReportMetric((float64(memAfter.HeapAlloc)-float64(memBefore.HeapAlloc))/sessions, "heap-B/session")
+			b.ReportMetric((float64(memAfter.StackInuse)-float64(memBefore.StackInuse))/sessions, "stack-B/session")
 			b.ReportMetric(0, "ns/op")
 		})
 	}
@@ -297,12 +303,12 @@ func TestIdleClients(t *testing.T) {
 	if _, err := fmt.Sscan(os.Getenv(idleClientsEnv), &kind, &addr, &n); err != nil {
 		t.Skip("only for BenchmarkIdleSession")
 	}
-	s := &testServer{addr: addr, direct: addr}
+	s := &testServer{addr: addr, direct: addr, web: addr}
 	var wg sync.WaitGroup
 	for w := range 8 {
 		wg.Go(func() {
 			for i := w; i < n; i += 8 {
-				c := s.loginExisting(t, fmt.Sprintf("player%d", i), "game", kind == "tls")
+				c := loginOn(t, s.dialKind(t, kind), fmt.Sprintf("player%d", i), "game")
 				c.send("<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>")
 				c.expect("id='r'")
 				c.available()

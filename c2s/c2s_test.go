@@ -130,10 +130,10 @@ func TestConflict(t *testing.T) {
 // TestUnsentIsRerouted: a client that stops reading is closed when its queue is
 // full, and every message that it was not sent is held for it, in order.
 func TestUnsentIsRerouted(t *testing.T) {
-	for _, overTLS := range []bool{false, true} {
-		t.Run(fmt.Sprintf("tls=%t", overTLS), func(t *testing.T) {
-			s := startServer(t, nil)
-			a, b := s.login(t, "romeo", "orchard", overTLS), s.login(t, "juliet", "balcony", overTLS)
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			s := startServer(t, webFor(kind))
+			a, b := s.loginBy(t, kind, "romeo", "orchard"), s.loginBy(t, kind, "juliet", "balcony")
 			if tcp, ok := b.conn.(*net.TCPConn); ok {
 				_ = tcp.SetReadBuffer(64 << 10)
 			}

@@ -53,8 +53,7 @@ func canWait(st *stanza.Stanza) bool {
 	case stanza.Presence:
 		return st.Type == stanza.None || st.Type == stanza.Unavailable
 	case stanza.Message:
-		return st.Type != stanza.TypeError && string(st.Space) == "http://jabber.org/protocol/chatstates" &&
-			!bytes.Contains(st.Inner, []byte("<body"))
+		return st.Type != stanza.TypeError && string(st.Space) == "http://jabber.org/protocol/chatstates" && alone(st.Inner)
 	}
 	return false
 }
@@ -89,4 +88,10 @@ func (o *outbox) catchUpLocked() {
 		o.queueStanzaLocked(0, func(b []byte) []byte { return append(b, p...) })
 	}
 	*o.inactive = postponement{}
+}
+
+// alone reports whether there is one empty element only, but for a hint how to store it (XEP-0334).
+func alone(inner []byte) bool {
+	elements := bytes.Count(inner, []byte("<"))
+	return elements == 1 || elements == 2 && bytes.Contains(inner, []byte("urn:xmpp:hints"))
 }

@@ -33,6 +33,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 			return fmt.Errorf("c2s: shutdown: %w", ctx.Err())
 		}
 	}
+	if err := s.web.shutdown(ctx); err != nil {
+		return fmt.Errorf("c2s: shutdown: %w", err)
+	}
 	select {
 	case <-s.idle:
 		return nil

@@ -35,6 +35,8 @@ type negotiation struct {
 	scanner  *xmlstream.Scanner
 	in       []byte // read and not yet scanned is in[from:to]
 	from, to int
+	unit     error // errUnit at the end of a message of a transport that has such
+	tokens   int   // since the one before
 	elements int
 	peer     stanza.JID // the client's address from its header, to address ours
 	opened   bool       // our stream header is out
@@ -62,13 +64,14 @@ func (s *Server) negotiate(t transport, channel auth.Channel, directTLS bool) {
 		n.fail(err)
 		return
 	}
+	session.readErr, session.tokens = n.unit, n.tokens
 	// A fresh goroutine: this one's stack has grown.
 	go session.begin(n.in[n.from:n.to], n.expires)
 }
 
 // login is the order of RFC 6120 §4 to §7.
 func (n *negotiation) login(directTLS bool) (*Session, error) {
-	if n.cfg.TLS != nil && n.srv.gate.crowded() {
+	if n.canStartTLS() && n.srv.gate.crowded() {
 		return nil, n.turnAway(directTLS)
 	}
 	if directTLS {
@@ -257,8 +260,10 @@ func (n *negotiation) next() (*xmlstream.Token, error) {
 		if err != nil {
 			return nil, streamError(err)
 		}
+		n.tokens++
 		switch tok.Kind {
 		case xmlstream.None:
+			n.tokens--
 			if err := n.read(); err != nil {
 				return nil, err
 			}
@@ -284,6 +289,12 @@ func (n *negotiation) next() (*xmlstream.Token, error) {
 
 // read adds input. The scanner's limit bounds the buffer.
 func (n *negotiation) read() error {
+	if n.unit != nil {
+		if n.tokens != 1 || n.from < n.to {
+			return errNotOne
+		}
+		n.unit, n.tokens = nil, 0
+	}
 	if n.from > 0 {
 		n.to = copy(n.in, n.in[n.from:n.to])
 		n.from = 0
@@ -293,6 +304,10 @@ func (n *negotiation) read() error {
 	}
 	m, err := n.wire.read(n.in[n.to:])
 	n.to += m
+	if err == errUnit {
+		n.unit = err
+		return nil
+	}
 	if m > 0 {
 		return nil
 	}

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,10 +65,16 @@ type Config struct {
 	DrainTime time.Duration
 	// DrainTo are the nodes to which it sends the clients, host:port.
 	DrainTo []string
+
+	// ProxyFrom is where connections to Serve come from that begin with a header of the PROXY
+	// protocol, WebProxyFrom those to ServeWeb.
+	ProxyFrom, WebProxyFrom []netip.Prefix
+	WebTLS                  WebTLS
+	WebURL                  string // how clients reach ServeWeb, up to the path and without a slash; "": as they asked for it
 }
 
 // A Server serves the clients of one domain. Its exported fields are set before
-// Serve.
+// Serve and ServeWeb.
 type Server struct {
 	// OnBind prepares a session that has just entered the table: it loads the
 	// block list. An error ends the session.
@@ -93,7 +100,11 @@ type Server struct {
 
 	admission     atomic.Pointer[rate.Limiter] // logins, whole node; nil = unlimited
 	registrations *addressLimiter
-	gate          *gate // TLS handshakes
+	web           *web
+	gate          *gate  // TLS handshakes
+	watch         *watch // nil: nobody sleeps
+
+	sweeping sync.Mutex // held by whoever sweeps
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
@@ -122,7 +133,12 @@ func New(cfg Config, r *router.Router, a *auth.Service, log *slog.Logger) *Serve
 	s.Metrics = newMetrics(s)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.open, s.shut = context.WithCancel(s.ctx)
+	s.web = newWeb(s)
 	s.Reload(cfg)
+	if s.watch = newWatch(); s.watch != nil {
+		go s.watch.run()
+		context.AfterFunc(s.open, s.watch.close) // Shutdown wakes everybody
+	}
 	go s.sweep()
 	return s
 }
@@ -163,114 +179,18 @@ func (s *Server) limits() xmlstream.Limits {
 	return xmlstream.Limits{Bytes: s.cfg.Load().MaxStanzaBytes}
 }
 
-// Serve accepts connections until the listener is closed, which Shutdown does.
-// With directTLS they begin with a TLS handshake (XEP-0368).
-func (s *Server) Serve(l net.Listener, directTLS bool) error {
-	s.mu.Lock()
-	s.listeners[l] = struct{}{}
-	closing := s.closing
-	s.mu.Unlock()
-	if closing {
-		_ = l.Close()
-	}
-	pause := time.Duration(0)
-	for {
-		conn, err := l.Accept()
-		switch {
-		case err == nil:
-			pause = 0
-			s.welcome(conn, directTLS)
-		case errors.Is(err, net.ErrClosed):
-			return nil
-		default: // most likely out of descriptors: some will come free
-			pause = min(2*pause+5*time.Millisecond, time.Second)
-			s.log.Warn("accept failed", "err", err, "pause", pause)
-			time.Sleep(pause)
-		}
-	}
-}
-
-// welcome admits a connection and starts its negotiation.
-func (s *Server) welcome(conn net.Conn, directTLS bool) {
-	tcp, ok := conn.(*net.TCPConn)
-	if !ok {
-		_ = conn.Close()
-		return
-	}
-	w, err := newWire(tcp, s.gate)
-	if err != nil {
-		_ = tcp.Close()
-		return
-	}
-	if !s.enter(w) {
-		_ = tcp.Close()
-		return
-	}
-	go s.negotiate(w, auth.Channel{}, directTLS)
-}
-
-// enter puts a connection on the books and gives it its number, or refuses it.
-func (s *Server) enter(t transport) bool {
-	p := t.peer()
-	host := keyOf(p.addr)
-	limit := s.cfg.Load().ConnectionsPerAddress
-	s.mu.Lock()
-	refused := s.closing || limit > 0 && s.byAddress[host] >= limit
-	if !refused {
-		s.lastID++
-		p.id = s.lastID
-		s.byAddress[host]++
-		s.conns[t] = nil
-	}
-	s.mu.Unlock()
-	if refused {
-		s.Metrics.Connections.WithLabelValues("refused").Inc()
-		return false
-	}
-	s.Metrics.Connections.WithLabelValues("accepted").Inc()
-	return true
-}
-
-// forget takes a connection off the books.
-func (s *Server) forget(t transport) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, ok := s.conns[t]; !ok {
-		return
-	}
-	delete(s.conns, t)
-	host := keyOf(t.peer().addr)
-	if s.byAddress[host]--; s.byAddress[host] == 0 {
-		delete(s.byAddress, host)
-	}
-	if s.closing && len(s.conns) == 0 {
-		close(s.idle)
-	}
-}
-
-// bound notes which session a connection has, nil for none; false when the
-// server is closing.
-func (s *Server) bound(t transport, session *Session) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing {
-		return false
-	}
-	s.conns[t] = session
-	return true
-}
-
 func (s *Server) isClosing() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.closing
 }
 
-// sweepInterval is how long a session is quiet before its goroutine is made small again.
+// sweepInterval is how long a session is quiet before its goroutine ends, or is made small again.
 const sweepInterval = 15 * time.Second
 
-// When a client says nothing for quietSweeps of them it is asked whether it is
-// there, and when it says nothing to that for answerSweeps, its connection is given up.
+// When a client says nothing for quietSweeps of them it is asked whether it is there; an inactive
+// one, which a question would wake from its sleep, for twice as long. One that says nothing
+// for answerSweeps after it was asked, for whatever reason, is given up.
 const (
 	quietSweeps  = 10
 	answerSweeps = 3
@@ -278,8 +198,8 @@ const (
 
 var errSilent = errors.New("c2s: client is silent")
 
-// sweep makes sessions that have gone quiet give back the stack that work on
-// input grew, and finds clients that are gone. It ends with Shutdown.
+// sweep makes sessions that have gone quiet wait without a goroutine, or at least
+// without the stack that work on input grew, and finds clients that are gone. It ends with Shutdown.
 func (s *Server) sweep() {
 	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()
@@ -294,40 +214,53 @@ func (s *Server) sweep() {
 }
 
 func (s *Server) sweepOnce() {
+	s.sweeping.Lock()
+	defer s.sweeping.Unlock()
 	s.mu.Lock()
-	var all, quiet, silent, gone []*Session
-	for t, session := range s.conns {
-		if session == nil {
-			continue
-		}
-		all = append(all, session)
-		if session.active.Swap(false) {
-			session.quiet = 0
-			continue
-		}
-		session.quiet++
-		if session.grown.Swap(false) {
-			quiet = append(quiet, session)
-		}
-		switch asked := quietSweeps + uint16(t.peer().id%4); session.quiet { // spread
-		case asked:
-			silent = append(silent, session)
-		case asked + answerSweeps:
-			gone = append(gone, session)
+	all := make([]*Session, 0, len(s.conns))
+	for _, session := range s.conns {
+		if session != nil {
+			all = append(all, session)
 		}
 	}
 	s.mu.Unlock()
 	for _, session := range all {
-		session.askAgain()
+		if session.active.Swap(false) {
+			session.silence = silence{}
+			session.askAgain()
+			continue
+		}
+		if session.grown.Swap(false) {
+			session.wire.wake()
+		}
+		session.sweepQuiet()
 	}
-	for _, session := range quiet {
-		session.wire.wake()
+}
+
+// A silence is for how many sweeps a client has said nothing, and has owed an answer. Whoever
+// sweeps owns it.
+type silence struct {
+	quiet, owing uint16
+	pinged       bool
+}
+
+// sweepQuiet deals with a client that has said nothing since the last sweep.
+func (s *Session) sweepQuiet() {
+	s.quiet++
+	asked, inactive := s.askAgain()
+	if asked || s.pinged {
+		s.owing++
 	}
-	for _, session := range silent {
-		session.areYouThere()
+	ask := quietSweeps + uint16(s.wire.peer().id%4) // spread
+	if inactive {
+		ask *= 2
 	}
-	for _, session := range gone {
-		s.Metrics.Silent.Inc()
-		session.fail(errSilent)
+	switch {
+	case s.owing > answerSweeps:
+		s.srv.Metrics.Silent.Inc()
+		s.fail(errSilent)
+	case s.quiet == ask:
+		s.areYouThere()
+		s.pinged = true
 	}
 }

@@ -44,6 +44,7 @@ type testServer struct {
 	spool  *testSpool
 	addr   string // STARTTLS or plain
 	direct string // direct TLS
+	web    string // HTTP or HTTPS
 	wait   func()
 }
 
@@ -177,6 +178,7 @@ func startServer(tb testing.TB, change func(*Config)) *testServer {
 		return l.Addr().String()
 	}
 	s.addr = listen(false)
+	s.web = serveWeb(tb, s, &wg)
 	if cfg.TLS != nil {
 		s.direct = listen(true)
 	}
@@ -354,12 +356,15 @@ func (s *testServer) login(tb testing.TB, user, resource string, overTLS bool) *
 
 func (s *testServer) loginExisting(tb testing.TB, user, resource string, overTLS bool) *testClient {
 	tb.Helper()
-	var c *testClient
 	if overTLS {
-		c = dial(tb, s.direct, clientTLS())
-	} else {
-		c = dial(tb, s.addr, nil)
+		return loginOn(tb, dial(tb, s.direct, clientTLS()), user, resource)
 	}
+	return loginOn(tb, dial(tb, s.addr, nil), user, resource)
+}
+
+// loginOn logs in on an open connection.
+func loginOn(tb testing.TB, c *testClient, user, resource string) *testClient {
+	tb.Helper()
 	c.open()
 	if got := c.authenticate(sasl.ScramSha256, user, testPassword); !strings.HasPrefix(got, "<success") {
 		tb.Fatalf("login: %s", got)

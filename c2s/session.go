@@ -44,6 +44,7 @@ type Session struct {
 	bytes    *rate.Limiter
 	onInput  func() bool // readInput, bound once
 	readErr  error       // what comes after the input at hand, as read has it
+	tokens   int         // since the last message of a transport that has such
 	lang     []byte      // xml:lang of the stream header; nil: none
 	smID     string      // by which the session can be resumed
 	graceful bool        // the client closed its stream
@@ -51,7 +52,7 @@ type Session struct {
 	handled  uint32      // stanzas from the client that were dealt with since then, modulo 2^32
 	deadline *time.Timer // ends the session with its token; nil without one, set before the first input
 
-	quiet uint16 // sweeps since the last input; guarded by the server's mu
+	silence // for how long the client has said nothing
 
 	farewell []int64 // what the spool has of what a client was sent that left in order
 
@@ -150,8 +151,11 @@ func (s *Session) run() {
 			if s.stopping() {
 				break
 			}
-			// The sweep found the session quiet: go on with a stack that has not grown.
-			go s.run()
+			// The sweep found the session quiet: go on without a goroutine, or else with
+			// one whose stack has not grown.
+			if w, ok := s.wire.(sleeper); !ok || !w.sleep(s.run) {
+				go s.run()
+			}
 			return
 		}
 		if err == nil {
@@ -281,10 +285,16 @@ func (s *Session) workOff() error {
 				return err
 			}
 		}
-		if err == error(errAgain) {
+		switch err {
+		case errAgain:
 			return nil
-		}
-		if err != nil {
+		case errUnit:
+			if s.tokens != 1 || sc.from < sc.to {
+				return errNotOne
+			}
+			s.tokens = 0
+		case nil:
+		default:
 			return err
 		}
 		if sc.to == len(sc.in) {
@@ -326,8 +336,10 @@ func (s *Session) consume() error {
 			}
 			return streamError(err)
 		}
+		s.tokens++
 		switch tok.Kind {
 		case xmlstream.None:
+			s.tokens--
 			return nil
 		case xmlstream.Element:
 			s.throttle(s.stanzas, 1)

@@ -282,15 +282,19 @@ func (s *Session) control(xml []byte) {
 }
 
 // askAgain asks for an acknowledgement where something has waited for one since the last
-// sweep and too little came after it to ask.
-func (s *Session) askAgain() {
+// sweep and too little came after it to ask. It reports whether the client has been asked before and has
+// not answered, and whether it is inactive.
+func (s *Session) askAgain() (asked, inactive bool) {
 	o := &s.out
 	o.mu.Lock()
+	inactive = o.inactive != nil
+	asked = o.managed != nil && o.managed.asked
 	ask := o.managed != nil && o.managed.ask(true)
 	o.mu.Unlock()
 	if ask {
 		s.control([]byte(askAck))
 	}
+	return asked, inactive
 }
 
 // areYouThere makes a silent client say something: an acknowledgement, or the answer

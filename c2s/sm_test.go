@@ -314,13 +314,36 @@ func TestSilence(t *testing.T) {
 	b.expect("<r ")
 	b.send("<a xmlns='urn:xmpp:sm:3' h='0'/>")
 	b.ping("here")
-	for range answerSweeps + 4 {
+	for range answerSweeps + 1 {
 		s.sweepOnce()
 	}
 	<-rowA.Session.Done()
 	b.expect("<r ") // for the answer to the ping
 	b.send("<a xmlns='urn:xmpp:sm:3' h='1'/>")
 	b.ping("still here")
+}
+
+// TestSilenceAdapts: a client that owes an acknowledgement is given up sooner, one that is inactive
+// is asked later.
+func TestSilenceAdapts(t *testing.T) {
+	s := startServer(t, nil)
+	busy, idle, inactive := s.login(t, "romeo", "orchard", false), s.login(t, "juliet", "balcony", false), s.login(t, "mercutio", "street", false)
+	busy.enable()
+	inactive.send("<inactive xmlns='urn:xmpp:csi:0'/>")
+	inactive.ping("inactive")
+	idle.send("<message to='romeo@chat.test/orchard' id='m1'/>")
+	idle.ping("sent")
+	for range answerSweeps + 2 { // the first one asks
+		s.sweepOnce()
+	}
+	s.detached(t, busy.jid)
+	for range quietSweeps - 2 {
+		s.sweepOnce()
+	}
+	idle.expect("id='alive'")
+	idle.send("<iq type='result' id='alive'/>")
+	inactive.send("<iq type='get' id='first' to='chat.test'><ping xmlns='urn:xmpp:ping'/></iq>")
+	inactive.expect("id='first'") // nothing came before
 }
 
 // TestHugeStanza: a stanza larger than what may stay unacknowledged is taken when nothing

@@ -8,10 +8,10 @@ import (
 	"chatd/auth"
 )
 
-// tlsConfigs are the two ways to start TLS, made once so that session tickets
+// tlsConfigs are the ways to start TLS, made once so that session tickets
 // work across connections.
 type tlsConfigs struct {
-	base, start, direct *tls.Config
+	base, start, direct, web *tls.Config
 }
 
 func newTLSConfigs(base *tls.Config) *tlsConfigs {
@@ -22,7 +22,9 @@ func newTLSConfigs(base *tls.Config) *tlsConfigs {
 	start.DynamicRecordSizingDisabled = true // stanzas are small and coalesced
 	direct := start.Clone()
 	direct.NextProtos = []string{"xmpp-client"} // XEP-0368: a client that offers other protocols only is refused
-	return &tlsConfigs{base: base, start: start, direct: direct}
+	web := start.Clone()
+	web.NextProtos = []string{"http/1.1"} // a WebSocket has a connection of its own
+	return &tlsConfigs{base: base, start: start, direct: direct, web: web}
 }
 
 func (s *Server) startTLS() *tls.Config  { return s.tls.Load().start }

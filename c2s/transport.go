@@ -2,8 +2,11 @@ package c2s
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
 	"time"
+
+	"chatd/stanza"
 )
 
 // A transport carries one connection's stream: bytes in, bytes out. A wire is the one over
@@ -45,7 +48,8 @@ type transport interface {
 	// read puts input into p. Called by await's ready it may take input from the network, and n is
 	// negative if there was none at all. Called otherwise it gives what was taken and not read yet,
 	// such as what pipelining left. err says with the n bytes, of which there may be none, what comes
-	// after them: nil: perhaps more, call again; errAgain: nothing for now; io.EOF: nothing any more.
+	// after them: nil: perhaps more, call again; errAgain: nothing for now; errUnit: the end of a message,
+	// which must have held exactly one element, header or end of the stream; io.EOF: nothing any more.
 	read(p []byte) (n int, err error)
 
 	// write takes the first n bytes of p, at least one, and does not block after park. pending is
@@ -82,6 +86,14 @@ type transport interface {
 	linger()
 }
 
+// A sleeper is a transport that can wait for input without a goroutine.
+type sleeper interface {
+	// sleep is called in await's stead, and run, once and on a goroutine of its own, when there
+	// may be input and after wake. With false it does not sleep: somebody has called wake
+	// since rest, or it cannot.
+	sleep(run func()) bool
+}
+
 // A peer is the other end of a transport, set before its negotiation begins.
 type peer struct {
 	id       uint64   // the connection's number, for logs; enter gives it
@@ -98,6 +110,12 @@ type againError struct{}
 func (againError) Error() string   { return "c2s: no input for now" }
 func (againError) Timeout() bool   { return true }
 func (againError) Temporary() bool { return true }
+
+// errUnit ends what has to be one whole element (RFC 7395 §3.3.3).
+var errUnit = errors.New("c2s: end of a message")
+
+// errNotOne is what its sender gets if it is not.
+var errNotOne = stanza.StreamBadFormat.WithText("a message must be one whole element")
 
 // past is a deadline for what is to fail at once.
 var past = time.Unix(1, 0)

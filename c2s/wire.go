@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -25,6 +26,7 @@ type wire struct {
 	raw  syscall.RawConn
 	gate *gate    // for handshakes
 	tls  *tlsSide // nil without TLS; set once, during negotiation
+	ws   *wsSide  // nil without WebSocket; set before negotiation
 
 	// Owned by the reading goroutine.
 	parked   bool                  // in its second life
@@ -35,6 +37,11 @@ type wire struct {
 	input    func(fd uintptr) bool // onReadable, bound once so that await does not allocate
 
 	last int // bytes that write took last; owned by the holder of writing
+
+	watch  *watch      // wakes it; nil: it never sleeps
+	asleep atomic.Bool // see sleep
+	woken  atomic.Bool // wake was called after rest
+	run    func()      // what to go on with after sleep
 
 	mu      sync.Mutex // never held while blocked
 	backlog []byte     // bytes for the kernel, behind which everything queues
@@ -78,10 +85,46 @@ func (w *wire) onReadable(fd uintptr) bool {
 	return got
 }
 
-func (w *wire) wake() { _ = w.tcp.SetReadDeadline(past) }
-func (w *wire) rest() { _ = w.tcp.SetReadDeadline(time.Time{}) }
+func (w *wire) wake() {
+	w.woken.Store(true)
+	w.getUp() // before await fails, after which it may sleep
+	_ = w.tcp.SetReadDeadline(past)
+}
+
+func (w *wire) rest() {
+	w.woken.Store(false)
+	_ = w.tcp.SetReadDeadline(time.Time{})
+}
+
+// sleep is sleeper. Whoever makes asleep false has the wire.
+func (w *wire) sleep(run func()) bool {
+	if w.watch == nil {
+		return false
+	}
+	w.run = run
+	w.asleep.Store(true)
+	if w.watch.add(w) == nil && !w.woken.Load() { // wake looks at asleep after it has set woken
+		return true
+	}
+	return !w.asleep.CompareAndSwap(true, false)
+}
+
+// getUp ends sleep.
+func (w *wire) getUp() {
+	if w.asleep.CompareAndSwap(true, false) {
+		go w.run()
+	}
+}
 
 func (w *wire) read(p []byte) (int, error) {
+	if w.ws != nil {
+		return w.ws.read(p)
+	}
+	return w.readBelow(p)
+}
+
+// readBelow is read without WebSocket.
+func (w *wire) readBelow(p []byte) (int, error) {
 	switch {
 	case w.tls != nil:
 		return w.tls.read(p)
@@ -129,20 +172,29 @@ func readSocket(fd uintptr, p []byte) (n int, err error) {
 
 // write takes one piece at a time, so that a slow client is seen to take something.
 func (w *wire) write(p []byte) (n, pending int, err error) {
-	p = p[:min(len(p), pieceBytes)]
-	w.last = len(p)
-	switch {
-	case w.tls != nil:
-		pending, err = w.tls.write(p)
-	case w.parked:
-		pending, err = w.writeSocket(p)
-	default:
-		_, err = w.tcp.Write(p)
+	if w.ws != nil {
+		n, pending, err = w.ws.write(p)
+	} else {
+		n = min(len(p), pieceBytes)
+		pending, err = w.writeBelow(p[:n])
 	}
 	if err != nil {
 		return 0, 0, err
 	}
-	return len(p), pending, nil
+	w.last = n
+	return n, pending, nil
+}
+
+// writeBelow writes all of p without WebSocket.
+func (w *wire) writeBelow(p []byte) (pending int, err error) {
+	switch {
+	case w.tls != nil:
+		return w.tls.write(p)
+	case w.parked:
+		return w.writeSocket(p)
+	}
+	_, err = w.tcp.Write(p)
+	return 0, err
 }
 
 func (w *wire) writeSocket(p []byte) (pending int, err error) {
@@ -236,23 +288,27 @@ func (w *wire) abort() {
 	_ = w.tcp.SetWriteDeadline(past)
 }
 
-// uncertain under TLS is all of what was last written, or nothing.
+// uncertain is all of what was last written, or nothing, where bytes of the stream are not
+// those of the socket.
 func (w *wire) uncertain() int {
 	pending := w.unwritten()
-	if pending > 0 && w.tls != nil {
+	if pending > 0 && (w.tls != nil || w.ws != nil) {
 		return w.last
 	}
 	return pending
 }
 
 func (w *wire) owed() int {
-	if w.tls == nil {
+	if w.tls == nil && w.ws == nil {
 		return 0
 	}
-	return w.unwritten() // crypto/tls may have answered by itself
+	return w.unwritten() // crypto/tls or WebSocket may have answered by itself
 }
 
 func (w *wire) finish() {
+	if w.ws != nil {
+		w.ws.finish()
+	}
 	if w.tls != nil {
 		_ = w.tls.conn.CloseWrite()
 	}
@@ -261,6 +317,9 @@ func (w *wire) finish() {
 // linger closes the connection after a while: a close with unread input would reset it.
 func (w *wire) linger() {
 	defer w.tcp.Close()
+	if w.watch != nil {
+		w.watch.remove(w)
+	}
 	if w.tcp.CloseWrite() != nil {
 		return
 	}

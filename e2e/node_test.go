@@ -21,4 +21,8 @@ func TestNode(t *testing.T) {
 			s.run("node", filepath.Join("node", tt.script+".js"))
 		})
 	}
+	t.Run("resumption over WebSocket", func(t *testing.T) {
+		t.Parallel()
+		newServerBehindWeb(t, "alice", "bob").run("node", filepath.Join("node", "resumption.js"))
+	})
 }

@@ -26,11 +26,11 @@ func (s *server) run(program string, args ...string) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = append(os.Environ(),
-		"CHATD_DOMAIN="+s.domain, "CHATD_STARTTLS="+s.starttls, "CHATD_DIRECT="+s.tls,
+		"CHATD_DOMAIN="+s.domain, "CHATD_STARTTLS="+s.starttls, "CHATD_DIRECT="+s.tls, "CHATD_WEB="+s.http,
 		"CHATD_CA="+s.certificateFile, "NODE_EXTRA_CA_CERTS="+s.certificateFile,
 		"PYTHONDONTWRITEBYTECODE=1")
 	if s.relay != nil {
-		cmd.Env = append(cmd.Env, "CHATD_RELAY="+s.relay.address())
+		cmd.Env = append(cmd.Env, "CHATD_RELAY="+s.relayed+"://"+s.relay.address())
 	}
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

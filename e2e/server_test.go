@@ -94,12 +94,15 @@ type server struct {
 	flags           []string          // what names the data, to every command
 	host            string            // what it listens on
 	c2s             map[string]string // keys of [c2s], as TOML values
+	web             string            // http.tls, as a TOML value
 	starttls, tls   string            // addresses, known once it runs
+	http            string            //
 	cmd             *exec.Cmd
 	exited          chan struct{} // closed when the process has been waited for
 	log             *journal
 	certificateFile string // what clients are to trust
-	relay           *relay // between some of the clients and starttls; nil without
+	relay           *relay // between some of the clients and the server; nil without
+	relayed         string // the scheme of what it relays: xmpp to starttls, ws to http
 }
 
 // newServer starts a chatd with these accounts, all with the same password.
@@ -110,10 +113,16 @@ func newServer(t *testing.T, users ...string) *server {
 
 func newServerOn(t *testing.T, host string, users ...string) *server {
 	t.Helper()
+	return newServerWith(t, host, `"on"`, users...)
+}
+
+// newServerWith is newServerOn with http.tls as a TOML value.
+func newServerWith(t *testing.T, host, web string, users ...string) *server {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("whole processes are not for -short")
 	}
-	s := &server{t: t, dir: t.TempDir(), domain: domain, host: host}
+	s := &server{t: t, dir: t.TempDir(), domain: domain, host: host, web: web}
 	s.flags = []string{"-config", s.config()}
 	s.certificateFile = filepath.Join(s.dir, "cert.pem")
 	s.c2s = map[string]string{
@@ -135,7 +144,15 @@ func newServerOn(t *testing.T, host string, users ...string) *server {
 func newServerBehind(t *testing.T, users ...string) *server {
 	t.Helper()
 	s := newServer(t, users...)
-	s.relay = newRelay(t, s.starttls)
+	s.relay, s.relayed = newRelay(t, s.starttls), "xmpp"
+	return s
+}
+
+// newServerBehindWeb is newServer without TLS over HTTP, and with a relay before that.
+func newServerBehindWeb(t *testing.T, users ...string) *server {
+	t.Helper()
+	s := newServerWith(t, "127.0.0.1", `"off"`, users...)
+	s.relay, s.relayed = newRelay(t, s.http), "ws"
 	return s
 }
 
@@ -156,6 +173,7 @@ func (s *server) writeConfig() {
 	for _, key := range slices.Sorted(maps.Keys(s.c2s)) {
 		fmt.Fprintf(&b, "%s = %s\n", key, s.c2s[key])
 	}
+	fmt.Fprintf(&b, "\n[http]\nlisten = [\"%s:0\"]\ntls = %s\n", s.host, s.web)
 	b.WriteString("\n[api]\nlisten = []\n")
 	s.replaceFile(s.config(), []byte(b.String()))
 }
@@ -178,11 +196,15 @@ func (s *server) start() {
 	s.launch(append([]string{"serve"}, s.flags...)...)
 	s.starttls = s.listening("starttls")
 	s.tls = s.listening("directtls")
+	s.http = s.listening("http")
 	if _, err := s.log.await("msg=ready"); err != nil {
 		s.t.Fatalf("%v\n%s", err, s.log)
 	}
-	if s.relay != nil {
+	switch s.relayed {
+	case "xmpp":
 		s.relay.aim(s.starttls)
+	case "ws":
+		s.relay.aim(s.http)
 	}
 }
 

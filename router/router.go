@@ -81,6 +81,9 @@ func (r *Router) FromClient(ctx context.Context, b *Batch, s Session, st *stanza
 		r.Presence.Directed(s, st)
 	case st.Kind == stanza.Message:
 		r.copySent(b, s, st)
+		if Storable(st) && st.To.Local() != "" {
+			st.Identify()
+		}
 	}
 	r.route(ctx, b, s, st)
 }

@@ -14,6 +14,7 @@ type JID struct {
 	s      string
 	domain uint16 // offset of the domainpart
 	bare   uint16 // length of the bare JID
+	escape bool   // has a character that is escaped in XML
 }
 
 // ParseJID parses and normalizes an address by RFC 7622. The error is the
@@ -67,7 +68,7 @@ func assemble(local, domain, resource string) JID {
 	if resource != "" {
 		s += "/" + resource
 	}
-	j.s = s
+	j.s, j.escape = s, anySpecial(s)
 	return j
 }
 
@@ -100,7 +101,10 @@ func (j JID) Resource() string {
 func (j JID) IsBare() bool { return int(j.bare) == len(j.s) }
 
 // Bare is j without its resource. It does not allocate.
-func (j JID) Bare() JID { return JID{s: j.s[:j.bare], domain: j.domain, bare: j.bare} }
+func (j JID) Bare() JID {
+	bare := j.s[:j.bare]
+	return JID{s: bare, domain: j.domain, bare: j.bare, escape: j.escape && anySpecial(bare)}
+}
 
 // WithResource is the bare JID of j with the resource r, which is normalized
 // (RFC 7622 §3.4); "" gives the bare JID.
@@ -160,7 +164,7 @@ func normalJID(s string) (j JID, ok bool) {
 	if domain > 0 && !all(s[:domain-1], inLocal) || !normalDomain(s[domain:bare]) {
 		return JID{}, false
 	}
-	return JID{s: s, domain: uint16(domain), bare: uint16(bare)}, true
+	return JID{s: s, domain: uint16(domain), bare: uint16(bare), escape: anySpecial(s[bare:])}, true // RFC 7622 §3.3.1
 }
 
 // all reports whether a local- or resourcepart has a legal length and

@@ -9,7 +9,7 @@ import (
 
 // jidSeeds are addresses that tell the two parsers apart if anything does.
 var jidSeeds = []string{
-	"", "/", "@", "a", "a@", "@a", "a/", "/a", "a@b", "a@b/", "a@b/c", "a/b@c", "a@b@c", "a@b/c/d", "a@b/c@d",
+	"", "/", "@", "a", "a@", "@a", "a/", "/a", "a@b", "a@b/", "a@b/c", "a/b@c", "a@b@c", "a@b/c/d", "a@b/c@d", `a@b/<c>`, `b/"c&d`,
 	"juliet@example.com", "juliet@example.com/balcony", "example.com/ba lcony", "juliet@example.com/ ", "juliet@example.com/ a ",
 	"Juliet@Example.COM/Balcony", "ju liet@example.com", `o"n@d`, "o&n@d", "o'n@d", "o:n@d", "o<n@d", "o>n@d", "a=b,c@d", "~{|}!#$%()*+;?[\\]^_`@d",
 	"-a@d", "1a@d", "a@1.2.3.4", "a@01.2.3.4", "a@1.2.3.256", "a@[::1]", "a@[::A]", "a@[1.2.3.4]", "a@[::ffff:1.2.3.4]", "a@[fe80::1%eth0]",
@@ -59,6 +59,11 @@ func agree(t *testing.T, s string) {
 	}
 	if bare := got.Bare(); !bare.IsBare() || got.IsBare() != (bare == got) || bare.Resource() != "" || bare.Local() != got.Local() || bare.Domain() != got.Domain() {
 		t.Fatalf("%q.Bare() = %q", got, bare)
+	}
+	for _, j := range []JID{got, got.Bare()} {
+		if raw := string(appendJID(nil, "", j)); raw != "'"+Escape(j.String())+"'" {
+			t.Fatalf("%q is written as %s", j, raw)
+		}
 	}
 }
 

@@ -139,6 +139,9 @@ type Stanza struct {
 	// They may be empty on stanzas that the server makes.
 	Space []byte
 	Local []byte
+	// StanzaID is written as the last child, by the bare address in To (XEP-0359). Messages that
+	// were encoded before have it in Inner.
+	StanzaID ID
 }
 
 // Clone copies s and all its bytes into one new allocation.
@@ -180,11 +183,15 @@ func (s *Stanza) Append(b []byte) []byte {
 		b = appendAttr(b, " xml:lang=", s.Lang)
 	}
 	b = append(b, s.Attrs...)
-	if len(s.Inner) == 0 {
+	identified := s.StanzaID != ID{}
+	if len(s.Inner) == 0 && !identified {
 		return append(b, '/', '>')
 	}
 	b = append(b, '>')
 	b = append(b, s.Inner...)
+	if identified {
+		b = s.appendStanzaID(b)
+	}
 	b = append(b, '<', '/')
 	b = append(b, name...)
 	return append(b, '>')
@@ -192,7 +199,7 @@ func (s *Stanza) Append(b []byte) []byte {
 
 // Size is an upper bound of what Append adds, in bytes.
 func (s *Stanza) Size() int {
-	return 96 + 6*(len(s.From.s)+len(s.To.s)) + len(s.ID) + len(s.Lang) + len(s.Attrs) + len(s.Inner)
+	return 176 + 6*(len(s.From.s)+2*len(s.To.s)) + len(s.ID) + len(s.Lang) + len(s.Attrs) + len(s.Inner)
 }
 
 // appendAttr writes a raw value that came from the wire, where it was quoted
@@ -211,7 +218,11 @@ func appendAttr(b []byte, name string, raw []byte) []byte {
 func appendJID(b []byte, name string, j JID) []byte {
 	b = append(b, name...)
 	b = append(b, '\'')
-	b = AppendEscaped(b, j.s)
+	if j.escape {
+		b = AppendEscaped(b, j.s)
+	} else {
+		b = append(b, j.s...)
+	}
 	return append(b, '\'')
 }
 
@@ -234,6 +245,15 @@ func AppendEscaped[T string | []byte](b []byte, text T) []byte {
 var escapes = [...]string{'&': "&amp;", '<': "&lt;", '>': "&gt;", '\'': "&apos;", '"': "&quot;"}
 
 var special = [256]bool{'&': true, '<': true, '>': true, '\'': true, '"': true}
+
+func anySpecial(text string) bool {
+	for i := 0; i < len(text); i++ {
+		if special[text[i]] {
+			return true
+		}
+	}
+	return false
+}
 
 // Escape is AppendEscaped for a string of its own.
 func Escape(text string) string { return string(AppendEscaped(nil, text)) }

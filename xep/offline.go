@@ -143,7 +143,7 @@ func storable(all []element) error {
 			return nil
 		case e.is(nsHints, "no-store"): // XEP-0334 §4.2
 			noStore = true
-		case e.Name.Space == nsHints, e.is(stanza.NSClient, "thread"): // XEP-0085 §5.6
+		case e.Name.Space == nsHints, e.is(stanza.NSStanzaID, "stanza-id"), e.is(stanza.NSClient, "thread"): // XEP-0085 §5.6
 		case e.Name.Space == nsChatStates:
 			state = true
 		default:

@@ -60,14 +60,18 @@ func skip(b []byte, i int, of uint8) int {
 // at eight bytes at a time for one that may end the run.
 func text(b []byte, i int) int {
 	for {
-		for ; i+8 <= len(b); i += 8 {
-			x := binary.LittleEndian.Uint64(b[i:])
-			if stop := x | control(x) | equals(x|each*2, '>') | equals(x, '&'); stop&tops != 0 { // '<'|2 is '>'
-				i += bits.TrailingZeros64(stop&tops) / 8
+		rest := b[i:]
+		for len(rest) >= 8 {
+			x := binary.LittleEndian.Uint64(rest)
+			stop := x | control(x) | equals(x|each*2, '>') | equals(x, '&') // '<'|2 is '>'
+			if stop &= tops; stop != 0 {
+				rest = rest[bits.TrailingZeros64(stop)/8:]
 				break
 			}
+			rest = rest[8:]
 		}
-		if i == len(b) || class[b[i]]&classText == 0 {
+		i = len(b) - len(rest)
+		if len(rest) == 0 || class[rest[0]]&classText == 0 {
 			return i
 		}
 		i++
@@ -76,15 +80,18 @@ func text(b []byte, i int) int {
 
 func value(b []byte, i int) int {
 	for {
-		for ; i+8 <= len(b); i += 8 {
-			x := binary.LittleEndian.Uint64(b[i:])
+		rest := b[i:]
+		for len(rest) >= 8 {
+			x := binary.LittleEndian.Uint64(rest)
 			stop := x | control(x) | equals(x|each, '\'') | equals(x, '"') | equals(x, '<') // '&'|1 is '\''
-			if stop&tops != 0 {
-				i += bits.TrailingZeros64(stop&tops) / 8
+			if stop &= tops; stop != 0 {
+				rest = rest[bits.TrailingZeros64(stop)/8:]
 				break
 			}
+			rest = rest[8:]
 		}
-		if i == len(b) || class[b[i]]&classValue == 0 {
+		i = len(b) - len(rest)
+		if len(rest) == 0 || class[rest[0]]&classValue == 0 {
 			return i
 		}
 		i++

@@ -20,6 +20,7 @@ type Config struct {
 		Registration           bool
 		RegistrationsPerMinute int
 		ConnectionsPerAddress  int
+		ProxyProtocolFrom      []string // addresses and networks
 		ResourceConflict       string
 		ResourcesPerUser       int
 		ResumeSeconds          int
@@ -60,8 +61,12 @@ type Config struct {
 		Join               []string
 		Secret             string
 	}
-	HTTP struct{ Listen []string }
-	API  struct {
+	HTTP struct {
+		Listen            []string
+		TLS, URL          string
+		ProxyProtocolFrom []string // addresses and networks
+	}
+	API struct {
 		Listen    []string
 		Tokens    []api.Token
 		PlayerJID string
@@ -92,6 +97,7 @@ func defaultConfig() *Config {
 	c.Message.OfflineMax = 1000
 	c.Rules.RequestsPerMinute = 60
 	c.Store.Driver = "sqlite"
+	c.HTTP.TLS = "on"
 	c.API.Listen = []string{"127.0.0.1:5281"}
 	c.API.PlayerJID = "sum%d"
 	return c
@@ -104,6 +110,8 @@ func developmentConfig() *Config {
 	c.C2S.Listen = []string{"127.0.0.1:5222", "[::1]:5222"}
 	c.C2S.ListenTLS = []string{"127.0.0.1:5223", "[::1]:5223"}
 	c.C2S.Registration = true
+	c.HTTP.Listen = []string{"127.0.0.1:5280", "[::1]:5280"}
+	c.HTTP.TLS = "off"
 	c.C2S.DrainSeconds = 0
 	return c
 }
@@ -140,6 +148,7 @@ func (c *Config) settings(getenv func(string) string) []setting {
 		{"c2s.registration", reload, boolean(&c.C2S.Registration)},
 		{"c2s.registrations_per_minute", reload, number(&c.C2S.RegistrationsPerMinute, 0, 1_000_000)},
 		{"c2s.connections_per_address", reload, number(&c.C2S.ConnectionsPerAddress, 0, 1_000_000)},
+		{"c2s.proxy_protocol_from", reload, networks(&c.C2S.ProxyProtocolFrom)},
 		{"c2s.resource_conflict", reload, choice(&c.C2S.ResourceConflict, "replace", "refuse", "rename")},
 		{"c2s.resources_per_user", reload, number(&c.C2S.ResourcesPerUser, 1, 10_000)},
 		{"c2s.resume_seconds", reload, number(&c.C2S.ResumeSeconds, 1, 86400)},
@@ -179,6 +188,9 @@ func (c *Config) settings(getenv func(string) string) []setting {
 		{"cluster.join", restart, addresses(&c.Cluster.Join)},
 		{"cluster.secret", restart, r.secret(&c.Cluster.Secret)},
 		{"http.listen", restart, addresses(&c.HTTP.Listen)},
+		{"http.tls", reload, choice(&c.HTTP.TLS, "on", "proxy", "off")},
+		{"http.url", reload, publicURL(&c.HTTP.URL)},
+		{"http.proxy_protocol_from", reload, networks(&c.HTTP.ProxyProtocolFrom)},
 
 		{"api.listen", restart, addresses(&c.API.Listen)},
 		{"api.tokens", reload, r.tokens(&c.API.Tokens)},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"flag"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -61,6 +62,9 @@ func TestConfigValues(t *testing.T) {
 		{"zero means unlimited", c.C2S.RegistrationsPerMinute, 0},
 		{"fraction", c.C2S.Limits.StanzasPerSecond, 0.5},
 		{"whole number for a fraction", c.C2S.Limits.BytesPerSecond, 1000.0},
+		{"public URL", c.HTTP.URL, "https://chat.test/xmpp"},
+		{"networks", prefixes(c.HTTP.ProxyProtocolFrom), []netip.Prefix{
+			netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("2001:db8::/32")}},
 		{"empty list", c.API.Listen, []string{}},
 		{"hash in capitals", c.API.Tokens[0].Hash, c.API.Tokens[1].Hash},
 		{"scopes", c.API.Tokens[1].Scopes, []string{"metrics", "debug"}},
@@ -85,8 +89,8 @@ func TestEmptyFileMeansDefaults(t *testing.T) {
 
 func TestTLSOffClosesDirectTLS(t *testing.T) {
 	c, err := loadConfig("testdata/config/tlsoff.toml", testEnv)
-	if err != nil || len(c.C2S.ListenTLS) > 0 {
-		t.Errorf("listen_tls %q, %v", c.C2S.ListenTLS, err)
+	if err != nil || len(c.C2S.ListenTLS) > 0 || c.HTTP.TLS != "off" {
+		t.Errorf("listen_tls %q, http.tls %q, %v", c.C2S.ListenTLS, c.HTTP.TLS, err)
 	}
 }
 

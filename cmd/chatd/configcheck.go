@@ -11,8 +11,12 @@ func (c *Config) check() (errs configErrors) {
 	if c.C2S.TLS == "off" && c.lines["c2s.listen_tls"] == 0 {
 		c.C2S.ListenTLS = nil
 	}
+	if c.C2S.TLS == "off" && c.lines["http.tls"] == 0 {
+		c.HTTP.TLS = "off"
+	}
 	fail := func(key, what string) { errs = append(errs, c.wrong(key, what)) }
 	c.conflicts(fail)
+	c.webConflicts(fail)
 	c.tokenConflicts(fail)
 	c.unsupported(fail)
 	return errs
@@ -32,8 +36,8 @@ func (c *Config) conflicts(fail func(key, what string)) {
 	if c.Data == "" {
 		fail("data", "must name a directory")
 	}
-	if len(c.C2S.Listen)+len(c.C2S.ListenTLS) == 0 {
-		fail("c2s.listen", "and c2s.listen_tls are both empty: no client could connect")
+	if len(c.C2S.Listen)+len(c.C2S.ListenTLS)+len(c.HTTP.Listen) == 0 {
+		fail("c2s.listen", "and c2s.listen_tls and http.listen are all empty: no client could connect")
 	}
 	if c.C2S.CertFile != "" && c.C2S.KeyFile == "" {
 		fail("c2s.cert_file", "needs c2s.key_file too")
@@ -62,7 +66,6 @@ func (c *Config) unsupported(fail func(key, what string)) {
 		"cluster.link":   c.Cluster.Link != "",
 		"cluster.join":   len(c.Cluster.Join) > 0,
 		"cluster.secret": c.Cluster.Secret != "",
-		"http.listen":    len(c.HTTP.Listen) > 0,
 	} {
 		if set {
 			fail(key, what)
@@ -80,6 +83,7 @@ func (c *Config) warn(log *slog.Logger) {
 			log.Warn("the private API is reachable from other machines, without TLS", "addr", a)
 		}
 	}
+	c.warnOfProxy(log)
 	c.warnOfTokens(log)
 }
 

@@ -11,7 +11,7 @@ import (
 // A socket is open, and serve answers on it until it is closed.
 type socket struct {
 	net.Listener
-	kind  string // starttls, directtls or api: the log's word
+	kind  string // starttls, directtls, http or api: the log's word
 	serve func(net.Listener) error
 }
 
@@ -26,6 +26,7 @@ func (s *server) listen() (open []socket, err error) {
 	}{
 		{"starttls", "c2s.listen", s.cfg.C2S.Listen, startTLS},
 		{"directtls", "c2s.listen_tls", s.cfg.C2S.ListenTLS, directTLS},
+		{"http", "http.listen", s.cfg.HTTP.Listen, s.clients.ServeWeb},
 		{"api", "api.listen", s.cfg.API.Listen, s.operators.Serve},
 	} {
 		for _, addr := range group.addrs {

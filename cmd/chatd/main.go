@@ -135,7 +135,7 @@ func build(ctx context.Context, cfg *Config, db *sqlstore.Store, decoy []byte, l
 	xep.NewSession(rt)
 	disco := xep.NewDisco(rt, friends, softwareURI,
 		features(friends, blocking, carbons, offline, last, vcard, private, registration, ping, clock, software),
-		features(last, vcard))
+		append(features(last, vcard), stanza.NSStanzaID)) // XEP-0359 §4
 
 	// The clients' connections.
 	clients := c2s.New(c2s.Config{}, rt, accounts, log)

@@ -97,6 +97,50 @@ func openStream(t *testing.T, conn net.Conn) string {
 	return answer.String()
 }
 
+// TestWeb: the public HTTP has the certificate of the clients' sockets, and a reload changes
+// what it says and whether it has TLS.
+func TestWeb(t *testing.T) {
+	const section = "[http]\nlisten = [\"127.0.0.1:0\"]\n"
+	config := testConfig(t, section)
+	i := startServe(t, config)
+	trusting := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	ask := func(scheme string) string {
+		t.Helper()
+		resp, err := trusting.Get(scheme + "://" + i.addr["http"] + "/.well-known/host-meta.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatal(resp.Status, err)
+		}
+		return string(body)
+	}
+	if got, want := ask("https"), "wss://"+i.addr["http"]+"/xmpp-websocket"; !strings.Contains(got, want) {
+		t.Errorf("host-meta %s, want %s in it", got, want)
+	}
+	conn, err := tls.Dial("tcp", i.addr["http"], &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	direct, err := tls.Dial("tcp", i.addr["directtls"], &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer direct.Close()
+	if !conn.ConnectionState().PeerCertificates[0].Equal(direct.ConnectionState().PeerCertificates[0]) {
+		t.Error("another certificate than on c2s.listen_tls")
+	}
+
+	write(t, config, configText(section+"tls = \"proxy\"\nurl = \"https://chat.test\"\n"))
+	i.await("msg=reloaded")
+	if got, want := ask("http"), "wss://chat.test/xmpp-websocket"; !strings.Contains(got, want) {
+		t.Errorf("host-meta %s, want %s in it", got, want)
+	}
+}
+
 func TestStartFailures(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

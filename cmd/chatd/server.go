@@ -25,6 +25,8 @@ const (
 	shutdownTimeout = 10 * time.Second
 	// watchInterval is how often files are looked at.
 	watchInterval = time.Second
+	// spareInterval is how often memory that is free is looked at.
+	spareInterval = 30 * time.Second
 )
 
 // A server is what serve has built while it runs. It belongs to one goroutine.
@@ -69,6 +71,8 @@ func (s *server) start(cfg *Config) (err error) {
 func (s *server) run(ctx context.Context, hangup <-chan os.Signal) error {
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
+	spare, spareTick := newSpareMemory(), time.NewTicker(spareInterval)
+	defer spareTick.Stop()
 
 	ended := make(chan error, len(s.sockets))
 	for _, k := range s.sockets {
@@ -87,6 +91,8 @@ func (s *server) run(ctx context.Context, hangup <-chan os.Signal) error {
 			return fmt.Errorf("a listener failed: %w", err)
 		case <-hangup:
 			s.reload()
+		case <-spareTick.C:
+			spare.look()
 		case <-tick.C:
 			if s.files.changed() {
 				s.reload()
@@ -223,6 +229,12 @@ func (s *server) clientConfig(cfg *Config) c2s.Config {
 		Conflict: map[string]c2s.ConflictPolicy{
 			"replace": c2s.Replace, "refuse": c2s.Refuse, "rename": c2s.Rename,
 		}[cfg.C2S.ResourceConflict],
+		ProxyFrom:    prefixes(cfg.C2S.ProxyProtocolFrom),
+		WebProxyFrom: prefixes(cfg.HTTP.ProxyProtocolFrom),
+		WebTLS: map[string]c2s.WebTLS{
+			"on": c2s.WebOwn, "proxy": c2s.WebProxy, "off": c2s.WebNone,
+		}[cfg.HTTP.TLS],
+		WebURL: cfg.HTTP.URL,
 	}
 	if cfg.C2S.TLS == "off" {
 		c.TLS = nil

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+
+	"chatd/c2s"
 )
 
 // welcome tells who has just started chatd to try it what there is and what to
@@ -22,11 +24,16 @@ func (s *server) welcome(e environment) {
 		token = "shown at the first start; for a new one remove " + filepath.Join(s.cfg.Data, apiTokenFile) + " and start again"
 	}
 	cert, _ := certificateFiles(s.cfg)
+	var sockets []string
+	for _, addr := range at["http"] {
+		sockets = append(sockets, "ws://"+addr+c2s.WebSocketPath)
+	}
 	fmt.Fprintf(e.stdout, `chatd runs in development mode: this machine only, data in %s.
 
   domain       %s
   STARTTLS     %s
   direct TLS   %s
+  WebSocket    %s
   private API  http://%s
   API token    %s
 
@@ -38,6 +45,7 @@ and log in with any XMPP client as alice@%s, server 127.0.0.1. The
 certificate is self-signed: let the client accept it, or trust %s.
 Clients may also register accounts themselves. Ctrl-C stops chatd.
 `, s.cfg.Data, s.cfg.Domain, strings.Join(at["starttls"], "  "), strings.Join(at["directtls"], "  "),
+		strings.Join(sockets, "  "),
 		strings.Join(at["api"], "  "), token, user, s.cfg.Domain, cert)
 }
 

@@ -24,7 +24,7 @@ async function befriend() {
 
 async function talk() {
   const a = await new Client("alice", { resource: "a" }).login();
-  const b = await new Client("bob", { resource: "b" }).login();
+  const b = await new Client("bob", { resource: "b", service: services.websocket }).login();
   await a.presence(b.full);
   await a.say(bob, "hello <Bob> & \u{1f642}");
   const heard = await b.message("hello <Bob> & \u{1f642}");

@@ -8,15 +8,20 @@ import { EventEmitter, once } from "node:events";
 import { createInterface } from "node:readline";
 
 import { client, xml } from "@xmpp/client";
+import WebSocket from "ws";
 
 globalThis.crypto ??= webcrypto; // Debian 12 has Node 18
+globalThis.WebSocket = WebSocket; // likewise; and one that can be cut off
 
 export const domain = process.env.CHATD_DOMAIN;
+const webSocket = "/xmpp-websocket";
 export const services = {
   starttls: `xmpp://${process.env.CHATD_STARTTLS}`,
   direct: `xmpps://${process.env.CHATD_DIRECT}`,
+  websocket: `wss://${process.env.CHATD_WEB}${webSocket}`,
 };
-export const relay = `xmpp://${process.env.CHATD_RELAY}`; // over a network that can break
+// Over a network that can break: xmpp or ws.
+export const relay = process.env.CHATD_RELAY?.replace(/^ws:.*/, `$&${webSocket}`);
 const patience = 20_000; // milliseconds that one expected thing may take
 
 export class Client {

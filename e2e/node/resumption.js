@@ -81,7 +81,8 @@ function happens(emitter, event) {
 async function lose(client, how) {
   const gone = client.xmpp.status === "disconnect" ? null : happens(client.xmpp, "disconnect");
   await ask(how);
-  client.xmpp.socket?.socket?.destroy();
+  const socket = client.xmpp.socket?.socket; // of Node or of a WebSocket
+  socket?.terminate ? socket.terminate() : socket?.destroy();
   await gone;
 }
 

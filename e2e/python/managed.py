@@ -12,7 +12,7 @@ class Managed(Client):
         super().__init__(user, resource=resource)
         self.register_plugin("xep_0198")
         self.register_plugin("xep_0352")
-        self.relay = split(os.environ["CHATD_RELAY"])
+        self.relay = split(os.environ["CHATD_RELAY"].removeprefix("xmpp://"))
         self.enabled, self.resumed, self.refused = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.add_event_handler("sm_enabled", lambda _: self.enabled.set())
         self.add_event_handler("session_resumed", lambda _: self.resumed.set())
