@@ -3,7 +3,10 @@ package roster
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"chatd/router"
@@ -114,45 +117,71 @@ func (s *Service) FriendsOfFriends(ctx context.Context, user stanza.JID, limit i
 	if err != nil {
 		return nil, err
 	}
-	delete(counts, user)
+	delete(counts, user.String())
 	for i := range mine {
 		if mine[i].Subscription != store.SubNone || mine[i].Ask != AskNone {
-			delete(counts, mine[i].JID)
+			delete(counts, mine[i].JID.String())
 		}
 	}
 	return s.rank(ctx, user, counts, limit)
 }
 
+// graphReaders is how many friends' lists are read at once.
+const graphReaders = 4
+
 // countMutual counts for each friend of a friend through how many friends they are known.
-func (s *Service) countMutual(ctx context.Context, mine []Friend) (map[stanza.JID]int, error) {
-	counts := make(map[stanza.JID]int)
+func (s *Service) countMutual(ctx context.Context, mine []Friend) (map[string]int, error) {
+	counts := make(map[string]int, len(mine))
+	var unread []stanza.JID
 	for i := range mine {
-		if !mine[i].Mutual() {
+		if !mine[i].Mutual() || !s.local(mine[i].JID) {
 			continue
 		}
-		theirs, err := s.Friends(ctx, mine[i].JID)
-		if err != nil {
-			return nil, err
+		theirs, ok := s.lists.peek(mine[i].JID)
+		if !ok {
+			unread = append(unread, mine[i].JID)
 		}
 		for k := range theirs {
 			if theirs[k].Mutual() {
-				counts[theirs[k].JID]++
+				counts[theirs[k].JID.String()]++
 			}
 		}
 	}
-	return counts, nil
+	read, err := s.readMutual(ctx, unread)
+	for _, theirs := range read {
+		for _, jid := range theirs {
+			counts[jid]++
+		}
+	}
+	return counts, err
+}
+
+// readMutual reads the friends of many, a few at once.
+func (s *Service) readMutual(ctx context.Context, users []stanza.JID) ([][]string, error) {
+	lists, errs := make([][]string, len(users)), make([]error, graphReaders)
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for w := range min(graphReaders, len(users)) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(users) && errs[w] == nil; i = int(next.Add(1)) - 1 {
+				lists[i], errs[w] = s.store.Mutual(ctx, users[i].Local())
+			}
+		})
+	}
+	wg.Wait()
+	return lists, errors.Join(errs...)
 }
 
 // rank sorts suggestions and drops those between whom and the user there is a block. Only
 // for those that are returned the store is asked for theirs.
-func (s *Service) rank(ctx context.Context, user stanza.JID, counts map[stanza.JID]int, limit int) ([]Suggestion, error) {
+func (s *Service) rank(ctx context.Context, user stanza.JID, counts map[string]int, limit int) ([]Suggestion, error) {
 	blocked, err := s.blocklist(ctx, user)
 	if err != nil {
 		return nil, err
 	}
 	all := make([]Suggestion, 0, len(counts))
-	for j, n := range counts {
-		if !blocked.Matches(j) {
+	for text, n := range counts {
+		if j, err := stanza.ParseJID(text); err == nil && !blocked.Matches(j) {
 			all = append(all, Suggestion{j, n})
 		}
 	}

@@ -47,8 +47,7 @@ const (
 
 // A Store is what the roster keeps and reads. store.Store is one.
 type Store interface {
-	Roster(ctx context.Context, user string) (store.Roster, error)
-	UpdateItem(ctx context.Context, user, contact string, maxItems int, update func(item *store.RosterItem, exists bool) (store.Verdict, error)) (version int64, err error)
+	store.Rosters
 	Blocklist(ctx context.Context, user string) ([]string, error)
 	store.Notes
 	store.Privacies

@@ -22,15 +22,13 @@ const cachedFriends = 16 << 20
 type circle []uint64
 
 func (s *Service) readCircle(ctx context.Context, user stanza.JID) (circle, error) {
-	list, err := s.store.Roster(ctx, user.Local())
+	jids, err := s.store.Mutual(ctx, user.Local())
 	if err != nil {
 		return nil, err
 	}
-	var friends circle
-	for i := range list.Items {
-		if list.Items[i].Sub == store.SubBoth {
-			friends = append(friends, maphash.String(s.circles.seed, list.Items[i].JID))
-		}
+	friends := make(circle, len(jids))
+	for i, j := range jids {
+		friends[i] = maphash.String(s.circles.seed, j)
 	}
 	slices.Sort(friends)
 	return friends, nil

@@ -21,6 +21,7 @@ func verbs(ctx context.Context, s store.Store) map[string]error {
 	errs["DeleteAccount"] = s.DeleteAccount(ctx, "anna")
 	_, errs["ListAccounts"] = s.ListAccounts(ctx, "", 1)
 	_, errs["Roster"] = s.Roster(ctx, "anna")
+	_, errs["Mutual"] = s.Mutual(ctx, "anna")
 	_, errs["UpdateItem"] = s.UpdateItem(ctx, "anna", "bob@x", 0, always(store.Remove))
 	_, errs["Blocklist"] = s.Blocklist(ctx, "anna")
 	errs["Block"] = s.Block(ctx, "anna", []string{"new@x"}, 0)

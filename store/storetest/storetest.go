@@ -32,6 +32,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"RosterOrder", testRosterOrder},
 		{"RosterVersion", testRosterVersion},
 		{"RosterVersionAcrossAccounts", testRosterVersionAcrossAccounts},
+		{"Mutual", testMutual},
 		{"UpdateItemVerdicts", testVerdicts},
 		{"UpdateItemError", testUpdateError},
 		{"UpdateItemUsesStore", testUpdateUsesStore},
