@@ -39,6 +39,7 @@ type Store interface {
 	Private
 	VCards
 	LastActivities
+	Outbox
 
 	// Close flushes and releases the backend. Verbs called afterwards return
 	// ErrClosed; closing again does nothing.

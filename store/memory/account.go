@@ -34,6 +34,9 @@ func (s *Store) CreateAccount(ctx context.Context, a store.Account) error {
 	s.purgeLocked(a.User)
 	a = cloneAccount(a)
 	s.makeUserLocked(a.User).account = &a
+	if s.announcer != nil {
+		s.announcedLocked(s.announcer.AccountMade(&a))
+	}
 	return nil
 }
 

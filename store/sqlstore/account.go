@@ -45,7 +45,10 @@ func (s *Store) CreateAccount(ctx context.Context, a store.Account) error {
 		}
 		_, err = tx.exec("INSERT INTO account (user, credentials, created) VALUES (?, ?, ?)",
 			a.User, string(creds), a.Created.Unix())
-		return err
+		if err != nil {
+			return err
+		}
+		return s.announce(tx, func(to store.Announcer) []store.Posting { return to.AccountMade(&a) })
 	})
 }
 
