@@ -19,6 +19,7 @@ var floors = map[string]int{
 	"chatd/account":        5,
 	"chatd/c2s":            5,
 	"chatd/roster":         5,
+	"chatd/webhook":        5,
 	"chatd/xep":            5,
 	"chatd/api":            6,
 	"chatd/cmd/chatd":      7,

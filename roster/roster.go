@@ -81,6 +81,11 @@ type Service struct {
 	// available in the table with priority -1. It may block, also on the client.
 	HandOver func(ctx context.Context, s router.Session, reachable func())
 
+	// Presence, if set, is told when a user's first resource becomes available and when the last one has gone. It
+	// is called under the user's lock, so in the order of what happens, and must not block. A session that
+	// takes over from another may have a user become available who is.
+	Presence func(user stanza.JID, online bool)
+
 	r           *router.Router
 	store       Store
 	log         *slog.Logger

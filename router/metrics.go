@@ -20,6 +20,7 @@ const (
 var ruled = map[string][]string{
 	RuleRate: {AtSender}, RuleSpoofedFrom: {AtSender}, RuleSize: {AtSender}, RuleBlockList: {AtSender, AtReceiver},
 	RuleFriendship: {AtSender, AtReceiver}, RulePrivacy: {AtReceiver}, RuleRequestRate: {AtReceiver}, RuleStranger: {AtReceiver},
+	RuleTextFilter: {AtSender},
 }
 
 // Metrics are the router's counters.
@@ -52,7 +53,7 @@ func newMetrics() *Metrics {
 	}
 	for _, r := range []string{dropErrorUndeliverable, dropNoResource, dropNoSuchUser, dropBlockedBySender,
 		dropBlockedByRecipient, dropRemote, dropUnhandled, dropStore, dropRefused,
-		RuleFriendship, RulePrivacy, RuleStranger} {
+		RuleFriendship, RulePrivacy, RuleStranger, RuleTextFilter} {
 		m.Dropped.WithLabelValues(r)
 	}
 	for i, name := range []string{"", "message", "presence", "iq"} {

@@ -39,7 +39,11 @@ type Router struct {
 	Metrics  *Metrics
 	Log      *slog.Logger
 
+	// Rejected, if not nil, is told of each message that a rule has refused. It must not block, nor keep st.
+	Rejected func(st *stanza.Stanza, rule, side string)
+
 	required atomic.Uint32 // a Requirement
+	filter   atomic.Pointer[Filter]
 	handlers map[Scope]map[payload]IQHandler
 }
 
@@ -65,7 +69,7 @@ func (r *Router) FromClient(ctx context.Context, b *Batch, s Session, st *stanza
 		st.To = st.From.Bare() // RFC 6120 §10.3.1, §10.3.3
 	}
 	if l := s.State().Blocked.Load(); l != nil && l.Matches(st.To) && !r.neverBlocked(st) {
-		r.Metrics.Reject(RuleBlockList, AtSender)
+		r.rejected(st, RuleBlockList, AtSender)
 		r.Fail(b, st, ErrBlocked, dropBlockedBySender) // XEP-0191 §3.3: never routed
 		return
 	}
@@ -80,6 +84,11 @@ func (r *Router) FromClient(ctx context.Context, b *Batch, s Session, st *stanza
 	case st.Kind == stanza.Presence:
 		r.Presence.Directed(s, st)
 	case st.Kind == stanza.Message:
+		if f := r.filter.Load(); f != nil {
+			if st = r.filtered(ctx, b, *f, st); st == nil {
+				return
+			}
+		}
 		r.copySent(b, s, st)
 		if Storable(st) && st.To.Local() != "" {
 			st.Identify()

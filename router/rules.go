@@ -19,6 +19,7 @@ const (
 	RulePrivacy     = "privacy"      // roster: what the recipient's settings do not admit
 	RuleRequestRate = "request-rate" // roster: more requests for friendship than allowed
 	RuleStranger    = "stranger"     // roster: RFC 6121 §8.5.3.1
+	RuleTextFilter  = "text-filter"  // webhook: what another service says of the text
 )
 
 // Sides of a rule.
@@ -74,6 +75,44 @@ func isInvitation(st *stanza.Stanza) bool {
 	return bytes.Contains(st.Inner, []byte("jabber:x:conference"))
 }
 
+// A Filter judges what users write, before it goes anywhere.
+type Filter interface {
+	// Filter is asked for each message that a client sends. It returns the message as it may go on, st itself or another
+	// in its place, or what the sender is to be told instead. It may block and calls b.Flush before it does.
+	Filter(ctx context.Context, b *Batch, st *stanza.Stanza) (*stanza.Stanza, *stanza.Error)
+}
+
+// SetFilter changes the filter, from the next message on; nil for none.
+func (r *Router) SetFilter(f Filter) {
+	if f == nil {
+		r.filter.Store(nil)
+		return
+	}
+	r.filter.Store(&f)
+}
+
+// filtered is the message that may go on; nil if none may, and then the sender is told.
+func (r *Router) filtered(ctx context.Context, b *Batch, f Filter, st *stanza.Stanza) *stanza.Stanza {
+	if st.Type == stanza.TypeError {
+		return st
+	}
+	passed, refusal := f.Filter(ctx, b, st)
+	if refusal == nil {
+		return passed
+	}
+	r.rejected(st, RuleTextFilter, AtSender)
+	r.Fail(b, st, refusal, RuleTextFilter)
+	return nil
+}
+
+// rejected counts and tells that a rule has refused st.
+func (r *Router) rejected(st *stanza.Stanza, rule, side string) {
+	r.Metrics.Reject(rule, side)
+	if st.Kind == stanza.Message && r.Rejected != nil {
+		r.Rejected(st, rule, side)
+	}
+}
+
 // betweenUsers reports whether rules apply to st: errors, services and a user's own resources are exempt.
 func (r *Router) betweenUsers(st *stanza.Stanza) bool {
 	return st.Type != stanza.TypeError && r.isUser(st.From) && r.isUser(st.To) && st.From.Bare() != st.To.Bare()
@@ -98,7 +137,7 @@ func (r *Router) refusedAtSender(ctx context.Context, b *Batch, st *stanza.Stanz
 	if rule == "" {
 		return false
 	}
-	r.Metrics.Reject(rule, AtSender)
+	r.rejected(st, rule, AtSender)
 	r.Fail(b, st, errFriendsOnly, rule)
 	return true
 }
@@ -152,7 +191,7 @@ func (r *Router) RefusedInStore(ctx context.Context, st *stanza.Stanza) (bool, e
 		return false, err
 	}
 	if blocked {
-		r.Metrics.Reject(RuleBlockList, AtReceiver)
+		r.rejected(st, RuleBlockList, AtReceiver)
 		return true, nil
 	}
 	if r.Rules == nil || !r.betweenUsers(st) {
@@ -162,6 +201,6 @@ func (r *Router) RefusedInStore(ctx context.Context, st *stanza.Stanza) (bool, e
 	if err != nil || rule == "" {
 		return false, err
 	}
-	r.Metrics.Reject(rule, AtReceiver)
+	r.rejected(st, rule, AtReceiver)
 	return true, nil
 }

@@ -33,8 +33,8 @@ type Announcer interface {
 	// ItemChanged is called for a roster item that is written or removed. before and after are not to be
 	// changed; an item that is not there is a zero one with its JID.
 	ItemChanged(user string, before, after *RosterItem) []Posting
-	// Dropped is told how many of the postings found their queues full.
-	Dropped(queue string, events int)
+	// Dropped is told of each of the postings that found its queue full.
+	Dropped(queue string)
 }
 
 // Outbox keeps events until they have been delivered. A queue is as one user's offline messages: a backend without
@@ -45,9 +45,9 @@ type Outbox interface {
 	// returns. nil, as at the start: nobody. It is not a verb: it may be called after Close, does not block, and another
 	// process's changes are not asked about.
 	Announce(a Announcer)
-	// Post puts events into their queues, each behind all that wait in it already, and returns how many were dropped
-	// because their queue was full. An event is never seen before one of the same queue with a smaller Seq.
-	Post(ctx context.Context, postings []Posting) (dropped int, err error)
+	// Post puts events into their queues, each behind all that wait in it already, and returns the queues
+	// that were full, one for each event that was dropped for that. An event is never seen before one of the same queue with a smaller Seq.
+	Post(ctx context.Context, postings []Posting) (full []string, err error)
 	// Events returns up to limit events of a queue with Seq greater than after, oldest first; none if limit
 	// is not positive.
 	Events(ctx context.Context, queue string, after int64, limit int) ([]Event, error)

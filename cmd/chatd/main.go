@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -24,6 +25,7 @@ import (
 	"chatd/router"
 	"chatd/stanza"
 	"chatd/store/sqlstore"
+	"chatd/webhook"
 	"chatd/xep"
 )
 
@@ -114,6 +116,11 @@ func build(ctx context.Context, cfg *Config, db *sqlstore.Store, decoy []byte, l
 	rt.Rules = friends
 	players := account.New(rt, db, accounts, friends)
 
+	// Other services, which are told.
+	hooks := newHooks(cfg, db, log)
+	friends.Presence = hooks.Presence
+	rt.Rejected = hooks.MessageRejected
+
 	// Extensions, one file of package xep each.
 	blocking := xep.NewBlocking(rt, db, friends.BlocklistChanged)
 	rt.Blocks = blocking
@@ -151,10 +158,19 @@ func build(ctx context.Context, cfg *Config, db *sqlstore.Store, decoy []byte, l
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	rt.Metrics.Register(metrics)
 	clients.Metrics.Register(metrics)
+	hooks.Metrics.Register(metrics)
 	operators := api.New(api.Config{Metrics: metrics, Ready: ready(ctx, db), Drain: drain, Log: log})
 
 	return &server{log: log, tokens: tokens, friends: friends, accounts: players, foreign: db.ChangedElsewhere,
-		clients: clients, operators: operators}
+		router: rt, hooks: hooks, clients: clients, operators: operators}
+}
+
+// newHooks makes the webhooks' service, which hears of what changes in the store.
+func newHooks(cfg *Config, db *sqlstore.Store, log *slog.Logger) *webhook.Service {
+	node := cmp.Or(cfg.Cluster.Node, "chatd")
+	hooks := webhook.New(stanza.MustJID(cfg.Domain), node, db, log)
+	db.Announce(hooks)
+	return hooks
 }
 
 // features is what several extensions say in service discovery.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"reflect"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"chatd/roster"
 	"chatd/router"
 	"chatd/store"
+	"chatd/webhook"
 )
 
 const (
@@ -37,11 +39,14 @@ type server struct {
 	tokens    *auth.Tokens
 	friends   *roster.Service
 	accounts  *account.Service
+	router    *router.Router
+	hooks     *webhook.Service
 	foreign   func(context.Context) (bool, error) // whether another process has changed the store
 	clients   *c2s.Server
 	operators *api.Server
 
-	cfg     *Config // in force
+	cfg     *Config         // in force
+	filter  *webhook.Filter // of messages; nil: none
 	cert    certificate
 	tls     *tls.Config // the same for good: session tickets live in it
 	token   *api.Token  // of development mode
@@ -62,7 +67,9 @@ func (s *server) start(cfg *Config) (err error) {
 	if err := s.apply(cfg); err != nil {
 		return err
 	}
-	s.sockets, err = s.listen()
+	if s.sockets, err = s.listen(); err == nil {
+		s.hooks.Start()
+	}
 	return err
 }
 
@@ -123,7 +130,7 @@ func (s *server) stop(ended <-chan error, serving int) {
 	s.log.Info("stopping")
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout+time.Duration(s.cfg.C2S.DrainSeconds)*time.Second)
 	defer cancel()
-	err := errors.Join(s.clients.Shutdown(ctx), s.operators.Shutdown(ctx))
+	err := errors.Join(s.clients.Shutdown(ctx), s.operators.Shutdown(ctx), s.hooks.Close(ctx))
 	for range serving {
 		err = errors.Join(err, <-ended)
 	}
@@ -181,6 +188,8 @@ func (s *server) apply(cfg *Config) error {
 	s.tokens.Reload(loginTokens)
 	s.clients.Reload(s.clientConfig(cfg))
 	s.friends.Reload(friendsConfig(cfg))
+	s.hooks.Reload(cfg.Webhooks)
+	s.applyFilter(cfg)
 	tokens := cfg.API.Tokens
 	if s.token != nil {
 		tokens = append(tokens[:len(tokens):len(tokens)], *s.token)
@@ -190,6 +199,25 @@ func (s *server) apply(cfg *Config) error {
 	cert, key := certificateFiles(cfg)
 	s.files.watch(cfg.File, cert, key, cfg.Auth.Token.JWKSFile)
 	return nil
+}
+
+// applyFilter changes the filter if its configuration has changed.
+func (s *server) applyFilter(cfg *Config) {
+	want := filterConfig(cfg)
+	if s.cfg != nil && reflect.DeepEqual(want, filterConfig(s.cfg)) {
+		return
+	}
+	old := s.filter
+	if want.URL == "" {
+		s.filter = nil
+		s.router.SetFilter(nil)
+	} else {
+		s.filter = s.hooks.NewFilter(want)
+		s.router.SetFilter(s.filter)
+	}
+	if old != nil {
+		old.Close()
+	}
 }
 
 // friendsConfig is what applies to friends lists.

@@ -26,17 +26,17 @@ func (s *Store) Announce(a store.Announcer) {
 }
 
 // Post implements store.Outbox.
-func (s *Store) Post(ctx context.Context, postings []store.Posting) (dropped int, err error) {
+func (s *Store) Post(ctx context.Context, postings []store.Posting) (full []string, err error) {
 	if err := s.lock(ctx); err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer s.mu.Unlock()
 	for i := range postings {
 		if !s.postLocked(&postings[i]) {
-			dropped++
+			full = append(full, postings[i].Queue)
 		}
 	}
-	return dropped, nil
+	return full, nil
 }
 
 // postLocked reports false if the queue is full.
@@ -60,7 +60,7 @@ func (s *Store) postLocked(p *store.Posting) bool {
 func (s *Store) announcedLocked(postings []store.Posting) {
 	for i := range postings {
 		if !s.postLocked(&postings[i]) {
-			s.announcer.Dropped(postings[i].Queue, 1)
+			s.announcer.Dropped(postings[i].Queue)
 		}
 	}
 }

@@ -23,21 +23,20 @@ func (s *Store) Announce(a store.Announcer) {
 }
 
 // Post implements store.Outbox.
-func (s *Store) Post(ctx context.Context, postings []store.Posting) (dropped int, err error) {
+func (s *Store) Post(ctx context.Context, postings []store.Posting) ([]string, error) {
 	postings = slices.Clone(postings)
 	for i := range postings {
 		postings[i].Event.Body = append([]byte{}, postings[i].Event.Body...) // never nil, which is NULL
 	}
-	n := 0 // read only when the write was not abandoned
-	err = s.write(ctx, func(tx *tx) error {
-		full, err := post(tx, postings)
-		n = len(full)
+	var full []string // read only when the write was not abandoned
+	err := s.write(ctx, func(tx *tx) (err error) {
+		full, err = post(tx, postings)
 		return err
 	})
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return n, nil
+	return full, nil
 }
 
 // post puts events into their queues and returns the queues of those that found no room.
@@ -90,7 +89,7 @@ func (s *Store) announce(tx *tx, events func(store.Announcer) []store.Posting) e
 	}
 	full, err := post(tx, events(a))
 	for _, queue := range full {
-		a.Dropped(queue, 1)
+		a.Dropped(queue)
 	}
 	return err
 }

@@ -18,9 +18,12 @@ func posting(queue, id string, max int) store.Posting {
 
 func post(t *testing.T, s store.Store, postings ...store.Posting) (dropped int) {
 	t.Helper()
-	dropped, err := s.Post(t.Context(), postings)
+	full, err := s.Post(t.Context(), postings)
 	must(t, err)
-	return dropped
+	for _, queue := range full {
+		equal(t, "full queue", queue, "a")
+	}
+	return len(full)
 }
 
 // expectEvents compares a queue's ids, and that it is in order and counted.
@@ -144,7 +147,7 @@ func testOutboxLease(t *testing.T, s store.Store) {
 			t.Fatalf("%+v: held %v", step, held)
 		}
 	}
-	post(t, s, posting("q", "1", 1), posting("q", "2", 1)) // a lease takes no room
+	post(t, s, posting("q", "1", 1)) // a lease takes no room
 	expectEvents(t, s, "q", "1")
 }
 
@@ -167,10 +170,10 @@ func (a *announcer) ItemChanged(user string, before, after *store.RosterItem) []
 	return []store.Posting{posting("q", strings.Join([]string{user, before.JID, before.Sub.String(), after.JID, after.Sub.String()}, " "), a.max)}
 }
 
-func (a *announcer) Dropped(_ string, n int) {
+func (a *announcer) Dropped(string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.dropped += n
+	a.dropped++
 }
 
 func testAnnounce(t *testing.T, s store.Store) {
