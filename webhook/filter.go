@@ -103,7 +103,11 @@ func (f *Filter) Filter(ctx context.Context, b *router.Batch, st *stanza.Stanza)
 	if f.types&(1<<st.Type) == 0 || !bytes.Contains(st.Inner, []byte("body")) || st.From.Bare() == st.To.Bare() {
 		return st, nil
 	}
-	t := findBodies(st)
+	t, err := findBodies(st)
+	if err != nil { // whose text cannot be found cannot be judged
+		f.metrics.filtered.WithLabelValues(filterRejected).Inc()
+		return nil, errRefusedText
+	}
 	if t.empty() {
 		return st, nil
 	}

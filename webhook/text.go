@@ -23,23 +23,24 @@ type body struct {
 	from, to int // its content in doc
 }
 
-// findBodies looks at the direct children only. What came through the scanner parses.
-func findBodies(st *stanza.Stanza) texts {
+// findBodies looks at the direct children only. It returns an error for the rare XML that our scanner takes and
+// encoding/xml does not: names of characters that are younger than its tables.
+func findBodies(st *stanza.Stanza) (texts, error) {
 	t := texts{doc: st.Document()}
 	d := xml.NewDecoder(bytes.NewReader(t.doc))
 	if _, err := d.Token(); err != nil {
-		return texts{}
+		return texts{}, err
 	}
 	t.from = int(d.InputOffset())
 	for {
 		t.to = int(d.InputOffset())
 		tok, err := d.Token()
 		if err != nil {
-			return texts{}
+			return texts{}, err
 		}
 		switch child := tok.(type) {
 		case xml.EndElement: // of the document
-			return t
+			return t, nil
 		case xml.StartElement:
 			if child.Name.Space != stanza.NSClient || child.Name.Local != "body" {
 				err = d.Skip()
@@ -47,7 +48,7 @@ func findBodies(st *stanza.Stanza) texts {
 				err = t.addBody(d, child)
 			}
 			if err != nil {
-				return texts{}
+				return texts{}, err
 			}
 		}
 	}
