@@ -140,7 +140,7 @@ func build(ctx context.Context, cfg *Config, db *sqlstore.Store, decoy []byte, l
 	// The clients' connections.
 	clients := c2s.New(c2s.Config{}, rt, accounts, log)
 	clients.OnBind = func(ctx context.Context, s router.Session) error {
-		return errors.Join(blocking.LoadBlocklist(ctx, s), friends.LoadPrivacy(ctx, s))
+		return errors.Join(players.Admit(ctx, s.JID()), blocking.LoadBlocklist(ctx, s), friends.LoadPrivacy(ctx, s))
 	}
 	clients.OnResume = offline.HandOver
 	clients.Features = disco.CapsElement
