@@ -145,13 +145,16 @@ func build(ctx context.Context, cfg *Config, db *sqlstore.Store, decoy []byte, l
 	clients.OnResume = offline.HandOver
 	clients.Features = disco.CapsElement
 
-	// The operators' view of it all.
+	// What operators and other services see of it all, and may do.
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	rt.Metrics.Register(metrics)
 	clients.Metrics.Register(metrics)
-	operators := api.New(api.Config{Metrics: metrics, Ready: ready(ctx, db), Drain: drain, Log: log})
+	operators := api.New(api.Config{
+		Metrics: metrics, Ready: ready(ctx, db), Drain: drain, Log: log, Version: buildVersion(), Node: nodeName(cfg),
+		PlayerJID: cfg.API.PlayerJID, Router: rt, Friends: friends, Blocking: blocking, Auth: accounts, Accounts: players, Store: db,
+	})
 
 	return &server{log: log, tokens: tokens, friends: friends, accounts: players, foreign: db.ChangedElsewhere,
 		clients: clients, operators: operators}
