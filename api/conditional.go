@@ -128,19 +128,24 @@ func finish(w http.ResponseWriter, status int, body []byte) {
 	w.Write(body) //nolint:errcheck // the caller is gone
 }
 
-// acceptsGzip reads Accept-Encoding (RFC 9110 §12.5.3) as far as it concerns us: a weight of 0 is a refusal.
+// acceptsGzip reads Accept-Encoding (RFC 9110 §12.5.3) as far as it concerns us.
 func acceptsGzip(r *http.Request) bool {
 	for _, value := range r.Header.Values("Accept-Encoding") {
 		for coding := range strings.SplitSeq(value, ",") {
 			name, weight, _ := strings.Cut(coding, ";")
 			name = strings.TrimSpace(name)
-			weight = strings.ReplaceAll(weight, " ", "")
-			if (strings.EqualFold(name, "gzip") || name == "*") && strings.Trim(strings.TrimPrefix(weight, "q="), "0.") != "" || strings.EqualFold(name, "gzip") && weight == "" {
+			if (strings.EqualFold(name, "gzip") || name == "*") && !isZero(weight) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// isZero reports whether a weight says "not that" (RFC 9110 §12.4.2).
+func isZero(weight string) bool {
+	q, ok := strings.CutPrefix(strings.TrimSpace(weight), "q=")
+	return ok && strings.Trim(q, "0.") == ""
 }
 
 // matches compares entity tags weakly, and without regard to compression.

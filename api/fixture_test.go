@@ -221,3 +221,5 @@ func (s *fakeSession) take() string {
 	s.got = nil
 	return got
 }
+
+func hashOf(secret string) [sha256.Size]byte { return sha256.Sum256([]byte(secret)) }

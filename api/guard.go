@@ -80,7 +80,7 @@ func admitsJSON(values []string) bool {
 			name, weight, _ := strings.Cut(one, ";")
 			switch strings.ToLower(strings.TrimSpace(name)) {
 			case "*/*", "application/*", "application/json", "":
-				if weight = strings.ReplaceAll(weight, " ", ""); !strings.HasPrefix(weight, "q=0") || strings.Trim(weight, "q=0.") != "" {
+				if !isZero(weight) {
 					return true
 				}
 			}
