@@ -49,6 +49,7 @@ func (f *Failure) Error() string { return fmt.Sprintf("auth: %s", f.Condition) }
 func (f *Failure) Unwrap() error { return f.Cause }
 
 var (
+	errAccountDisabled    = &Failure{Condition: "account-disabled"}    // RFC 6120 §6.5.2
 	errEncryptionRequired = &Failure{Condition: "encryption-required"} // RFC 6120 §6.5.4
 	errInvalidAuthzid     = &Failure{Condition: "invalid-authzid"}     // RFC 6120 §6.5.6
 	errInvalidMechanism   = &Failure{Condition: "invalid-mechanism"}   // RFC 6120 §6.5.7
@@ -174,7 +175,28 @@ func (e *Exchange) Step(ctx context.Context, response []byte) (challenge []byte,
 	if len(response) > maxResponse {
 		return nil, false, malformed("message too long")
 	}
-	return now(ctx, response)
+	challenge, done, err = now(ctx, response)
+	if err == nil && done {
+		if err = e.service.enabled(ctx, e.user); err != nil {
+			e.user = ""
+			return nil, false, err
+		}
+	}
+	return challenge, done, err
+}
+
+// enabled returns a *Failure for a user whose account is disabled. Only who has proved to be that user may learn it.
+func (s *Service) enabled(ctx context.Context, user string) error {
+	account, err := s.accounts.Account(ctx, user)
+	switch {
+	case errors.Is(err, store.ErrNotFound): // removed just now
+		return errNotAuthorized
+	case err != nil:
+		return accountError("log in", err)
+	case account.Disabled:
+		return errAccountDisabled
+	}
+	return nil
 }
 
 // User is the normalized localpart of the user who proved to be there; "" as

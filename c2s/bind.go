@@ -2,6 +2,7 @@ package c2s
 
 import (
 	"encoding/xml"
+	"errors"
 	"time"
 
 	"chatd/router"
@@ -139,6 +140,11 @@ func (n *negotiation) bindTo(jid stanza.JID) (*Session, error) {
 		n.srv.router.Table.Settled(s)
 	}
 	if err := n.srv.OnBind(n.srv.ctx, s); err != nil {
+		var reason *stanza.StreamError
+		if errors.As(err, &reason) {
+			n.leave(s)
+			return nil, reason
+		}
 		n.srv.log.Error("session not prepared", "jid", jid, "err", err)
 		n.leave(s)
 		return nil, stanza.StreamInternalServerError
@@ -148,7 +154,7 @@ func (n *negotiation) bindTo(jid stanza.JID) (*Session, error) {
 
 // session makes the session of a resource.
 func (n *negotiation) session(jid stanza.JID) *Session {
-	s := &Session{srv: n.srv, jid: jid, wire: n.wire, state: new(router.State), done: make(chan struct{}), scope: n.scanner.Scope(), lang: n.lang}
+	s := &Session{srv: n.srv, jid: jid, wire: n.wire, state: &router.State{Begun: time.Now()}, done: make(chan struct{}), scope: n.scanner.Scope(), lang: n.lang}
 	s.out.writing = true // until begin: nothing may come before the answer to the bind request
 	s.onInput = s.readInput
 	s.stanzas = newLimiter(n.cfg.StanzasPerSecond, n.cfg.StanzaBurst)

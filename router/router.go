@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -59,6 +60,16 @@ func New(domain stanza.JID, log *slog.Logger) *Router {
 // FromClient takes a stanza that a client of this node sent, with From stamped. It
 // may block on the store and calls b.Flush before it does.
 func (r *Router) FromClient(ctx context.Context, b *Batch, s Session, st *stanza.Stanza) {
+	if rand.Uint32()%latencySample != 0 {
+		r.fromClient(ctx, b, s, st)
+		return
+	}
+	begun := time.Now()
+	r.fromClient(ctx, b, s, st)
+	r.Metrics.latency.Observe(time.Since(begun).Seconds())
+}
+
+func (r *Router) fromClient(ctx context.Context, b *Batch, s Session, st *stanza.Stanza) {
 	r.Metrics.routed[st.Kind].Inc()
 	if st.To.IsZero() {
 		if st.Kind == stanza.Presence {

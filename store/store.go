@@ -52,6 +52,7 @@ type Account struct {
 	User        string
 	Credentials []Credential // one per SCRAM hash
 	Created     time.Time    // UTC, whole seconds
+	Disabled    bool         // may not log in
 }
 
 // A Credential verifies one SCRAM mechanism without being able to
@@ -74,6 +75,8 @@ type Accounts interface {
 	CreateAccount(ctx context.Context, a Account) error
 	// SetCredentials replaces all credentials; ErrNotFound for an unknown user.
 	SetCredentials(ctx context.Context, user string, creds []Credential) error
+	// SetDisabled changes whether the user may log in; ErrNotFound for an unknown user.
+	SetDisabled(ctx context.Context, user string, disabled bool) error
 	// DeleteAccount removes the user and everything that the store keeps
 	// under that name in every domain; ErrNotFound for an unknown user.
 	DeleteAccount(ctx context.Context, user string) error

@@ -112,6 +112,12 @@ func parseDeadID(id string) (hook string, seq int64, ok bool) {
 	return hook, seq, ok && err == nil
 }
 
+// DeadLetter is the one with that id. The error for the caller to tell apart is ErrNoDeadLetter.
+func (s *Service) DeadLetter(ctx context.Context, id string) (DeadLetter, error) {
+	hook, e, err := s.deadEvent(ctx, id)
+	return deadLetter(hook, &e), err
+}
+
 // Redeliver puts a dead letter's event behind all that waits for its webhook, to be tried as if it were new. The
 // errors for the caller to tell apart are ErrNoDeadLetter and store.ErrFull.
 func (s *Service) Redeliver(ctx context.Context, id string) error {

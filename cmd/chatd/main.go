@@ -147,19 +147,22 @@ func build(ctx context.Context, cfg *Config, db *sqlstore.Store, decoy []byte, l
 	// The clients' connections.
 	clients := c2s.New(c2s.Config{}, rt, accounts, log)
 	clients.OnBind = func(ctx context.Context, s router.Session) error {
-		return errors.Join(blocking.LoadBlocklist(ctx, s), friends.LoadPrivacy(ctx, s))
+		return errors.Join(players.Admit(ctx, s.JID()), blocking.LoadBlocklist(ctx, s), friends.LoadPrivacy(ctx, s))
 	}
 	clients.OnResume = offline.HandOver
 	clients.Features = disco.CapsElement
 
-	// The operators' view of it all.
+	// What operators and other services see of it all, and may do.
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	rt.Metrics.Register(metrics)
 	clients.Metrics.Register(metrics)
 	hooks.Metrics.Register(metrics)
-	operators := api.New(api.Config{Metrics: metrics, Ready: ready(ctx, db), Drain: drain, Log: log})
+	operators := api.New(api.Config{
+		Metrics: metrics, Ready: ready(ctx, db), Drain: drain, Log: log, Version: buildVersion(), Node: nodeName(cfg),
+		PlayerJID: cfg.API.PlayerJID, Router: rt, Friends: friends, Blocking: blocking, Auth: accounts, Accounts: players, Webhooks: hooks, Store: db,
+	})
 
 	return &server{log: log, tokens: tokens, friends: friends, accounts: players, foreign: db.ChangedElsewhere,
 		router: rt, hooks: hooks, clients: clients, operators: operators}
@@ -167,8 +170,7 @@ func build(ctx context.Context, cfg *Config, db *sqlstore.Store, decoy []byte, l
 
 // newHooks makes the webhooks' service, which hears of what changes in the store.
 func newHooks(cfg *Config, db *sqlstore.Store, log *slog.Logger) *webhook.Service {
-	node := cmp.Or(cfg.Cluster.Node, "chatd")
-	hooks := webhook.New(stanza.MustJID(cfg.Domain), node, db, log)
+	hooks := webhook.New(stanza.MustJID(cfg.Domain), cmp.Or(cfg.Cluster.Node, "chatd"), db, log)
 	db.Announce(hooks)
 	return hooks
 }

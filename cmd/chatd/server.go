@@ -270,6 +270,18 @@ func (s *server) clientConfig(cfg *Config) c2s.Config {
 	return c
 }
 
+// nodeName is what this node is called.
+func nodeName(cfg *Config) string {
+	if cfg.Cluster.Node != "" {
+		return cfg.Cluster.Node
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return cfg.Domain
+	}
+	return name
+}
+
 // ready says whether the node can do its work: it is not stopping, and the
 // store answers. Its sockets are open before anybody can ask.
 func ready(serving context.Context, db store.Accounts) func(context.Context) error {

@@ -67,6 +67,20 @@ func (s *Store) DeleteAccount(ctx context.Context, user string) error {
 	return nil
 }
 
+// SetDisabled implements store.Accounts.
+func (s *Store) SetDisabled(ctx context.Context, user string, disabled bool) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	a := s.userLocked(user).account
+	if a == nil {
+		return store.ErrNotFound
+	}
+	a.Disabled = disabled
+	return nil
+}
+
 // ListAccounts implements store.Accounts.
 func (s *Store) ListAccounts(ctx context.Context, after string, limit int) ([]string, error) {
 	if err := s.lock(ctx); err != nil {

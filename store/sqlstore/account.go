@@ -14,12 +14,13 @@ import (
 func (s *Store) Account(ctx context.Context, user string) (store.Account, error) {
 	var creds []byte
 	var created int64
-	err := s.queryRow(ctx, []any{&creds, &created},
-		"SELECT credentials, created FROM account WHERE user = ?", user)
+	var disabled bool
+	err := s.queryRow(ctx, []any{&creds, &created, &disabled},
+		"SELECT credentials, created, disabled FROM account WHERE user = ?", user)
 	if err != nil {
 		return store.Account{}, err
 	}
-	a := store.Account{User: user, Created: time.Unix(created, 0).UTC()}
+	a := store.Account{User: user, Created: time.Unix(created, 0).UTC(), Disabled: disabled}
 	if err := json.Unmarshal(creds, &a.Credentials); err != nil {
 		return store.Account{}, fmt.Errorf("sqlstore: credentials of %q: %w", user, err)
 	}
@@ -43,8 +44,8 @@ func (s *Store) CreateAccount(ctx context.Context, a store.Account) error {
 		if err := purge(tx, a.User); err != nil {
 			return err
 		}
-		_, err = tx.exec("INSERT INTO account (user, credentials, created) VALUES (?, ?, ?)",
-			a.User, string(creds), a.Created.Unix())
+		_, err = tx.exec("INSERT INTO account (user, credentials, created, disabled) VALUES (?, ?, ?, ?)",
+			a.User, string(creds), a.Created.Unix(), a.Disabled)
 		if err != nil {
 			return err
 		}
@@ -60,6 +61,17 @@ func (s *Store) SetCredentials(ctx context.Context, user string, creds []store.C
 	}
 	return s.write(ctx, func(tx *tx) error {
 		n, err := tx.exec("UPDATE account SET credentials = ? WHERE user = ?", string(text), user)
+		if err == nil && n == 0 {
+			err = store.ErrNotFound
+		}
+		return err
+	})
+}
+
+// SetDisabled implements store.Accounts.
+func (s *Store) SetDisabled(ctx context.Context, user string, disabled bool) error {
+	return s.write(ctx, func(tx *tx) error {
+		n, err := tx.exec("UPDATE account SET disabled = ? WHERE user = ?", disabled, user)
 		if err == nil && n == 0 {
 			err = store.ErrNotFound
 		}
