@@ -17,7 +17,7 @@ import (
 	"chatd/store/memory"
 )
 
-var hook = Hook{Name: "shop", URL: "https://shop.test/events", Secret: "0123456789abcdef", Events: Types(), Timeout: 10 * time.Second, Retry: 24 * time.Hour}
+var hook = Hook{Name: "shop", URL: "https://shop.test/events", Secret: "0123456789abcdef", Events: Types(), Timeout: 10 * time.Second, Retry: 2 * time.Hour}
 
 // A delivery is one request that reached the receiver.
 type delivery struct {
@@ -33,11 +33,10 @@ type receiver struct {
 	t      *testing.T
 	answer func(ctx context.Context, d delivery) (status int, err error) // nil: 204
 
-	mu      sync.Mutex
-	got     []delivery
-	flying  int
-	most    int // flying at the same time
-	reading sync.WaitGroup
+	mu     sync.Mutex
+	got    []delivery
+	flying int
+	most   int // flying at the same time
 }
 
 func (r *receiver) RoundTrip(req *http.Request) (*http.Response, error) {

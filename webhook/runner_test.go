@@ -186,14 +186,14 @@ func TestDownAndBack(t *testing.T) {
 		for i := range events {
 			s.Presence(stanza.MustJID(fmt.Sprintf("p%d@chat.test", i)), true)
 		}
-		time.Sleep(6 * time.Hour)
-		if n := len(rcv.deliveries()); n > 6*window*7+20*window {
-			t.Errorf("%d attempts in six hours", n)
+		time.Sleep(time.Hour)
+		if n := len(rcv.deliveries()); n > 20*window {
+			t.Errorf("%d attempts in an hour", n)
 		}
 		if n := count(t, db, "shop"); n != events {
 			t.Fatalf("%d events wait", n)
 		}
-		if age := testutil.ToFloat64(s.Metrics.oldest.WithLabelValues("shop")); age < 5*3600 {
+		if age := testutil.ToFloat64(s.Metrics.oldest.WithLabelValues("shop")); age < 3500 {
 			t.Errorf("oldest is %v s", age)
 		}
 		if n := testutil.ToFloat64(s.Metrics.queue.WithLabelValues("shop")); n != events {
