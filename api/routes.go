@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"reflect"
+	"regexp"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -178,6 +179,8 @@ func (s *Server) plain(op operation, contentType string, h http.Handler) {
 	s.mux.Handle(op.method+" "+op.path, s.guard(op, h))
 }
 
+var parameterPattern = regexp.MustCompile(`\{(\w+)\}`)
+
 // describe puts an operation into the document that huma does not know.
 func (s *Server) describe(op operation, contentType string) {
 	h := op.huma()
@@ -186,6 +189,9 @@ func (s *Server) describe(op operation, contentType string) {
 		status = "202"
 	}
 	h.Parameters, h.Errors = nil, nil
+	for _, m := range parameterPattern.FindAllStringSubmatch(op.path, -1) {
+		h.Parameters = append(h.Parameters, &huma.Param{Name: m[1], In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}})
+	}
 	text := &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
 	h.Responses = map[string]*huma.Response{
 		status: {Description: "OK", Content: map[string]*huma.MediaType{contentType: text}},
