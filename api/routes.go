@@ -99,11 +99,13 @@ func add[I, O any](s *Server, op operation, handle func(context.Context, *I) (*O
 	}
 	s.building = &op
 	h := op.huma()
+	h.Responses = make(map[string]*huma.Response)
 	if op.body != nil {
 		schema := s.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeOf(op.body), true, op.id+"Response")
-		h.Responses = map[string]*huma.Response{"200": {
-			Description: "OK", Content: map[string]*huma.MediaType{"application/json": {Schema: schema}},
-		}}
+		h.Responses["200"] = &huma.Response{Description: "OK", Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}}
+	}
+	if op.method == http.MethodGet {
+		h.Responses["304"] = &huma.Response{Description: "Not Modified: as If-None-Match says"}
 	}
 	huma.Register(s.huma, h, func(ctx context.Context, in *I) (*O, error) {
 		out, err := handle(ctx, in)
@@ -193,6 +195,9 @@ func (s *Server) describe(op operation, contentType string) {
 		h.Parameters = append(h.Parameters, &huma.Param{Name: m[1], In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}})
 	}
 	text := &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
+	if strings.Contains(contentType, "openapi") {
+		text.Schema = &huma.Schema{Description: "OpenAPI"} // of any type
+	}
 	h.Responses = map[string]*huma.Response{
 		status: {Description: "OK", Content: map[string]*huma.MediaType{contentType: text}},
 		"default": {Description: "Error", Content: map[string]*huma.MediaType{
