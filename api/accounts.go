@@ -53,7 +53,7 @@ func (s *Server) addAccounts() {
 
 func (s *Server) listPlayers(ctx context.Context, in *struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"how many at most"`
-	Cursor string `query:"cursor" maxLength:"8192" doc:"where to go on, from the answer before"`
+	Cursor string `query:"cursor" maxLength:"2800" doc:"where to go on, from the answer before"`
 }) (*struct{ Body accountsPage }, error) {
 	last := ""
 	if in.Cursor != "" {
@@ -83,7 +83,7 @@ func (s *Server) listPlayers(ctx context.Context, in *struct {
 
 func (s *Server) createPlayer(ctx context.Context, in *struct {
 	Body struct {
-		Player string `json:"player" minLength:"1" maxLength:"3071" doc:"number or bare JID" example:"13131"`
+		Player string `json:"player" minLength:"1" maxLength:"2047" doc:"number or bare JID" example:"13131"`
 		Password
 	}
 }) (*struct {

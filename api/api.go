@@ -36,7 +36,7 @@ const (
 	readTimeout    = 10 * time.Second
 	writeTimeout   = 30 * time.Second
 	idleTimeout    = 60 * time.Second
-	maxHeaderBytes = 16 << 10
+	maxHeaderBytes = 64 << 10 // two addresses, percent-encoded
 	// workTimeout is how long a handler may take.
 	workTimeout = 20 * time.Second
 )

@@ -53,7 +53,7 @@ type friendsPage struct {
 type Selection struct {
 	Subscription string `query:"subscription" enum:"none,to,from,both" doc:"only entries in this state: both for friends"`
 	Limit        int    `query:"limit" minimum:"1" maximum:"100000" doc:"how many entries; without it, all"`
-	Cursor       string `query:"cursor" maxLength:"8192" doc:"where to go on, from the answer before"`
+	Cursor       string `query:"cursor" maxLength:"2800" doc:"where to go on, from the answer before"`
 }
 
 type friendsOutput struct {

@@ -22,7 +22,7 @@ const (
 
 var idempotencyParameter = &huma.Param{Name: "Idempotency-Key", In: "header",
 	Description: "The same key with the same request is answered again instead of being done again, for 24 hours, by this node, until it restarts.",
-	Schema:      &huma.Schema{Type: huma.TypeString, MinLength: new(1), MaxLength: new(maxKey)}}
+	Schema:      &huma.Schema{Type: huma.TypeString, MaxLength: new(maxKey)}}
 
 // replies keeps what was answered to writes with an Idempotency-Key. Over a bound the oldest go.
 type replies struct {

@@ -113,11 +113,11 @@ func (s *Server) ref(j stanza.JID) PlayerRef {
 
 // A PlayerPath is the input of an operation on one player.
 type PlayerPath struct {
-	Player string `path:"player" minLength:"1" maxLength:"3071" doc:"the player's number, or bare JID" example:"13131"`
+	Player string `path:"player" minLength:"1" maxLength:"2047" doc:"the player's number, or bare JID" example:"13131"`
 }
 
 // A PairPath is the input of an operation on two.
 type PairPath struct {
 	PlayerPath
-	Other string `path:"other" minLength:"1" maxLength:"3071" doc:"the other player's number, or bare JID" example:"112233"`
+	Other string `path:"other" minLength:"1" maxLength:"2047" doc:"the other player's number, or bare JID" example:"112233"`
 }

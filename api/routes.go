@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"reflect"
+	"regexp"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -99,11 +100,13 @@ func add[I, O any](s *Server, op operation, handle func(context.Context, *I) (*O
 	}
 	s.building = &op
 	h := op.huma()
+	h.Responses = make(map[string]*huma.Response)
 	if op.body != nil {
 		schema := s.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeOf(op.body), true, op.id+"Response")
-		h.Responses = map[string]*huma.Response{"200": {
-			Description: "OK", Content: map[string]*huma.MediaType{"application/json": {Schema: schema}},
-		}}
+		h.Responses["200"] = &huma.Response{Description: "OK", Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}}
+	}
+	if op.method == http.MethodGet {
+		h.Responses["304"] = &huma.Response{Description: "Not Modified: as If-None-Match says"}
 	}
 	huma.Register(s.huma, h, func(ctx context.Context, in *I) (*O, error) {
 		out, err := handle(ctx, in)
@@ -179,6 +182,8 @@ func (s *Server) plain(op operation, contentType string, h http.Handler) {
 	s.mux.Handle(op.method+" "+op.path, s.guard(op, h))
 }
 
+var parameterPattern = regexp.MustCompile(`\{(\w+)\}`)
+
 // describe puts an operation into the document that huma does not know.
 func (s *Server) describe(op operation, contentType string) {
 	h := op.huma()
@@ -187,7 +192,13 @@ func (s *Server) describe(op operation, contentType string) {
 		status = "202"
 	}
 	h.Parameters, h.Errors = nil, nil
+	for _, m := range parameterPattern.FindAllStringSubmatch(op.path, -1) {
+		h.Parameters = append(h.Parameters, &huma.Param{Name: m[1], In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}})
+	}
 	text := &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
+	if strings.Contains(contentType, "openapi") {
+		text.Schema = &huma.Schema{Description: "OpenAPI"} // of any type
+	}
 	h.Responses = map[string]*huma.Response{
 		status: {Description: "OK", Content: map[string]*huma.MediaType{contentType: text}},
 		"default": {Description: "Error", Content: map[string]*huma.MediaType{
