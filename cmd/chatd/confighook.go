@@ -64,16 +64,16 @@ func (r revealer) webhook(x any) (h webhook.Hook, err error) {
 		return h, errors.New("name must be of 1 to 40 letters, digits, - and _")
 	}
 	timeout, retry := defaultHookTimeout, defaultHookRetry
-	for key, v := range map[string]value{
-		"url":           webAddress(&h.URL),
-		"secret":        r.hookSecret(&h.Secret),
-		"events":        choices(&h.Events, webhook.Types()...),
-		"timeout_ms":    number(&timeout, minHookTimeout, maxHookTimeout),
-		"retry_seconds": number(&retry, 0, maxHookRetry),
+	for _, s := range []setting{
+		{"url", reload, webAddress(&h.URL)},
+		{"secret", reload, r.hookSecret(&h.Secret)},
+		{"events", reload, choices(&h.Events, webhook.Types()...)},
+		{"timeout_ms", reload, number(&timeout, minHookTimeout, maxHookTimeout)},
+		{"retry_seconds", reload, number(&retry, 0, maxHookRetry)},
 	} {
-		if x, given := m[key]; given {
-			if err := v.set(x); err != nil {
-				return h, fmt.Errorf("%s %w", key, err)
+		if x, given := m[s.key]; given {
+			if err := s.set(x); err != nil {
+				return h, fmt.Errorf("%s %w", s.key, err)
 			}
 		}
 	}
