@@ -128,6 +128,21 @@ func TestWebhooks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// A second resource that comes and goes makes nobody come or go.
+	desk := srv.client(clientSpec{name: "anna", user: "anna", domain: testDomain, resource: "desk", password: "secret", mechanism: "SCRAM-SHA-256", tls: "direct"})
+	if err := desk.connect(); err != nil {
+		t.Fatal(err)
+	}
+	if err := desk.send("<presence/><presence><show>away</show></presence>"); err != nil {
+		t.Fatal(err)
+	}
+	if err := desk.sync(); err != nil {
+		t.Fatal(err)
+	}
+	desk.pending = nil
+	if err := desk.close(); err != nil {
+		t.Fatal(err)
+	}
 	if err := anna.send("<message type='chat' to='bob@" + testDomain + "'><body>psst</body></message>"); err != nil {
 		t.Fatal(err)
 	}
