@@ -164,7 +164,6 @@ func TestBadBodies(t *testing.T) {
 	}
 }
 
-
 func TestBrokenStore(t *testing.T) {
 	db := memory.New()
 	f := newFixtureOn(t, db, nil)
