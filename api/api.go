@@ -77,13 +77,14 @@ type Server struct {
 	huma     huma.API
 	metrics  *metrics
 	replies  *replies
-	building *operation // the one that is being added; nil after New
+	readable map[string]bool // paths of what GET reads; only during New
+	building *operation      // the one that is being added; nil after New
 	http     *http.Server
 }
 
 // New makes a server; it opens nothing. It registers metrics of its own.
 func New(cfg Config) *Server {
-	s := &Server{cfg: cfg, numbers: newPlayerNumbers(cfg.PlayerJID), metrics: newMetrics(cfg.Metrics), replies: newReplies()}
+	s := &Server{cfg: cfg, numbers: newPlayerNumbers(cfg.PlayerJID), metrics: newMetrics(cfg.Metrics), replies: newReplies(), readable: make(map[string]bool)}
 	s.SetTokens(cfg.Tokens)
 	s.routes()
 	s.http = &http.Server{

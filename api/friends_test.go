@@ -43,7 +43,7 @@ func TestPaging(t *testing.T) {
 	if len(page.Friends) != 1 || page.Friends[0].JID != "sum124@chat.test" {
 		t.Errorf("then %+v", page.Friends)
 	}
-	for _, bad := range []string{"cursor=%00", "cursor=!!", "limit=0", "limit=-1", "limit=x", "limit=100001", "subscription=all", "subscribtion=both"} {
+	for _, bad := range []string{"cursor=%00", "cursor=!!", "limit=", "subscription=", "limit=0", "limit=-1", "limit=x", "limit=100001", "subscription=all", "subscribtion=both"} {
 		if w := f.do(call{path: "/friends/summoner/1?" + bad}); w.Code != 400 && w.Code != 422 {
 			t.Errorf("%s: %d", bad, w.Code)
 		}

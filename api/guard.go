@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -62,7 +63,7 @@ func (s *Server) serve(rec *recorder, r *http.Request, op operation, h http.Hand
 	h.ServeHTTP(rec, r)
 }
 
-// acceptsJSON refuses those who cannot read the answer, before anything is done (RFC 9110 §12.5.1).
+// acceptsJSON refuses those who cannot read the answer (RFC 9110 §12.5.1), and parameters without a value, before anything is done.
 func acceptsJSON(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if values := r.Header.Values("Accept"); len(values) > 0 && !admitsJSON(values) {
@@ -70,6 +71,14 @@ func acceptsJSON(h http.Handler) http.Handler {
 			return
 		}
 		r.Header.Del("Accept") // huma need not ask again
+		if r.URL.RawQuery != "" {
+			for name, values := range r.URL.Query() {
+				if slices.Contains(values, "") { // huma would take it for one that is not there
+					problem(w, http.StatusUnprocessableEntity, strconv.Quote(name)+" is empty")
+					return
+				}
+			}
+		}
 		h.ServeHTTP(w, r)
 	})
 }

@@ -81,6 +81,7 @@ type operation struct {
 	about   string // more than the summary; optional
 	status  int    // of success; 0: 200, or 204 without a body
 	write   bool   // changes something: written down, and repeated safely with an Idempotency-Key
+	tagged  bool   // set by add: what it changes has an entity tag, since GET was added before at the same path
 	raw     bool   // the answer may be endless: it is neither held back nor given an entity tag
 	errors  []int  // beside those that every operation has
 	maxBody int64  // bytes; 0: 64 KiB
@@ -99,6 +100,10 @@ func add[I, O any](s *Server, op operation, handle func(context.Context, *I) (*O
 		op.maxBody = defaultBody
 	}
 	s.building = &op
+	if op.method == http.MethodGet {
+		s.readable[op.path] = true
+	}
+	op.tagged = op.conditional() && s.readable[op.path]
 	h := op.huma()
 	h.Responses = make(map[string]*huma.Response)
 	if op.body != nil {
@@ -130,7 +135,7 @@ func (op *operation) huma() huma.Operation {
 	if op.write {
 		h.Parameters = append(h.Parameters, idempotencyParameter)
 	}
-	if op.conditional() {
+	if op.tagged {
 		h.Parameters = append(h.Parameters, ifMatchParameter)
 	}
 	if op.method == http.MethodGet {
@@ -151,7 +156,7 @@ func (op *operation) allErrors() []int {
 	if op.method != http.MethodGet && op.method != http.MethodDelete {
 		all = append(all, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
 	}
-	if op.conditional() {
+	if op.tagged {
 		all = append(all, http.StatusPreconditionFailed)
 	}
 	if op.write {
@@ -160,7 +165,7 @@ func (op *operation) allErrors() []int {
 	return all
 }
 
-// conditional reports whether If-Match is heeded: on writes to what can be read at the same path.
+// conditional reports whether If-Match is heeded. It is refused where GET reads nothing at the same path.
 func (op *operation) conditional() bool {
 	return op.method == http.MethodPut || op.method == http.MethodPatch || op.method == http.MethodDelete
 }

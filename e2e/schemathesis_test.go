@@ -17,7 +17,8 @@ func TestSchemathesis(t *testing.T) {
 	s := newServerWithAPI(t, api.Scopes(), "sum13131", "sum112233", "sum1")
 	out, err := exec.Command(schemathesis, "--config-file", "python/schemathesis.toml", "run", "http://"+s.api+"/openapi.json",
 		"--header", "Authorization: Bearer "+apiToken, "--exclude-path-regex", "^/(drain|debug)",
-		"--checks", "all", "--max-examples", "5", "--max-time", "60", "--request-timeout", "20", "--seed", "1",
+		"--checks", "all", "--exclude-checks", "positive_data_acceptance", // names and texts have rules that a schema does not say
+		"--max-examples", "5", "--max-time", "60", "--request-timeout", "20", "--seed", "1",
 		"--suppress-health-check", "all", "--no-color").CombinedOutput()
 	if err != nil {
 		text := string(out)

@@ -625,18 +625,12 @@ type ListBlockedParams struct {
 type UnblockParams struct {
 	// IdempotencyKey The same key with the same request is answered again instead of being done again, for 24 hours, by this node, until it restarts.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
-
-	// IfMatch ETag of what GET answered at this path, or *: 412 if it has changed
-	IfMatch *string `json:"If-Match,omitempty"`
 }
 
 // BlockParams defines parameters for Block.
 type BlockParams struct {
 	// IdempotencyKey The same key with the same request is answered again instead of being done again, for 24 hours, by this node, until it restarts.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
-
-	// IfMatch ETag of what GET answered at this path, or *: 412 if it has changed
-	IfMatch *string `json:"If-Match,omitempty"`
 }
 
 // DisablePlayerParams defines parameters for DisablePlayer.
@@ -748,9 +742,6 @@ type ListMutualFriendsParams struct {
 type SetPasswordParams struct {
 	// IdempotencyKey The same key with the same request is answered again instead of being done again, for 24 hours, by this node, until it restarts.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
-
-	// IfMatch ETag of what GET answered at this path, or *: 412 if it has changed
-	IfMatch *string `json:"If-Match,omitempty"`
 }
 
 // GetPresenceParams defines parameters for GetPresence.
@@ -793,9 +784,6 @@ type ListSessionsParams struct {
 type EndSessionParams struct {
 	// IdempotencyKey The same key with the same request is answered again instead of being done again, for 24 hours, by this node, until it restarts.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
-
-	// IfMatch ETag of what GET answered at this path, or *: 412 if it has changed
-	IfMatch *string `json:"If-Match,omitempty"`
 }
 
 // ListDeadLettersParams defines parameters for ListDeadLetters.
@@ -2013,17 +2001,6 @@ func NewUnblockRequest(server string, player string, address string, params *Unb
 			req.Header.Set("Idempotency-Key", headerParam0)
 		}
 
-		if params.IfMatch != nil {
-			var headerParam1 string
-
-			headerParam1, err = runtime.StyleParamWithLocation("simple", false, "If-Match", runtime.ParamLocationHeader, *params.IfMatch)
-			if err != nil {
-				return nil, err
-			}
-
-			req.Header.Set("If-Match", headerParam1)
-		}
-
 	}
 
 	return req, nil
@@ -2078,17 +2055,6 @@ func NewBlockRequest(server string, player string, address string, params *Block
 			}
 
 			req.Header.Set("Idempotency-Key", headerParam0)
-		}
-
-		if params.IfMatch != nil {
-			var headerParam1 string
-
-			headerParam1, err = runtime.StyleParamWithLocation("simple", false, "If-Match", runtime.ParamLocationHeader, *params.IfMatch)
-			if err != nil {
-				return nil, err
-			}
-
-			req.Header.Set("If-Match", headerParam1)
 		}
 
 	}
@@ -3079,17 +3045,6 @@ func NewSetPasswordRequestWithBody(server string, player string, params *SetPass
 			req.Header.Set("Idempotency-Key", headerParam0)
 		}
 
-		if params.IfMatch != nil {
-			var headerParam1 string
-
-			headerParam1, err = runtime.StyleParamWithLocation("simple", false, "If-Match", runtime.ParamLocationHeader, *params.IfMatch)
-			if err != nil {
-				return nil, err
-			}
-
-			req.Header.Set("If-Match", headerParam1)
-		}
-
 	}
 
 	return req, nil
@@ -3424,17 +3379,6 @@ func NewEndSessionRequest(server string, player string, resource string, params 
 			}
 
 			req.Header.Set("Idempotency-Key", headerParam0)
-		}
-
-		if params.IfMatch != nil {
-			var headerParam1 string
-
-			headerParam1, err = runtime.StyleParamWithLocation("simple", false, "If-Match", runtime.ParamLocationHeader, *params.IfMatch)
-			if err != nil {
-				return nil, err
-			}
-
-			req.Header.Set("If-Match", headerParam1)
 		}
 
 	}
@@ -4077,7 +4021,6 @@ type UnblockResponse struct {
 	ApplicationproblemJSON404 *ErrorModel
 	ApplicationproblemJSON406 *ErrorModel
 	ApplicationproblemJSON409 *ErrorModel
-	ApplicationproblemJSON412 *ErrorModel
 	ApplicationproblemJSON422 *ErrorModel
 	ApplicationproblemJSON500 *ErrorModel
 	ApplicationproblemJSON503 *ErrorModel
@@ -4109,7 +4052,6 @@ type BlockResponse struct {
 	ApplicationproblemJSON406 *ErrorModel
 	ApplicationproblemJSON408 *ErrorModel
 	ApplicationproblemJSON409 *ErrorModel
-	ApplicationproblemJSON412 *ErrorModel
 	ApplicationproblemJSON413 *ErrorModel
 	ApplicationproblemJSON415 *ErrorModel
 	ApplicationproblemJSON422 *ErrorModel
@@ -4627,7 +4569,6 @@ type SetPasswordResponse struct {
 	ApplicationproblemJSON406 *ErrorModel
 	ApplicationproblemJSON408 *ErrorModel
 	ApplicationproblemJSON409 *ErrorModel
-	ApplicationproblemJSON412 *ErrorModel
 	ApplicationproblemJSON413 *ErrorModel
 	ApplicationproblemJSON415 *ErrorModel
 	ApplicationproblemJSON422 *ErrorModel
@@ -4816,7 +4757,6 @@ type EndSessionResponse struct {
 	ApplicationproblemJSON404 *ErrorModel
 	ApplicationproblemJSON406 *ErrorModel
 	ApplicationproblemJSON409 *ErrorModel
-	ApplicationproblemJSON412 *ErrorModel
 	ApplicationproblemJSON422 *ErrorModel
 	ApplicationproblemJSON500 *ErrorModel
 	ApplicationproblemJSON503 *ErrorModel
@@ -5941,13 +5881,6 @@ func ParseUnblockResponse(rsp *http.Response) (*UnblockResponse, error) {
 		}
 		response.ApplicationproblemJSON409 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 412:
-		var dest ErrorModel
-		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
-			return nil, err
-		}
-		response.ApplicationproblemJSON412 = &dest
-
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
 		var dest ErrorModel
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -6036,13 +5969,6 @@ func ParseBlockResponse(rsp *http.Response) (*BlockResponse, error) {
 			return nil, err
 		}
 		response.ApplicationproblemJSON409 = &dest
-
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 412:
-		var dest ErrorModel
-		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
-			return nil, err
-		}
-		response.ApplicationproblemJSON412 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest ErrorModel
@@ -7615,13 +7541,6 @@ func ParseSetPasswordResponse(rsp *http.Response) (*SetPasswordResponse, error) 
 		}
 		response.ApplicationproblemJSON409 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 412:
-		var dest ErrorModel
-		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
-			return nil, err
-		}
-		response.ApplicationproblemJSON412 = &dest
-
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest ErrorModel
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -8169,13 +8088,6 @@ func ParseEndSessionResponse(rsp *http.Response) (*EndSessionResponse, error) {
 			return nil, err
 		}
 		response.ApplicationproblemJSON409 = &dest
-
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 412:
-		var dest ErrorModel
-		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
-			return nil, err
-		}
-		response.ApplicationproblemJSON412 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
 		var dest ErrorModel

@@ -156,6 +156,8 @@ func build(ctx context.Context, cfg *Config, db *sqlstore.Store, decoy []byte, l
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "chatd_store_writes_waiting", Help: "Changes that wait for the disk."}, func() float64 { return float64(db.Waiting()) }))
 	rt.Metrics.Register(metrics)
 	clients.Metrics.Register(metrics)
 	hooks.Metrics.Register(metrics)
