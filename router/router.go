@@ -39,9 +39,9 @@ type Router struct {
 	Rules    Rules // nil: none besides block lists
 	Metrics  *Metrics
 	Log      *slog.Logger
-
-	// Rejected, if not nil, is told of each message that a rule has refused. It must not block, nor keep st.
-	Rejected func(st *stanza.Stanza, rule, side string)
+	// OnReject, if set, is told of each stanza that a rule refuses, by the rule's name and AtSender or AtReceiver. st is a
+	// view. It runs on the sender's goroutine, perhaps under an account's lock, and must not block.
+	OnReject func(st *stanza.Stanza, rule, side string)
 
 	required atomic.Uint32 // a Requirement
 	filter   atomic.Pointer[Filter]
@@ -80,7 +80,7 @@ func (r *Router) fromClient(ctx context.Context, b *Batch, s Session, st *stanza
 		st.To = st.From.Bare() // RFC 6120 §10.3.1, §10.3.3
 	}
 	if l := s.State().Blocked.Load(); l != nil && l.Matches(st.To) && !r.neverBlocked(st) {
-		r.rejected(st, RuleBlockList, AtSender)
+		r.Reject(st, RuleBlockList, AtSender)
 		r.Fail(b, st, ErrBlocked, dropBlockedBySender) // XEP-0191 §3.3: never routed
 		return
 	}

@@ -100,17 +100,9 @@ func (r *Router) filtered(ctx context.Context, b *Batch, f Filter, st *stanza.St
 	if refusal == nil {
 		return passed
 	}
-	r.rejected(st, RuleTextFilter, AtSender)
+	r.Reject(st, RuleTextFilter, AtSender)
 	r.Fail(b, st, refusal, RuleTextFilter)
 	return nil
-}
-
-// rejected counts and tells that a rule has refused st.
-func (r *Router) rejected(st *stanza.Stanza, rule, side string) {
-	r.Metrics.Reject(rule, side)
-	if st.Kind == stanza.Message && r.Rejected != nil {
-		r.Rejected(st, rule, side)
-	}
 }
 
 // betweenUsers reports whether rules apply to st: errors, services and a user's own resources are exempt.
@@ -137,7 +129,7 @@ func (r *Router) refusedAtSender(ctx context.Context, b *Batch, st *stanza.Stanz
 	if rule == "" {
 		return false
 	}
-	r.rejected(st, rule, AtSender)
+	r.Reject(st, rule, AtSender)
 	r.Fail(b, st, errFriendsOnly, rule)
 	return true
 }
@@ -183,6 +175,14 @@ func (r *Router) undecided(b *Batch, st *stanza.Stanza, err error) bool {
 	return true
 }
 
+// Reject counts that a rule has refused st and tells who wants to know.
+func (r *Router) Reject(st *stanza.Stanza, rule, side string) {
+	r.Metrics.Reject(rule, side)
+	if r.OnReject != nil {
+		r.OnReject(st, rule, side)
+	}
+}
+
 // RefusedInStore reports whether a message may not be kept for its recipient, by the recipient's block list or
 // by a rule. It counts the refusal and blocks on the store.
 func (r *Router) RefusedInStore(ctx context.Context, st *stanza.Stanza) (bool, error) {
@@ -191,7 +191,7 @@ func (r *Router) RefusedInStore(ctx context.Context, st *stanza.Stanza) (bool, e
 		return false, err
 	}
 	if blocked {
-		r.rejected(st, RuleBlockList, AtReceiver)
+		r.Reject(st, RuleBlockList, AtReceiver)
 		return true, nil
 	}
 	if r.Rules == nil || !r.betweenUsers(st) {
@@ -201,6 +201,6 @@ func (r *Router) RefusedInStore(ctx context.Context, st *stanza.Stanza) (bool, e
 	if err != nil || rule == "" {
 		return false, err
 	}
-	r.rejected(st, rule, AtReceiver)
+	r.Reject(st, rule, AtReceiver)
 	return true, nil
 }

@@ -125,9 +125,10 @@ func (s *Service) Presence(player stanza.JID, online bool) {
 	}
 }
 
-// MessageRejected is told which rule has refused a message, and at which side. It does not block and keeps nothing of st.
-func (s *Service) MessageRejected(st *stanza.Stanza, rule, side string) {
-	if s.wanted(MessageRejected) {
+// Rejected is told which rule has refused a stanza, and at which side; messages become events. It does not block and keeps
+// nothing of st.
+func (s *Service) Rejected(st *stanza.Stanza, rule, side string) {
+	if st.Kind == stanza.Message && s.wanted(MessageRejected) {
 		s.buffer.add(s.postings(MessageRejected, st.From.Bare().String(), maxVolatile,
 			rejectedData{st.From.String(), st.To.String(), rule, side, idOf(st)}))
 	}

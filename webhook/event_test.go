@@ -72,14 +72,14 @@ func TestItemChanged(t *testing.T) {
 func TestMessageRejected(t *testing.T) {
 	s := idle(MessageRejected)
 	st := &stanza.Stanza{Kind: stanza.Message, From: stanza.MustJID("a@chat.test/x"), To: stanza.MustJID("b@chat.test"), ID: []byte("1&amp;2"), Inner: []byte("<body>secret words</body>")}
-	s.MessageRejected(st, "privacy", "receiver")
+	s.Rejected(st, "privacy", "receiver")
 	got := s.buffer.take()
 	want := `"data":{"from":"a@chat.test/x","to":"b@chat.test","rule":"privacy","side":"receiver","message_id":"1\u00262"}}`
 	if len(got) != 1 || string(got[0].Event.Body[len(got[0].Event.Body)-len(want):]) != want {
 		t.Fatalf("%s", got[0].Event.Body)
 	}
 	idleOne := idle(AccountMade)
-	idleOne.MessageRejected(st, "privacy", "receiver")
+	idleOne.Rejected(st, "privacy", "receiver")
 	idleOne.Presence(st.From, true)
 	if got := idleOne.buffer.take(); len(got) != 0 {
 		t.Errorf("nobody wants %+v", got)
@@ -90,7 +90,7 @@ func TestMessageRejected(t *testing.T) {
 func TestUnwantedCostsNothing(t *testing.T) {
 	s := New(stanza.MustJID("chat.test"), "node", memory.New(), slog.New(slog.DiscardHandler))
 	st := &stanza.Stanza{Kind: stanza.Message, From: stanza.MustJID("a@chat.test/x"), To: stanza.MustJID("b@chat.test")}
-	if n := testing.AllocsPerRun(100, func() { s.Presence(st.From, true); s.MessageRejected(st, "privacy", "receiver") }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { s.Presence(st.From, true); s.Rejected(st, "privacy", "receiver") }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }

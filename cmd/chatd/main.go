@@ -119,7 +119,7 @@ func build(ctx context.Context, cfg *Config, db *sqlstore.Store, decoy []byte, l
 	// Other services, which are told.
 	hooks := newHooks(cfg, db, log)
 	friends.Presence = hooks.Presence
-	rt.Rejected = hooks.MessageRejected
+	rt.OnReject = hooks.Rejected
 
 	// Extensions, one file of package xep each.
 	blocking := xep.NewBlocking(rt, db, friends.BlocklistChanged)
