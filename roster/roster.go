@@ -81,6 +81,10 @@ type Service struct {
 	// available in the table with priority -1. It may block, also on the client.
 	HandOver func(ctx context.Context, s router.Session, reachable func())
 
+	// OnFriendship, if set, is told when two users become friends, and when they are no longer, once each time. It runs
+	// under the locks of both and must not block nor call the service.
+	OnFriendship func(one, two stanza.JID, friends bool)
+
 	r           *router.Router
 	store       Store
 	log         *slog.Logger

@@ -61,7 +61,7 @@ func (r *Router) BlockedInStore(ctx context.Context, st *stanza.Stanza) (bool, e
 // refuse is the recipient's part of XEP-0191 §3.3, and of every other rule at the receiver: presence gets
 // no answer at all, messages and requests the one of a user who is not there.
 func (r *Router) refuse(b *Batch, st *stanza.Stanza, rule, reason string) {
-	r.Metrics.Reject(rule, AtReceiver)
+	r.Reject(st, rule, AtReceiver)
 	if st.Kind == stanza.Presence {
 		r.drop(reason)
 		return

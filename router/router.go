@@ -39,6 +39,9 @@ type Router struct {
 	Rules    Rules // nil: none besides block lists
 	Metrics  *Metrics
 	Log      *slog.Logger
+	// OnReject, if set, is told of each stanza that a rule refuses, by the rule's name and AtSender or AtReceiver. st is a
+	// view. It runs on the sender's goroutine, perhaps under an account's lock, and must not block.
+	OnReject func(st *stanza.Stanza, rule, side string)
 
 	required atomic.Uint32 // a Requirement
 	handlers map[Scope]map[payload]IQHandler
@@ -76,7 +79,7 @@ func (r *Router) fromClient(ctx context.Context, b *Batch, s Session, st *stanza
 		st.To = st.From.Bare() // RFC 6120 §10.3.1, §10.3.3
 	}
 	if l := s.State().Blocked.Load(); l != nil && l.Matches(st.To) && !r.neverBlocked(st) {
-		r.Metrics.Reject(RuleBlockList, AtSender)
+		r.Reject(st, RuleBlockList, AtSender)
 		r.Fail(b, st, ErrBlocked, dropBlockedBySender) // XEP-0191 §3.3: never routed
 		return
 	}

@@ -48,7 +48,7 @@ type Requirement uint32
 const (
 	ForMessages    Requirement = 1 << iota
 	ForPresence                // directed presence (RFC 6121 §4.6)
-	ForInvitations             // to rooms, sent directly (XEP-0249); those through a room are the room's matter
+	ForInvitations             // to rooms (XEP-0249)
 )
 
 // Require changes for what friendship is required, from the next stanza on.
@@ -98,7 +98,7 @@ func (r *Router) refusedAtSender(ctx context.Context, b *Batch, st *stanza.Stanz
 	if rule == "" {
 		return false
 	}
-	r.Metrics.Reject(rule, AtSender)
+	r.Reject(st, rule, AtSender)
 	r.Fail(b, st, errFriendsOnly, rule)
 	return true
 }
@@ -144,15 +144,24 @@ func (r *Router) undecided(b *Batch, st *stanza.Stanza, err error) bool {
 	return true
 }
 
+// Reject counts that a rule has refused st and tells who wants to know.
+func (r *Router) Reject(st *stanza.Stanza, rule, side string) {
+	r.Metrics.Reject(rule, side)
+	if r.OnReject != nil {
+		r.OnReject(st, rule, side)
+	}
+}
+
 // RefusedInStore reports whether a message may not be kept for its recipient, by the recipient's block list or
-// by a rule. It counts the refusal and blocks on the store.
+// by a rule. A room asks it about a mediated invitation (XEP-0045 §7.8.2), by the direct one that would say the
+// same from the inviter to the invitee. It counts the refusal and blocks on the store.
 func (r *Router) RefusedInStore(ctx context.Context, st *stanza.Stanza) (bool, error) {
 	blocked, err := r.BlockedInStore(ctx, st)
 	if err != nil {
 		return false, err
 	}
 	if blocked {
-		r.Metrics.Reject(RuleBlockList, AtReceiver)
+		r.Reject(st, RuleBlockList, AtReceiver)
 		return true, nil
 	}
 	if r.Rules == nil || !r.betweenUsers(st) {
@@ -162,6 +171,6 @@ func (r *Router) RefusedInStore(ctx context.Context, st *stanza.Stanza) (bool, e
 	if err != nil || rule == "" {
 		return false, err
 	}
-	r.Metrics.Reject(rule, AtReceiver)
+	r.Reject(st, rule, AtReceiver)
 	return true, nil
 }

@@ -95,7 +95,7 @@ func defaultConfig() *Config {
 	c.Auth.Token.Leeway = 30
 	c.Roster.MaxContacts = 300
 	c.Message.OfflineMax = 1000
-	c.Rules.RequestsPerMinute = 60
+	c.Rules.RequestsPerMinute = 120
 	c.Store.Driver = "sqlite"
 	c.HTTP.TLS = "on"
 	c.API.Listen = []string{"127.0.0.1:5281"}
