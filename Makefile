@@ -4,7 +4,7 @@ FUZZTIME ?= 30s
 BENCHTIME ?= 1s
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: all build run setup check vet fmt-check staticcheck test test-short fmt update fuzz bench clean
+.PHONY: all build run setup check vet fmt-check staticcheck test test-short fmt update fuzz bench compare clean
 
 all: build
 
@@ -51,6 +51,10 @@ fuzz:
 # docs/benchmarks.md says which is which.
 bench:
 	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
+
+# chatd beside ejabberd and Prosody, into docs/benchmarks: installs these two, and wants a quiet machine.
+compare:
+	go run ./bench/compare
 
 clean:
 	rm -rf chatd e2e/node/node_modules

@@ -26,6 +26,7 @@ type client struct {
 	srv      *server
 	wrap     func(net.Conn) net.Conn // if set, what goes between TCP and us
 	version  uint16                  // of TLS; 0: what both can
+	tickets  tls.ClientSessionCache  // nil: every TLS session is a new one
 	tcp      *net.TCPConn
 	conn     net.Conn      // TCP, or TLS over it
 	tls      *tls.Conn     // nil without
@@ -34,6 +35,7 @@ type client struct {
 	features *node
 	full     string  // the bound full JID
 	session  string  // the last one that was bound, for resumption
+	token    string  // the last one that was issued (XEP-0484)
 	managed  bool    // the server has enabled stream management, or resumed (XEP-0198)
 	pending  []*node // read while waiting for something else
 	busy     bool    // has sent something since the last sync
@@ -68,7 +70,7 @@ func (c *client) startTLS(alpn ...string) error {
 	if n := c.in.Buffered(); n > 0 {
 		return fmt.Errorf("%d bytes in the clear before TLS", n)
 	}
-	t := tls.Client(c.conn, &tls.Config{ServerName: c.domain, InsecureSkipVerify: true, NextProtos: alpn, MinVersion: c.version, MaxVersion: c.version})
+	t := tls.Client(c.conn, &tls.Config{ServerName: c.domain, InsecureSkipVerify: true, NextProtos: alpn, MinVersion: c.version, MaxVersion: c.version, ClientSessionCache: c.tickets})
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := t.HandshakeContext(ctx); err != nil {
@@ -124,6 +126,8 @@ func (c *client) read() (*node, error) {
 		c.full, c.managed = c.session, true
 	case n.is(nsSM, "enabled"):
 		c.managed = true
+	case n.is(nsSASL2, "success"):
+		c.succeeded(n)
 	}
 	return n, nil
 }
@@ -246,15 +250,7 @@ var mechanisms = map[string]sasl.Mechanism{
 
 // exchange is the SASL negotiation (RFC 6120 §6.4).
 func (c *client) exchange() error {
-	offered := c.offered()
-	opts := []sasl.Option{
-		sasl.Credentials(func() (user, pass, identity []byte) { return []byte(c.user), []byte(c.password), nil }),
-	}
-	if strings.HasSuffix(c.mechanism, "-PLUS") { // without, a client of ours does not know channel binding (RFC 5802 §6)
-		opts = append(opts, sasl.RemoteMechanisms(offered...), sasl.TLSState(c.tls.ConnectionState()))
-	}
-	n := sasl.NewClient(mechanisms[c.mechanism], opts...)
-	more, response, err := n.Step(nil)
+	n, more, response, err := c.begin()
 	if err != nil {
 		return err
 	}
@@ -287,6 +283,20 @@ func (c *client) exchange() error {
 			return err
 		}
 	}
+}
+
+// begin makes our side of an exchange and its initial response.
+func (c *client) begin() (n *sasl.Negotiator, more bool, response []byte, err error) {
+	offered := c.offered()
+	opts := []sasl.Option{
+		sasl.Credentials(func() (user, pass, identity []byte) { return []byte(c.user), []byte(c.password), nil }),
+	}
+	if strings.HasSuffix(c.mechanism, "-PLUS") { // without, a client of ours does not know channel binding (RFC 5802 §6)
+		opts = append(opts, sasl.RemoteMechanisms(offered...), sasl.TLSState(c.tls.ConnectionState()))
+	}
+	n = sasl.NewClient(mechanisms[c.mechanism], opts...)
+	more, response, err = n.Step(nil)
+	return n, more, response, err
 }
 
 // encode is a SASL message on the wire: an empty one is "=" (RFC 6120 §6.4.2).

@@ -117,6 +117,10 @@ func (c *conversation) play(it *item) error {
 		return actor.open()
 	case "authenticates":
 		return actor.authenticate()
+	case "logs in by SASL2:":
+		return actor.loginSASL2(actor.mechanism, c.known.fill(st.block))
+	case "logs in by token:":
+		return actor.loginSASL2(st.arg, c.known.fill(st.block))
 	case "binds":
 		return actor.bind()
 	case "is refused:":

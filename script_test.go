@@ -73,6 +73,8 @@ var verbs = []struct {
 	{"connects", regexp.MustCompile(`^connects$`)},                                    // the four below in one
 	{"opens a stream", regexp.MustCompile(`^opens a stream$`)},                        // with TLS
 	{"authenticates", regexp.MustCompile(`^authenticates$`)},                          // SASL and the new stream
+	{"logs in by SASL2:", regexp.MustCompile(`^logs in by SASL2:$`)},                  // the block goes into <authenticate/>; what comes of it is received
+	{"logs in by token:", regexp.MustCompile(`^logs in by token (\S+):$`)},            // likewise, with the last token and this mechanism
 	{"binds", regexp.MustCompile(`^binds$`)},                                          // a resource
 	{"is refused:", regexp.MustCompile(`^is refused: (\S+)$`)},                        // SASL failure
 	{"is offered:", regexp.MustCompile(`^is offered:$`)},                              // among the stream features

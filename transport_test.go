@@ -3,7 +3,12 @@ package chatd_test
 import (
 	"crypto/tls"
 	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // TestTransport logs in over every version of TLS that is served, in both ways,
@@ -93,5 +98,64 @@ func TestTLSOff(t *testing.T) {
 	}
 	if err := c.bind(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestTLSTickets: a TLS session is resumed over the other way to TLS, after a reload and after a restart, and
+// not when the certificate has changed.
+func TestTLSTickets(t *testing.T) {
+	t.Parallel()
+	srv := startServer(t, nil)
+	if err := srv.register("romeo", "secret"); err != nil {
+		t.Fatal(err)
+	}
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		tickets := tls.NewLRUClientSessionCache(1)
+		resumed := func(kind, mechanism string) bool {
+			t.Helper()
+			c := srv.client(clientSpec{user: "romeo", domain: testDomain, password: "secret", mechanism: mechanism, tls: kind})
+			c.version, c.tickets = version, tickets
+			if err := c.connect(); err != nil {
+				t.Fatal(err)
+			}
+			defer c.tcp.Close()
+			return c.tls.ConnectionState().DidResume
+		}
+		if resumed("starttls", "SCRAM-SHA-256") {
+			t.Fatal("the first session is resumed")
+		}
+		for _, kind := range []string{"starttls", "direct", "starttls"} {
+			if !resumed(kind, "SCRAM-SHA-256-PLUS") {
+				t.Errorf("%s: not resumed", kind)
+			}
+		}
+		if err := srv.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(patience); !strings.Contains(srv.log.String(), "msg=reloaded"); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("no reload")
+			}
+		}
+		if !resumed("direct", "SCRAM-SHA-256") {
+			t.Error("not resumed after a reload")
+		}
+		srv.restart(t)
+		if !resumed("direct", "SCRAM-SHA-256") {
+			t.Error("not resumed after a restart")
+		}
+		srv.stop(t)
+		for _, name := range []string{"cert.pem", "key.pem"} {
+			if err := os.Remove(filepath.Join(srv.dir, "data", name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		srv.start(t)
+		if resumed("direct", "SCRAM-SHA-256") {
+			t.Error("resumed with another certificate")
+		}
+		if !resumed("starttls", "SCRAM-SHA-256-PLUS") {
+			t.Error("not resumed then")
+		}
 	}
 }

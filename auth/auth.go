@@ -1,6 +1,7 @@
 // Package auth proves who a client is: credentials, the server side of SASL
 // (SCRAM by RFC 5802, RFC 7677, RFC 9266; PLAIN by RFC 4616; OAUTHBEARER by RFC
-// 7628), tokens (RFC 7519), and the accounts behind it.
+// 7628; hashed tokens by XEP-0484), tokens of others (RFC 7519) and of ours, and the
+// accounts behind it.
 //
 // Nobody learns from it whether an account exists: an unknown user gets a salt
 // that is as constant as a real one, costs the same work and the same round
@@ -63,9 +64,15 @@ func malformed(text string) *Failure {
 
 // A Channel is what protects a connection. The zero Channel is one without TLS.
 type Channel struct {
-	TLS     *tls.ConnectionState // nil without TLS
-	Private bool                 // without TLS of our own, others keep the stream private: a proxy that has TLS with the client
-	Cert    []byte               // our leaf certificate, DER, for tls-server-end-point (RFC 5929 §4); never changed
+	TLS      *tls.ConnectionState // nil without TLS
+	Private  bool                 // without TLS of our own, others keep the stream private: a proxy that has TLS with the client
+	cert     []byte               // our leaf certificate, DER, for tls-server-end-point (RFC 5929 §4); never changed
+	exporter []byte               // tls-exporter; nil: there is none
+}
+
+// NewChannel is a channel over TLS, whose handshake is complete; cert is the leaf certificate that we showed, DER.
+func NewChannel(state *tls.ConnectionState, cert []byte) Channel {
+	return Channel{TLS: state, cert: cert, exporter: exporterOf(state)}
 }
 
 func (c Channel) private() bool { return c.TLS != nil || c.Private }
@@ -73,26 +80,27 @@ func (c Channel) private() bool { return c.TLS != nil || c.Private }
 // A Service verifies users of one domain and keeps their credentials. It is
 // safe for concurrent use.
 type Service struct {
-	accounts    store.Accounts
-	domain      string
-	decoySecret []byte
-	hashing     chan struct{}            // one element for each password that is being hashed
-	endPoint    atomic.Pointer[endPoint] // of the certificate last asked for
-	tokens      atomic.Pointer[Tokens]   // nil: none are accepted
+	accounts store.Accounts
+	domain   string
+	secret   []byte
+	hashing  chan struct{}            // one element for each password that is being hashed
+	endPoint atomic.Pointer[endPoint] // of the certificate last asked for
+	tokens   atomic.Pointer[Tokens]   // nil: none are accepted
 }
 
-// New makes the service of one domain, a normalized domainpart. decoySecret is
-// what the salts of users who do not exist are made from: random bytes, at
-// least 16 (32 are plenty), the same on every start and every node, or a salt
-// that changed would give an unknown user away. New panics if it is shorter.
-func New(accounts store.Accounts, domain string, decoySecret []byte) *Service {
-	if len(decoySecret) < 16 {
-		panic("auth: the decoy secret is too short")
+// New makes the service of one domain, a normalized domainpart. secret is what
+// the salts of users who do not exist, tokens and clients' names are made from: random
+// bytes, at least 16 (32 are plenty), the same on every start and every node, or a salt
+// that changed would give an unknown user away, and a token not be known again. New
+// panics if it is shorter.
+func New(accounts store.Accounts, domain string, secret []byte) *Service {
+	if len(secret) < 16 {
+		panic("auth: the secret is too short")
 	}
 	return &Service{
-		accounts:    accounts,
-		domain:      domain,
-		decoySecret: slices.Clone(decoySecret),
+		accounts: accounts,
+		domain:   domain,
+		secret:   slices.Clone(secret),
 		// Hashing a password keeps a core busy for milliseconds: never all of
 		// them, lest a storm of registrations starve those who chat.
 		hashing: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
@@ -149,6 +157,12 @@ type Exchange struct {
 	asked   bool // for the initial response
 	user    string
 	expires time.Time
+
+	// What proved the user, if it is kept in the account.
+	storedKey  []byte            // of the password
+	shown      *store.LoginToken // the token of ours
+	only       bool              // that is the only one that its client has
+	invalidate bool              // the client's tokens end with this exchange
 }
 
 // A step reads one message of the client. It sets Exchange.next if another

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/sha512"
+	"crypto/tls"
 	"crypto/x509"
 )
 
@@ -35,22 +36,25 @@ func (s *Service) bindingData(ch Channel, bindType string) []byte {
 	}
 	switch bindType {
 	case bindExporter:
-		// RFC 9266 asks for an empty context, which in TLS 1.2 is not the same
-		// as none. Go refuses TLS 1.2 without extended master secret, where the
-		// value would not be unique.
-		data, err := ch.TLS.ExportKeyingMaterial("EXPORTER-Channel-Binding", []byte{}, 32)
-		if err != nil {
-			return nil
-		}
-		return data
+		return ch.exporter
 	case bindUnique:
 		// Go leaves it out where it is not safe: in TLS 1.3, and in a resumed
 		// session without extended master secret.
 		return ch.TLS.TLSUnique
 	case bindEndPoint:
-		return s.certificateHash(ch.Cert)
+		return s.certificateHash(ch.cert)
 	}
 	return nil
+}
+
+// exporterOf is RFC 9266, which asks for an empty context: in TLS 1.2 that is not the same as none. Go refuses
+// TLS 1.2 without extended master secret, where the value would not be unique.
+func exporterOf(state *tls.ConnectionState) []byte {
+	data, err := state.ExportKeyingMaterial("EXPORTER-Channel-Binding", []byte{}, 32)
+	if err != nil {
+		return nil
+	}
+	return data
 }
 
 // An endPoint is a certificate and its tls-server-end-point. It is immutable.

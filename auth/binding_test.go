@@ -48,8 +48,8 @@ func TestCertificateChanges(t *testing.T) {
 	ch, _ := newTestChannel(t, tls.VersionTLS13)
 	one, two := newTestCert(t, x509.ECDSAWithSHA256), newTestCert(t, x509.ECDSAWithSHA384)
 	for _, cert := range []tls.Certificate{one, two, two, one} {
-		ch.Cert = cert.Certificate[0]
-		if got := s.bindingData(ch, "tls-server-end-point"); !bytes.Equal(got, serverEndPoint(ch.Cert)) {
+		ch.cert = cert.Certificate[0]
+		if got := s.bindingData(ch, "tls-server-end-point"); !bytes.Equal(got, serverEndPoint(ch.cert)) {
 			t.Errorf("%x", got)
 		}
 	}
@@ -63,7 +63,7 @@ func TestBindingData(t *testing.T) {
 		other, _ := newTestChannel(t, version)
 		for _, bindType := range s.ChannelBindings(ch) {
 			data := s.bindingData(ch, bindType)
-			if !bytes.Equal(data, s.bindingData(Channel{TLS: seen, Cert: ch.Cert}, bindType)) {
+			if !bytes.Equal(data, s.bindingData(NewChannel(seen, ch.cert), bindType)) {
 				t.Errorf("%x %s: the ends differ", version, bindType)
 			}
 			if bytes.Equal(data, s.bindingData(other, bindType)) {

@@ -120,7 +120,7 @@ func (s *Service) credential(ctx context.Context, user string, h scramHash) (c s
 // decoy is the credential of a user who does not exist: its salt is the same
 // whenever somebody asks, as a real one would be. Its keys fit nothing.
 func (s *Service) decoy(user string, h scramHash) store.Credential {
-	d := hmac.New(sha256.New, s.decoySecret)
+	d := hmac.New(sha256.New, s.secret)
 	d.Write([]byte(h.name + "\x00" + user))
 	keys := make([]byte, h.new().Size())
 	return store.Credential{

@@ -94,7 +94,7 @@ func newTestChannel(t testing.TB, version uint16) (Channel, *tls.ConnectionState
 	}
 	t.Cleanup(func() { near.Close(); far.Close() })
 	seen, seenByClient := server.ConnectionState(), client.ConnectionState()
-	return Channel{TLS: &seen, Cert: cert.Certificate[0]}, &seenByClient
+	return NewChannel(&seen, cert.Certificate[0]), &seenByClient
 }
 
 // wantFailure checks that err is a *Failure with a condition.
@@ -163,7 +163,7 @@ func TestMechanisms(t *testing.T) {
 	tls12, _ := newTestChannel(t, tls.VersionTLS12)
 	tls13, _ := newTestChannel(t, tls.VersionTLS13)
 	bare := tls13
-	bare.Cert = nil
+	bare.cert = nil
 	all := []string{"SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-1", "PLAIN"}
 	tests := []struct {
 		name       string

@@ -43,7 +43,7 @@ func (e *Exchange) plain(ctx context.Context, response []byte) ([]byte, bool, er
 	if subtle.ConstantTimeCompare(shown.StoredKey, kept.StoredKey) != 1 || !known {
 		return nil, false, errNotAuthorized
 	}
-	e.user = user
+	e.user, e.storedKey = user, kept.StoredKey
 	return nil, true, nil
 }
 

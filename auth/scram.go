@@ -105,7 +105,7 @@ func (x *scram) clientFinal(_ context.Context, response []byte) ([]byte, bool, e
 	if match != 1 || !x.known {
 		return nil, false, errNotAuthorized
 	}
-	x.user = x.claimed
+	x.user, x.storedKey = x.claimed, x.kept.StoredKey
 	return []byte("v=" + base64.StdEncoding.EncodeToString(signature)), true, nil
 }
 

@@ -44,15 +44,10 @@ func (n *negotiation) bind() (*Session, error) {
 			}
 		}
 		if fault != nil {
-			if err := n.sendError(request, fault); err != nil {
-				return nil, err
-			}
+			n.sendError(request, fault)
 			continue
 		}
-		if err := n.send(bindResult(request.ID, session.jid)); err != nil {
-			n.leave(session)
-			return nil, err
-		}
+		n.send(bindResult(request.ID, session.jid))
 		return session, nil
 	}
 	return nil, stanza.StreamPolicyViolation.WithText("too many attempts to bind a resource")
@@ -63,9 +58,12 @@ func (n *negotiation) bind() (*Session, error) {
 func (n *negotiation) beforeBind(tok *xmlstream.Token) (*Session, error) {
 	switch string(tok.Local) {
 	case "resume":
-		return n.resume(tok)
+		s, answer, err := n.resume(&resumption{id: attr(tok, "previd"), handled: attr(tok, "h")})
+		n.send(answer)
+		return s, err
 	case "enable":
-		return nil, n.send([]byte(smFailure("unexpected-request")))
+		n.send([]byte(smFailure("unexpected-request")))
+		return nil, nil
 	}
 	return nil, stanza.StreamNotAuthorized
 }
@@ -90,13 +88,23 @@ func (n *negotiation) bindRequest(st *stanza.Stanza) (s *Session, fault, err err
 	if fault != nil {
 		return nil, fault, nil
 	}
-	bare, err := stanza.ParseJID(n.user + "@" + n.srv.router.Domain.String())
-	if err != nil {
-		return nil, nil, err
-	}
 	resource := request.Resource
 	if resource == "" {
 		resource = randomName()
+	}
+	return n.bindResource(resource, n.cfg.Conflict, func(*Session) {})
+}
+
+// bare is the user's address.
+func (n *negotiation) bare() (stanza.JID, error) {
+	return stanza.ParseJID(n.user + "@" + n.srv.router.Domain.String())
+}
+
+// bindResource enters a session in the table, after prepare has made it what it is to be. fault is for the client.
+func (n *negotiation) bindResource(resource string, policy ConflictPolicy, prepare func(*Session)) (s *Session, fault, err error) {
+	bare, err := n.bare()
+	if err != nil {
+		return nil, nil, err
 	}
 	for {
 		full, err := bare.WithResource(resource)
@@ -106,36 +114,39 @@ func (n *negotiation) bindRequest(st *stanza.Stanza) (s *Session, fault, err err
 		if len(n.srv.router.Table.Rows(bare)) >= n.cfg.ResourcesPerUser {
 			return nil, stanza.ErrResourceConstraint.WithText("too many resources"), nil // RFC 6120 §7.6.2.1
 		}
-		s, err := n.bindTo(full)
+		s := n.session(full)
+		prepare(s)
+		ok, err := n.bindTo(s, policy)
 		switch {
-		case s != nil || err != nil:
-			return s, nil, err
-		case n.cfg.Conflict == Refuse:
+		case err != nil:
+			return nil, nil, err
+		case ok:
+			return s, nil, nil
+		case policy == Refuse:
 			return nil, stanza.ErrConflict, nil // RFC 6120 §7.7.2.2
 		}
 		resource = randomName()
 	}
 }
 
-// bindTo enters a session in the table by the conflict policy. Neither a session nor
-// an error means that the resource is taken.
-func (n *negotiation) bindTo(jid stanza.JID) (*Session, error) {
-	s := n.session(jid)
+// bindTo enters a session in the table, or not if its resource is taken.
+func (n *negotiation) bindTo(s *Session, policy ConflictPolicy) (ok bool, err error) {
 	if !n.srv.bound(n.wire, s) {
-		return nil, stanza.StreamSystemShutdown
+		return false, stanza.StreamSystemShutdown
 	}
-	old, ok := n.srv.router.Table.Bind(s, n.cfg.Conflict == Replace)
+	old, ok := n.srv.router.Table.Bind(s, policy == Replace)
 	if old != nil {
 		s.state.Blocked.Store(old.State().Blocked.Load()) // until OnBind has read it
+		s.state.Audience.Store(old.State().Audience.Load())
 	}
 	if !ok {
 		n.srv.bound(n.wire, nil)
-		return nil, nil
+		return false, nil
 	}
 	if old != nil {
 		if err := n.replace(old); err != nil {
 			n.leave(s)
-			return nil, err
+			return false, err
 		}
 		n.srv.router.Table.Settled(s)
 	}
@@ -143,18 +154,19 @@ func (n *negotiation) bindTo(jid stanza.JID) (*Session, error) {
 		var reason *stanza.StreamError
 		if errors.As(err, &reason) {
 			n.leave(s)
-			return nil, reason
+			return false, reason
 		}
-		n.srv.log.Error("session not prepared", "jid", jid, "err", err)
+		n.srv.log.Error("session not prepared", "jid", s.jid, "err", err)
 		n.leave(s)
-		return nil, stanza.StreamInternalServerError
+		return false, stanza.StreamInternalServerError
 	}
-	return s, nil
+	return true, nil
 }
 
 // session makes the session of a resource.
 func (n *negotiation) session(jid stanza.JID) *Session {
 	s := &Session{srv: n.srv, jid: jid, wire: n.wire, state: &router.State{Begun: time.Now()}, done: make(chan struct{}), scope: n.scanner.Scope(), lang: n.lang}
+	s.out.confirms, _ = n.wire.(confirmer)
 	s.out.writing = true // until begin: nothing may come before the answer to the bind request
 	s.onInput = s.readInput
 	s.stanzas = newLimiter(n.cfg.StanzasPerSecond, n.cfg.StanzaBurst)
@@ -187,13 +199,13 @@ func (n *negotiation) leave(s *Session) {
 }
 
 // sendError answers a stanza that came before the session.
-func (n *negotiation) sendError(st *stanza.Stanza, fault error) error {
+func (n *negotiation) sendError(st *stanza.Stanza, fault error) {
 	reply := asStanzaError(fault).Reply(st)
 	if reply == nil {
-		return nil
+		return
 	}
 	reply.From, reply.To = n.srv.router.Domain, stanza.JID{}
-	return n.send(reply.Append(nil))
+	n.send(reply.Append(nil))
 }
 
 // beforeLogin takes a child of the stream that is neither TLS nor SASL.
@@ -208,7 +220,9 @@ func (n *negotiation) beforeLogin(tok *xmlstream.Token) error {
 	case n.mustStartTLS():
 		return stanza.StreamPolicyViolation.WithText("use STARTTLS first") // RFC 6120 §5.3.1
 	case fault != nil:
-		return n.sendError(st.Clone(), fault)
+		n.sendError(st.Clone(), fault)
+		return nil
 	}
-	return n.register(st.Clone())
+	n.register(st.Clone())
+	return nil
 }

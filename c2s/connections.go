@@ -4,8 +4,6 @@ import (
 	"errors"
 	"net"
 	"time"
-
-	"chatd/auth"
 )
 
 // Serve accepts connections until the listener is closed, which Shutdown does.
@@ -84,7 +82,7 @@ func (s *Server) begin(w *wire, directTLS bool) {
 		_ = w.tcp.Close()
 		return
 	}
-	go s.negotiate(w, auth.Channel{}, directTLS)
+	s.take(arrival{transport: w, directTLS: directTLS})
 }
 
 // allow counts a connection of its address, or refuses it. It ends with release, or for one

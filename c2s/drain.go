@@ -1,8 +1,10 @@
 package c2s
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"time"
 
 	"chatd/stanza"
@@ -13,8 +15,9 @@ const drainPace = 10 * time.Millisecond
 
 // Shutdown closes the listeners, sends the clients away, spread over Config.DrainTime, and waits
 // until all have left or ctx ends. Each client is told of another node if there is one
-// (RFC 6120 §4.9.3.19) and else that the system shuts down (§4.9.3.20); what it was not sent is
-// stored. Those that are not sent away yet go on as before.
+// (RFC 6120 §4.9.3.19) and else that the system shuts down (§4.9.3.20). Those that are not sent away
+// yet go on as before. Then the sessions that can be resumed are given to Keep; what the clients of all
+// others were not sent is stored.
 func (s *Server) Shutdown(ctx context.Context) error {
 	sessions, first := s.shutDoors()
 	if !first {
@@ -26,26 +29,20 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		session.askAgain() // what is acknowledged by then needs not be stored
 	}
 	s.sendAway(ctx, sessions)
-	for _, session := range sessions {
-		select {
-		case <-session.Done():
-		case <-ctx.Done():
-			return fmt.Errorf("c2s: shutdown: %w", ctx.Err())
-		}
-	}
-	if err := s.web.shutdown(ctx); err != nil {
-		return fmt.Errorf("c2s: shutdown: %w", err)
-	}
+	err := s.web.shutdown(ctx)
 	select {
 	case <-s.idle:
-		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("c2s: shutdown: %w", ctx.Err())
 	}
+	s.keep(ctx) // last: nobody is there any more who could send them anything
+	if err = cmp.Or(err, ctx.Err()); err != nil {
+		return fmt.Errorf("c2s: shutdown: %w", err)
+	}
+	return nil
 }
 
-// shutDoors lets nobody in any more, and returns the sessions that are to end, those without
-// a connection first. first is false if somebody has done so before.
+// shutDoors lets nobody in any more, and returns the sessions that have a connection. first
+// is false if somebody has done so before.
 func (s *Server) shutDoors() (sessions []*Session, first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -60,11 +57,6 @@ func (s *Server) shutDoors() (sessions []*Session, first bool) {
 	if len(s.conns) == 0 {
 		close(s.idle)
 	}
-	for _, session := range s.byID {
-		if _, connected := s.conns[session.wire]; !connected {
-			sessions = append(sessions, session)
-		}
-	}
 	for t, session := range s.conns {
 		if session != nil {
 			sessions = append(sessions, session)
@@ -75,13 +67,13 @@ func (s *Server) shutDoors() (sessions []*Session, first bool) {
 	return sessions, true
 }
 
-// sendAway closes the sessions one after the other, until ctx ends.
+// sendAway tells the clients to go, one after the other, until ctx ends.
 func (s *Server) sendAway(ctx context.Context, sessions []*Session) {
 	cfg := s.cfg.Load()
 	pace := min(cfg.DrainTime/time.Duration(max(1, len(sessions))), drainPace)
 	start := time.Now()
 	for i, session := range sessions {
-		session.Close(cfg.farewell(i))
+		session.sendAway(cfg.farewell(i))
 		if ahead := time.Duration(i+1)*pace - time.Since(start); ahead > 0 && i+1 < len(sessions) {
 			select {
 			case <-time.After(ahead):
@@ -97,4 +89,100 @@ func (cfg *Config) farewell(i int) *stanza.StreamError {
 		return stanza.StreamSystemShutdown
 	}
 	return &stanza.StreamError{Condition: "see-other-host", Content: cfg.DrainTo[i%len(cfg.DrainTo)]}
+}
+
+// What is kept at most. Sessions beyond that end.
+const (
+	keptSessions = 1 << 20
+	keptBytes    = 1 << 30 // of stanzas that were not acknowledged, all sessions together
+	// KeptBytes is the same for one session.
+	KeptBytes = 16 << 20
+)
+
+// keep gives the sessions that wait for resumption to Keep, and ends them if it does not take them.
+func (s *Server) keep(ctx context.Context) {
+	var keep, end []*Session
+	left := keptBytes
+	for _, session := range s.waiting(ctx) {
+		size := session.kept()
+		if s.Keep != nil && len(keep) < keptSessions && size <= min(left, KeptBytes) {
+			left -= size
+			keep = append(keep, session)
+		} else {
+			end = append(end, session)
+		}
+	}
+	endAll(ctx, end) // first: their contacts, of which some are kept, are told
+	if len(keep) == 0 {
+		return
+	}
+	if err := s.Keep(exports(keep)); err != nil {
+		s.log.Error("sessions not kept", "sessions", len(keep), "err", err)
+		endAll(ctx, keep)
+		return
+	}
+	for _, session := range keep {
+		session.depart()
+	}
+	s.log.Info("sessions kept", "sessions", len(keep))
+}
+
+// waiting claims all sessions that wait for resumption. Those that end just now have ended
+// when it returns.
+func (s *Server) waiting(ctx context.Context) (claimed []*Session) {
+	s.mu.Lock()
+	all := make([]*Session, 0, len(s.byID))
+	for _, session := range s.byID {
+		all = append(all, session)
+	}
+	s.mu.Unlock()
+	for _, session := range all {
+		if session.claim() {
+			claimed = append(claimed, session)
+			continue
+		}
+		select {
+		case <-session.Done():
+		case <-ctx.Done(): // perhaps it is still connected
+		}
+	}
+	return claimed
+}
+
+// kept is how many bytes of stanzas are to be kept with a session.
+func (s *Session) kept() int {
+	o := &s.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := len(o.queueLocked()) + len(o.managed.unacked) - o.managed.from
+	if o.inactive != nil {
+		for _, p := range o.inactive.order {
+			n += len(p)
+		}
+	}
+	return n
+}
+
+func exports(sessions []*Session) iter.Seq[*Suspended] {
+	return func(yield func(*Suspended) bool) {
+		for _, session := range sessions {
+			if !yield(session.export()) {
+				return
+			}
+		}
+	}
+}
+
+// endAll ends sessions that were claimed.
+func endAll(ctx context.Context, sessions []*Session) {
+	for _, session := range sessions {
+		go session.end()
+	}
+	for _, session := range sessions {
+		select {
+		case <-session.Done():
+		case <-ctx.Done():
+			return
+		}
+	}
 }

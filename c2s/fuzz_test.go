@@ -20,6 +20,7 @@ const (
 	beforeHeader = iota
 	beforeAuth
 	inSASL
+	inSASL2
 	beforeBind
 	bound
 	states
@@ -42,6 +43,8 @@ func FuzzSession(f *testing.F) {
 		"<iq type='set' id='2'><query xmlns='jabber:iq:roster'><item jid='juliet@chat.test' name='&quot;'/></query></iq><presence to='juliet@chat.test' type='subscribe'/>",
 		"<message from='x@y'/>", "<foo/>", "<iq/>", "<iq type='get'/>", "<presence type='x'/>", "<message to='@'/>", "<c:message xmlns:c='jabber:client' to='romeo@chat.test/f'/>",
 		"<message to=\"romeo@chat.test/f\" a='\"' b=\"'\"><x xmlns='urn:x'/></message>",
+		"<authenticate xmlns='urn:xmpp:sasl:2' mechanism='SCRAM-SHA-256'><user-agent id='d4565fa7-4d72-4749-b3d3-740edbf87770'/><bind xmlns='urn:xmpp:bind:0'><tag>x</tag></bind></authenticate><response xmlns='urn:xmpp:sasl:2'>biwsbj1yb21lbyxyPXg=</response>",
+		"<response xmlns='urn:xmpp:sasl:2'/>", "<abort xmlns='urn:xmpp:sasl:2'/>", "<next xmlns='urn:xmpp:sasl:2' task='x'/>",
 	}
 	for state := range states {
 		for _, s := range seeds {
@@ -88,6 +91,11 @@ func (c *testClient) bringTo(state int, resource string) {
 	}
 	c.open()
 	if state == beforeAuth {
+		return
+	}
+	if state == inSASL2 {
+		c.send("<authenticate xmlns='urn:xmpp:sasl:2' mechanism='SCRAM-SHA-256'><initial-response>biwsbj1yb21lbyxyPWFiY2RlZg==</initial-response></authenticate>")
+		c.expect("<challenge")
 		return
 	}
 	if state == inSASL {

@@ -22,6 +22,7 @@ func (h *web) metaLinks(r *http.Request) []metaLink {
 	base := h.baseURL(r) // of http or https
 	return []metaLink{
 		{Rel: "urn:xmpp:alt-connections:websocket", Href: "ws" + strings.TrimPrefix(base, "http") + WebSocketPath},
+		{Rel: "urn:xmpp:alt-connections:xbosh", Href: base + BOSHPath},
 	}
 }
 

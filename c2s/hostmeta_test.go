@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 )
 
@@ -48,7 +49,9 @@ func TestHostMeta(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, links := range [][]metaLink{inXML.Links, inJSON.Links} {
-				if len(links) != 1 || links[0].Rel != "urn:xmpp:alt-connections:websocket" || links[0].Href != c.want {
+				bosh := "http" + strings.TrimSuffix(strings.TrimPrefix(c.want, "ws"), WebSocketPath) + BOSHPath
+				if len(links) != 2 || links[0].Rel != "urn:xmpp:alt-connections:websocket" || links[0].Href != c.want ||
+					links[1].Rel != "urn:xmpp:alt-connections:xbosh" || links[1].Href != bosh {
 					t.Errorf("links %+v", links)
 				}
 			}

@@ -35,8 +35,9 @@ type negotiation struct {
 	scanner  *xmlstream.Scanner
 	in       []byte // read and not yet scanned is in[from:to]
 	from, to int
-	unit     error // errUnit at the end of a message of a transport that has such
-	tokens   int   // since the one before
+	unit     error  // errUnit at the end of a message of a transport that has such
+	tokens   int    // since the one before
+	out      []byte // to be written before we wait for the client
 	elements int
 	peer     stanza.JID // the client's address from its header, to address ours
 	opened   bool       // our stream header is out
@@ -48,8 +49,44 @@ type negotiation struct {
 	rewrite  []byte    // what next rewrote
 }
 
-// negotiate runs on its own goroutine, which ends when the session's begins. channel is
-// what protects the stream already.
+// An arrival is a connection whose stream begins.
+type arrival struct {
+	transport transport
+	channel   auth.Channel // what protects the stream already
+	directTLS bool
+}
+
+// negotiatorIdle is how long a goroutine waits for another connection to negotiate.
+const negotiatorIdle = time.Second
+
+// take has a connection negotiated. It does not block.
+func (s *Server) take(a arrival) {
+	select {
+	case s.arrivals <- a:
+	default: // all are busy
+		go s.negotiator(a)
+	}
+}
+
+// negotiator negotiates one connection after the other: what a handshake makes a stack grow to
+// need not grow again for each. It ends when it has had nothing to do for a while.
+func (s *Server) negotiator(a arrival) {
+	idle := time.NewTimer(negotiatorIdle)
+	defer idle.Stop()
+	for {
+		s.negotiate(a.transport, a.channel, a.directTLS)
+		idle.Reset(negotiatorIdle)
+		select {
+		case a = <-s.arrivals:
+		case <-idle.C:
+			return
+		case <-s.open.Done():
+			return
+		}
+	}
+}
+
+// negotiate takes a connection until its session goes on by itself, or to its end.
 func (s *Server) negotiate(t transport, channel auth.Channel, directTLS bool) {
 	n := &negotiation{
 		srv: s, cfg: s.cfg.Load(), wire: t, channel: channel,
@@ -64,9 +101,9 @@ func (s *Server) negotiate(t transport, channel auth.Channel, directTLS bool) {
 		n.fail(err)
 		return
 	}
+	_ = n.flush() // if this fails the session finds its connection broken
 	session.readErr, session.tokens = n.unit, n.tokens
-	// A fresh goroutine: this one's stack has grown.
-	go session.begin(n.in[n.from:n.to], n.expires)
+	session.begin(n.in[n.from:n.to], n.expires)
 }
 
 // login is the order of RFC 6120 §4 to §7.
@@ -79,52 +116,52 @@ func (n *negotiation) login(directTLS bool) (*Session, error) {
 			return nil, err
 		}
 	}
-	for n.user == "" {
+	for restart := true; restart; {
 		if err := n.open(); err != nil {
 			return nil, err
 		}
-		if err := n.send(n.loginFeatures()); err != nil {
-			return nil, err
+		if n.user != "" {
+			n.send(n.sessionFeatures(nil))
+			break
 		}
-		if err := n.authenticate(); err != nil {
-			return nil, err
+		n.send(n.loginFeatures())
+		var session *Session
+		var err error
+		if restart, session, err = n.authenticate(); session != nil || err != nil {
+			return session, err
 		}
-	}
-	if err := n.open(); err != nil {
-		return nil, err
-	}
-	if err := n.send(n.boundFeatures()); err != nil {
-		return nil, err
 	}
 	return n.bind()
 }
 
-// authenticate serves the stream until it has to be opened anew: TLS has
-// started or the user is known.
-func (n *negotiation) authenticate() error {
-	for {
+// authenticate serves the stream until the user is known, or the stream has to be opened
+// anew. By SASL2 it may come to a session at once.
+func (n *negotiation) authenticate() (restart bool, s *Session, err error) {
+	for n.user == "" {
 		tok, err := n.next()
 		if err != nil {
-			return err
+			return false, nil, err
 		}
 		switch string(tok.Space) {
 		case stanza.NSTLS:
 			if string(tok.Local) != "starttls" || !n.canStartTLS() {
-				_ = n.send([]byte("<failure xmlns='" + stanza.NSTLS + "'/>")) // RFC 6120 §5.4.2.2
-				return stanza.StreamUnsupportedFeature
+				n.send([]byte("<failure xmlns='" + stanza.NSTLS + "'/>")) // RFC 6120 §5.4.2.2
+				return false, nil, stanza.StreamUnsupportedFeature
 			}
-			return n.upgrade()
+			return true, nil, n.upgrade()
 		case stanza.NSSASL:
-			done, err := n.sasl(tok)
-			if done || err != nil {
-				return err
-			}
+			restart, err = true, n.sasl(tok) // RFC 6120 §6.4.6
+		case nsSASL2:
+			restart = false // XEP-0388 §2.6.1
+			s, err = n.sasl2(tok)
 		default:
-			if err := n.beforeLogin(tok); err != nil {
-				return err
-			}
+			err = n.beforeLogin(tok)
+		}
+		if s != nil || err != nil {
+			return false, s, err
 		}
 	}
+	return restart, nil, nil
 }
 
 // upgrade is STARTTLS (RFC 6120 §5.4.2.3). What the client sent behind its
@@ -133,7 +170,8 @@ func (n *negotiation) upgrade() error {
 	if n.srv.gate.crowded() {
 		return n.turnAway(false)
 	}
-	if err := n.send([]byte("<proceed xmlns='" + stanza.NSTLS + "'/>")); err != nil {
+	n.send([]byte("<proceed xmlns='" + stanza.NSTLS + "'/>"))
+	if err := n.flush(); err != nil {
 		return err
 	}
 	n.from, n.to = 0, 0
@@ -171,10 +209,7 @@ func (n *negotiation) open() error {
 	if j, err := stanza.ParseJID(string(xmlstream.Unescape(nil, from))); err == nil {
 		n.peer = j
 	}
-	// Our header comes before any error (RFC 6120 §4.9.1.2).
-	if err := n.sendHeader(); err != nil {
-		return err
-	}
+	n.sendHeader() // before any error (RFC 6120 §4.9.1.2)
 	return n.checkHeader(tok, to, version)
 }
 
@@ -231,7 +266,7 @@ func versionOne(v []byte) bool {
 }
 
 // sendHeader sends our stream header (RFC 6120 §4.7). Its id is unpredictable (§4.7.3).
-func (n *negotiation) sendHeader() error {
+func (n *negotiation) sendHeader() {
 	b := []byte("<?xml version='1.0'?><stream:stream from='")
 	b = stanza.AppendEscaped(b, n.srv.router.Domain.String())
 	if !n.peer.IsZero() {
@@ -242,7 +277,7 @@ func (n *negotiation) sendHeader() error {
 	b = append(b, randomName()...)
 	b = append(b, "' version='1.0' xml:lang='en' xmlns='"+stanza.NSClient+"' xmlns:stream='"+stanza.NSStream+"'>"...)
 	n.opened = true
-	return n.send(b)
+	n.send(b)
 }
 
 // randomName is 128 random bits.
@@ -287,8 +322,12 @@ func (n *negotiation) next() (*xmlstream.Token, error) {
 	}
 }
 
-// read adds input. The scanner's limit bounds the buffer.
+// read adds input, after what the client may be waiting for is written. The scanner's limit bounds
+// the buffer.
 func (n *negotiation) read() error {
+	if err := n.flush(); err != nil {
+		return err
+	}
 	if n.unit != nil {
 		if n.tokens != 1 || n.from < n.to {
 			return errNotOne
@@ -320,7 +359,13 @@ func (n *negotiation) read() error {
 	return err
 }
 
-func (n *negotiation) send(b []byte) error {
+// send queues what goes out before we next wait for the client: a client that sends all of its login
+// at once gets all answers at once.
+func (n *negotiation) send(b []byte) { n.out = append(n.out, b...) }
+
+func (n *negotiation) flush() error {
+	b := n.out
+	n.out = n.out[:0]
 	for len(b) > 0 {
 		m, _, err := n.wire.write(b)
 		if err != nil {
@@ -344,17 +389,17 @@ func (n *negotiation) fail(err error) {
 		return
 	}
 	n.wire.writeDeadline(time.Now().Add(partingTimeout))
-	if !n.opened && told && n.sendHeader() != nil {
-		return
+	if !n.opened && told {
+		n.sendHeader()
 	}
-	var b []byte
 	if told {
 		n.srv.Metrics.streamError(se)
 		n.srv.log.Debug("stream error before login", "conn", p.id, "addr", p.addr, "condition", se.Condition)
-		b = se.AppendXML(b)
+		n.send(se.AppendXML(nil))
 	}
 	if n.opened {
-		_ = n.send(append(b, "</stream:stream>"...))
+		n.send([]byte("</stream:stream>"))
 	}
+	_ = n.flush()
 	n.wire.finish()
 }

@@ -44,6 +44,9 @@ type outbox struct {
 	failed  bool          // a write has failed: nothing is written any more
 	closed  bool          // takes nothing more
 
+	confirms confirmer // nil: the connection confirms nothing; fixed after creation
+	spooled  bool      // the spool has what the confirmer has not settled
+
 	inactive *postponement // what waits until the client is active; nil while it is
 	managed  *managed      // nil without stream management
 	storing  bool          // messages belong into the store for now: the session is detached or catches up
@@ -122,7 +125,7 @@ func (s *Session) makeRoomLocked(size int) bool {
 func (o *outbox) queueStanzaLocked(now uint64, encode func([]byte) []byte) {
 	if o.queue == nil {
 		o.queue = buffers.Get().(*[]byte)
-		if o.sending == nil && (o.managed == nil || len(o.managed.sizes) == 0) {
+		if o.sending == nil && (o.managed == nil || len(o.managed.sizes) == 0) && (o.confirms == nil || o.confirms.settled()) {
 			o.since = now
 		}
 	}
@@ -332,9 +335,7 @@ func (s *Session) SendNow(ctx context.Context, sts []*stanza.Stanza, seqs []int6
 			*page = append(*page, askAck...)
 		}
 	}
-	o.sending, o.sent = page, 0
-	if err := s.sendAllLocked(); err != nil {
-		o.sending = nil // the spool has it
+	if err := s.handOverLocked(ctx, page); err != nil {
 		o.stopWritingLocked()
 		return kept, err
 	}
@@ -355,8 +356,8 @@ func (s *Session) sendAllLocked() error {
 	return nil
 }
 
-// last writes the session's last words behind what is queued, as far as the client
-// takes them within partingTimeout, and closes the outbox.
+// last writes the last words to the client behind what is queued, as far as it
+// takes them within partingTimeout. Nothing is written after them.
 func (s *Session) last(words []byte) {
 	o := &s.out
 	ctx, cancel := context.WithTimeout(context.Background(), partingTimeout)
@@ -364,11 +365,11 @@ func (s *Session) last(words []byte) {
 	s.wire.writeDeadline(time.Now().Add(partingTimeout))
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.closed = true
 	if o.acquireLocked(ctx) != nil {
 		return
 	}
 	defer o.stopWritingLocked()
+	defer func() { o.failed = true }()
 	if o.failed {
 		return
 	}
@@ -378,8 +379,11 @@ func (s *Session) last(words []byte) {
 			return
 		}
 	}
-	if s.graceful && o.managed != nil {
-		// The client has left in order, and the kernel has everything for it.
+	if !s.graceful {
+		_ = s.settleLocked(ctx)
+	}
+	if s.graceful && o.managed != nil && (o.confirms == nil || o.confirms.settled()) {
+		// The client has left in order, and the connection has taken everything for it.
 		s.farewell, _ = o.managed.ack(o.managed.handled + uint32(len(o.managed.sizes)))
 	}
 	o.mu.Unlock()
@@ -416,6 +420,14 @@ func (s *Session) unsent() (stanzas []byte, skip int, since uint64) {
 	switch {
 	case o.managed != nil:
 		stanzas = o.managed.left(o.queueLocked())
+	case o.confirms != nil:
+		if unsettled := o.confirms.unsettled(); !o.spooled {
+			stanzas = unsettled
+		}
+		if o.sending != nil {
+			stanzas = append(stanzas, (*o.sending)[o.sent:]...)
+		}
+		stanzas = append(stanzas, o.queueLocked()...)
 	default:
 		if o.sending != nil {
 			stanzas = append(stanzas, *o.sending...)

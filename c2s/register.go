@@ -16,20 +16,21 @@ const registerForm = "<query xmlns='" + nsRegister + "'>" +
 
 // register is in-band registration before login (XEP-0077 §3.1). Changing the
 // password and cancelling the account come with a session and are package xep's.
-func (n *negotiation) register(st *stanza.Stanza) error {
+func (n *negotiation) register(st *stanza.Stanza) {
 	if !n.cfg.Registration {
-		return n.sendError(st, stanza.ErrServiceUnavailable)
+		n.sendError(st, stanza.ErrServiceUnavailable)
+		return
 	}
 	switch st.Type {
 	case stanza.Get:
-		return n.sendResult(st, []byte(registerForm))
+		n.sendResult(st, []byte(registerForm))
 	case stanza.Set:
 		if err := n.createAccount(st); err != nil {
-			return n.sendError(st, asStanzaError(err).WithSecret())
+			n.sendError(st, asStanzaError(err).WithSecret())
+			return
 		}
-		return n.sendResult(st, nil)
+		n.sendResult(st, nil)
 	}
-	return nil
 }
 
 type registration struct {
@@ -74,7 +75,7 @@ func (n *negotiation) createAccount(st *stanza.Stanza) error {
 	return stanza.ErrInternalServerError
 }
 
-func (n *negotiation) sendResult(st *stanza.Stanza, inner []byte) error {
+func (n *negotiation) sendResult(st *stanza.Stanza, inner []byte) {
 	reply := stanza.Stanza{Kind: stanza.IQ, Type: stanza.Result, From: n.srv.router.Domain, ID: st.ID, Inner: inner}
-	return n.send(reply.Append(nil))
+	n.send(reply.Append(nil))
 }

@@ -8,7 +8,6 @@ import (
 
 	"chatd/router"
 	"chatd/stanza"
-	"chatd/xmlstream"
 )
 
 // takeOverTimeout is how long a resumption waits for the old connection's goroutine.
@@ -37,6 +36,8 @@ func (s *Session) detach() bool {
 	release(o.sending)
 	o.sending = nil
 	o.detached = true
+	s.broken.Store(true)
+	s.until = time.Now().Add(o.managed.wait)
 	s.expiry = time.AfterFunc(o.managed.wait, s.expire)
 	if o.taken != nil { // the old stream is told (XEP-0198 §5)
 		s.srv.Metrics.streamError(stanza.StreamConflict)
@@ -115,6 +116,14 @@ func (s *Session) claim() bool {
 	return true
 }
 
+// unclaim leaves a session that the caller has claimed as it was: waiting for resumption.
+func (s *Session) unclaim() {
+	s.out.mu.Lock()
+	defer s.out.mu.Unlock()
+	s.out.over = false
+	s.expiry.Reset(time.Until(s.until))
+}
+
 // detachNow makes the session leave its old connection for a new one, and reports
 // whether it has and the caller may take it over. Of several callers one may.
 func (s *Session) detachNow() bool {
@@ -144,30 +153,38 @@ func (s *Session) detachNow() bool {
 	return s.claim()
 }
 
-// resume is XEP-0198 §5: the client goes on with a session that it had. A nil
-// session without an error means that it was told that it cannot.
-func (n *negotiation) resume(tok *xmlstream.Token) (*Session, error) {
-	id := attr(tok, "previd")
-	h, err := strconv.ParseUint(attr(tok, "h"), 10, 32)
-	if err != nil || id == "" {
-		return nil, n.send([]byte(smFailure("bad-request")))
+// A resumption is what a client says to go on with a session that it had.
+type resumption struct{ id, handled string }
+
+// resume is XEP-0198 §5. A nil session without an error means that it cannot be, for which the answer is as well.
+func (n *negotiation) resume(r *resumption) (s *Session, answer []byte, err error) {
+	h, err := strconv.ParseUint(r.handled, 10, 32)
+	if err != nil || r.id == "" {
+		return nil, []byte(smFailure("bad-request")), nil
 	}
-	old := n.srv.resumableBy(id)
+	if n.srv.isClosing() {
+		return nil, nil, stanza.StreamSystemShutdown // what waits is kept
+	}
+	old := n.srv.resumableBy(r.id)
 	if old == nil || old.jid.Local() != n.user || !old.detachNow() {
 		n.srv.Metrics.Resumptions.WithLabelValues("failed").Inc()
-		return nil, n.send(n.srv.notFound(id, n.user))
+		return nil, n.srv.notFound(r.id, n.user), nil
 	}
-	s, err := n.takeOver(old, uint32(h))
+	s, err = n.takeOver(old, uint32(h))
 	if err != nil {
 		n.srv.Metrics.Resumptions.WithLabelValues("failed").Inc()
-		old.end()
-		return nil, err
+		if err == error(stanza.StreamSystemShutdown) {
+			old.unclaim()
+		} else {
+			old.end()
+		}
+		return nil, nil, err
 	}
 	n.srv.Metrics.Resumptions.WithLabelValues("ok").Inc()
-	n.srv.log.Info("session resumed", "jid", s.jid, "conn", n.wire.peer().id)
-	// If this fails the session finds its connection broken, and waits once more.
-	_ = n.send(fmt.Appendf(nil, "<resumed xmlns='%s' previd='%s' h='%d'/>", nsSM, id, s.handled))
-	return s, nil
+	n.srv.log.Debug("session resumed", "jid", s.jid, "conn", n.wire.peer().id)
+	answer = fmt.Appendf(nil, "<resumed xmlns='%s' previd='", nsSM)
+	answer = stanza.AppendEscaped(answer, r.id)
+	return s, fmt.Appendf(answer, "' h='%d'/>", s.handled), nil
 }
 
 // takeOver makes a session on this connection that goes on where old stopped.

@@ -11,7 +11,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"errors"
+	"iter"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -83,6 +83,9 @@ type Server struct {
 	// goroutine: it hands over what was stored meanwhile and then calls attached, at a moment
 	// when no message can slip between.
 	OnResume func(ctx context.Context, s router.Session, attached func())
+	// Keep, if set, is given what becomes of the sessions that can be resumed at Shutdown. With nil it has
+	// taken all of them, and another process may import them; else they end.
+	Keep func(iter.Seq[*Suspended]) error
 	// Features is raw XML for the stream features after login, such as the
 	// server's capabilities (XEP-0115 §6.3).
 	Features func() []byte
@@ -100,6 +103,7 @@ type Server struct {
 
 	admission     atomic.Pointer[rate.Limiter] // logins, whole node; nil = unlimited
 	registrations *addressLimiter
+	arrivals      chan arrival // to a negotiator that has nothing to do
 	web           *web
 	gate          *gate  // TLS handshakes
 	watch         *watch // nil: nobody sleeps
@@ -122,7 +126,7 @@ type Server struct {
 // New makes a server, which answers the renewal of tokens by r; Serve starts it.
 func New(cfg Config, r *router.Router, a *auth.Service, log *slog.Logger) *Server {
 	s := &Server{
-		router: r, auth: a, log: log, registrations: newAddressLimiter(), gate: newGate(),
+		router: r, auth: a, log: log, registrations: newAddressLimiter(), arrivals: make(chan arrival), gate: newGate(),
 		listeners: make(map[net.Listener]struct{}), conns: make(map[transport]*Session),
 		byAddress: make(map[addressKey]int), byID: make(map[string]*Session), ended: make(map[string]endedSession), idle: make(chan struct{}),
 		OnBind:   func(context.Context, router.Session) error { return nil },
@@ -183,84 +187,4 @@ func (s *Server) isClosing() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.closing
-}
-
-// sweepInterval is how long a session is quiet before its goroutine ends, or is made small again.
-const sweepInterval = 15 * time.Second
-
-// When a client says nothing for quietSweeps of them it is asked whether it is there; an inactive
-// one, which a question would wake from its sleep, for twice as long. One that says nothing
-// for answerSweeps after it was asked, for whatever reason, is given up.
-const (
-	quietSweeps  = 10
-	answerSweeps = 3
-)
-
-var errSilent = errors.New("c2s: client is silent")
-
-// sweep makes sessions that have gone quiet wait without a goroutine, or at least
-// without the stack that work on input grew, and finds clients that are gone. It ends with Shutdown.
-func (s *Server) sweep() {
-	tick := time.NewTicker(sweepInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-s.open.Done():
-			return
-		case <-tick.C:
-			s.sweepOnce()
-		}
-	}
-}
-
-func (s *Server) sweepOnce() {
-	s.sweeping.Lock()
-	defer s.sweeping.Unlock()
-	s.mu.Lock()
-	all := make([]*Session, 0, len(s.conns))
-	for _, session := range s.conns {
-		if session != nil {
-			all = append(all, session)
-		}
-	}
-	s.mu.Unlock()
-	for _, session := range all {
-		if session.active.Swap(false) {
-			session.silence = silence{}
-			session.askAgain()
-			continue
-		}
-		if session.grown.Swap(false) {
-			session.wire.wake()
-		}
-		session.sweepQuiet()
-	}
-}
-
-// A silence is for how many sweeps a client has said nothing, and has owed an answer. Whoever
-// sweeps owns it.
-type silence struct {
-	quiet, owing uint16
-	pinged       bool
-}
-
-// sweepQuiet deals with a client that has said nothing since the last sweep.
-func (s *Session) sweepQuiet() {
-	s.quiet++
-	asked, inactive := s.askAgain()
-	if asked || s.pinged {
-		s.owing++
-	}
-	ask := quietSweeps + uint16(s.wire.peer().id%4) // spread
-	if inactive {
-		ask *= 2
-	}
-	switch {
-	case s.owing > answerSweeps:
-		s.srv.Metrics.Silent.Inc()
-		s.fail(errSilent)
-	case s.quiet == ask:
-		s.areYouThere()
-		s.pinged = true
-	}
 }

@@ -146,6 +146,12 @@ var testCertificate = sync.OnceValue(func() tls.Certificate {
 
 func startServer(tb testing.TB, change func(*Config)) *testServer {
 	tb.Helper()
+	return startServerOn(tb, memory.New(), new(testSpool), change)
+}
+
+// startServerOn is startServer on a store and a spool that another server may have had before.
+func startServerOn(tb testing.TB, st *memory.Store, spool *testSpool, change func(*Config)) *testServer {
+	tb.Helper()
 	cfg := Config{TLS: &tls.Config{Certificates: []tls.Certificate{testCertificate()}, MinVersion: tls.VersionTLS12}, Registration: true}
 	if change != nil {
 		change(&cfg)
@@ -154,10 +160,9 @@ func startServer(tb testing.TB, change func(*Config)) *testServer {
 	if testing.Verbose() {
 		log = slog.New(slog.NewTextHandler(testWriter{tb}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	st := memory.New()
 	accounts := auth.New(st, testDomain, bytes.Repeat([]byte("d"), 32))
 	r := router.New(stanza.MustJID(testDomain), log)
-	spool := &testSpool{table: r.Table}
+	spool.table = r.Table
 	friends := roster.New(r, st, roster.Config{}, log)
 	friends.Register()
 	r.Presence = friends
@@ -389,4 +394,11 @@ func (c *testClient) available() {
 	c.send("<presence/>")
 	c.expect("<presence ", "from='"+c.jid.String()+"'") // RFC 6121 §4.2.2: also to the resource itself
 	c.ping("available")
+}
+
+// sweepOnce looks at all sessions.
+func (s *Server) sweepOnce() {
+	for slice := range uint64(sweepSlices) {
+		s.sweepSlice(slice)
+	}
 }

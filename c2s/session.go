@@ -48,17 +48,21 @@ type Session struct {
 	lang     []byte      // xml:lang of the stream header; nil: none
 	smID     string      // by which the session can be resumed
 	graceful bool        // the client closed its stream
+	napping  bool        // goes back to sleep after the next input
 	managed  bool        // stream management is on (XEP-0198)
 	handled  uint32      // stanzas from the client that were dealt with since then, modulo 2^32
 	deadline *time.Timer // ends the session with its token; nil without one, set before the first input
+	expires  time.Time   // when the token does; zero without one
 
 	silence // for how long the client has said nothing
 
 	farewell []int64 // what the spool has of what a client was sent that left in order
 
 	expiry *time.Timer // ends a detached session; set when it is detached
+	until  time.Time   // when it does
 
 	reason atomic.Pointer[stanza.StreamError] // why to end; set once
+	away   atomic.Pointer[stanza.StreamError] // why to leave the connection and wait for resumption; set once
 	broken atomic.Bool                        // the connection is gone: nothing more can be written
 	active atomic.Bool                        // had input since the last sweep
 	grown  atomic.Bool                        // the reading goroutine's stack may have grown
@@ -100,6 +104,20 @@ func (s *Session) Close(reason *stanza.StreamError) {
 	}
 }
 
+// sendAway ends the session, or only its connection if it can be resumed on another one.
+func (s *Session) sendAway(reason *stanza.StreamError) {
+	s.out.mu.Lock()
+	resumable := s.out.managed != nil && s.out.managed.id != ""
+	s.out.mu.Unlock()
+	if !resumable {
+		s.Close(reason)
+		return
+	}
+	s.away.Store(reason)
+	s.wire.writeDeadline(time.Now().Add(partingTimeout))
+	s.wire.wake()
+}
+
 // fail tells the reading goroutine that the connection is no good any more.
 func (s *Session) fail(err error) {
 	s.srv.log.Debug("connection failed", "jid", s.jid, "err", err)
@@ -108,10 +126,13 @@ func (s *Session) fail(err error) {
 }
 
 // stopping reports whether the reading goroutine has to stop.
-func (s *Session) stopping() bool { return s.reason.Load() != nil || s.broken.Load() }
+func (s *Session) stopping() bool { return s.dismissed() || s.broken.Load() }
 
-// begin is a session's first input: what negotiation read and did not need. The session
-// ends when its token expires; the zero time is for one that has none.
+// dismissed reports whether the client is to be told to go.
+func (s *Session) dismissed() bool { return s.reason.Load() != nil || s.away.Load() != nil }
+
+// begin is a session's first input: what negotiation read and did not need, on negotiation's goroutine, whose
+// stack has grown. The session ends when its token expires; the zero time is for one that has none.
 func (s *Session) begin(rest []byte, expires time.Time) {
 	s.endAt(expires)
 	err := s.wire.park()
@@ -153,7 +174,7 @@ func (s *Session) run() {
 			}
 			// The sweep found the session quiet: go on without a goroutine, or else with
 			// one whose stack has not grown.
-			if w, ok := s.wire.(sleeper); !ok || !w.sleep(s.run) {
+			if !s.sleep(s.nap) {
 				go s.run()
 			}
 			return
@@ -166,12 +187,35 @@ func (s *Session) run() {
 			s.endWith(err)
 			break
 		}
+		if s.napping {
+			s.napping = false
+			if s.sleep(s.run) {
+				return
+			}
+		}
 	}
 	s.leave()
 }
 
+// nap is run after sleep: after one input the session goes back to sleep, since what it gets
+// is mostly the answer to a ping. When more comes it stays up, until a sweep finds it quiet.
+func (s *Session) nap() {
+	s.napping = true
+	s.run()
+}
+
+// sleep has run called at the next input, and reports whether the session goes without a goroutine until then.
+func (s *Session) sleep(run func()) bool {
+	w, ok := s.wire.(sleeper)
+	return ok && w.sleep(run)
+}
+
 // leave is the end of the reading goroutine.
 func (s *Session) leave() {
+	if reason := s.away.Load(); reason != nil && s.reason.Load() == nil && !s.graceful && !s.broken.Load() {
+		s.part(reason)
+		s.broken.Store(true)
+	}
 	if !s.detach() {
 		s.end()
 	}
@@ -352,7 +396,7 @@ func (s *Session) consume() error {
 		default:
 			return stanza.StreamInternalServerError
 		}
-		if s.reason.Load() != nil {
+		if s.dismissed() {
 			return errClosing
 		}
 	}
@@ -485,8 +529,11 @@ func (s *Session) retire() {
 	table := s.srv.router.Table
 	row, _ := table.Row(s.jid)
 	table.Ending(s)
+	s.out.mu.Lock()
+	s.out.closed = true
+	s.out.mu.Unlock()
 	if !s.broken.Load() {
-		s.part()
+		s.part(s.reason.Load())
 	}
 	s.wire.abort()
 	s.forget(s.farewell)
@@ -494,10 +541,10 @@ func (s *Session) retire() {
 	table.Unbind(s)
 }
 
-// part closes the stream from our side (RFC 6120 §4.4).
-func (s *Session) part() {
+// part closes the stream from our side (RFC 6120 §4.4), for a reason if there is one.
+func (s *Session) part(reason *stanza.StreamError) {
 	var words []byte
-	if reason := s.reason.Load(); reason != nil {
+	if reason != nil {
 		s.srv.Metrics.streamError(reason)
 		if s.managed && s.srv.isClosing() { // what was dealt with needs not be sent again elsewhere
 			words = s.appendAck(words)

@@ -162,19 +162,22 @@ func (s *Session) manage(tok *xmlstream.Token) error {
 	return nil
 }
 
+// newManaged begins stream management, and answers as XEP-0198 §3 has it.
+func (s *Server) newManaged(resume bool, preferred string) (m *managed, answer string) {
+	if !resume {
+		return &managed{}, "<enabled xmlns='" + nsSM + "'/>"
+	}
+	m = &managed{id: randomName(), wait: s.resumeTime(preferred)}
+	return m, s.enabled(m)
+}
+
 // enable is XEP-0198 §3.
 func (s *Session) enable(tok *xmlstream.Token) {
 	if s.managed {
 		_ = s.smFailed("unexpected-request")
 		return
 	}
-	resume := attr(tok, "resume")
-	m := &managed{}
-	answer := "<enabled xmlns='" + nsSM + "'/>"
-	if resume == "true" || resume == "1" {
-		m.id, m.wait = randomName(), s.srv.resumeTime(attr(tok, "max"))
-		answer = s.srv.enabled(m)
-	}
+	m, answer := s.srv.newManaged(isTrue(attr(tok, "resume")), attr(tok, "max"))
 	o := &s.out
 	o.mu.Lock()
 	if o.queue != nil { // what was queued before does not count

@@ -1,15 +1,17 @@
 package c2s
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"slices"
 
 	"chatd/auth"
 )
 
-// tlsConfigs are the ways to start TLS, made once so that session tickets
-// work across connections.
+// tlsConfigs are the ways to start TLS. Session tickets are good for all of them.
 type tlsConfigs struct {
 	base, start, direct, web *tls.Config
 }
@@ -20,11 +22,36 @@ func newTLSConfigs(base *tls.Config) *tlsConfigs {
 	}
 	start := base.Clone()
 	start.DynamicRecordSizingDisabled = true // stanzas are small and coalesced
+	start.WrapSession, start.UnwrapSession = tickets{base}.wrap, tickets{base}.unwrap
 	direct := start.Clone()
 	direct.NextProtos = []string{"xmpp-client"} // XEP-0368: a client that offers other protocols only is refused
 	web := start.Clone()
 	web.NextProtos = []string{"http/1.1"} // a WebSocket has a connection of its own
 	return &tlsConfigs{base: base, start: start, direct: direct, web: web}
+}
+
+// tickets makes and reads session tickets with the keys of one configuration. A ticket is good as long as the
+// certificate that its client has seen is the one that we show: channel binding to it
+// has to mean the same at both ends (RFC 5929 §4), and a key that was replaced vouches for nobody.
+type tickets struct{ keys *tls.Config }
+
+func (t tickets) wrap(cs tls.ConnectionState, ss *tls.SessionState) ([]byte, error) {
+	seen := sha256.Sum256(leafOf(t.keys, cs.ServerName))
+	ss.Extra = append(ss.Extra, seen[:])
+	return t.keys.EncryptTicket(cs, ss)
+}
+
+func (t tickets) unwrap(ticket []byte, cs tls.ConnectionState) (*tls.SessionState, error) {
+	ss, err := t.keys.DecryptTicket(ticket, cs)
+	if ss == nil || err != nil {
+		return nil, err
+	}
+	now := sha256.Sum256(leafOf(t.keys, cs.ServerName))
+	if !slices.ContainsFunc(ss.Extra, func(seen []byte) bool { return bytes.Equal(seen, now[:]) }) {
+		return nil, nil // a full handshake
+	}
+	ss.Extra = nil // wrap will be called again
+	return ss, nil
 }
 
 func (s *Server) startTLS() *tls.Config  { return s.tls.Load().start }
@@ -41,7 +68,7 @@ func (n *negotiation) startTLS(cfg *tls.Config) error {
 		n.srv.Metrics.Connections.WithLabelValues("tls-failed").Inc()
 		return fmt.Errorf("c2s: TLS handshake: %w", err)
 	}
-	n.channel = auth.Channel{TLS: state, Cert: leafOf(cfg, state.ServerName)}
+	n.channel = auth.NewChannel(state, leafOf(cfg, state.ServerName))
 	return nil
 }
 

@@ -20,7 +20,7 @@ var errTokenExpired = stanza.StreamNotAuthorized.WithText("token expired")
 // endAt makes the session end at a time, never at the zero time. It cannot be resumed
 // afterwards.
 func (s *Session) endAt(t time.Time) {
-	s.state.Temporary = !t.IsZero()
+	s.state.Temporary, s.expires = !t.IsZero(), t
 	if s.state.Temporary {
 		s.deadline = time.AfterFunc(time.Until(t), func() { s.Close(errTokenExpired) })
 	}
@@ -66,6 +66,7 @@ func (srv *Server) renew(ctx context.Context, req *router.Request) ([]byte, erro
 	if !s.deadline.Stop() {
 		return nil, errTokenRefused // too late: the session is ending
 	}
+	s.expires = expires
 	s.deadline.Reset(time.Until(expires))
 	return nil, nil
 }

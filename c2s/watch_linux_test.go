@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// asleep sweeps until the client's session waits without a goroutine.
+// asleep waits until the client's session is without a goroutine.
 func (s *testServer) asleep(t *testing.T, c *testClient) *Session {
 	t.Helper()
 	session := s.session(t, c)
@@ -17,7 +17,9 @@ func (s *testServer) asleep(t *testing.T, c *testClient) *Session {
 		if session.wire.(*wire).asleep.Load() {
 			return session
 		}
-		s.sweepOnce()
+		if session.grown.Swap(false) { // as the sweep does, but with this one only
+			session.wire.wake()
+		}
 		time.Sleep(time.Millisecond)
 	}
 	t.Fatal("the session does not sleep")
@@ -33,6 +35,12 @@ func TestSleep(t *testing.T) {
 			romeo := s.loginBy(t, kind, "romeo", "orchard")
 			session := s.asleep(t, romeo)
 
+			romeo.ping("nap") // after one input it sleeps again by itself
+			for deadline := time.Now().Add(testTimeout); !session.wire.(*wire).asleep.Load(); time.Sleep(time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("the session stays up")
+				}
+			}
 			for i := range 3 { // it gets up for input, and goes back to sleep
 				romeo.ping(fmt.Sprint("awake", i))
 				s.asleep(t, romeo)

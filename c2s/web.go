@@ -33,9 +33,10 @@ const (
 	WebNone                // nobody: http and ws
 )
 
-// A web is the public HTTP server: WebSocket and where to find it.
+// A web is the public HTTP server: WebSocket, BOSH and where to find them.
 type web struct {
 	srv   *Server
+	bosh  *boshHandler
 	http  http.Server
 	serve sync.Once
 	ready chan net.Conn // connections past TLS
@@ -44,7 +45,7 @@ type web struct {
 }
 
 func newWeb(s *Server) *web {
-	h := &web{srv: s, ready: make(chan net.Conn), done: make(chan struct{})}
+	h := &web{srv: s, bosh: newBoshHandler(s), ready: make(chan net.Conn), done: make(chan struct{})}
 	h.http = http.Server{
 		Handler:           h.routes(),
 		ReadHeaderTimeout: headerTimeout,
@@ -64,6 +65,7 @@ func newWeb(s *Server) *web {
 func (h *web) routes() http.Handler {
 	m := http.NewServeMux()
 	m.HandleFunc("GET "+WebSocketPath, h.upgrade)
+	m.Handle(BOSHPath, h.bosh)
 	m.HandleFunc("GET /.well-known/host-meta", h.hostMeta)
 	m.HandleFunc("GET /.well-known/host-meta.json", h.hostMetaJSON)
 	return m
@@ -146,22 +148,17 @@ func (h *web) shutdown(ctx context.Context) error {
 // A webConn is a wire as HTTP has it, before its WebSocket begins or for good. It counts as one
 // connection of its address.
 type webConn struct {
-	srv     *Server
-	wire    *wire
-	channel auth.Channel
-	taken   atomic.Bool // the wire is somebody else's now
-	closed  atomic.Bool
+	srv    *Server
+	wire   *wire
+	taken  atomic.Bool // the wire is somebody else's now
+	closed atomic.Bool
 }
 
 type webConnKey struct{}
 
 func (c *webConn) startTLS(cfg *tls.Config) error {
-	state, err := c.wire.startTLS(cfg)
-	if err != nil {
-		return err
-	}
-	c.channel = auth.Channel{TLS: state, Cert: leafOf(cfg, state.ServerName)}
-	return nil
+	_, err := c.wire.startTLS(cfg)
+	return err
 }
 
 // Close is net.Conn.
@@ -191,9 +188,9 @@ func (c *webConn) SetDeadline(t time.Time) error      { return c.wire.tcp.SetDea
 func (c *webConn) SetReadDeadline(t time.Time) error  { return c.wire.tcp.SetReadDeadline(t) }
 func (c *webConn) SetWriteDeadline(t time.Time) error { return c.wire.tcp.SetWriteDeadline(t) }
 
-// channelOf is what protects a request's connection.
+// channelOf is what protects a request's connection. There is nothing in it to bind authentication
+// to: pages learn nothing of their TLS, requests of BOSH share no connection, and clients are
+// about that choose what binds without being able to.
 func (s *Server) channelOf(c *webConn) auth.Channel {
-	ch := c.channel
-	ch.Private = s.cfg.Load().WebTLS == WebProxy
-	return ch
+	return auth.Channel{Private: c.wire.tls != nil || s.cfg.Load().WebTLS == WebProxy}
 }

@@ -149,7 +149,7 @@ func (h *web) upgrade(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.taken.Store(true)
-	go h.srv.negotiate(c.wire, h.srv.channelOf(c), false)
+	h.srv.take(arrival{transport: c.wire, channel: h.srv.channelOf(c)})
 }
 
 // speaksXMPP reports whether a request offers the subprotocol.

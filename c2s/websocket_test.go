@@ -1,6 +1,7 @@
 package c2s
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net/http"
@@ -71,8 +72,7 @@ func TestWebSocketFeatures(t *testing.T) {
 	for name, c := range map[string]struct {
 		how   WebTLS
 		plain bool
-		plus  bool
-	}{"none": {WebNone, false, false}, "proxy": {WebProxy, true, false}, "own": {WebOwn, true, true}} {
+	}{"none": {WebNone, false}, "proxy": {WebProxy, true}, "own": {WebOwn, true}} {
 		t.Run(name, func(t *testing.T) {
 			s := startServer(t, func(cfg *Config) { cfg.WebTLS, cfg.RequireTLS = c.how, true })
 			cfg := clientTLS()
@@ -86,8 +86,8 @@ func TestWebSocketFeatures(t *testing.T) {
 			if got := strings.Contains(features, "<mechanism>PLAIN<"); got != c.plain {
 				t.Errorf("PLAIN offered: %v in %s", got, features)
 			}
-			if got := strings.Contains(features, "<mechanism>SCRAM-SHA-256-PLUS<"); got != c.plus {
-				t.Errorf("channel binding offered: %v in %s", got, features)
+			if strings.Contains(features, "-PLUS<") {
+				t.Errorf("channel binding is offered to what cannot do it: %s", features)
 			}
 		})
 	}
@@ -288,6 +288,15 @@ func TestWebSocketOpening(t *testing.T) {
 			w.failed(c.condition, c.code)
 		})
 	}
+	t.Run("without an end", func(t *testing.T) {
+		w := dialWS(t, s.web, nil)
+		w.frame(ws.OpText, false, bad+strings.Repeat("x", 9000))
+		w.frame(ws.OpContinuation, false, strings.Repeat("x", 2000)) // nothing says that more comes
+		if _, got := w.next(); !strings.HasPrefix(got, "<open ") {
+			t.Fatalf("got %q", got)
+		}
+		w.failed("policy-violation", 1008)
+	})
 	t.Run("in pieces", func(t *testing.T) {
 		w := dialWS(t, s.web, nil)
 		first := "<?xml version='1.0'?>\n<f:open xmlns:f='" + nsFraming + `' to="chat.test" from="romeo@chat.test/o'neill" version='1.0'></f:open>`
@@ -389,5 +398,31 @@ func TestWebSocketShutdown(t *testing.T) {
 	late.Close()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestWebSocketPipelined: frames that come with the request are not lost.
+func TestWebSocketPipelined(t *testing.T) {
+	s := startServer(t, plainWeb)
+	w := &wsClient{tb: t}
+	conn := dial(t, s.web, nil).conn
+	request := "GET " + WebSocketPath + " HTTP/1.1\r\nHost: chat.test\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n" +
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: xmpp\r\n\r\n"
+	if _, err := io.WriteString(conn, request+clientFrame(ws.OpText, true, wsOpen)+clientFrame(ws.OpPing, true, "?")); err != nil {
+		t.Fatal(err)
+	}
+	br := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(br, nil)
+	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols || resp.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
+		t.Fatalf("%+v, %v", resp, err)
+	}
+	w.Conn, w.br = conn, br
+	var got []string
+	for range 3 {
+		_, message := w.next()
+		got = append(got, message)
+	}
+	if all := strings.Join(got, ""); !strings.Contains(all, "<open ") || !strings.Contains(all, "<stream:features ") || !strings.Contains(all, "?") {
+		t.Errorf("got %q", got)
 	}
 }

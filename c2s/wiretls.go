@@ -20,6 +20,7 @@ type tlsSide struct {
 	turn *turn // during the handshake
 
 	// Owned by the reading goroutine.
+	held   []byte             // of the handshake, to go out when we wait for the client or with what follows
 	cipher *[cipherBytes]byte // pooled; nil when feed is empty
 	feed   []byte             // the part of it that crypto/tls has not taken yet
 }
@@ -34,6 +35,7 @@ func (w *wire) startTLS(cfg *tls.Config) (*tls.ConnectionState, error) {
 	t.turn.end()
 	t.turn = nil
 	if err != nil {
+		_ = t.flush() // an alert
 		return nil, err
 	}
 	state := t.conn.ConnectionState()
@@ -80,6 +82,9 @@ func (t *tlsSide) write(p []byte) (pending int, err error) {
 // again, so that it holds no more than an unfinished record while it waits.
 func (t *tlsSide) Read(p []byte) (int, error) {
 	if !t.w.parked {
+		if err := t.flush(); err != nil {
+			return 0, err
+		}
 		return t.turn.read(t.w.tcp, p)
 	}
 	if len(t.feed) == 0 {
@@ -94,13 +99,27 @@ func (t *tlsSide) Read(p []byte) (int, error) {
 }
 
 func (t *tlsSide) Write(p []byte) (int, error) {
-	if !t.w.parked {
-		return t.w.tcp.Write(p)
+	if !t.w.parked { // a ticket goes with our first words
+		t.held = append(t.held, p...)
+		if t.turn != nil {
+			return len(p), nil
+		}
+		return len(p), t.flush()
 	}
 	if _, err := t.w.writeSocket(p); err != nil {
 		return 0, err
 	}
 	return len(p), nil
+}
+
+// flush writes what is held.
+func (t *tlsSide) flush() error {
+	if len(t.held) == 0 {
+		return nil
+	}
+	_, err := t.w.tcp.Write(t.held)
+	t.held = nil
+	return err
 }
 
 func (t *tlsSide) Close() error                       { return t.w.tcp.Close() }

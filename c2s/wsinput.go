@@ -205,6 +205,9 @@ func (i *wsInput) readData(p []byte) (n int, err error) {
 	} else {
 		i.held = append(i.held, b...)
 	}
+	if len(i.held) > loginStanzaBytes {
+		return 0, stanza.StreamPolicyViolation.WithText("element too large") // RFC 6120 §4.9.3.14
+	}
 	if !ended {
 		return n, nil
 	}

@@ -12,6 +12,7 @@ func TestNode(t *testing.T) {
 		{"login", "alice"},
 		{"chat", "alice bob"},
 		{"resumption", "alice bob"},
+		{"fast", "alice bob"},
 	}
 	need(t, "@xmpp/client", installed("node", "--input-type=module", "-e", "await import('./node/client.js')"))
 	for _, tt := range tests {

@@ -3,6 +3,7 @@ package roster
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -29,8 +30,11 @@ const maxMessage = 500
 // What to's block list or privacy settings refuse vanishes without an error, as it
 // does for clients: the request stays pending on from's side.
 func (s *Service) Request(ctx context.Context, from, to stanza.JID, message string) error {
-	if len(message) > maxMessage || !utf8.ValidString(message) {
-		return stanza.ErrPolicyViolation.WithText("the message may have at most 500 bytes of UTF-8")
+	if len(message) > maxMessage {
+		return stanza.ErrPolicyViolation.WithText("the message may have at most 500 bytes")
+	}
+	if !isText(message) {
+		return errNotText
 	}
 	return s.between(ctx, from, to, func(ctx context.Context, b *router.Batch, from, to stanza.JID, at time.Time) error {
 		if err := s.checkRequest(ctx, from, to); err != nil {
@@ -153,6 +157,9 @@ func (s *Service) edit(ctx context.Context, user, contact stanza.JID, set func(*
 		if err := it.check(); err != nil {
 			return store.Leave, err
 		}
+		if !isText(it.Name) || !isText(strings.Join(it.Groups, "")) {
+			return store.Leave, errNotText
+		}
 		item.Name, item.Groups = it.Name, it.Groups
 		return store.Keep, nil
 	})
@@ -161,6 +168,16 @@ func (s *Service) edit(ctx context.Context, user, contact stanza.JID, set func(*
 	}
 	s.push(&b, user, &c)
 	return nil
+}
+
+var errNotText = stanza.ErrNotAcceptable.WithText("only text that XML can hold")
+
+// isText reports whether a text that did not come by XMPP can go that way: UTF-8 of characters that XML 1.0 knows
+// (XML §2.2). A client that was sent another one would have to end its stream.
+func isText(text string) bool {
+	return utf8.ValidString(text) && !strings.ContainsFunc(text, func(r rune) bool {
+		return r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0xFFFE || r == 0xFFFF
+	})
 }
 
 var errNoRequest = stanza.ErrItemNotFound.WithText("no request is pending")

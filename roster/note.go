@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"chatd/stanza"
 	"chatd/store"
@@ -31,8 +30,11 @@ var (
 // note removes it. It returns ErrNoUser if user has no account, and a *stanza.Error over
 // a limit: 1,024 bytes each, 1,000 notes, 128 KiB together. It blocks on the store.
 func (s *Service) SetNote(ctx context.Context, user, contact stanza.JID, note string) error {
-	if len(note) > maxNote || !utf8.ValidString(note) {
+	if len(note) > maxNote {
 		return errNoteTooLong
+	}
+	if !isText(note) {
+		return errNotText
 	}
 	user, contact = user.Bare(), contact.Bare()
 	if err := s.known(ctx, user); err != nil {

@@ -47,7 +47,7 @@ func (s *Service) available(ctx context.Context, b *router.Batch, sess router.Se
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	if st.Size() > maxPresence {
-		s.r.Metrics.Reject(router.RuleSize, router.AtSender)
+		s.r.Reject(st, router.RuleSize, router.AtSender)
 		s.refuse(b, st, stanza.ErrPolicyViolation.WithText("a presence may have at most 10000 bytes"))
 		return nil
 	}

@@ -24,11 +24,11 @@ func (s *Service) admitRequest(ctx context.Context, b *router.Batch, st *stanza.
 	}
 	wanted := theirs.to() || aspects[theirs].out // the recipient has asked first
 	if !wanted && !theirs.from() && !s.takeRequest(st.From) {
-		s.r.Metrics.Reject(router.RuleRequestRate, router.AtReceiver)
+		s.r.Reject(st, router.RuleRequestRate, router.AtReceiver)
 		return false, errRequestRate
 	}
 	if blocked {
-		s.r.Metrics.Reject(router.RuleBlockList, router.AtReceiver)
+		s.r.Reject(st, router.RuleBlockList, router.AtReceiver)
 		return false, nil
 	}
 	if exists, err := s.exists(ctx, st.To); !exists || err != nil {
@@ -43,7 +43,7 @@ func (s *Service) admitRequest(ctx context.Context, b *router.Batch, st *stanza.
 	}
 	ok, err := s.admits(ctx, p.Requests, st.To, st.From)
 	if err == nil && !ok {
-		s.r.Metrics.Reject(router.RulePrivacy, router.AtReceiver)
+		s.r.Reject(st, router.RulePrivacy, router.AtReceiver)
 	}
 	return ok, err
 }
@@ -85,7 +85,7 @@ func (st *stripe) takeLocked(user string, now time.Time, period time.Duration, l
 func (s *Service) checkRequest(ctx context.Context, from, to stanza.JID) error {
 	blocked, err := s.blocks(ctx, from, to)
 	if err == nil && blocked {
-		s.r.Metrics.Reject(router.RuleBlockList, router.AtSender)
+		s.r.Reject(&stanza.Stanza{Kind: stanza.Presence, Type: stanza.Subscribe, From: from, To: to}, router.RuleBlockList, router.AtSender)
 		err = router.ErrBlocked
 	}
 	return err

@@ -22,7 +22,7 @@ func (s *Service) Outbound(ctx context.Context, b *router.Batch, _ router.Sessio
 		s.r.Route(ctx, b, st)
 		return
 	case st.Type == stanza.Subscribe && st.Size() > maxRequest:
-		s.r.Metrics.Reject(router.RuleSize, router.AtSender)
+		s.r.Reject(st, router.RuleSize, router.AtSender)
 		s.refuse(b, st, stanza.ErrPolicyViolation.WithText("a subscription request may have at most 4096 bytes"))
 		return
 	}

@@ -49,7 +49,7 @@ type Requirement uint32
 const (
 	ForMessages    Requirement = 1 << iota
 	ForPresence                // directed presence (RFC 6121 §4.6)
-	ForInvitations             // to rooms, sent directly (XEP-0249); those through a room are the room's matter
+	ForInvitations             // to rooms (XEP-0249)
 )
 
 // Require changes for what friendship is required, from the next stanza on.
@@ -184,7 +184,8 @@ func (r *Router) Reject(st *stanza.Stanza, rule, side string) {
 }
 
 // RefusedInStore reports whether a message may not be kept for its recipient, by the recipient's block list or
-// by a rule. It counts the refusal and blocks on the store.
+// by a rule. A room asks it about a mediated invitation (XEP-0045 §7.8.2), by the direct one that would say the
+// same from the inviter to the invitee. It counts the refusal and blocks on the store.
 func (r *Router) RefusedInStore(ctx context.Context, st *stanza.Stanza) (bool, error) {
 	blocked, err := r.BlockedInStore(ctx, st)
 	if err != nil {

@@ -174,6 +174,22 @@ func (t *Table) Bind(s Session, replace bool) (old Session, ok bool) {
 	return old, true
 }
 
+// Enter enters a session that comes from elsewhere with the row that it had there, but for Since. It
+// does nothing and returns false if the full JID is taken.
+func (t *Table) Enter(row Row) bool {
+	bare := row.Session.JID().Bare().String()
+	sh := t.shard(bare)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	rows := sh.users[bare]
+	if slices.ContainsFunc(rows, func(r Row) bool { return r.Session.JID() == row.Session.JID() }) {
+		return false
+	}
+	row.Since = t.clock.Add(1)
+	sh.users[bare] = append(slices.Clip(rows), row)
+	return true
+}
+
 // Unbind removes the session's row; false if another session has taken it.
 func (t *Table) Unbind(s Session) bool {
 	bare := s.JID().Bare().String()

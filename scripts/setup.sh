@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs what the tests need beside Go, on Debian 12 or a relative of it: the
-# clients of e2e (slixmpp, @xmpp/client, profanity in tmux, schemathesis) and a C
-# compiler for the race detector. What is there already is left alone. Without root and sudo
+# clients of e2e (slixmpp, profanity in tmux, Chromium, schemathesis, and what e2e/node/package.json
+# names) and a C compiler for the race detector. What is there already is left alone. Without root and sudo
 # it says what is missing: the tests that need it are then skipped; where
 # CI=true that is a failure.
 set -eu
@@ -20,6 +20,7 @@ have "$python" -c 'import slixmpp' || missing+=(python3-slixmpp)
 have "$python" -m venv --help || missing+=(python3-venv)
 have node --version || missing+=(nodejs)
 have npm --version || missing+=(npm)
+have chromium --version || missing+=(chromium)
 
 give_up() {
     echo "setup: $1" >&2
@@ -58,6 +59,6 @@ fi
 
 cd e2e/node
 if [ ! node_modules/.package-lock.json -nt package-lock.json ]; then
-    echo "setup: installing @xmpp/client for Node"
-    npm ci --no-audit --no-fund --loglevel=error >/dev/null </dev/null || give_up "npm cannot install @xmpp/client"
+    echo "setup: installing the clients for Node"
+    npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null </dev/null || give_up "npm cannot install the clients for Node"
 fi

@@ -2,8 +2,6 @@ package stanza
 
 import (
 	"bytes"
-	"encoding/base64"
-	"encoding/binary"
 	"encoding/xml"
 	"math/rand/v2"
 )
@@ -15,21 +13,38 @@ const NSStanzaID = "urn:xmpp:sid:0"
 // RFC 4648 §5. The zero ID is none.
 type ID [20]byte
 
+const idAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
 func newID() (id ID) {
-	var random [16]byte
-	binary.LittleEndian.PutUint64(random[:], rand.Uint64())
-	binary.LittleEndian.PutUint64(random[8:], rand.Uint64())
-	base64.RawURLEncoding.Encode(id[:], random[:15])
+	one, two := rand.Uint64(), rand.Uint64()
+	for i := 0; i < len(id); i += 2 {
+		id[i], id[i+1] = idAlphabet[one%64], idAlphabet[two%64]
+		one, two = one/64, two/64
+	}
 	return id
 }
 
 // Identify gives a message the stanza-id by which its recipient's account knows it (XEP-0359 §3.1),
 // in place of any that claims to be that (§5). It does not allocate unless there is one.
 func (s *Stanza) Identify() {
-	if bytes.Contains(s.Inner, []byte("stanza-id")) {
+	if mentionsID(s.Inner) {
 		s.Inner = s.withoutIDs()
 	}
 	s.StanzaID = newID()
+}
+
+// mentionsID reports whether the words stanza-id are in XML. It looks at each hyphen: there are few.
+func mentionsID(b []byte) bool {
+	for {
+		i := bytes.IndexByte(b, '-')
+		if i < 0 {
+			return false
+		}
+		if bytes.HasSuffix(b[:i], []byte("stanza")) && bytes.HasPrefix(b[i:], []byte("-id")) {
+			return true
+		}
+		b = b[i+1:]
+	}
 }
 
 // withoutIDs is the children but for stanza-ids by the recipient.
@@ -78,9 +93,8 @@ func (s *Stanza) claims(child xml.StartElement) bool {
 }
 
 func (s *Stanza) appendStanzaID(b []byte) []byte {
-	b = append(b, "<stanza-id xmlns='"+NSStanzaID+"' by='"...)
-	b = AppendEscaped(b, s.To.s[:s.To.bare])
-	b = append(b, "' id='"...)
+	b = appendJID(b, "<stanza-id xmlns='"+NSStanzaID+"' by=", s.To.Bare())
+	b = append(b, " id='"...)
 	b = append(b, s.StanzaID[:]...)
 	return append(b, "'/>"...)
 }

@@ -51,6 +51,7 @@ type Store interface {
 type Account struct {
 	User        string
 	Credentials []Credential // one per SCRAM hash
+	Tokens      []LoginToken // of the user's clients
 	Created     time.Time    // UTC, whole seconds
 	Disabled    bool         // may not log in
 }
@@ -65,6 +66,18 @@ type Credential struct {
 	ServerKey  []byte
 }
 
+// A LoginToken lets one client log in without its user's password (XEP-0484). The token itself is not
+// in it: who issued it derives it from Nonce and a secret that is not kept here.
+type LoginToken struct {
+	Client    string    // names the client among those of the user
+	Mechanism string    // the only SASL mechanism it is good for
+	Nonce     []byte    // unique
+	Issued    time.Time // UTC, whole seconds
+	Expires   time.Time // UTC, whole seconds
+	Used      bool      // the client has logged in with it, so it is the one that it has
+	Limited   bool      // what it begins ends when it expires
+}
+
 // Accounts keeps who may log in.
 type Accounts interface {
 	// Account returns ErrNotFound for an unknown user.
@@ -73,10 +86,17 @@ type Accounts interface {
 	// with nothing: what was written under the name without an account, say by
 	// a session that outlived it, is removed.
 	CreateAccount(ctx context.Context, a Account) error
-	// SetCredentials replaces all credentials; ErrNotFound for an unknown user.
+	// SetCredentials replaces all credentials and removes all tokens; ErrNotFound for
+	// an unknown user.
 	SetCredentials(ctx context.Context, user string, creds []Credential) error
 	// SetDisabled changes whether the user may log in; ErrNotFound for an unknown user.
 	SetDisabled(ctx context.Context, user string, disabled bool) error
+	// UpdateTokens is a read-modify-write of the account's tokens: update gets the account
+	// and returns the tokens that it is to have. It runs on any goroutine, perhaps more
+	// than once or after the call has returned an error, and must have no side effects but
+	// on what its caller reads after success only; it must not use the store. When it returns an error nothing is
+	// changed and that error comes back as it is. ErrNotFound for an unknown user.
+	UpdateTokens(ctx context.Context, user string, update func(Account) ([]LoginToken, error)) error
 	// DeleteAccount removes the user and everything that the store keeps
 	// under that name in every domain; ErrNotFound for an unknown user.
 	DeleteAccount(ctx context.Context, user string) error

@@ -93,3 +93,15 @@ func (s *Scanner) closeRoot(raw []byte) {
 	s.tok.Space = s.scope.space(s.scope.find(q.prefix(s.scope.root)))
 	s.phase = afterRoot
 }
+
+// WithDefault is the same scope with another default namespace, for a root whose
+// children are to be read as if they stood in another stream.
+func (sc *Scope) WithDefault(space string) *Scope {
+	other := &Scope{root: sc.root, decls: []Attr{{Value: []byte(space)}}}
+	for _, d := range sc.decls {
+		if len(d.Name) > 0 {
+			other.decls = append(other.decls, d)
+		}
+	}
+	return other
+}

@@ -106,7 +106,7 @@ func defaultConfig() *Config {
 	c.Message.Filter.TimeoutMS = 500
 	c.Message.Filter.OnFailure = "open"
 	c.Message.Filter.Types = []string{"chat", "normal", "groupchat"}
-	c.Rules.RequestsPerMinute = 60
+	c.Rules.RequestsPerMinute = 120
 	c.Store.Driver = "sqlite"
 	c.HTTP.TLS = "on"
 	c.API.Listen = []string{"127.0.0.1:5281"}

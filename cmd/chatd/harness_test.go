@@ -30,6 +30,7 @@ func call(t *testing.T, stdin string, args ...string) (code int, stdout, stderr 
 type instance struct {
 	t     *testing.T
 	lines chan string // of its log
+	said  string      // those that await has passed
 	addr  map[string]string
 	stop  context.CancelFunc
 	code  chan int
@@ -74,6 +75,7 @@ func (i *instance) await(words string) string {
 			if !ok {
 				i.t.Fatalf("chatd ended before it said %q", words)
 			}
+			i.said += line + "\n"
 			if m := listening.FindStringSubmatch(line); m != nil {
 				i.addr[m[1]] = m[2]
 			}

@@ -91,7 +91,7 @@ func serve(ctx context.Context, e environment, args []string) (err error) {
 	s := build(ctx, cfg, db, decoy, log, drain)
 	s.getenv, s.where, s.files = e.getenv, where, files
 	defer s.tokens.Close()
-	if err := s.start(cfg); err != nil {
+	if err := s.start(ctx, cfg); err != nil {
 		return errors.Join(err, s.clients.Shutdown(ctx))
 	}
 	if cfg.File == "" {
@@ -150,6 +150,7 @@ func build(ctx context.Context, cfg *Config, db *sqlstore.Store, decoy []byte, l
 		return errors.Join(players.Admit(ctx, s.JID()), blocking.LoadBlocklist(ctx, s), friends.LoadPrivacy(ctx, s))
 	}
 	clients.OnResume = offline.HandOver
+	clients.Keep = keepSessions(cfg.Data)
 	clients.Features = disco.CapsElement
 
 	// What operators and other services see of it all, and may do.

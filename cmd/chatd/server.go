@@ -49,16 +49,24 @@ type server struct {
 	filter  *webhook.Filter // of messages; nil: none
 	cert    certificate
 	tls     *tls.Config // the same for good: session tickets live in it
-	token   *api.Token  // of development mode
-	secret  string      // its secret, if it was made just now
-	files   watcher     // those whose change means a reload
+	tickets *ticketKeys
+	token   *api.Token // of development mode
+	secret  string     // its secret, if it was made just now
+	files   watcher    // those whose change means a reload
 	sockets []socket
 }
 
-// start puts a configuration in force and opens its sockets. On an error none
-// is left open.
-func (s *server) start(cfg *Config) (err error) {
+// start puts a configuration in force, opens its sockets and, before anybody is served there,
+// restores the sessions. On an error no socket is left open.
+func (s *server) start(ctx context.Context, cfg *Config) (err error) {
 	s.tls = s.cert.tlsConfig()
+	if s.tickets, err = loadTicketKeys(cfg.Data); err != nil {
+		return err
+	}
+	s.tickets.use(s.tls)
+	if err := s.tickets.renew(s.tls, time.Now()); err != nil {
+		return err
+	}
 	if cfg.File == "" {
 		if s.token, s.secret, err = developmentToken(cfg.Data); err != nil {
 			return err
@@ -67,10 +75,17 @@ func (s *server) start(cfg *Config) (err error) {
 	if err := s.apply(cfg); err != nil {
 		return err
 	}
-	if s.sockets, err = s.listen(); err == nil {
-		s.hooks.Start()
+	if s.sockets, err = s.listen(); err != nil {
+		return err
 	}
-	return err
+	if err = s.restoreSessions(ctx); err != nil {
+		for _, k := range s.sockets {
+			k.Close()
+		}
+		return err
+	}
+	s.hooks.Start()
+	return nil
 }
 
 // run serves until ctx ends or a socket fails, and then ends everything but
@@ -105,6 +120,9 @@ func (s *server) run(ctx context.Context, hangup <-chan os.Signal) error {
 				s.reload()
 			}
 			s.heed(ctx)
+			if err := s.tickets.renew(s.tls, time.Now()); err != nil {
+				s.log.Error("the old keys stay in use", "err", err)
+			}
 		}
 	}
 }
@@ -125,7 +143,7 @@ func (s *server) heed(ctx context.Context) {
 }
 
 // stop ends sessions first: clients then know why, and what they were not sent
-// is stored.
+// is stored or, with sessions that can be resumed, kept.
 func (s *server) stop(ended <-chan error, serving int) {
 	s.log.Info("stopping")
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout+time.Duration(s.cfg.C2S.DrainSeconds)*time.Second)

@@ -7,17 +7,17 @@ import (
 
 // After a burst of logins Go keeps what it has freed, up to the size at which it would collect
 // next, for allocations that idle sessions never make: more than the sessions themselves
-// need. So what stays free is given back to the operating system, when it is worth a collection.
+// need. So when a burst is over and worth a collection, the memory is given back to the operating system.
 const (
-	spareBytes = 8 << 20 // free memory that is kept in any case
-	spareShare = 4       // and the part of what is in use, one in so many bytes
-	calmCycles = 2       // collections since the last look, at most: with more the memory is being used
+	spareBytes = 8 << 20 // is let lie in any case
+	spareShare = 4       // and one byte in so many of those in use
+	busyShare  = 8       // more allocated than one in so many since the last look: it will be needed
 )
 
 // What look reads of the runtime, in this order.
 const (
-	gcCycles = iota
-	heapFree
+	heapAllocs = iota
+	heapFree   // and not given back; also what stacks were
 	heapObjects
 	heapUnused
 )
@@ -25,12 +25,13 @@ const (
 // A spareMemory gives free memory back. It belongs to one goroutine.
 type spareMemory struct {
 	samples [4]metrics.Sample
-	cycles  uint64 // at the last look
+	allocs  uint64 // bytes allocated so far, at the last look
+	given   uint64 // the same, when memory was last given back
 }
 
 func newSpareMemory() *spareMemory {
 	return &spareMemory{samples: [...]metrics.Sample{
-		gcCycles:    {Name: "/gc/cycles/total:gc-cycles"},
+		heapAllocs:  {Name: "/gc/heap/allocs:bytes"},
 		heapFree:    {Name: "/memory/classes/heap/free:bytes"},
 		heapObjects: {Name: "/memory/classes/heap/objects:bytes"},
 		heapUnused:  {Name: "/memory/classes/heap/unused:bytes"},
@@ -42,13 +43,14 @@ func newSpareMemory() *spareMemory {
 func (m *spareMemory) look() bool {
 	metrics.Read(m.samples[:])
 	value := func(i int) uint64 { return m.samples[i].Value.Uint64() }
-	since := value(gcCycles) - m.cycles
-	m.cycles = value(gcCycles)
-	used := value(heapObjects) + value(heapUnused)
-	if since > calmCycles || value(heapFree) <= spareBytes+used/spareShare {
+	allocs, used := value(heapAllocs), value(heapObjects)+value(heapUnused)
+	busy := allocs-m.allocs > spareBytes/busyShare+used/busyShare
+	m.allocs = allocs
+	spare := value(heapFree) + allocs - m.given // as far as that is not in use: a collection will tell
+	if busy || spare < spareBytes+used/spareShare {
 		return false
 	}
 	debug.FreeOSMemory()
-	m.cycles++
+	m.given = allocs
 	return true
 }

@@ -27,13 +27,15 @@ func (o *options) check() error {
 		modes    string // empty: all
 	}{
 		{"-friends", o.Friends, 1, 1000, "presence"},
+		{"-toggling", o.Toggling, 1, o.Friends + 1, "presence"},
+		{"-occupants", o.Occupants, 1, 1000, "rooms"},
 		{"number of users or sessions", o.Users, 1, maxUsers, ""},
 		{"-concurrency", o.Concurrency, 0, maxUsers, ""},
 		{"-processes", o.Processes, 0, maxProcesses, ""},
-		{"-messages", o.Messages, 0, maxMessages, "chat presence"},
+		{"-messages", o.Messages, 0, maxMessages, "chat presence rooms"},
 		{"-messages", o.Messages, 1, 1_000_000, "offline"},
-		{"-inflight", o.Inflight, 1, 10_000, "chat presence offline"},
-		{"-size", o.Size, 200, maxSize, "chat offline"},
+		{"-inflight", o.Inflight, 1, 10_000, "chat presence rooms offline"},
+		{"-size", o.Size, 200, maxSize, "chat rooms offline"},
 	} {
 		if (c.modes == "" || slices.Contains(strings.Fields(c.modes), o.Mode)) && (c.v < c.min || c.v > c.max) {
 			return usagef("%s must be from %d to %d, not %d", c.flag, c.min, c.max, c.v)
@@ -65,6 +67,10 @@ func (o *options) checkNames() error {
 		return usagef("-mech must be auto, %s, not %q", strings.Join(mechanisms, ", "), o.Mech)
 	case strings.Contains(fmt.Sprintf(o.UserFormat, 1), "%!") || fmt.Sprintf(o.UserFormat, 1) == fmt.Sprintf(o.UserFormat, 2):
 		return usagef("-user-format must have one %%d, not %q", o.UserFormat)
+	case !slices.Contains([]string{loginPassword, loginToken, loginResume}, o.Login):
+		return usagef("-login must be scram, fast or resume, not %q", o.Login)
+	case o.Login != loginPassword && (!o.Prepare || o.TLS == tlsOff):
+		return usagef("-login %s needs TLS and a login before", o.Login)
 	case o.Rate < 0 || o.Rate > 10_000_000:
 		return usagef("-rate must be from 0 to 10000000, not %v", o.Rate)
 	case o.Domain == "" || o.Resource == "":

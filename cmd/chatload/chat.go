@@ -22,7 +22,7 @@ func (w *worker) chat() error {
 	fills := make([]messageFill, len(w.online))
 	t := &traffic{w: w, streams: make([]stream, len(w.online)), fanout: 1}
 	for i, s := range w.online {
-		fills[i] = newMessageFill(w.online[i^1].jid, w.Size)
+		fills[i] = newMessageFill(w.online[i^1].jid, "chat", w.Size)
 		t.streams[i] = stream{from: s, seen: make([]sequence, 1)}
 	}
 	t.fill = func(b []byte, from int, m marker) []byte { return fills[from].append(b, m) }
@@ -57,8 +57,8 @@ const (
 
 var fillerText = []byte("the quick brown fox jumps over the lazy dog ")
 
-func newMessageFill(to string, size int) messageFill {
-	head := []byte("<message to='" + to + "' type='chat' id='")
+func newMessageFill(to, kind string, size int) messageFill {
+	head := []byte("<message to='" + to + "' type='" + kind + "' id='")
 	rest := size - len(head) - messageID - len(messageBody) - markerBytes - len(messageEnd)
 	filler := bytes.Repeat(fillerText, max(rest, 0)/len(fillerText)+1)[:max(rest, 0)]
 	return messageFill{head, filler}

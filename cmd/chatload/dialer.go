@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
 	"time"
 )
 
@@ -18,6 +19,7 @@ type dialer struct {
 	tlsConfig  *tls.Config
 	keys       saltedKeys
 	keepRoster bool
+	back       sync.Map // user to *returning
 }
 
 func newDialer(o options, process int) *dialer {

@@ -43,6 +43,7 @@ Commands:
   idle      sessions that do nothing: what does one cost in memory?
   chat      pairs that exchange messages: throughput, latency, CPU a message
   presence  users who toggle their presence, and friends who see it
+  rooms     occupants of rooms who all speak: the same for each message delivered
   offline   messages to users who are away, who then come back for them
   storm     everybody logs in at once
   relay     not a load: a server that copies bytes, the floor to compare with
@@ -135,11 +136,29 @@ friends. The friendships are made first; they stay for the next run with as many
   -users N            100; a multiple of -friends + 1
   -friends F          of each user; 10. Users 0 to F are friends, then F+1 to
                       2F+1 and so on
+  -toggling T         of each such group, T toggle and are friends with all of it, so
+                      that not all need to be friends with all; 0: all of it
 ` + trafficHelp + commonHelp + `
 Examples:
 
   chatload presence -users 110 -friends 10 -register -tls off
   chatload presence -users 1020 -friends 50 -rate 500 -pid 4711
+`,
+	"rooms": `Usage: chatload rooms [FLAGS]
+
+Users enter rooms (XEP-0045), as many as there are -occupants into each, and all
+of them speak. One message is delivered to every occupant, its sender included. The
+rooms are made for the run, and end with it. A server without rooms is an error.
+
+  -rooms N            10
+  -occupants M        of each room; 20
+  -service NAME       where the rooms are; if not given, the server is asked
+  -size BYTES         of a message as it is sent; 250, at least 200
+` + trafficHelp + commonHelp + `
+Examples:
+
+  chatload rooms -rooms 20 -occupants 10 -register -tls off -pid 4711
+  chatload rooms -rooms 1 -occupants 500 -rate 20 -insecure
 `,
 	"offline": `Usage: chatload offline [FLAGS]
 
@@ -168,6 +187,11 @@ with growing pauses when they are refused.
   -prepare=false      do not log everybody in and out once before. It makes the
                       accounts, and makes the client know the salted passwords,
                       as a client that returns does
+  -login KIND         how they come back: scram (default), by password over a new
+                      TLS session; fast, by TLS ticket and token, in one round
+                      trip to a new resource; resume, likewise, to the session
+                      that they had. The last two need a server with SASL2, Bind 2
+                      and FAST
 ` + commonHelp + `
 Examples:
 

@@ -18,7 +18,9 @@ func (w *worker) handle(s *session, elem []byte) {
 	switch kind := string(attribute(elem, "type")); {
 	case kind == "get" || kind == "set":
 		w.loop.send(s, func(b []byte) []byte { return appendReply(b, elem, kind) })
-	case string(attribute(elem, "id")) == pingID && s.pings > 0:
+	case !isReply(elem, pingID):
+		w.element(s, elem)
+	case s.pings > 0:
 		s.pings--
 		if s.pings == 0 {
 			w.element(s, elem)

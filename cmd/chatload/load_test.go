@@ -126,6 +126,12 @@ func TestStorm(t *testing.T) {
 	if r.Login.Back == nil || r.Login.Back.Count != 20 || r.Server.CPUPerLogin == nil {
 		t.Errorf("%+v", r.Login)
 	}
+	for _, tls := range []string{tlsDirect, tlsStart} {
+		for _, login := range []string{loginToken, loginResume} {
+			r := s.load(t, exitOK, "storm", tls, "-sessions", "20", "-login", login)
+			r.good(t, 20)
+		}
+	}
 	r = s.load(t, exitOK, "storm", tlsStart, "-sessions", "5", "-prepare=false", "-concurrency", "2", "-user-format", "other%d", "-register")
 	r.good(t, 5)
 }
@@ -206,6 +212,18 @@ func TestInterrupted(t *testing.T) {
 		_, err = measure(t.Context(), o, "idle", &strings.Builder{})
 		if err == nil || !strings.Contains(err.Error(), "-limit") || time.Since(start) > 15*time.Second {
 			t.Errorf("%s processes: %v after %v", processes, err, time.Since(start))
+		}
+	}
+}
+
+// TestNoRooms has a server that offers none: what it is asked about is not a conference.
+func TestNoRooms(t *testing.T) {
+	s := startServer(t, false)
+	for _, service := range []string{"chat.test", "nowhere.chat.test"} {
+		args := append(append([]string{"rooms"}, s.flags(tlsOff)...), "-rooms", "1", "-occupants", "2", "-register", "-service", service)
+		code, stdout, stderr := call(t, args...)
+		if code != exitFailed || !strings.Contains(stderr, "the server offers no rooms") || stdout != "" {
+			t.Errorf("%s: code %d, %s", service, code, stderr)
 		}
 	}
 }

@@ -71,7 +71,7 @@ func run(ctx context.Context, args []string, e environment) int {
 
 func dispatch(ctx context.Context, name string, args []string, e environment) error {
 	switch name {
-	case "idle", "chat", "presence", "offline", "storm":
+	case "idle", "chat", "presence", "rooms", "offline", "storm":
 		return load(ctx, name, args, e)
 	case "relay":
 		return runRelay(ctx, e, args)
@@ -89,6 +89,11 @@ func load(ctx context.Context, mode string, args []string, e environment) error 
 	}
 	if err := o.checkTarget(ctx); err != nil {
 		return err
+	}
+	if mode == "rooms" {
+		if err := o.findRooms(ctx); err != nil {
+			return err
+		}
 	}
 	r, err := measure(ctx, o, mode, e.stderr)
 	if err != nil {

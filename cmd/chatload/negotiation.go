@@ -19,15 +19,13 @@ type negotiation struct {
 	buf      []byte
 	at, end  int
 	features []byte
+	tickets  tls.ClientSessionCache // nil: a new TLS session each time
 }
 
 func (d *dialer) negotiate(sock *socket, user int) (*session, error) {
 	s := &session{user: user, socket: sock, stream: sock}
 	n := &negotiation{d: d, s: s, name: fmt.Sprintf(d.UserFormat, user), buf: make([]byte, 4096)}
-	for _, phase := range []struct {
-		name string
-		do   func() error
-	}{{"tls", n.secure}, {"registration", n.register}, {"authentication", n.authenticate}, {"binding", n.bind}, {"roster", n.appear}} {
+	for _, phase := range n.phases() {
 		if err := phase.do(); err != nil {
 			return nil, fmt.Errorf("%s: %w", phase.name, err)
 		}
@@ -36,15 +34,34 @@ func (d *dialer) negotiate(sock *socket, user int) (*session, error) {
 	return s, nil
 }
 
-// secure opens the stream, with TLS as the options say.
-func (n *negotiation) secure() error {
-	if n.d.TLS == tlsDirect {
-		if err := n.handshake(); err != nil {
-			return err
-		}
-		return n.open()
+// A phase is a part of a login.
+type phase struct {
+	name string
+	do   func() error
+}
+
+func (n *negotiation) phases() []phase {
+	if n.d.Login == loginPassword {
+		return []phase{{"tls", n.secure}, {"stream", n.open}, {"registration", n.register}, {"authentication", n.authenticate},
+			{"binding", n.bind}, {"roster", n.appear}}
 	}
-	if err := n.open(); err != nil || n.d.TLS == tlsOff {
+	if r, ok := n.d.back.Load(n.s.user); ok {
+		n.tickets = r.(*returning).tickets
+		return []phase{{"tls", n.secure}, {"coming back", func() error { return n.comeBack(r.(*returning)) }}}
+	}
+	n.tickets = tls.NewLRUClientSessionCache(1)
+	return []phase{{"tls", n.secure}, {"stream", n.open}, {"registration", n.register}, {"authentication", n.begin}}
+}
+
+// secure starts TLS as the options say.
+func (n *negotiation) secure() error {
+	switch n.d.TLS {
+	case tlsOff:
+		return nil
+	case tlsDirect:
+		return n.handshake()
+	}
+	if err := n.open(); err != nil {
 		return err
 	}
 	if err := n.write("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"); err != nil {
@@ -53,14 +70,16 @@ func (n *negotiation) secure() error {
 	if _, err := n.expect("proceed"); err != nil {
 		return err
 	}
-	if err := n.handshake(); err != nil {
-		return err
-	}
-	return n.open()
+	return n.handshake()
 }
 
 func (n *negotiation) handshake() error {
-	n.s.tls = tls.Client(n.s.socket, n.d.tlsConfig)
+	cfg := n.d.tlsConfig
+	if n.tickets != nil {
+		cfg = cfg.Clone()
+		cfg.ClientSessionCache = n.tickets
+	}
+	n.s.tls = tls.Client(n.s.socket, cfg)
 	n.s.stream = n.s.tls
 	n.at, n.end = 0, 0
 	return n.s.tls.Handshake()
@@ -68,11 +87,19 @@ func (n *negotiation) handshake() error {
 
 // open begins a stream, anew after TLS and after SASL.
 func (n *negotiation) open() error {
-	err := n.write("<?xml version='1.0'?><stream:stream to='" + escape(n.d.Domain) +
-		"' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>")
-	if err != nil {
+	if err := n.write(n.header()); err != nil {
 		return err
 	}
+	return n.opened()
+}
+
+func (n *negotiation) header() string {
+	return "<?xml version='1.0'?><stream:stream to='" + escape(n.d.Domain) +
+		"' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"
+}
+
+// opened reads the server's header and features.
+func (n *negotiation) opened() error {
 	if _, err := n.expect("stream:stream"); err != nil {
 		return err
 	}

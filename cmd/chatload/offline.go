@@ -55,7 +55,7 @@ func (w *worker) mailboxes() []mailbox {
 	boxes := make([]mailbox, len(w.online)/2)
 	for i := range boxes {
 		from := w.online[2*i]
-		boxes[i] = mailbox{from: from, fill: newMessageFill(w.dialer.address(from.user+1), w.Size)}
+		boxes[i] = mailbox{from: from, fill: newMessageFill(w.dialer.address(from.user+1), "chat", w.Size)}
 	}
 	return boxes
 }

@@ -43,7 +43,11 @@ type options struct {
 	Rate        float64 // of all processes; 0: closed loop
 	Size        int     // bytes of a message as sent
 	Friends     int
-	Prepare     bool // storm: log in once before
+	Toggling    int    // presence: users of each group
+	Occupants   int    // of a room
+	Service     string // where rooms are; empty: what the server says
+	Prepare     bool   // storm: log in once before
+	Login       string // how to log in
 
 	Relay     bool // run the same load through a relay as well
 	RelayAddr string
@@ -56,7 +60,7 @@ type options struct {
 
 // parseOptions reads the flags of a mode.
 func parseOptions(mode string, args []string) (options, error) {
-	o := options{Mode: mode, Group: 1}
+	o := options{Mode: mode, Group: 1, Login: loginPassword}
 	fs := flag.NewFlagSet(mode, flag.ContinueOnError)
 	pids := o.commonFlags(fs)
 	count := o.modeFlags(fs)
@@ -125,6 +129,7 @@ func (o *options) modeFlags(fs *flag.FlagSet) (count *int) {
 		count = fs.Int("sessions", 1000, "")
 		duration = time.Minute
 		fs.BoolVar(&o.Prepare, "prepare", true, "")
+		fs.StringVar(&o.Login, "login", loginPassword, "")
 		o.Concurrency = 0
 	case "chat":
 		count = fs.Int("pairs", 100, "")
@@ -134,6 +139,13 @@ func (o *options) modeFlags(fs *flag.FlagSet) (count *int) {
 	case "presence":
 		count = fs.Int("users", 100, "")
 		fs.IntVar(&o.Friends, "friends", 10, "")
+		fs.IntVar(&o.Toggling, "toggling", 0, "")
+		o.trafficFlags(fs)
+	case "rooms":
+		count = fs.Int("rooms", 10, "")
+		fs.IntVar(&o.Occupants, "occupants", 20, "")
+		fs.StringVar(&o.Service, "service", "", "")
+		fs.IntVar(&o.Size, "size", 250, "")
 		o.trafficFlags(fs)
 	case "offline":
 		count = fs.Int("users", 100, "")
@@ -164,6 +176,12 @@ func (o *options) group(count *int) {
 		o.Users = min(o.Users, maxUsers) * 2
 	case "presence":
 		o.Group = o.Friends + 1
+		if o.Toggling == 0 {
+			o.Toggling = o.Group
+		}
+	case "rooms":
+		o.Group = o.Occupants
+		o.Users = min(o.Users, maxUsers) * min(o.Occupants, maxUsers)
 	}
 }
 

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// presence: users are friends in groups of -friends + 1, all with all, and each
-// toggles between available and away. Numbers decide who belongs together, so that the
-// friendships of one run serve the next.
+// presence: users are in groups of -friends + 1, of whom the first -toggling are friends with
+// all of the group, and toggle between available and away. Numbers decide who belongs together, so
+// that the friendships of one run serve the next.
 func (w *worker) presence() error {
 	w.dialer.keepRoster = true
 	if err := w.logins(w.all(0, 1), w.Concurrency, w.once, w.enter); err != nil {
@@ -21,12 +21,14 @@ func (w *worker) presence() error {
 	if err := w.befriend(); err != nil {
 		return err
 	}
-	t := &traffic{w: w, streams: make([]stream, len(w.online)), fanout: uint64(w.Friends), fill: fillPresence}
+	t := &traffic{w: w, fanout: uint64(w.Friends), fill: fillPresence}
 	for i, s := range w.online {
-		t.streams[i] = stream{from: s, seen: make([]sequence, w.Friends)}
+		if w.toggles(i) {
+			t.streams = append(t.streams, stream{from: s, seen: make([]sequence, w.Friends)})
+		}
 	}
-	t.recipient = func(from int, s *session) int {
-		switch to := s.user - w.first; {
+	t.recipient = func(stream int, s *session) int {
+		switch from, to := t.streams[stream].from.user-w.first, s.user-w.first; {
 		case to == from || to/w.Group != from/w.Group: // oneself (RFC 6121 §4.4.2), and friends of other runs
 			return bystander
 		case to < from:
@@ -37,6 +39,9 @@ func (w *worker) presence() error {
 	}
 	return t.run()
 }
+
+// toggles reports whether a user, counted from this process's first, is one who does.
+func (w *worker) toggles(i int) bool { return i%w.Group < w.Toggling }
 
 // fillPresence makes one toggle, as a client's idle detection does; its status is the marker.
 func fillPresence(b []byte, _ int, m marker) []byte {
@@ -55,10 +60,15 @@ type wish struct {
 	contact string
 }
 
-// befriend subscribes all in a group to one another, as far as they are not yet
+// maxWishes is how many subscriptions a process has under way. A server takes more, and milliseconds for each
+// of them, and meanwhile answers nobody else.
+const maxWishes = 64
+
+// befriend subscribes who are to be friends to one another, as far as they are not yet
 // (RFC 6121 §3.1).
 func (w *worker) befriend() error {
-	wishes, last := make(map[wish]bool), time.Now()
+	todo := w.wishes()
+	wishes, last := make(map[wish]bool, maxWishes), time.Now()
 	w.element = func(s *session, elem []byte) {
 		if string(tagName(elem)) != "presence" {
 			return
@@ -72,28 +82,39 @@ func (w *worker) befriend() error {
 			last = time.Now()
 		}
 	}
-	for i, s := range w.online {
-		has := contacts(s.roster)
-		s.roster = nil
-		group := i / w.Group * w.Group
-		for _, friend := range w.online[group : group+w.Group] {
-			if friend != s && !has[friend.bare] {
-				wishes[wish{s.user, friend.bare}] = true
-				w.subscription(s, friend.bare, "subscribe")
-			}
-			delete(has, friend.bare)
+	for len(todo)+len(wishes) > 0 {
+		for ; len(todo) > 0 && len(wishes) < maxWishes; todo = todo[1:] {
+			wishes[todo[0]] = true
+			w.subscription(w.online[todo[0].user-w.first], todo[0].contact, "subscribe")
 		}
-		w.out.ForeignContacts += uint64(len(has))
-	}
-	for len(wishes) > 0 {
 		if time.Since(last) > w.Timeout {
-			return fmt.Errorf("%d subscriptions were not approved", len(wishes))
+			return fmt.Errorf("%d subscriptions were not approved", len(todo)+len(wishes))
 		}
 		if err := w.step(turn); err != nil {
 			return err
 		}
 	}
 	return w.settle()
+}
+
+// wishes are all subscriptions that there are not yet.
+func (w *worker) wishes() (todo []wish) {
+	for i, s := range w.online {
+		has := contacts(s.roster)
+		s.roster = nil
+		group := i / w.Group * w.Group
+		for k, friend := range w.online[group : group+w.Group] {
+			if friend == s || !w.toggles(i) && !w.toggles(group+k) {
+				continue
+			}
+			if !has[friend.bare] {
+				todo = append(todo, wish{s.user, friend.bare})
+			}
+			delete(has, friend.bare)
+		}
+		w.out.ForeignContacts += uint64(len(has))
+	}
+	return todo
 }
 
 func (w *worker) subscription(s *session, to, kind string) {

@@ -107,7 +107,7 @@ func newReport(o *options, out *outcome, at map[string]usage) *report {
 		Client: clientReport{CPUSeconds: out.CPU.Seconds()},
 	}
 	switch o.Mode {
-	case "chat", "presence", "offline":
+	case "chat", "presence", "rooms", "offline":
 		r.Messages = newMessageReport(out)
 		r.Client.CPUPerMessage = per(out.CPU, out.Measured)
 	}
@@ -149,7 +149,7 @@ func newServerReport(o *options, out *outcome, at map[string]usage) *serverRepor
 	s.CPUSeconds = (at["end"].cpu - at["begin"].cpu).Seconds()
 	logins := at["start"].cpu - at["before"].cpu
 	switch o.Mode {
-	case "chat", "presence":
+	case "chat", "presence", "rooms":
 		s.CPUPerMessage = per(at["end"].cpu-at["begin"].cpu, out.Measured)
 	case "offline":
 		s.CPUPerStored = per(at["stored"].cpu-at["begin"].cpu, out.Sent)

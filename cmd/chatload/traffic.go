@@ -51,7 +51,7 @@ func (t *traffic) run() error {
 		t.limit = uint64(w.part(w.Messages, w.Index))
 	}
 	if w.Rate > 0 {
-		t.interval = 1e9 / (w.Rate * float64(len(t.streams)) / float64(w.Users))
+		t.interval = 1e9 / (w.Rate * float64(len(w.online)) / float64(w.Users))
 	}
 	w.element = t.element
 	if err := w.barrier("start"); err != nil {

@@ -113,7 +113,7 @@ func TestMarker(t *testing.T) {
 }
 
 func TestMessageSize(t *testing.T) {
-	f := newMessageFill("load12345@chat.test/chatload", 250)
+	f := newMessageFill("load12345@chat.test/chatload", "chat", 250)
 	if got := f.append(nil, marker{}); len(got) != 250 {
 		t.Errorf("%d bytes: %s", len(got), got)
 	}

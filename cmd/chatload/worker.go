@@ -103,7 +103,7 @@ func (w *worker) run() (err error) {
 	}
 	defer w.loop.close()
 	return map[string]func() error{"idle": w.idle, "chat": w.chat, "presence": w.presence,
-		"offline": w.offline, "storm": w.storm}[w.Mode]()
+		"rooms": w.rooms, "offline": w.offline, "storm": w.storm}[w.Mode]()
 }
 
 func (w *worker) send(e event) {
@@ -251,7 +251,11 @@ func (w *worker) prepare(users []int) error {
 	var failed error
 	err := w.logins(users, together, func(ctx context.Context, user int) login {
 		s, err := w.dialer.login(ctx, user)
-		if err == nil {
+		switch {
+		case err != nil:
+		case w.Login == loginResume:
+			err = s.socket.Close() // the session waits
+		default:
 			err = w.dialer.logout(s)
 		}
 		return login{err: err}

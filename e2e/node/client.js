@@ -28,16 +28,22 @@ export class Client {
   #inbox = [];
   #news = new EventEmitter();
 
-  constructor(user, { service = services.starttls, password = "correct horse", resource, mechanism } = {}) {
+  // With an agent, a UUID, it logs in by SASL2 with all that this has; else it overlooks SASL2.
+  constructor(user, { service = services.starttls, password = "correct horse", resource, mechanism, agent } = {}) {
     this.bare = `${user}@${domain}`;
-    const credentials = async (authenticate, mechanisms) => {
+    this.attempts = []; // <authenticate/> elements sent
+    const userAgent = agent && xml("user-agent", { id: agent }, xml("software", {}, "e2e"));
+    const credentials = async (authenticate, mechanisms, fast) => {
       this.mechanisms = mechanisms;
-      await authenticate({ username: user, password }, mechanism ?? mechanisms[0]);
+      const token = await fast?.fetch();
+      await authenticate({ username: user, password, token }, mechanism ?? mechanisms[0], userAgent);
     };
     this.xmpp = client({ service, domain, resource, credentials, timeout: patience });
     this.xmpp.reconnect.stop();
     this.xmpp.on("error", (error) => (this.error = error));
     this.xmpp.prependListener("element", (element) => this.#count(element));
+    if (!agent) this.xmpp.prependListener("element", withoutSASL2);
+    this.xmpp.on("send", (element) => element.is("authenticate") && this.attempts.push(element));
     this.xmpp.on("stanza", (stanza) => {
       this.#inbox.push(stanza);
       this.#news.emit("stanza");
@@ -57,7 +63,7 @@ export class Client {
       this.xmpp.on("nonza", (element) => element.is("enabled") && setImmediate(resolve));
     });
     this.full = (await this.xmpp.start()).toString();
-    await managed; // what comes in between it may not count
+    if (!this.xmpp.streamManagement.enabled) await managed; // what comes in between it may not count
     if (presence) {
       await this.ask("get", xml("query", "jabber:iq:roster"));
       await this.send(xml("presence"));
@@ -116,6 +122,10 @@ export class Client {
   has(name) {
     return this.#inbox.some((s) => s.is(name));
   }
+}
+
+function withoutSASL2(element) {
+  if (element.is("features")) element.children = element.children.filter((c) => !c.is?.("authentication"));
 }
 
 const answers = createInterface({ input: process.stdin })[Symbol.asyncIterator]();

@@ -2,6 +2,7 @@
 // doubled or out of order when its connection breaks.
 
 import { Client, ask, assert, domain, relay, run, xml } from "./client.js";
+import { befriend, happens, inOrder, lose, resume } from "./breaking.js";
 
 const alice = `alice@${domain}`;
 const bob = `bob@${domain}`;
@@ -45,60 +46,44 @@ async function sentIntoTheVoid() {
   await b.logout();
 }
 
-async function serverStopsMeanwhile() {
-  const a = await new Client("alice", { resource: "a" }).login();
+// The server stops in order and starts again: the session goes on.
+async function serverRestarts() {
+  const a = await new Client("alice", { resource: "a" }).login(); // does not come back
   const b = await new Client("bob", { resource: "b", service: relay }).login();
-  await lose(b, "hold");
-  for (let i = 0; i < gap; i++) await a.say(bob, `number ${i}`);
-  await a.ping();
+  await a.say(bob, "before");
+  await b.message("before");
+  const gone = happens(b.xmpp, "disconnect");
   await ask("stop");
+  await gone;
   await ask("start");
-  const online = happens(b.xmpp, "online"); // a new session, as the old one is unknown
+  await resume(b);
+  await b.say(alice, "I was away"); // alice is not there: it waits
+  const again = await new Client("alice", { resource: "again", service: relay }).login();
+  await again.message("I was away", b.full);
+  for (let i = 0; i < gap; i++) await again.say(i % 2 ? bob : b.full, `number ${i}`);
+  await again.ping();
+  await inOrder(b, gap);
+  await b.logout();
+  await again.logout();
+}
+
+// Without warning: the client begins another session.
+async function serverDies() {
+  const b = await new Client("bob", { resource: "b", service: relay }).login();
+  const gone = happens(b.xmpp, "disconnect");
+  await ask("kill");
+  await gone;
+  await ask("start");
+  const online = happens(b.xmpp, "online");
   await b.xmpp.reconnect.reconnect();
   await online;
   await b.send(xml("presence"));
+  await b.presence(b.full);
+  const a = await new Client("alice", { resource: "a", service: relay }).login();
+  for (let i = 0; i < gap; i++) await a.say(bob, `number ${i}`);
   await inOrder(b, gap);
   await b.logout();
+  await a.logout();
 }
 
-async function befriend(a, b) {
-  for (const [asker, asked, from] of [[a, b, alice], [b, a, bob]]) {
-    await asker.send(xml("presence", { to: asked.bare, type: "subscribe" }));
-    await asked.presence(from, "subscribe");
-    await asked.send(xml("presence", { to: asker.bare, type: "subscribed" }));
-    await asker.presence(asked.bare, "subscribed");
-    await asker.presence(asked.full);
-  }
-}
-
-// Unlike once of node:events it does not take the error of a connection that
-// was broken on purpose for a failure.
-function happens(emitter, event) {
-  return new Promise((resolve) => emitter.once(event, resolve));
-}
-
-// The client's connection ends; if the relay holds it the server does not know.
-async function lose(client, how) {
-  const gone = client.xmpp.status === "disconnect" ? null : happens(client.xmpp, "disconnect");
-  await ask(how);
-  const socket = client.xmpp.socket?.socket; // of Node or of a WebSocket
-  socket?.terminate ? socket.terminate() : socket?.destroy();
-  await gone;
-}
-
-async function resume(client) {
-  const resumed = happens(client.xmpp.streamManagement, "resumed");
-  await client.xmpp.reconnect.reconnect();
-  await resumed;
-}
-
-async function inOrder(client, count) {
-  for (let i = 0; i < count; i++) {
-    const got = await client.expect(`message ${i}`, (s) => s.is("message"));
-    assert.equal(got.getChildText("body"), `number ${i}`, "order");
-  }
-  await client.ping();
-  assert.ok(!client.has("message"), "more than was sent");
-}
-
-await run(enabled, throughGaps, sentIntoTheVoid, serverStopsMeanwhile);
+await run(enabled, throughGaps, sentIntoTheVoid, serverRestarts, serverDies);

@@ -66,8 +66,36 @@ async def through_a_gap(breaks, times):
     await b.logout()
 
 
-async def server_stops_meanwhile():
-    """a gap that ends with the server: what was not acknowledged waits, once"""
+async def server_restarts():
+    """the server stops in order and starts again: the session goes on"""
+    a = await Client("alice", resource="a").login()
+    b = await Managed("bob", "b").login()
+    await a.presence(frm=b.boundjid.full)
+    a.say(BOB, "before")
+    await b.message("before")
+    await server.ask("stop")
+    for c in a, b:
+        await c.gone()
+        equal(c.stream_error, "system-shutdown", "stream error")
+    await server.ask("start")
+    a = await Client("alice", resource="a").login()
+    await a.presence(frm=b.boundjid.full)
+    for i in range(GAP):
+        a.say(BOB if i % 2 else b.boundjid.full, f"number {i}")
+    await a.ping()
+    await b.resume()
+    await b.presence(frm=a.boundjid.full, typ="unavailable")
+    await b.presence(frm=a.boundjid.full)
+    await in_order(b, GAP)
+    b.say(ALICE, "I was away")
+    await a.message("I was away", b.boundjid.full)
+    assert not a.has(lambda x: is_presence(x, b.boundjid.full)), "the friend saw the gap"
+    await a.logout()
+    await b.logout()
+
+
+async def server_restarts_meanwhile():
+    """a gap in which the server, which does not know of it, stops and starts"""
     a = await Client("alice", resource="a").login()
     b = await Managed("bob", "b").login()
     await a.presence(frm=b.boundjid.full)
@@ -83,10 +111,26 @@ async def server_stops_meanwhile():
     await server.ask("stop")
     await a.gone()
     await server.ask("start")
+    await b.resume()
+    await in_order(b, GAP)
+    await b.logout()
+
+
+async def server_dies():
+    """without warning: the session cannot be resumed, and the client begins another one"""
+    b = await Managed("bob", "b").login()
+    await server.ask("kill")
+    await b.gone()
+    await server.ask("start")
     assert await b.attempt(), "no login after the restart"
     assert b.refused.is_set() and not b.resumed.is_set(), "resumed what nobody knows"
     b.send_presence()
+    await b.presence(frm=b.boundjid.full)
+    a = await Client("alice", resource="a").login()
+    for i in range(GAP):
+        a.say(BOB, f"number {i}")
     await in_order(b, GAP)
+    await a.logout()
     await b.logout()
 
 
@@ -114,4 +158,4 @@ async def in_order(c, count):
     assert not c.has(is_message), f"{c.boundjid.full} received more: {c.inbox}"
 
 
-run(acknowledged, friends, cut, black_hole, server_stops_meanwhile, client_never_returns)
+run(acknowledged, friends, cut, black_hole, server_restarts, server_restarts_meanwhile, server_dies, client_never_returns)

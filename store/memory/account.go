@@ -50,8 +50,25 @@ func (s *Store) SetCredentials(ctx context.Context, user string, creds []store.C
 	if a == nil {
 		return store.ErrNotFound
 	}
-	a.Credentials = cloneCredentials(creds)
+	a.Credentials, a.Tokens = cloneCredentials(creds), nil
 	return nil
+}
+
+// UpdateTokens implements store.Accounts.
+func (s *Store) UpdateTokens(ctx context.Context, user string, update func(store.Account) ([]store.LoginToken, error)) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	a := s.userLocked(user).account
+	if a == nil {
+		return store.ErrNotFound
+	}
+	tokens, err := update(cloneAccount(*a))
+	if err == nil {
+		a.Tokens = cloneTokens(tokens)
+	}
+	return err
 }
 
 // DeleteAccount implements store.Accounts.
@@ -98,7 +115,7 @@ func (s *Store) ListAccounts(ctx context.Context, after string, limit int) ([]st
 }
 
 func cloneAccount(a store.Account) store.Account {
-	a.Credentials = cloneCredentials(a.Credentials)
+	a.Credentials, a.Tokens = cloneCredentials(a.Credentials), cloneTokens(a.Tokens)
 	a.Created = a.Created.UTC().Truncate(time.Second)
 	return a
 }
@@ -112,4 +129,17 @@ func cloneCredentials(creds []store.Credential) []store.Credential {
 		c.ServerKey = bytes.Clone(c.ServerKey)
 	}
 	return creds
+}
+
+func cloneTokens(tokens []store.LoginToken) []store.LoginToken {
+	if len(tokens) == 0 {
+		return nil
+	}
+	tokens = slices.Clone(tokens)
+	for i := range tokens {
+		t := &tokens[i]
+		t.Nonce = bytes.Clone(t.Nonce)
+		t.Issued, t.Expires = t.Issued.UTC().Truncate(time.Second), t.Expires.UTC().Truncate(time.Second)
+	}
+	return tokens
 }

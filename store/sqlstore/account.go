@@ -4,7 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"chatd/store"
@@ -12,17 +14,32 @@ import (
 
 // Account implements store.Accounts.
 func (s *Store) Account(ctx context.Context, user string) (store.Account, error) {
-	var creds []byte
-	var created int64
-	var disabled bool
-	err := s.queryRow(ctx, []any{&creds, &created, &disabled},
-		"SELECT credentials, created, disabled FROM account WHERE user = ?", user)
-	if err != nil {
+	var r accountRow
+	if err := s.queryRow(ctx, r.dest(), selectAccount, user); err != nil {
 		return store.Account{}, err
 	}
-	a := store.Account{User: user, Created: time.Unix(created, 0).UTC(), Disabled: disabled}
-	if err := json.Unmarshal(creds, &a.Credentials); err != nil {
-		return store.Account{}, fmt.Errorf("sqlstore: credentials of %q: %w", user, err)
+	return r.account(user)
+}
+
+const selectAccount = "SELECT credentials, tokens, created, disabled FROM account WHERE user = ?"
+
+// An accountRow is what selectAccount finds.
+type accountRow struct {
+	creds, tokens []byte // JSON; tokens may be nil
+	created       int64
+	disabled      bool
+}
+
+func (r *accountRow) dest() []any { return []any{&r.creds, &r.tokens, &r.created, &r.disabled} }
+
+func (r *accountRow) account(user string) (store.Account, error) {
+	a := store.Account{User: user, Created: time.Unix(r.created, 0).UTC(), Disabled: r.disabled}
+	err := json.Unmarshal(r.creds, &a.Credentials)
+	if err == nil && r.tokens != nil {
+		err = json.Unmarshal(r.tokens, &a.Tokens)
+	}
+	if err != nil {
+		return store.Account{}, fmt.Errorf("sqlstore: account of %q: %w", user, err)
 	}
 	return a, nil
 }
@@ -32,6 +49,10 @@ func (s *Store) CreateAccount(ctx context.Context, a store.Account) error {
 	creds, err := json.Marshal(a.Credentials)
 	if err != nil {
 		return fmt.Errorf("sqlstore: credentials: %w", err)
+	}
+	tokens, err := encodeTokens(a.Tokens)
+	if err != nil {
+		return fmt.Errorf("sqlstore: tokens: %w", err)
 	}
 	return s.write(ctx, func(tx *tx) error {
 		n, err := tx.count("SELECT COUNT(*) FROM account WHERE user = ?", a.User)
@@ -44,8 +65,8 @@ func (s *Store) CreateAccount(ctx context.Context, a store.Account) error {
 		if err := purge(tx, a.User); err != nil {
 			return err
 		}
-		_, err = tx.exec("INSERT INTO account (user, credentials, created, disabled) VALUES (?, ?, ?, ?)",
-			a.User, string(creds), a.Created.Unix(), a.Disabled)
+		_, err = tx.exec("INSERT INTO account (user, credentials, tokens, created, disabled) VALUES (?, ?, ?, ?, ?)",
+			a.User, string(creds), tokens, a.Created.Unix(), a.Disabled)
 		if err != nil {
 			return err
 		}
@@ -60,7 +81,7 @@ func (s *Store) SetCredentials(ctx context.Context, user string, creds []store.C
 		return fmt.Errorf("sqlstore: credentials: %w", err)
 	}
 	return s.write(ctx, func(tx *tx) error {
-		n, err := tx.exec("UPDATE account SET credentials = ? WHERE user = ?", string(text), user)
+		n, err := tx.exec("UPDATE account SET credentials = ?, tokens = NULL WHERE user = ?", string(text), user)
 		if err == nil && n == 0 {
 			err = store.ErrNotFound
 		}
@@ -77,6 +98,51 @@ func (s *Store) SetDisabled(ctx context.Context, user string, disabled bool) err
 		}
 		return err
 	})
+}
+
+// UpdateTokens implements store.Accounts.
+func (s *Store) UpdateTokens(ctx context.Context, user string, update func(store.Account) ([]store.LoginToken, error)) error {
+	err := s.write(ctx, func(tx *tx) error {
+		var r accountRow
+		if err := tx.queryRow(r.dest(), selectAccount, user); err != nil {
+			return err
+		}
+		a, err := r.account(user)
+		if err != nil {
+			return err
+		}
+		tokens, err := update(a)
+		if err != nil {
+			return refusal{err}
+		}
+		text, err := encodeTokens(tokens)
+		if err != nil {
+			return err
+		}
+		_, err = tx.exec("UPDATE account SET tokens = ? WHERE user = ?", text, user)
+		return err
+	})
+	if r, ok := errors.AsType[refusal](err); ok {
+		return r.error
+	}
+	return err
+}
+
+// A refusal is a caller's own error, which goes back as it is.
+type refusal struct{ error }
+
+// encodeTokens is NULL for none.
+func encodeTokens(tokens []store.LoginToken) (any, error) {
+	if len(tokens) == 0 {
+		return nil, nil
+	}
+	tokens = slices.Clone(tokens)
+	for i := range tokens {
+		t := &tokens[i]
+		t.Issued, t.Expires = t.Issued.UTC().Truncate(time.Second), t.Expires.UTC().Truncate(time.Second)
+	}
+	text, err := json.Marshal(tokens)
+	return string(text), err
 }
 
 // DeleteAccount implements store.Accounts.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -32,6 +33,12 @@ func TestOpenFromSchema(t *testing.T) {
 			if err != nil || a.Created.Unix() != 1700000000 || len(a.Credentials) != 1 || a.Credentials[0].Iterations != 4096 {
 				t.Errorf("account %+v %v", a, err)
 			}
+			if strings.HasSuffix(dump, "schema1.sql") != (len(a.Tokens) == 0) {
+				t.Errorf("tokens %+v", a.Tokens)
+			}
+			if err := s.UpdateTokens(ctx, "anna", func(a store.Account) ([]store.LoginToken, error) { return a.Tokens, nil }); err != nil {
+				t.Error(err)
+			}
 			r, err := s.Roster(ctx, "anna")
 			want := store.RosterItem{JID: "bob@chat.test", Name: "Bob", Groups: []string{"Friends", "Work"},
 				Sub: store.SubBoth, Approved: true, Created: time.Unix(1700000001, 0)}
@@ -51,10 +58,16 @@ func TestOpenFromSchema(t *testing.T) {
 			if l, err := s.LastActivity(ctx, "anna"); err != nil || l.Status != "bye" || l.At.Unix() != 1700000003 {
 				t.Errorf("last %+v %v", l, err)
 			}
-			if n, err := s.Notes(ctx, "anna"); err != nil || len(n) != 0 {
+			var notes []store.Note
+			var privacy store.Privacy
+			if strings.HasSuffix(dump, "schema3.sql") {
+				notes = []store.Note{{JID: "bob@chat.test", Text: "duo", Created: time.Unix(1700000004, 0).UTC()}}
+				privacy = store.Privacy{Messages: store.Friends, Requests: store.Nobody}
+			}
+			if n, err := s.Notes(ctx, "anna"); err != nil || !slices.Equal(n, notes) {
 				t.Errorf("notes %+v %v", n, err)
 			}
-			if p, err := s.Privacy(ctx, "anna"); err != nil || p != (store.Privacy{}) {
+			if p, err := s.Privacy(ctx, "anna"); err != nil || p != privacy {
 				t.Errorf("privacy %+v %v", p, err)
 			}
 			// And it can be written to: the digests are still found.

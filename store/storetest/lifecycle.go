@@ -18,6 +18,7 @@ func verbs(ctx context.Context, s store.Store) map[string]error {
 	errs["CreateAccount"] = s.CreateAccount(ctx, account("new"))
 	_, errs["Account"] = s.Account(ctx, "anna")
 	errs["SetCredentials"] = s.SetCredentials(ctx, "anna", nil)
+	errs["UpdateTokens"] = s.UpdateTokens(ctx, "anna", func(store.Account) ([]store.LoginToken, error) { return nil, nil })
 	errs["DeleteAccount"] = s.DeleteAccount(ctx, "anna")
 	_, errs["ListAccounts"] = s.ListAccounts(ctx, "", 1)
 	_, errs["Roster"] = s.Roster(ctx, "anna")

@@ -24,6 +24,8 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Account", testAccount},
 		{"AccountMissing", testAccountMissing},
 		{"AccountRace", testAccountRace},
+		{"Tokens", testTokens},
+		{"TokensRace", testTokensRace},
 		{"ListAccounts", testListAccounts},
 		{"DeleteAccount", testDeleteAccount},
 		{"CreateAccountStartsEmpty", testCreateStartsEmpty},
@@ -108,6 +110,14 @@ func inParallel(n int, call func(i int)) {
 
 func account(user string) store.Account {
 	return store.Account{User: user, Created: created, Credentials: credentials(user)}
+}
+
+// tokens are with more precision than is kept.
+func tokens(seed string) []store.LoginToken {
+	return []store.LoginToken{
+		{Client: "phone " + seed, Mechanism: "HT-SHA-256-NONE", Nonce: []byte{0, 0xff, 1}, Issued: created, Expires: created.Add(time.Hour), Used: true},
+		{Client: "phone " + seed, Mechanism: "HT-SHA-256-EXPR", Nonce: []byte(seed), Issued: created, Expires: created.AddDate(0, 0, 21), Limited: true},
+	}
 }
 
 func credentials(seed string) []store.Credential {
