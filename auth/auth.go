@@ -151,12 +151,13 @@ func (s *Service) Start(mechanism string, ch Channel) (*Exchange, error) {
 
 // An Exchange is one SASL negotiation. It belongs to one goroutine.
 type Exchange struct {
-	service *Service
-	channel Channel
-	next    step // nil: the exchange is over
-	asked   bool // for the initial response
-	user    string
-	expires time.Time
+	service  *Service
+	channel  Channel
+	next     step // nil: the exchange is over
+	asked    bool // for the initial response
+	user     string
+	disabled bool // what the account says of the user who is being proved
+	expires  time.Time
 
 	// What proved the user, if it is kept in the account.
 	storedKey  []byte            // of the password
@@ -190,27 +191,11 @@ func (e *Exchange) Step(ctx context.Context, response []byte) (challenge []byte,
 		return nil, false, malformed("message too long")
 	}
 	challenge, done, err = now(ctx, response)
-	if err == nil && done {
-		if err = e.service.enabled(ctx, e.user); err != nil {
-			e.user = ""
-			return nil, false, err
-		}
+	if err == nil && done && e.disabled {
+		e.user = ""
+		return nil, false, errAccountDisabled // only who has proved to be the user may learn it
 	}
 	return challenge, done, err
-}
-
-// enabled returns a *Failure for a user whose account is disabled. Only who has proved to be that user may learn it.
-func (s *Service) enabled(ctx context.Context, user string) error {
-	account, err := s.accounts.Account(ctx, user)
-	switch {
-	case errors.Is(err, store.ErrNotFound): // removed just now
-		return errNotAuthorized
-	case err != nil:
-		return accountError("log in", err)
-	case account.Disabled:
-		return errAccountDisabled
-	}
-	return nil
 }
 
 // User is the normalized localpart of the user who proved to be there; "" as
