@@ -78,6 +78,37 @@ func (s *Service) Erase(ctx context.Context, user stanza.JID) error {
 	return err
 }
 
+// Disable keeps a user from logging in and ends all sessions; data and friends stay. It returns auth.ErrNotFound
+// if there is no such account.
+func (s *Service) Disable(ctx context.Context, user stanza.JID) (ended int, err error) {
+	if err := s.accounts.SetDisabled(ctx, user.Local(), true); err != nil {
+		return 0, err
+	}
+	return s.EndSessions(ctx, user, errDisabled)
+}
+
+var errDisabled = stanza.StreamNotAuthorized.WithText("the account is disabled")
+
+// Enable ends what Disable began. It returns auth.ErrNotFound if there is no such account.
+func (s *Service) Enable(ctx context.Context, user stanza.JID) error {
+	return s.accounts.SetDisabled(ctx, user.Local(), false)
+}
+
+// Admit returns a *stanza.StreamError for a new session whose user was disabled while it logged in. To be called after the session has
+// entered the table: either it sees the change, or Disable sees the session.
+func (s *Service) Admit(ctx context.Context, user stanza.JID) error {
+	a, err := s.db.Account(ctx, user.Local())
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return stanza.StreamNotAuthorized
+	case err != nil:
+		return err
+	case a.Disabled:
+		return errDisabled
+	}
+	return nil
+}
+
 // EndOrphans ends the sessions of users whose account is gone, and drops what is cached of
 // anybody: for when somebody else has changed the store. It returns how many sessions it ended.
 func (s *Service) EndOrphans(ctx context.Context) (ended int, err error) {

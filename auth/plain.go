@@ -37,7 +37,7 @@ func (e *Exchange) plain(ctx context.Context, response []byte) ([]byte, bool, er
 	if err != nil {
 		return nil, false, errNotAuthorized
 	}
-	kept, known, err := s.credential(ctx, user, scramHashes[0])
+	kept, known, err := e.credential(ctx, user, scramHashes[0])
 	if err != nil {
 		return nil, false, err
 	}

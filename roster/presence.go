@@ -98,6 +98,9 @@ func (s *Service) announce(ctx context.Context, b *router.Batch, sess router.Ses
 		priority = held
 	}
 	sess.State().Presence.Store(p)
+	if initial && s.Presence != nil && !s.anyAvailable(user) {
+		s.Presence(user, true)
+	}
 	s.r.Table.SetPresence(sess, true, priority)
 	s.broadcast(b, sess, p, viewers)
 	if initial {
@@ -160,6 +163,9 @@ func (s *Service) leave(ctx context.Context, b *router.Batch, sess router.Sessio
 	directed := state.Directed
 	state.Directed = nil
 	s.r.Table.SetPresence(sess, false, 0)
+	if was != nil && s.Presence != nil && !s.anyAvailable(user) {
+		s.Presence(user, false)
+	}
 	var viewers []stanza.JID
 	if was != nil && !s.succeeded(sess) {
 		var err error
@@ -173,6 +179,11 @@ func (s *Service) leave(ctx context.Context, b *router.Batch, sess router.Sessio
 	}
 	a.Unlock()
 	s.leaveDirected(ctx, b, sess, st, directed, viewers)
+}
+
+// anyAvailable reports whether a user has an available resource. The caller holds the user's lock.
+func (s *Service) anyAvailable(user stanza.JID) bool {
+	return slices.ContainsFunc(s.r.Table.Rows(user), func(row router.Row) bool { return row.Available })
 }
 
 // succeeded reports whether another session has sess's full JID and is available, so that

@@ -81,6 +81,10 @@ type Service struct {
 	// available in the table with priority -1. It may block, also on the client.
 	HandOver func(ctx context.Context, s router.Session, reachable func())
 
+	// Presence, if set, is told when a user's first resource becomes available and when the last one has gone. It
+	// is called under the user's lock, so in the order of what happens, and must not block. A session that
+	// takes over from another may have a user become available who is.
+	Presence func(user stanza.JID, online bool)
 	// OnFriendship, if set, is told when two users become friends, and when they are no longer, once each time. It runs
 	// under the locks of both and must not block nor call the service.
 	OnFriendship func(one, two stanza.JID, friends bool)

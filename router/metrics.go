@@ -20,6 +20,7 @@ const (
 var ruled = map[string][]string{
 	RuleRate: {AtSender}, RuleSpoofedFrom: {AtSender}, RuleSize: {AtSender}, RuleBlockList: {AtSender, AtReceiver},
 	RuleFriendship: {AtSender, AtReceiver}, RulePrivacy: {AtReceiver}, RuleRequestRate: {AtReceiver}, RuleStranger: {AtReceiver},
+	RuleTextFilter: {AtSender},
 }
 
 // Metrics are the router's counters.
@@ -29,10 +30,15 @@ type Metrics struct {
 	Dropped *prometheus.CounterVec // by reason
 
 	rejected *prometheus.CounterVec // by rule and side
+	latency  prometheus.Histogram   // of one stanza in latencySample
 	routed   [stanzaKinds]prometheus.Counter
 }
 
 const stanzaKinds = 4
+
+// latencySample is how many stanzas there are to one that is timed: two readings of the clock each
+// would be felt. A power of two.
+const latencySample = 16
 
 func newMetrics() *Metrics {
 	m := &Metrics{
@@ -45,6 +51,9 @@ func newMetrics() *Metrics {
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "chatd_rules_rejected_total", Help: "Stanzas that a rule refused or slowed down, by rule and side."}, []string{"rule", "side"}),
 	}
+	m.latency = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "chatd_routing_seconds", Help: "From a client's stanza to where it is queued, stored or answered; of one in 16.",
+		Buckets: prometheus.ExponentialBuckets(1e-6, 4, 11)})
 	for rule, sides := range ruled {
 		for _, side := range sides {
 			m.rejected.WithLabelValues(rule, side)
@@ -52,7 +61,7 @@ func newMetrics() *Metrics {
 	}
 	for _, r := range []string{dropErrorUndeliverable, dropNoResource, dropNoSuchUser, dropBlockedBySender,
 		dropBlockedByRecipient, dropRemote, dropUnhandled, dropStore, dropRefused,
-		RuleFriendship, RulePrivacy, RuleStranger} {
+		RuleFriendship, RulePrivacy, RuleStranger, RuleTextFilter} {
 		m.Dropped.WithLabelValues(r)
 	}
 	for i, name := range []string{"", "message", "presence", "iq"} {
@@ -65,7 +74,7 @@ func newMetrics() *Metrics {
 
 // Register adds the counters to a registry.
 func (m *Metrics) Register(reg prometheus.Registerer) {
-	reg.MustRegister(m.Routed, m.Held, m.Dropped, m.rejected)
+	reg.MustRegister(m.Routed, m.Held, m.Dropped, m.rejected, m.latency)
 }
 
 // Reject counts that a rule has refused a stanza, or slowed its session down.

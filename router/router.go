@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -43,6 +44,7 @@ type Router struct {
 	OnReject func(st *stanza.Stanza, rule, side string)
 
 	required atomic.Uint32 // a Requirement
+	filter   atomic.Pointer[Filter]
 	handlers map[Scope]map[payload]IQHandler
 }
 
@@ -58,6 +60,16 @@ func New(domain stanza.JID, log *slog.Logger) *Router {
 // FromClient takes a stanza that a client of this node sent, with From stamped. It
 // may block on the store and calls b.Flush before it does.
 func (r *Router) FromClient(ctx context.Context, b *Batch, s Session, st *stanza.Stanza) {
+	if rand.Uint32()%latencySample != 0 {
+		r.fromClient(ctx, b, s, st)
+		return
+	}
+	begun := time.Now()
+	r.fromClient(ctx, b, s, st)
+	r.Metrics.latency.Observe(time.Since(begun).Seconds())
+}
+
+func (r *Router) fromClient(ctx context.Context, b *Batch, s Session, st *stanza.Stanza) {
 	r.Metrics.routed[st.Kind].Inc()
 	if st.To.IsZero() {
 		if st.Kind == stanza.Presence {
@@ -83,6 +95,11 @@ func (r *Router) FromClient(ctx context.Context, b *Batch, s Session, st *stanza
 	case st.Kind == stanza.Presence:
 		r.Presence.Directed(s, st)
 	case st.Kind == stanza.Message:
+		if f := r.filter.Load(); f != nil {
+			if st = r.filtered(ctx, b, *f, st); st == nil {
+				return
+			}
+		}
 		r.copySent(b, s, st)
 		if Storable(st) && st.To.Local() != "" {
 			st.Identify()

@@ -19,6 +19,7 @@ const (
 	RulePrivacy     = "privacy"      // roster: what the recipient's settings do not admit
 	RuleRequestRate = "request-rate" // roster: more requests for friendship than allowed
 	RuleStranger    = "stranger"     // roster: RFC 6121 §8.5.3.1
+	RuleTextFilter  = "text-filter"  // webhook: what another service says of the text
 )
 
 // Sides of a rule.
@@ -72,6 +73,36 @@ func (r *Router) Requires(st *stanza.Stanza) bool {
 // isInvitation reports whether a message invites to a room (XEP-0249 §2).
 func isInvitation(st *stanza.Stanza) bool {
 	return bytes.Contains(st.Inner, []byte("jabber:x:conference"))
+}
+
+// A Filter judges what users write, before it goes anywhere.
+type Filter interface {
+	// Filter is asked for each message that a client sends. It returns the message as it may go on, st itself or another
+	// in its place, or what the sender is to be told instead. It may block and calls b.Flush before it does.
+	Filter(ctx context.Context, b *Batch, st *stanza.Stanza) (*stanza.Stanza, *stanza.Error)
+}
+
+// SetFilter changes the filter, from the next message on; nil for none.
+func (r *Router) SetFilter(f Filter) {
+	if f == nil {
+		r.filter.Store(nil)
+		return
+	}
+	r.filter.Store(&f)
+}
+
+// filtered is the message that may go on; nil if none may, and then the sender is told.
+func (r *Router) filtered(ctx context.Context, b *Batch, f Filter, st *stanza.Stanza) *stanza.Stanza {
+	if st.Type == stanza.TypeError {
+		return st
+	}
+	passed, refusal := f.Filter(ctx, b, st)
+	if refusal == nil {
+		return passed
+	}
+	r.Reject(st, RuleTextFilter, AtSender)
+	r.Fail(b, st, refusal, RuleTextFilter)
+	return nil
 }
 
 // betweenUsers reports whether rules apply to st: errors, services and a user's own resources are exempt.

@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"sync/atomic"
+	"time"
 
 	"chatd/stanza"
 )
@@ -39,6 +40,8 @@ type Session interface {
 // A State is what the packages above the router keep with a session, so that
 // it lives exactly as long.
 type State struct {
+	// Begun is when the session was bound to its resource; fixed before it enters the table.
+	Begun time.Time
 	// Presence is the last available presence that the resource broadcast,
 	// immutable, with its From; nil while the resource is not available.
 	// Written by whoever keeps presence, under its lock; read by anyone.

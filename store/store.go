@@ -39,6 +39,7 @@ type Store interface {
 	Private
 	VCards
 	LastActivities
+	Outbox
 
 	// Close flushes and releases the backend. Verbs called afterwards return
 	// ErrClosed; closing again does nothing.
@@ -52,6 +53,7 @@ type Account struct {
 	Credentials []Credential // one per SCRAM hash
 	Tokens      []LoginToken // of the user's clients
 	Created     time.Time    // UTC, whole seconds
+	Disabled    bool         // may not log in
 }
 
 // A Credential verifies one SCRAM mechanism without being able to
@@ -87,6 +89,8 @@ type Accounts interface {
 	// SetCredentials replaces all credentials and removes all tokens; ErrNotFound for
 	// an unknown user.
 	SetCredentials(ctx context.Context, user string, creds []Credential) error
+	// SetDisabled changes whether the user may log in; ErrNotFound for an unknown user.
+	SetDisabled(ctx context.Context, user string, disabled bool) error
 	// UpdateTokens is a read-modify-write of the account's tokens: update gets the account
 	// and returns the tokens that it is to have. It runs on any goroutine, perhaps more
 	// than once or after the call has returned an error, and must have no side effects but

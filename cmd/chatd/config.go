@@ -2,6 +2,7 @@ package main
 
 import (
 	"chatd/api"
+	"chatd/webhook"
 )
 
 // A Config is what the configuration file says, with defaults where it says
@@ -49,6 +50,12 @@ type Config struct {
 	Message struct {
 		RequireFriendship bool
 		OfflineMax        int
+		Filter            struct {
+			URL, Secret string
+			TimeoutMS   int
+			OnFailure   string
+			Types       []string
+		}
 	}
 	Rules struct {
 		RequireFriendship []string
@@ -71,6 +78,7 @@ type Config struct {
 		Tokens    []api.Token
 		PlayerJID string
 	}
+	Webhooks []webhook.Hook
 }
 
 func defaultConfig() *Config {
@@ -95,6 +103,9 @@ func defaultConfig() *Config {
 	c.Auth.Token.Leeway = 30
 	c.Roster.MaxContacts = 300
 	c.Message.OfflineMax = 1000
+	c.Message.Filter.TimeoutMS = 500
+	c.Message.Filter.OnFailure = "open"
+	c.Message.Filter.Types = []string{"chat", "normal", "groupchat"}
 	c.Rules.RequestsPerMinute = 120
 	c.Store.Driver = "sqlite"
 	c.HTTP.TLS = "on"
@@ -176,6 +187,11 @@ func (c *Config) settings(getenv func(string) string) []setting {
 		{"roster.max_contacts", reload, number(&c.Roster.MaxContacts, 1, 100_000)},
 		{"message.require_friendship", reload, boolean(&c.Message.RequireFriendship)},
 		{"message.offline_max", restart, number(&c.Message.OfflineMax, 1, 1_000_000)},
+		{"message.filter.url", reload, webAddress(&c.Message.Filter.URL)},
+		{"message.filter.secret", reload, r.hookSecret(&c.Message.Filter.Secret)},
+		{"message.filter.timeout_ms", reload, number(&c.Message.Filter.TimeoutMS, 10, 10_000)},
+		{"message.filter.on_failure", reload, choice(&c.Message.Filter.OnFailure, "open", "closed")},
+		{"message.filter.types", reload, choices(&c.Message.Filter.Types, "chat", "normal", "groupchat", "headline")},
 		{"rules.require_friendship", reload, choices(&c.Rules.RequireFriendship, "messages", "presence", "invitations")},
 		{"rules.requests_per_minute", reload, number(&c.Rules.RequestsPerMinute, 0, 100_000)},
 		{"muc.host", restart, text(&c.MUC.Host)},
@@ -195,5 +211,7 @@ func (c *Config) settings(getenv func(string) string) []setting {
 		{"api.listen", restart, addresses(&c.API.Listen)},
 		{"api.tokens", reload, r.tokens(&c.API.Tokens)},
 		{"api.player_jid", restart, playerJID(&c.API.PlayerJID)},
+
+		{"webhooks", reload, r.webhooks(&c.Webhooks)},
 	}
 }

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -24,6 +25,7 @@ import (
 	"chatd/router"
 	"chatd/stanza"
 	"chatd/store/sqlstore"
+	"chatd/webhook"
 	"chatd/xep"
 )
 
@@ -114,6 +116,11 @@ func build(ctx context.Context, cfg *Config, db *sqlstore.Store, decoy []byte, l
 	rt.Rules = friends
 	players := account.New(rt, db, accounts, friends)
 
+	// Other services, which are told.
+	hooks := newHooks(cfg, db, log)
+	friends.Presence = hooks.Presence
+	rt.OnReject = hooks.Rejected
+
 	// Extensions, one file of package xep each.
 	blocking := xep.NewBlocking(rt, db, friends.BlocklistChanged)
 	rt.Blocks = blocking
@@ -140,22 +147,35 @@ func build(ctx context.Context, cfg *Config, db *sqlstore.Store, decoy []byte, l
 	// The clients' connections.
 	clients := c2s.New(c2s.Config{}, rt, accounts, log)
 	clients.OnBind = func(ctx context.Context, s router.Session) error {
-		return errors.Join(blocking.LoadBlocklist(ctx, s), friends.LoadPrivacy(ctx, s))
+		return errors.Join(players.Admit(ctx, s.JID()), blocking.LoadBlocklist(ctx, s), friends.LoadPrivacy(ctx, s))
 	}
 	clients.OnResume = offline.HandOver
 	clients.Keep = keepSessions(cfg.Data)
 	clients.Features = disco.CapsElement
 
-	// The operators' view of it all.
+	// What operators and other services see of it all, and may do.
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "chatd_store_writes_waiting", Help: "Changes that wait for the disk."}, func() float64 { return float64(db.Waiting()) }))
 	rt.Metrics.Register(metrics)
 	clients.Metrics.Register(metrics)
-	operators := api.New(api.Config{Metrics: metrics, Ready: ready(ctx, db), Drain: drain, Log: log})
+	hooks.Metrics.Register(metrics)
+	operators := api.New(api.Config{
+		Metrics: metrics, Ready: ready(ctx, db), Drain: drain, Log: log, Version: buildVersion(), Node: nodeName(cfg),
+		PlayerJID: cfg.API.PlayerJID, Router: rt, Friends: friends, Blocking: blocking, Auth: accounts, Accounts: players, Webhooks: hooks, Store: db,
+	})
 
 	return &server{log: log, tokens: tokens, friends: friends, accounts: players, foreign: db.ChangedElsewhere,
-		clients: clients, operators: operators}
+		router: rt, hooks: hooks, clients: clients, operators: operators}
+}
+
+// newHooks makes the webhooks' service, which hears of what changes in the store.
+func newHooks(cfg *Config, db *sqlstore.Store, log *slog.Logger) *webhook.Service {
+	hooks := webhook.New(stanza.MustJID(cfg.Domain), cmp.Or(cfg.Cluster.Node, "chatd"), db, log)
+	db.Announce(hooks)
+	return hooks
 }
 
 // features is what several extensions say in service discovery.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"reflect"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"chatd/roster"
 	"chatd/router"
 	"chatd/store"
+	"chatd/webhook"
 )
 
 const (
@@ -37,11 +39,14 @@ type server struct {
 	tokens    *auth.Tokens
 	friends   *roster.Service
 	accounts  *account.Service
+	router    *router.Router
+	hooks     *webhook.Service
 	foreign   func(context.Context) (bool, error) // whether another process has changed the store
 	clients   *c2s.Server
 	operators *api.Server
 
-	cfg     *Config // in force
+	cfg     *Config         // in force
+	filter  *webhook.Filter // of messages; nil: none
 	cert    certificate
 	tls     *tls.Config // the same for good: session tickets live in it
 	tickets *ticketKeys
@@ -77,8 +82,10 @@ func (s *server) start(ctx context.Context, cfg *Config) (err error) {
 		for _, k := range s.sockets {
 			k.Close()
 		}
+		return err
 	}
-	return err
+	s.hooks.Start()
+	return nil
 }
 
 // run serves until ctx ends or a socket fails, and then ends everything but
@@ -141,7 +148,7 @@ func (s *server) stop(ended <-chan error, serving int) {
 	s.log.Info("stopping")
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout+time.Duration(s.cfg.C2S.DrainSeconds)*time.Second)
 	defer cancel()
-	err := errors.Join(s.clients.Shutdown(ctx), s.operators.Shutdown(ctx))
+	err := errors.Join(s.clients.Shutdown(ctx), s.operators.Shutdown(ctx), s.hooks.Close(ctx))
 	for range serving {
 		err = errors.Join(err, <-ended)
 	}
@@ -199,6 +206,8 @@ func (s *server) apply(cfg *Config) error {
 	s.tokens.Reload(loginTokens)
 	s.clients.Reload(s.clientConfig(cfg))
 	s.friends.Reload(friendsConfig(cfg))
+	s.hooks.Reload(cfg.Webhooks)
+	s.applyFilter(cfg)
 	tokens := cfg.API.Tokens
 	if s.token != nil {
 		tokens = append(tokens[:len(tokens):len(tokens)], *s.token)
@@ -208,6 +217,25 @@ func (s *server) apply(cfg *Config) error {
 	cert, key := certificateFiles(cfg)
 	s.files.watch(cfg.File, cert, key, cfg.Auth.Token.JWKSFile)
 	return nil
+}
+
+// applyFilter changes the filter if its configuration has changed.
+func (s *server) applyFilter(cfg *Config) {
+	want := filterConfig(cfg)
+	if s.cfg != nil && reflect.DeepEqual(want, filterConfig(s.cfg)) {
+		return
+	}
+	old := s.filter
+	if want.URL == "" {
+		s.filter = nil
+		s.router.SetFilter(nil)
+	} else {
+		s.filter = s.hooks.NewFilter(want)
+		s.router.SetFilter(s.filter)
+	}
+	if old != nil {
+		old.Close()
+	}
 }
 
 // friendsConfig is what applies to friends lists.
@@ -258,6 +286,18 @@ func (s *server) clientConfig(cfg *Config) c2s.Config {
 		c.TLS = nil
 	}
 	return c
+}
+
+// nodeName is what this node is called.
+func nodeName(cfg *Config) string {
+	if cfg.Cluster.Node != "" {
+		return cfg.Cluster.Node
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return cfg.Domain
+	}
+	return name
 }
 
 // ready says whether the node can do its work: it is not stopping, and the

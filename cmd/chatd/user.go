@@ -58,6 +58,7 @@ func user(ctx context.Context, e environment, args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
+	newHooks(cfg, db, slog.New(slog.DiscardHandler)).Reload(cfg.Webhooks) // a running server delivers what this is to be told of
 	if c.verb == "list" {
 		return listUsers(ctx, e.stdout, db, cfg.Domain)
 	}

@@ -84,15 +84,18 @@ func (s *Store) writeItem(ctx context.Context, user string, before store.RosterI
 	if now, exists := u.roster[item.JID]; exists != existed || exists && !now.Equal(before) {
 		return 0, false, nil
 	}
+	before.JID = item.JID
 	switch verdict {
 	case store.Remove:
 		delete(u.roster, item.JID)
+		s.itemChangedLocked(user, &before, &store.RosterItem{JID: item.JID})
 	case store.Keep:
 		grows := !existed || before.Hidden != item.Hidden
 		if grows && maxItems > 0 && u.countItems(item.Hidden) >= maxItems {
 			return 0, false, store.ErrFull
 		}
 		u.roster[item.JID] = item
+		s.itemChangedLocked(user, &before, &item)
 	default:
 		return 0, false, fmt.Errorf("memory: unknown verdict %d", verdict)
 	}

@@ -148,7 +148,13 @@ func (s *Store) UpdateItem(ctx context.Context, user, contact string, maxItems i
 		item.JID = contact
 		item.Request = bytes.Clone(item.Request)
 		change.after, change.keep, change.groups = item, verdict == store.Keep, joinTexts(item.Groups)
-		if err = s.write(ctx, change.apply); err == nil {
+		err = s.write(ctx, func(tx *tx) error {
+			if err := change.apply(tx); err != nil {
+				return err
+			}
+			return s.announce(tx, change.announced)
+		})
+		if err == nil {
 			return change.version, nil
 		}
 		if err != errConflict {
@@ -183,6 +189,16 @@ func (c *itemChange) apply(tx *tx) error {
 		return err
 	}
 	return nil
+}
+
+// announced is what a is to say of the change.
+func (c *itemChange) announced(a store.Announcer) []store.Posting {
+	before, after := c.before, c.after
+	before.JID = after.JID
+	if !c.keep {
+		after = store.RosterItem{JID: after.JID}
+	}
+	return a.ItemChanged(c.user, &before, &after)
 }
 
 // check reads the version, and makes sure that nothing came between and that

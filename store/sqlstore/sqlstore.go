@@ -17,6 +17,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"chatd/store"
 )
@@ -46,6 +47,8 @@ type Store struct {
 	queries sync.Map // SQL text to *sql.Stmt of reads
 	writer  *writer
 	close   func() error
+
+	announcer atomic.Pointer[announced] // nil: nobody
 
 	dataVersion int64 // of the last ChangedElsewhere; 0: none yet
 }

@@ -36,6 +36,16 @@ func testAccount(t *testing.T, s store.Store) {
 		t.Fatalf("after SetCredentials\ngot  %+v\nwant %+v", got, want)
 	}
 
+	for _, disabled := range []bool{true, true, false} {
+		must(t, s.SetDisabled(ctx, "anna", disabled))
+		got, err = s.Account(ctx, "anna")
+		must(t, err)
+		want.Disabled = disabled
+		if !reflect.DeepEqual(got, want) {
+			t.Fatalf("after SetDisabled\ngot  %+v\nwant %+v", got, want)
+		}
+	}
+
 	got, err = s.Account(ctx, "bare")
 	must(t, err)
 	if got.User != "bare" || len(got.Credentials) != 0 || !got.Created.IsZero() {
@@ -50,6 +60,7 @@ func testAccountMissing(t *testing.T, s store.Store) {
 	for verb, err := range map[string]error{
 		"Account":        errGet,
 		"SetCredentials": s.SetCredentials(ctx, "ann", credentials("")),
+		"SetDisabled":    s.SetDisabled(ctx, "ann", true),
 		"DeleteAccount":  s.DeleteAccount(ctx, "annaa"),
 	} {
 		if !errors.Is(err, store.ErrNotFound) {

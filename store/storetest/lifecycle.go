@@ -43,6 +43,11 @@ func verbs(ctx context.Context, s store.Store) map[string]error {
 	errs["SetVCard"] = s.SetVCard(ctx, "anna", nil)
 	_, errs["LastActivity"] = s.LastActivity(ctx, "anna")
 	errs["SetLastActivity"] = s.SetLastActivity(ctx, "anna", store.LastActivity{})
+	_, errs["Post"] = s.Post(ctx, []store.Posting{{Queue: "q"}})
+	_, errs["Events"] = s.Events(ctx, "q", 0, 1)
+	errs["RemoveEvents"] = s.RemoveEvents(ctx, "q", []int64{1})
+	_, errs["CountEvents"] = s.CountEvents(ctx, "q")
+	_, errs["LeaseQueue"] = s.LeaseQueue(ctx, "q", "a", time.Now(), time.Now())
 	return errs
 }
 
