@@ -73,7 +73,7 @@ func (s *Server) sendAway(ctx context.Context, sessions []*Session) {
 	pace := min(cfg.DrainTime/time.Duration(max(1, len(sessions))), drainPace)
 	start := time.Now()
 	for i, session := range sessions {
-		session.sendAway(cfg.farewell(i))
+		session.sendAway(cfg.farewell(session, i))
 		if ahead := time.Duration(i+1)*pace - time.Since(start); ahead > 0 && i+1 < len(sessions) {
 			select {
 			case <-time.After(ahead):
@@ -83,12 +83,19 @@ func (s *Server) sendAway(ctx context.Context, sessions []*Session) {
 	}
 }
 
-// farewell is what the i-th client is told.
-func (cfg *Config) farewell(i int) *stanza.StreamError {
-	if len(cfg.DrainTo) == 0 {
+// farewell is what the i-th client is told. Those that came by HTTP find another node by its
+// address on the web, which is the balancer's or DNS's.
+func (cfg *Config) farewell(s *Session, i int) *stanza.StreamError {
+	if len(cfg.DrainTo) == 0 || !s.overTCP() {
 		return stanza.StreamSystemShutdown
 	}
 	return &stanza.StreamError{Condition: "see-other-host", Content: cfg.DrainTo[i%len(cfg.DrainTo)]}
+}
+
+// overTCP reports whether the stream has a TCP connection of its own, without HTTP.
+func (s *Session) overTCP() bool {
+	w, ok := s.wire.(*wire)
+	return ok && w.ws == nil
 }
 
 // What is kept at most. Sessions beyond that end.

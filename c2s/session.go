@@ -212,6 +212,7 @@ func (s *Session) sleep(run func()) bool {
 
 // leave is the end of the reading goroutine.
 func (s *Session) leave() {
+	s.scratch, s.rest = nil, nil // who waits for resumption needs none
 	if reason := s.away.Load(); reason != nil && s.reason.Load() == nil && !s.graceful && !s.broken.Load() {
 		s.part(reason)
 		s.broken.Store(true)

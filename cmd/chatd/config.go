@@ -154,9 +154,9 @@ func (c *Config) settings(getenv func(string) string) []setting {
 		{"c2s.resume_seconds", reload, number(&c.C2S.ResumeSeconds, 1, 86400)},
 		{"c2s.unacked_stanzas", reload, number(&c.C2S.UnackedStanzas, 10, 1_000_000)},
 		{"c2s.unacked_bytes", reload, number(&c.C2S.UnackedBytes, 16384, 1<<30)},
-		{"c2s.address", reload, hostPort(&c.C2S.Address)},
+		{"c2s.address", reload, destination(&c.C2S.Address)},
 		{"c2s.drain_seconds", reload, number(&c.C2S.DrainSeconds, 0, 3600)},
-		{"c2s.drain_to", reload, addresses(&c.C2S.DrainTo)},
+		{"c2s.drain_to", reload, destinations(&c.C2S.DrainTo)},
 
 		{"c2s.limits.stanzas_per_second", reload, number(&c.C2S.Limits.StanzasPerSecond, 0, 1_000_000)},
 		{"c2s.limits.stanza_burst", reload, number(&c.C2S.Limits.StanzaBurst, 1, 1_000_000)},
