@@ -4,7 +4,7 @@ FUZZTIME ?= 30s
 BENCHTIME ?= 1s
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: all build run setup check vet fmt-check staticcheck test test-short fmt update fuzz bench compare clean
+.PHONY: all build run setup check vet fmt-check staticcheck test test-short fmt update generate fuzz bench compare clean
 
 all: build
 
@@ -43,6 +43,11 @@ fmt:
 # Rewrites the expected side of testdata/*.txt.
 update:
 	go test . -update
+
+# The REST client, after the API has changed.
+generate:
+	go test ./api -run TestDocumentIsCommitted -update
+	go generate ./api/apiclient
 
 # Each fuzz target for FUZZTIME.
 fuzz:

@@ -9,7 +9,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite what the client is generated from")
 
-// TestDocumentIsCommitted: the client in apiclient is generated from testdata/openapi-3.0.json, which is what is served.
+// TestDocumentIsCommitted: the client in apiclient is generated from apiclient/openapi-3.0.json, which is what is served.
 func TestDocumentIsCommitted(t *testing.T) {
 	f := newFixture(t, nil)
 	got := append(f.want(200, call{path: "/openapi-3.0.json"}, nil).Body.Bytes(), '\n')
@@ -24,6 +24,6 @@ func TestDocumentIsCommitted(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, want) {
-		t.Errorf("%s is not what is served: go test ./api -update && go generate ./api/apiclient", file)
+		t.Errorf("%s is not what is served: make generate", file)
 	}
 }
