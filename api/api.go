@@ -1,6 +1,11 @@
-// Package api serves the operators' HTTP interface: health, metrics and
-// profiles. It holds only handlers: what it reports is decided below. It speaks
-// plain HTTP and is meant for loopback or a private network.
+// Package api serves the operators' and services' HTTP interface: friends, accounts, presence, sessions and
+// messages as JSON, described by an OpenAPI document that is made from the handlers' own
+// types; health, metrics and profiles. It holds only handlers: what they report and change is
+// decided below. It speaks plain HTTP and is meant for loopback or a private network.
+//
+// A request passes, from the outside in: its operation's guard (guard.go: measured, token and scope, bounded,
+// written down), idempotency.go for writes, conditional.go for what is read, huma, which parses and checks it, and
+// one handler. Each operation is added by one call in the file of its subject.
 package api
 
 import (
@@ -9,14 +14,19 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/pprof"
-	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"chatd/account"
+	"chatd/auth"
+	"chatd/roster"
+	"chatd/router"
+	"chatd/store"
+	"chatd/webhook"
+	"chatd/xep"
 )
 
 // Bounds on one request. Profiles and traces extend writeTimeout by their own
@@ -26,36 +36,59 @@ const (
 	readTimeout    = 10 * time.Second
 	writeTimeout   = 30 * time.Second
 	idleTimeout    = 60 * time.Second
-	maxHeaderBytes = 16 << 10
+	maxHeaderBytes = 64 << 10 // two addresses, percent-encoded
+	// workTimeout is how long a handler may take.
+	workTimeout = 20 * time.Second
 )
 
 // A Config says what the server serves. Its fields are fixed after New.
 type Config struct {
 	Tokens []Token // who may ask; see SetTokens
-	// Metrics is what /metrics shows.
-	Metrics prometheus.Gatherer
+	// Metrics is what /metrics shows, with the server's own.
+	Metrics *prometheus.Registry
 	// Ready reports why the node cannot do its work, nil if it can. It is called
 	// by many goroutines and may block until its context ends.
 	Ready func(context.Context) error
 	// Drain makes the process send its clients away and end, as SIGTERM does. It returns at once.
 	Drain func()
 	Log   *slog.Logger
+
+	Version string // of the program, for the document
+	Node    string // this node's name, for where somebody is online
+
+	// PlayerJID is how a player's number becomes a localpart: text with one %d.
+	PlayerJID string
+	Router    *router.Router
+	Friends   *roster.Service
+	Blocking  *xep.Blocking
+	Auth      *auth.Service
+	Accounts  *account.Service
+	Webhooks  *webhook.Service
+	Store     store.Accounts
 }
 
 // A Server answers on any number of listeners. Its methods are safe for
 // concurrent use.
 type Server struct {
-	cfg    Config
-	tokens atomic.Pointer[[]Token]
-	http   *http.Server
+	cfg      Config
+	tokens   atomic.Pointer[[]Token]
+	numbers  playerNumbers
+	mux      *http.ServeMux
+	huma     huma.API
+	metrics  *metrics
+	replies  *replies
+	readable map[string]bool // paths of what GET reads; only during New
+	building *operation      // the one that is being added; nil after New
+	http     *http.Server
 }
 
-// New makes a server; it opens nothing.
+// New makes a server; it opens nothing. It registers metrics of its own.
 func New(cfg Config) *Server {
-	s := &Server{cfg: cfg}
+	s := &Server{cfg: cfg, numbers: newPlayerNumbers(cfg.PlayerJID), metrics: newMetrics(cfg.Metrics), replies: newReplies(), readable: make(map[string]bool)}
 	s.SetTokens(cfg.Tokens)
+	s.routes()
 	s.http = &http.Server{
-		Handler:           s.routes(),
+		Handler:           s.mux,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
@@ -81,43 +114,4 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		return errors.Join(err, s.http.Close())
 	}
 	return nil
-}
-
-// routes is everything that the server answers. Health is open to all: load
-// balancers and process managers hold no tokens.
-func (s *Server) routes() http.Handler {
-	metrics := promhttp.HandlerFor(s.cfg.Metrics, promhttp.HandlerOpts{
-		ErrorHandling: promhttp.ContinueOnError,
-		ErrorLog:      slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelError),
-	})
-	m := http.NewServeMux()
-	m.Handle("/healthz", get(http.HandlerFunc(healthz)))
-	m.Handle("/readyz", get(http.HandlerFunc(s.readyz)))
-	m.Handle("/metrics", get(s.need(ScopeMetrics, metrics)))
-	m.Handle("/debug/pprof/", get(s.need(ScopeDebug, http.HandlerFunc(pprof.Index))))
-	m.Handle("/debug/pprof/cmdline", get(s.need(ScopeDebug, http.HandlerFunc(pprof.Cmdline))))
-	m.Handle("/debug/pprof/profile", get(s.need(ScopeDebug, http.HandlerFunc(pprof.Profile))))
-	m.Handle("/debug/pprof/symbol", get(s.need(ScopeDebug, http.HandlerFunc(pprof.Symbol))))
-	m.Handle("/debug/pprof/trace", get(s.need(ScopeDebug, http.HandlerFunc(pprof.Trace))))
-	m.Handle("/drain", only(http.MethodPost, s.need(ScopeAdmin, http.HandlerFunc(s.drain))))
-	m.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		problem(w, http.StatusNotFound, "nothing is served at "+r.URL.Path)
-	})
-	return m
-}
-
-// get lets GET and HEAD through. ServeMux could do it by its patterns, but then
-// its own answer to other methods would not be a problem document.
-func get(h http.Handler) http.Handler { return only("GET, HEAD", h) }
-
-// only lets the listed methods through.
-func only(methods string, h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !slices.Contains(strings.Split(methods, ", "), r.Method) {
-			w.Header().Set("Allow", methods)
-			problem(w, http.StatusMethodNotAllowed, r.Method+" does not work here")
-			return
-		}
-		h.ServeHTTP(w, r)
-	})
 }

@@ -6,30 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
-
-func testServer(t *testing.T, ready func(context.Context) error) *Server {
-	t.Helper()
-	reg := prometheus.NewRegistry()
-	c := prometheus.NewCounter(prometheus.CounterOpts{Name: "chatd_test_total", Help: "Test."})
-	reg.MustRegister(c)
-	return New(Config{
-		Tokens: []Token{
-			{Name: "all", Hash: sha256.Sum256([]byte("s3cret")), Scopes: Scopes()},
-			{Name: "scraper", Hash: sha256.Sum256([]byte("scrape")), Scopes: []string{ScopeMetrics}},
-		},
-		Metrics: reg, Ready: ready, Log: slog.New(slog.DiscardHandler),
-	})
-}
 
 func TestRoutes(t *testing.T) {
 	s := testServer(t, func(context.Context) error { return nil })

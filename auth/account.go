@@ -61,6 +61,16 @@ func (s *Service) Remove(ctx context.Context, user string) error {
 	return accountError("remove", s.accounts.DeleteAccount(ctx, user))
 }
 
+// SetDisabled changes whether a user may log in. It ends no session. The errors for the caller to tell
+// apart are ErrNotFound and ErrBadUser.
+func (s *Service) SetDisabled(ctx context.Context, user string, disabled bool) error {
+	user, err := s.localpart(user)
+	if err != nil {
+		return err
+	}
+	return accountError("disable", s.accounts.SetDisabled(ctx, user, disabled))
+}
+
 // Exists reports whether there is such an account; ErrBadUser if there never
 // can be.
 func (s *Service) Exists(ctx context.Context, user string) (bool, error) {

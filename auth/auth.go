@@ -50,6 +50,7 @@ func (f *Failure) Error() string { return fmt.Sprintf("auth: %s", f.Condition) }
 func (f *Failure) Unwrap() error { return f.Cause }
 
 var (
+	errAccountDisabled    = &Failure{Condition: "account-disabled"}    // RFC 6120 §6.5.2
 	errEncryptionRequired = &Failure{Condition: "encryption-required"} // RFC 6120 §6.5.4
 	errInvalidAuthzid     = &Failure{Condition: "invalid-authzid"}     // RFC 6120 §6.5.6
 	errInvalidMechanism   = &Failure{Condition: "invalid-mechanism"}   // RFC 6120 §6.5.7
@@ -150,12 +151,13 @@ func (s *Service) Start(mechanism string, ch Channel) (*Exchange, error) {
 
 // An Exchange is one SASL negotiation. It belongs to one goroutine.
 type Exchange struct {
-	service *Service
-	channel Channel
-	next    step // nil: the exchange is over
-	asked   bool // for the initial response
-	user    string
-	expires time.Time
+	service  *Service
+	channel  Channel
+	next     step // nil: the exchange is over
+	asked    bool // for the initial response
+	user     string
+	disabled bool // what the account says of the user who is being proved
+	expires  time.Time
 
 	// What proved the user, if it is kept in the account.
 	storedKey  []byte            // of the password
@@ -188,7 +190,12 @@ func (e *Exchange) Step(ctx context.Context, response []byte) (challenge []byte,
 	if len(response) > maxResponse {
 		return nil, false, malformed("message too long")
 	}
-	return now(ctx, response)
+	challenge, done, err = now(ctx, response)
+	if err == nil && done && e.disabled {
+		e.user = ""
+		return nil, false, errAccountDisabled // only who has proved to be the user may learn it
+	}
+	return challenge, done, err
 }
 
 // User is the normalized localpart of the user who proved to be there; "" as

@@ -100,15 +100,16 @@ func (s *Service) derive(ctx context.Context, h scramHash, password string, salt
 
 // credential finds a user's credential for one hash, or a decoy with known
 // false. It does the same work either way.
-func (s *Service) credential(ctx context.Context, user string, h scramHash) (c store.Credential, known bool, err error) {
-	decoy := s.decoy(user, h)
-	account, err := s.accounts.Account(ctx, user)
+func (e *Exchange) credential(ctx context.Context, user string, h scramHash) (c store.Credential, known bool, err error) {
+	decoy := e.service.decoy(user, h)
+	account, err := e.service.accounts.Account(ctx, user)
 	if errors.Is(err, store.ErrNotFound) {
 		return decoy, false, nil
 	}
 	if err != nil {
 		return store.Credential{}, false, fmt.Errorf("auth: reading credentials: %w", err)
 	}
+	e.disabled = account.Disabled
 	for _, c := range account.Credentials {
 		if c.Mechanism == h.name {
 			return c, true, nil

@@ -86,6 +86,7 @@ func (x *hashedToken) verify(ctx context.Context, response []byte) ([]byte, bool
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, false, fmt.Errorf("auth: reading tokens: %w", err)
 	}
+	x.disabled = account.Disabled
 	for i := range account.Tokens {
 		t := &account.Tokens[i]
 		if t.Client != x.client || t.Mechanism != x.mechanism {

@@ -51,7 +51,7 @@ func (x *scram) clientFirst(ctx context.Context, response []byte) ([]byte, bool,
 	if !x.service.mayActAs(m.authzid, user) {
 		return nil, false, errInvalidAuthzid
 	}
-	x.kept, x.known, err = x.service.credential(ctx, user, x.hash)
+	x.kept, x.known, err = x.credential(ctx, user, x.hash)
 	if err != nil {
 		return nil, false, err
 	}

@@ -435,6 +435,26 @@ func TestPlainWithToken(t *testing.T) {
 	}
 }
 
+// TestPlainTokenRefused: the log learns why a token did not count, and nothing of what may be a password.
+func TestPlainTokenRefused(t *testing.T) {
+	s, _ := newTokenService(t, testTokenConfig())
+	ch, seen := newTestChannel(t, 0x0304)
+	secret := []byte(testTokenSecret)
+	for _, tt := range []struct{ token, cause string }{
+		{sign("HS256", secret, nil, goodClaims(map[string]any{"iss": "https://other.test"})), "token has invalid claims: token has invalid issuer"},
+		{sign("HS256", []byte("another secret of thirty-two byte"), nil, goodClaims(nil)), "token signature is invalid: signature is invalid"},
+		{sign("HS256", secret, nil, goodClaims(map[string]any{"sub": "romeo"})), "a token of somebody else"},
+		{"my.dotted.password", ""},
+		{part("secret") + ".x.y", ""},
+	} {
+		_, err := login(t, s, "PLAIN", ch, seen, "juliet", tt.token, "")
+		wantFailure(t, err, "not-authorized")
+		if cause := errors.Unwrap(err); (cause == nil) != (tt.cause == "") || cause != nil && cause.Error() != tt.cause {
+			t.Errorf("%.20q: because of %v, want %q", tt.token, cause, tt.cause)
+		}
+	}
+}
+
 func TestRenew(t *testing.T) {
 	s, _ := newTokenService(t, testTokenConfig())
 	exp := time.Now().Add(2 * time.Hour).Truncate(time.Second)

@@ -2,6 +2,7 @@ package c2s
 
 import (
 	"encoding/xml"
+	"errors"
 	"time"
 
 	"chatd/router"
@@ -136,6 +137,7 @@ func (n *negotiation) bindTo(s *Session, policy ConflictPolicy) (ok bool, err er
 	old, ok := n.srv.router.Table.Bind(s, policy == Replace)
 	if old != nil {
 		s.state.Blocked.Store(old.State().Blocked.Load()) // until OnBind has read it
+		s.state.Audience.Store(old.State().Audience.Load())
 	}
 	if !ok {
 		n.srv.bound(n.wire, nil)
@@ -149,6 +151,11 @@ func (n *negotiation) bindTo(s *Session, policy ConflictPolicy) (ok bool, err er
 		n.srv.router.Table.Settled(s)
 	}
 	if err := n.srv.OnBind(n.srv.ctx, s); err != nil {
+		var reason *stanza.StreamError
+		if errors.As(err, &reason) {
+			n.leave(s)
+			return false, reason
+		}
 		n.srv.log.Error("session not prepared", "jid", s.jid, "err", err)
 		n.leave(s)
 		return false, stanza.StreamInternalServerError
@@ -158,7 +165,7 @@ func (n *negotiation) bindTo(s *Session, policy ConflictPolicy) (ok bool, err er
 
 // session makes the session of a resource.
 func (n *negotiation) session(jid stanza.JID) *Session {
-	s := &Session{srv: n.srv, jid: jid, wire: n.wire, state: new(router.State), done: make(chan struct{}), scope: n.scanner.Scope(), lang: n.lang}
+	s := &Session{srv: n.srv, jid: jid, wire: n.wire, state: &router.State{Begun: time.Now().UTC().Round(0)}, done: make(chan struct{}), scope: n.scanner.Scope(), lang: n.lang}
 	s.out.confirms, _ = n.wire.(confirmer)
 	s.out.writing = true // until begin: nothing may come before the answer to the bind request
 	s.onInput = s.readInput

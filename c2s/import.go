@@ -122,7 +122,7 @@ func (m *managed) check() error {
 
 // state is what other packages keep with the session, but for the block list.
 func (x *Suspended) state(jid stanza.JID) (*router.State, error) {
-	state := new(router.State)
+	state := &router.State{Begun: x.Begun}
 	if x.Presence != "" {
 		p, err := stanza.Parse([]byte(x.Presence))
 		if err != nil || p.Kind != stanza.Presence || p.Type != stanza.None || p.From != jid {

@@ -53,7 +53,22 @@ func newMetrics(s *Server) *Metrics {
 				return float64(len(s.conns))
 			}),
 	}
+	m.gauges = append(m.gauges, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "chatd_outbox_bytes", Help: "What waits to be sent to clients that do not read as fast as they are sent to."},
+		func() float64 { return float64(s.queuedBytes()) }))
 	return m
+}
+
+// queuedBytes adds up the outboxes of all sessions, those that wait for resumption among them.
+func (s *Server) queuedBytes() (n int) {
+	for row := range s.router.Table.All() {
+		if session, ok := row.Session.(*Session); ok {
+			session.out.mu.Lock()
+			n += len(session.out.queueLocked())
+			session.out.mu.Unlock()
+		}
+	}
+	return n
 }
 
 func (m *Metrics) streamError(e *stanza.StreamError) {

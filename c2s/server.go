@@ -77,7 +77,7 @@ type Config struct {
 // Serve and ServeWeb.
 type Server struct {
 	// OnBind prepares a session that has just entered the table: it loads the
-	// block list. An error ends the session.
+	// block list. An error ends the session; one that is a *stanza.StreamError tells the client why.
 	OnBind func(ctx context.Context, s router.Session) error
 	// OnResume is called when a session goes on on another connection, on its reading
 	// goroutine: it hands over what was stored meanwhile and then calls attached, at a moment

@@ -13,6 +13,7 @@ import (
 type Suspended struct {
 	ID       string        `json:"id"`                // by which the client resumes it
 	JID      string        `json:"jid"`               // full
+	Begun    time.Time     `json:"begun,omitzero"`    // when it was bound
 	Until    time.Time     `json:"until"`             // when nobody can resume it any more
 	Wait     time.Duration `json:"wait"`              // for how long it can be resumed when its next connection is gone
 	Expires  time.Time     `json:"expires,omitzero"`  // when its token does; zero without one
@@ -50,7 +51,7 @@ func (s *Session) export() *Suspended {
 	o.queue = nil
 
 	x := &Suspended{
-		ID: m.id, JID: s.jid.String(), Until: s.until, Wait: m.wait, Expires: s.expires,
+		ID: m.id, JID: s.jid.String(), Begun: s.state.Begun, Until: s.until, Wait: m.wait, Expires: s.expires,
 		Handled: s.handled, Acked: m.handled, Unacked: m.export(), Storing: o.storing, Inactive: inactive,
 	}
 	if row, ok := s.srv.router.Table.Row(s.jid); ok && row.Session == router.Session(s) {

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,7 @@ import (
 const (
 	domain   = "chat.test" // of all servers but the one in development mode
 	password = "correct horse"
+	apiToken = "of the private API"
 
 	// patience is for what takes milliseconds on an idle machine.
 	patience = 30 * time.Second
@@ -95,6 +97,8 @@ type server struct {
 	host            string            // what it listens on
 	c2s             map[string]string // keys of [c2s], as TOML values
 	web             string            // http.tls, as a TOML value
+	api             string            // address of the private API, known once it runs; "": there is none
+	apiScopes       []string          // of the token apiToken; none: there is no private API
 	starttls, tls   string            // addresses, known once it runs
 	http            string            //
 	cmd             *exec.Cmd
@@ -123,6 +127,21 @@ func newServerWith(t *testing.T, host, web string, users ...string) *server {
 		t.Skip("whole processes are not for -short")
 	}
 	s := &server{t: t, dir: t.TempDir(), domain: domain, host: host, web: web}
+	return s.begin(users)
+}
+
+// newServerWithAPI is newServer with the private API and a token for it.
+func newServerWithAPI(t *testing.T, scopes []string, users ...string) *server {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("whole processes are not for -short")
+	}
+	s := &server{t: t, dir: t.TempDir(), domain: domain, host: "127.0.0.1", web: `"on"`, apiScopes: scopes}
+	return s.begin(users)
+}
+
+func (s *server) begin(users []string) *server {
+	s.t.Helper()
 	s.flags = []string{"-config", s.config()}
 	s.certificateFile = filepath.Join(s.dir, "cert.pem")
 	s.c2s = map[string]string{
@@ -135,7 +154,7 @@ func newServerWith(t *testing.T, host, web string, users ...string) *server {
 	s.must("", s.writeCertificate())
 	s.writeConfig()
 	s.start()
-	t.Cleanup(s.end)
+	s.t.Cleanup(s.end)
 	s.addUsers(users)
 	return s
 }
@@ -174,7 +193,12 @@ func (s *server) writeConfig() {
 		fmt.Fprintf(&b, "%s = %s\n", key, s.c2s[key])
 	}
 	fmt.Fprintf(&b, "\n[http]\nlisten = [\"%s:0\"]\ntls = %s\n", s.host, s.web)
-	b.WriteString("\n[api]\nlisten = []\n")
+	if len(s.apiScopes) == 0 {
+		b.WriteString("\n[api]\nlisten = []\n")
+	} else {
+		fmt.Fprintf(&b, "\n[api]\nlisten = [\"%s:0\"]\n[[api.tokens]]\nname = \"test\"\nhash = \"%x\"\nscopes = [\"%s\"]\n",
+			s.host, sha256.Sum256([]byte(apiToken)), strings.Join(s.apiScopes, `", "`))
+	}
 	s.replaceFile(s.config(), []byte(b.String()))
 }
 
@@ -197,6 +221,9 @@ func (s *server) start() {
 	s.starttls = s.listening("starttls")
 	s.tls = s.listening("directtls")
 	s.http = s.listening("http")
+	if len(s.apiScopes) > 0 {
+		s.api = s.listening("api")
+	}
 	if _, err := s.log.await("msg=ready"); err != nil {
 		s.t.Fatalf("%v\n%s", err, s.log)
 	}

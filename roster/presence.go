@@ -47,6 +47,7 @@ func (s *Service) available(ctx context.Context, b *router.Batch, sess router.Se
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	if st.Size() > maxPresence {
+		s.r.Reject(st, router.RuleSize, router.AtSender)
 		s.refuse(b, st, stanza.ErrPolicyViolation.WithText("a presence may have at most 10000 bytes"))
 		return nil
 	}
@@ -97,6 +98,9 @@ func (s *Service) announce(ctx context.Context, b *router.Batch, sess router.Ses
 		priority = held
 	}
 	sess.State().Presence.Store(p)
+	if initial && s.Presence != nil && !s.anyAvailable(user) {
+		s.Presence(user, true)
+	}
 	s.r.Table.SetPresence(sess, true, priority)
 	s.broadcast(b, sess, p, viewers)
 	if initial {
@@ -159,6 +163,9 @@ func (s *Service) leave(ctx context.Context, b *router.Batch, sess router.Sessio
 	directed := state.Directed
 	state.Directed = nil
 	s.r.Table.SetPresence(sess, false, 0)
+	if was != nil && s.Presence != nil && !s.anyAvailable(user) {
+		s.Presence(user, false)
+	}
 	var viewers []stanza.JID
 	if was != nil && !s.succeeded(sess) {
 		var err error
@@ -172,6 +179,11 @@ func (s *Service) leave(ctx context.Context, b *router.Batch, sess router.Sessio
 	}
 	a.Unlock()
 	s.leaveDirected(ctx, b, sess, st, directed, viewers)
+}
+
+// anyAvailable reports whether a user has an available resource. The caller holds the user's lock.
+func (s *Service) anyAvailable(user stanza.JID) bool {
+	return slices.ContainsFunc(s.r.Table.Rows(user), func(row router.Row) bool { return row.Available })
 }
 
 // succeeded reports whether another session has sess's full JID and is available, so that
@@ -192,7 +204,7 @@ func (s *Service) viewersLocked(ctx context.Context, a *stripe, user stanza.JID)
 		return nil, err
 	}
 	viewers := viewersIn(list.Items)
-	if len(s.r.Table.Rows(user)) > 0 {
+	if len(s.r.Table.Rows(user)) > 0 && !s.lists.doubtful(user) {
 		a.keepLocked(user, viewers)
 	}
 	return viewers, nil
@@ -201,7 +213,7 @@ func (s *Service) viewersLocked(ctx context.Context, a *stripe, user stanza.JID)
 // loadLocked reads a user's roster and caches what viewersLocked needs.
 func (s *Service) loadLocked(ctx context.Context, a *stripe, user stanza.JID) (store.Roster, error) {
 	list, err := s.store.Roster(ctx, user.Local())
-	if err == nil {
+	if err == nil && !s.lists.doubtful(user) {
 		a.keepLocked(user, viewersIn(list.Items))
 	}
 	return list, err

@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"sync/atomic"
+	"time"
 
 	"chatd/stanza"
 )
@@ -39,12 +40,17 @@ type Session interface {
 // A State is what the packages above the router keep with a session, so that
 // it lives exactly as long.
 type State struct {
+	// Begun is when the session was bound to its resource; fixed before it enters the table.
+	Begun time.Time
 	// Presence is the last available presence that the resource broadcast,
 	// immutable, with its From; nil while the resource is not available.
 	// Written by whoever keeps presence, under its lock; read by anyone.
 	Presence atomic.Pointer[stanza.Stanza]
 	// Blocked is the user's block list, nil when empty. Replaced as a whole.
 	Blocked atomic.Pointer[Blocklist]
+	// Audience is who may send the user messages, as Rules has it; 0: everyone. Written by whoever keeps the
+	// settings; read by anyone.
+	Audience atomic.Uint32
 	// Directed is the set of addresses that were sent directed presence and are
 	// to be told of the end (RFC 6121 §4.6). Owned by the session's reading goroutine.
 	Directed map[stanza.JID]struct{}

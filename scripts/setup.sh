@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs what the tests need beside Go, on Debian 12 or a relative of it: the
-# clients of e2e (slixmpp, profanity in tmux, Chromium, and what e2e/node/package.json
+# clients of e2e (slixmpp, profanity in tmux, Chromium, schemathesis, and what e2e/node/package.json
 # names) and a C compiler for the race detector. What is there already is left alone. Without root and sudo
 # it says what is missing: the tests that need it are then skipped; where
 # CI=true that is a failure.
@@ -17,6 +17,7 @@ have make --version || missing+=(make)
 have tmux -V || missing+=(tmux)
 have profanity --version || missing+=(profanity)
 have "$python" -c 'import slixmpp' || missing+=(python3-slixmpp)
+have "$python" -m venv --help || missing+=(python3-venv)
 have node --version || missing+=(nodejs)
 have npm --version || missing+=(npm)
 have chromium --version || missing+=(chromium)
@@ -42,6 +43,17 @@ if [ ${#missing[@]} -gt 0 ]; then
     if ! { "${apt[@]}" update && "${apt[@]}" install --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 </dev/null; then
         tail -n 20 "$log" >&2
         give_up "cannot install ${missing[*]}"
+    fi
+fi
+
+# In an environment of its own, beside Debian's Python.
+fuzzer=e2e/python/schemathesis
+if ! have "$fuzzer/bin/schemathesis" --version; then
+    echo "setup: installing schemathesis"
+    rm -rf "$fuzzer"
+    if ! { "$python" -m venv "$fuzzer" && "$fuzzer/bin/pip" install --quiet --disable-pip-version-check schemathesis==4.32.5; } >/dev/null </dev/null; then
+        rm -rf "$fuzzer"
+        give_up "pip cannot install schemathesis"
     fi
 fi
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"chatd/api"
+	"chatd/webhook"
 )
 
 // A Config is what the configuration file says, with defaults where it says
@@ -49,6 +50,16 @@ type Config struct {
 	Message struct {
 		RequireFriendship bool
 		OfflineMax        int
+		Filter            struct {
+			URL, Secret string
+			TimeoutMS   int
+			OnFailure   string
+			Types       []string
+		}
+	}
+	Rules struct {
+		RequireFriendship []string
+		RequestsPerMinute int
 	}
 	MUC     struct{ Host string }
 	Store   struct{ Driver, DSN string }
@@ -67,6 +78,7 @@ type Config struct {
 		Tokens    []api.Token
 		PlayerJID string
 	}
+	Webhooks []webhook.Hook
 }
 
 func defaultConfig() *Config {
@@ -91,6 +103,10 @@ func defaultConfig() *Config {
 	c.Auth.Token.Leeway = 30
 	c.Roster.MaxContacts = 300
 	c.Message.OfflineMax = 1000
+	c.Message.Filter.TimeoutMS = 500
+	c.Message.Filter.OnFailure = "open"
+	c.Message.Filter.Types = []string{"chat", "normal", "groupchat"}
+	c.Rules.RequestsPerMinute = 120
 	c.Store.Driver = "sqlite"
 	c.HTTP.TLS = "on"
 	c.API.Listen = []string{"127.0.0.1:5281"}
@@ -149,9 +165,9 @@ func (c *Config) settings(getenv func(string) string) []setting {
 		{"c2s.resume_seconds", reload, number(&c.C2S.ResumeSeconds, 1, 86400)},
 		{"c2s.unacked_stanzas", reload, number(&c.C2S.UnackedStanzas, 10, 1_000_000)},
 		{"c2s.unacked_bytes", reload, number(&c.C2S.UnackedBytes, 16384, 1<<30)},
-		{"c2s.address", reload, hostPort(&c.C2S.Address)},
+		{"c2s.address", reload, destination(&c.C2S.Address)},
 		{"c2s.drain_seconds", reload, number(&c.C2S.DrainSeconds, 0, 3600)},
-		{"c2s.drain_to", reload, addresses(&c.C2S.DrainTo)},
+		{"c2s.drain_to", reload, destinations(&c.C2S.DrainTo)},
 
 		{"c2s.limits.stanzas_per_second", reload, number(&c.C2S.Limits.StanzasPerSecond, 0, 1_000_000)},
 		{"c2s.limits.stanza_burst", reload, number(&c.C2S.Limits.StanzaBurst, 1, 1_000_000)},
@@ -169,8 +185,15 @@ func (c *Config) settings(getenv func(string) string) []setting {
 		{"auth.token.leeway", reload, number(&c.Auth.Token.Leeway, 0, 300)},
 
 		{"roster.max_contacts", reload, number(&c.Roster.MaxContacts, 1, 100_000)},
-		{"message.require_friendship", restart, boolean(&c.Message.RequireFriendship)},
+		{"message.require_friendship", reload, boolean(&c.Message.RequireFriendship)},
 		{"message.offline_max", restart, number(&c.Message.OfflineMax, 1, 1_000_000)},
+		{"message.filter.url", reload, webAddress(&c.Message.Filter.URL)},
+		{"message.filter.secret", reload, r.hookSecret(&c.Message.Filter.Secret)},
+		{"message.filter.timeout_ms", reload, number(&c.Message.Filter.TimeoutMS, 10, 10_000)},
+		{"message.filter.on_failure", reload, choice(&c.Message.Filter.OnFailure, "open", "closed")},
+		{"message.filter.types", reload, choices(&c.Message.Filter.Types, "chat", "normal", "groupchat", "headline")},
+		{"rules.require_friendship", reload, choices(&c.Rules.RequireFriendship, "messages", "presence", "invitations")},
+		{"rules.requests_per_minute", reload, number(&c.Rules.RequestsPerMinute, 0, 100_000)},
 		{"muc.host", restart, text(&c.MUC.Host)},
 		{"store.driver", restart, choice(&c.Store.Driver, "sqlite", "mysql", "riak")},
 		{"store.dsn", restart, r.secret(&c.Store.DSN)},
@@ -188,5 +211,7 @@ func (c *Config) settings(getenv func(string) string) []setting {
 		{"api.listen", restart, addresses(&c.API.Listen)},
 		{"api.tokens", reload, r.tokens(&c.API.Tokens)},
 		{"api.player_jid", restart, playerJID(&c.API.PlayerJID)},
+
+		{"webhooks", reload, r.webhooks(&c.Webhooks)},
 	}
 }

@@ -8,6 +8,10 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
+
+	"chatd/stanza"
+	"chatd/webhook"
 )
 
 var update = flag.Bool("update", false, "rewrite the expected side of testdata")
@@ -66,6 +70,13 @@ func TestConfigValues(t *testing.T) {
 		{"networks", prefixes(c.HTTP.ProxyProtocolFrom), []netip.Prefix{
 			netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("2001:db8::/32")}},
 		{"empty list", c.API.Listen, []string{}},
+		{"webhooks", c.Webhooks, []webhook.Hook{
+			{Name: "shop", URL: "https://shop.chat.test/events", Secret: strings.Repeat("s", 32), Events: []string{"friendship.made", "player.online"},
+				Timeout: 500 * time.Millisecond, Retry: time.Minute},
+			{Name: "league", URL: "http://127.0.0.1:9000/", Secret: "0123456789abcdef", Events: []string{"account.made"},
+				Timeout: 10 * time.Second, Retry: 24 * time.Hour}}},
+		{"text filter", filterConfig(c), webhook.FilterConfig{URL: "https://filter.chat.test/check", Secret: strings.Repeat("s", 32),
+			Timeout: 250 * time.Millisecond, Closed: true, Types: []stanza.Type{stanza.Chat, stanza.Headline}}},
 		{"hash in capitals", c.API.Tokens[0].Hash, c.API.Tokens[1].Hash},
 		{"scopes", c.API.Tokens[1].Scopes, []string{"metrics", "debug"}},
 	} {

@@ -18,6 +18,7 @@ func (c *Config) check() (errs configErrors) {
 	c.conflicts(fail)
 	c.webConflicts(fail)
 	c.tokenConflicts(fail)
+	c.filterConflicts(fail)
 	c.unsupported(fail)
 	return errs
 }
@@ -71,9 +72,6 @@ func (c *Config) unsupported(fail func(key, what string)) {
 			fail(key, what)
 		}
 	}
-	if c.Message.RequireFriendship {
-		fail("message.require_friendship", what)
-	}
 }
 
 // warn logs what is allowed and yet likely to surprise.
@@ -88,6 +86,7 @@ func (c *Config) warn(log *slog.Logger) {
 	}
 	c.warnOfProxy(log)
 	c.warnOfTokens(log)
+	c.warnOfHooks(log)
 }
 
 // keep copies from running what a reload cannot change into c and returns the

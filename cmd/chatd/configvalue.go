@@ -96,6 +96,27 @@ func choice(at *string, options ...string) value {
 	})
 }
 
+// choices is any of the options, each once.
+func choices(at *[]string, options ...string) value {
+	limits := strings.Join(options, ", ")
+	return value{kind: "array of strings", limits: limits, at: at, set: func(x any) error {
+		all, ok := x.([]any)
+		if !ok {
+			return errors.New("must be an array of strings")
+		}
+		var chosen []string
+		for _, x := range all {
+			s, _ := x.(string)
+			if !slices.Contains(options, s) || slices.Contains(chosen, s) {
+				return fmt.Errorf("must have some of %s, each once%s", limits, didYouMean(s, options))
+			}
+			chosen = append(chosen, s)
+		}
+		*at = chosen
+		return nil
+	}}
+}
+
 func domainName(at *string) value {
 	return checked(at, "a domain name", func(s string) (string, error) {
 		j, err := stanza.ParseJID(s)
@@ -152,14 +173,20 @@ func (r revealer) reveal(s string) (string, error) {
 	return s, nil
 }
 
-func addresses(at *[]string) value {
+// addresses are where we listen, or whom we ask.
+func addresses(at *[]string) value { return addressList(at, checkAddress) }
+
+// destinations are where clients are sent.
+func destinations(at *[]string) value { return addressList(at, checkDestination) }
+
+func addressList(at *[]string, check func(string) error) value {
 	return value{kind: "array of strings", limits: "host:port", at: at, set: func(x any) error {
 		list, ok := strs(x)
 		if !ok {
 			return errors.New(`must be an array of addresses, like ["127.0.0.1:5222"]`)
 		}
 		for _, a := range list {
-			if err := checkAddress(a); err != nil {
+			if err := check(a); err != nil {
 				return err
 			}
 		}
@@ -168,13 +195,13 @@ func addresses(at *[]string) value {
 	}}
 }
 
-// hostPort is an address that others are told, or nothing.
-func hostPort(at *string) value {
+// destination is where clients are sent, or nothing.
+func destination(at *string) value {
 	return checked(at, "host:port", func(s string) (string, error) {
 		if s == "" {
 			return "", nil
 		}
-		return s, checkAddress(s)
+		return s, checkDestination(s)
 	})
 }
 
@@ -185,6 +212,25 @@ func checkAddress(a string) error {
 	}
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return fmt.Errorf("%q: the port must be a number from 0 to 65535", a)
+	}
+	return nil
+}
+
+// checkDestination finds what is wrong with an address that clients are told. They cannot ask for any
+// free port, nor for all addresses.
+func checkDestination(a string) error {
+	if err := checkAddress(a); err != nil {
+		return err
+	}
+	host, port, _ := net.SplitHostPort(a)
+	_, err := stanza.ParseJID(host)
+	switch {
+	case strings.Trim(port, "0") == "":
+		return fmt.Errorf("%q: clients need a port from 1 to 65535", a)
+	case net.ParseIP(host) == nil && (err != nil || strings.ContainsAny(host, "@/")):
+		return fmt.Errorf("%q: clients need the name or the IP address of a host", a)
+	case net.ParseIP(host).IsUnspecified():
+		return fmt.Errorf("%q: clients cannot connect to all addresses", a)
 	}
 	return nil
 }

@@ -62,7 +62,7 @@ func TestDocumentedExamples(t *testing.T) {
 	}
 	examples := 0
 	for block := range strings.SplitSeq(string(text), "\n\n    ") {
-		if !strings.HasPrefix(block, "domain = ") && !strings.HasPrefix(block, "[[api.tokens]]") {
+		if !strings.HasPrefix(block, "domain = ") && !strings.HasPrefix(block, "[[api.tokens]]") && !strings.HasPrefix(block, "[[webhooks]]") {
 			continue
 		}
 		examples++
@@ -79,7 +79,7 @@ func TestDocumentedExamples(t *testing.T) {
 			t.Errorf("%v in\n%s", err, doc)
 		}
 	}
-	if examples < 2 {
+	if examples < 3 {
 		t.Errorf("%d examples", examples)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -71,6 +72,7 @@ func TestServe(t *testing.T) {
 			t.Errorf("docs/operations.md lacks %s", m[1])
 		}
 	}
+	checkDashboard(t, body)
 	conn, err := net.Dial("tcp", i.addr["starttls"])
 	if err != nil {
 		t.Fatal(err)
@@ -279,5 +281,49 @@ func TestReady(t *testing.T) {
 	}
 	if err := check(context.Background()); err == nil {
 		t.Error("ready without a store")
+	}
+}
+
+// checkDashboard holds docs/grafana.json to the metrics that there are.
+func checkDashboard(t *testing.T, metrics string) {
+	t.Helper()
+	file, err := os.ReadFile("../../docs/grafana.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	counters, err := os.ReadFile("../../c2s/metrics.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var dashboard struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+	}
+	if err := json.Unmarshal(file, &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	exists := make(map[string]bool)
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (\w+) (\w+)`).FindAllStringSubmatch(metrics, -1) {
+		exists[m[1]] = true
+		if m[2] == "histogram" {
+			exists[m[1]+"_bucket"], exists[m[1]+"_count"], exists[m[1]+"_sum"] = true, true, true
+		}
+	}
+	used := make(map[string]bool)
+	for _, p := range dashboard.Panels {
+		for _, target := range p.Targets {
+			for _, name := range regexp.MustCompile(`\b(?:chatd|go|process)_\w+`).FindAllString(target.Expr, -1) {
+				used[name] = true
+				// A counter with labels is not shown before it has counted.
+				if !exists[name] && !strings.Contains(string(counters), `"`+name+`"`) {
+					t.Errorf("docs/grafana.json: %q uses %s, which does not exist", p.Title, name)
+				}
+			}
+		}
+	}
+	if len(used) < 20 {
+		t.Errorf("docs/grafana.json uses %d metrics only", len(used))
 	}
 }

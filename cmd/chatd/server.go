@@ -7,14 +7,18 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"reflect"
 	"strings"
 	"time"
 
+	"chatd/account"
 	"chatd/api"
 	"chatd/auth"
 	"chatd/c2s"
 	"chatd/roster"
+	"chatd/router"
 	"chatd/store"
+	"chatd/webhook"
 )
 
 const (
@@ -34,10 +38,15 @@ type server struct {
 	where     where
 	tokens    *auth.Tokens
 	friends   *roster.Service
+	accounts  *account.Service
+	router    *router.Router
+	hooks     *webhook.Service
+	foreign   func(context.Context) (bool, error) // whether another process has changed the store
 	clients   *c2s.Server
 	operators *api.Server
 
-	cfg     *Config // in force
+	cfg     *Config         // in force
+	filter  *webhook.Filter // of messages; nil: none
 	cert    certificate
 	tls     *tls.Config // the same for good: session tickets live in it
 	tickets *ticketKeys
@@ -73,8 +82,10 @@ func (s *server) start(ctx context.Context, cfg *Config) (err error) {
 		for _, k := range s.sockets {
 			k.Close()
 		}
+		return err
 	}
-	return err
+	s.hooks.Start()
+	return nil
 }
 
 // run serves until ctx ends or a socket fails, and then ends everything but
@@ -108,10 +119,26 @@ func (s *server) run(ctx context.Context, hangup <-chan os.Signal) error {
 			if s.files.changed() {
 				s.reload()
 			}
+			s.heed(ctx)
 			if err := s.tickets.renew(s.tls, time.Now()); err != nil {
 				s.log.Error("the old keys stay in use", "err", err)
 			}
 		}
+	}
+}
+
+// heed takes note of what another process, such as chatd user remove, has done to the store.
+func (s *server) heed(ctx context.Context) {
+	changed, err := s.foreign(ctx)
+	ended := 0
+	if err == nil && changed {
+		ended, err = s.accounts.EndOrphans(ctx)
+	}
+	if err != nil && ctx.Err() == nil {
+		s.log.Error("changes by other processes not heeded", "err", err)
+	}
+	if ended > 0 {
+		s.log.Info("sessions ended whose account is gone", "sessions", ended)
 	}
 }
 
@@ -121,7 +148,7 @@ func (s *server) stop(ended <-chan error, serving int) {
 	s.log.Info("stopping")
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout+time.Duration(s.cfg.C2S.DrainSeconds)*time.Second)
 	defer cancel()
-	err := errors.Join(s.clients.Shutdown(ctx), s.operators.Shutdown(ctx))
+	err := errors.Join(s.clients.Shutdown(ctx), s.operators.Shutdown(ctx), s.hooks.Close(ctx))
 	for range serving {
 		err = errors.Join(err, <-ended)
 	}
@@ -178,7 +205,9 @@ func (s *server) apply(cfg *Config) error {
 	}
 	s.tokens.Reload(loginTokens)
 	s.clients.Reload(s.clientConfig(cfg))
-	s.friends.Reload(roster.Config{MaxContacts: cfg.Roster.MaxContacts})
+	s.friends.Reload(friendsConfig(cfg))
+	s.hooks.Reload(cfg.Webhooks)
+	s.applyFilter(cfg)
 	tokens := cfg.API.Tokens
 	if s.token != nil {
 		tokens = append(tokens[:len(tokens):len(tokens)], *s.token)
@@ -188,6 +217,39 @@ func (s *server) apply(cfg *Config) error {
 	cert, key := certificateFiles(cfg)
 	s.files.watch(cfg.File, cert, key, cfg.Auth.Token.JWKSFile)
 	return nil
+}
+
+// applyFilter changes the filter if its configuration has changed.
+func (s *server) applyFilter(cfg *Config) {
+	want := filterConfig(cfg)
+	if s.cfg != nil && reflect.DeepEqual(want, filterConfig(s.cfg)) {
+		return
+	}
+	old := s.filter
+	if want.URL == "" {
+		s.filter = nil
+		s.router.SetFilter(nil)
+	} else {
+		s.filter = s.hooks.NewFilter(want)
+		s.router.SetFilter(s.filter)
+	}
+	if old != nil {
+		old.Close()
+	}
+}
+
+// friendsConfig is what applies to friends lists.
+func friendsConfig(cfg *Config) roster.Config {
+	var require router.Requirement
+	if cfg.Message.RequireFriendship {
+		require |= router.ForMessages
+	}
+	for _, what := range cfg.Rules.RequireFriendship {
+		require |= map[string]router.Requirement{
+			"messages": router.ForMessages, "presence": router.ForPresence, "invitations": router.ForInvitations,
+		}[what]
+	}
+	return roster.Config{MaxContacts: cfg.Roster.MaxContacts, RequestsPerMinute: cfg.Rules.RequestsPerMinute, Require: require}
 }
 
 func (s *server) clientConfig(cfg *Config) c2s.Config {
@@ -224,6 +286,18 @@ func (s *server) clientConfig(cfg *Config) c2s.Config {
 		c.TLS = nil
 	}
 	return c
+}
+
+// nodeName is what this node is called.
+func nodeName(cfg *Config) string {
+	if cfg.Cluster.Node != "" {
+		return cfg.Cluster.Node
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return cfg.Domain
+	}
+	return name
 }
 
 // ready says whether the node can do its work: it is not stopping, and the

@@ -34,7 +34,7 @@ func user(ctx context.Context, e environment, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	if c.where == (where{}) && !exists(cfg.Data) {
+	if (c.where == (where{}) || c.verb != "add") && !exists(cfg.Data) {
 		return fmt.Errorf("there is no data in %s: start chatd first, or name its -data or -config", cfg.Data)
 	}
 	var who stanza.JID
@@ -58,6 +58,7 @@ func user(ctx context.Context, e environment, args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
+	newHooks(cfg, db, slog.New(slog.DiscardHandler)).Reload(cfg.Webhooks) // a running server delivers what this is to be told of
 	if c.verb == "list" {
 		return listUsers(ctx, e.stdout, db, cfg.Domain)
 	}

@@ -23,7 +23,6 @@ func TestUser(t *testing.T) {
 		code   int
 		output string // all of what is printed, wherever
 	}{
-		{"", at("user list"), exitOK, ""},
 		{"secret\n", at("user add alice@chat.test"), exitOK, "alice@chat.test: added\n"},
 		{"secret\n", at("user add alice"), exitFailed, "chatd: alice@chat.test exists already\n"},
 		{"secret\n", at("user add Alice"), exitFailed, "chatd: alice@chat.test exists already\n"},
@@ -59,7 +58,13 @@ func TestUserWithoutServer(t *testing.T) {
 	if code != exitFailed || !strings.Contains(stderr, "there is no data in ./chatd-data") {
 		t.Errorf("code %d, %q", code, stderr)
 	}
-	if exists("chatd-data") {
+	for _, args := range []string{"list", "passwd alice -password x", "remove alice"} {
+		code, _, stderr := call(t, "", strings.Fields("user "+args+" -data elsewhere")...)
+		if code != exitFailed || !strings.Contains(stderr, "there is no data in elsewhere") {
+			t.Errorf("%s: code %d, %q", args, code, stderr)
+		}
+	}
+	if exists("chatd-data") || exists("elsewhere") {
 		t.Error("made a data directory that nobody asked for")
 	}
 	if code, _, stderr := call(t, "", "user", "add", "alice", "-password", "x", "-data", "here"); code != exitOK {

@@ -24,9 +24,10 @@ func (s *server) welcome(e environment) {
 		token = "shown at the first start; for a new one remove " + filepath.Join(s.cfg.Data, apiTokenFile) + " and start again"
 	}
 	cert, _ := certificateFiles(s.cfg)
-	var sockets []string
+	var webSockets, bosh []string
 	for _, addr := range at["http"] {
-		sockets = append(sockets, "ws://"+addr+c2s.WebSocketPath)
+		webSockets = append(webSockets, "ws://"+addr+c2s.WebSocketPath)
+		bosh = append(bosh, "http://"+addr+c2s.BOSHPath)
 	}
 	fmt.Fprintf(e.stdout, `chatd runs in development mode: this machine only, data in %s.
 
@@ -34,6 +35,7 @@ func (s *server) welcome(e environment) {
   STARTTLS     %s
   direct TLS   %s
   WebSocket    %s
+  BOSH         %s
   private API  http://%s
   API token    %s
 
@@ -45,7 +47,7 @@ and log in with any XMPP client as alice@%s, server 127.0.0.1. The
 certificate is self-signed: let the client accept it, or trust %s.
 Clients may also register accounts themselves. Ctrl-C stops chatd.
 `, s.cfg.Data, s.cfg.Domain, strings.Join(at["starttls"], "  "), strings.Join(at["directtls"], "  "),
-		strings.Join(sockets, "  "),
+		strings.Join(webSockets, "  "), strings.Join(bosh, "  "),
 		strings.Join(at["api"], "  "), token, user, s.cfg.Domain, cert)
 }
 

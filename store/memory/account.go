@@ -34,6 +34,9 @@ func (s *Store) CreateAccount(ctx context.Context, a store.Account) error {
 	s.purgeLocked(a.User)
 	a = cloneAccount(a)
 	s.makeUserLocked(a.User).account = &a
+	if s.announcer != nil {
+		s.announcedLocked(s.announcer.AccountMade(&a))
+	}
 	return nil
 }
 
@@ -78,6 +81,20 @@ func (s *Store) DeleteAccount(ctx context.Context, user string) error {
 		return store.ErrNotFound
 	}
 	s.purgeLocked(user)
+	return nil
+}
+
+// SetDisabled implements store.Accounts.
+func (s *Store) SetDisabled(ctx context.Context, user string, disabled bool) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	a := s.userLocked(user).account
+	if a == nil {
+		return store.ErrNotFound
+	}
+	a.Disabled = disabled
 	return nil
 }
 

@@ -19,6 +19,9 @@ type Store struct {
 	mu     sync.Mutex
 	closed bool
 	users  map[string]*user
+
+	queues    map[string]*queue
+	announcer store.Announcer // nil: nobody
 }
 
 // A user is all that is kept under one name. It outlives its account, so
@@ -34,20 +37,23 @@ type user struct {
 	lastSeq int64
 	offline []store.OfflineMessage // by Seq
 
+	notes   []store.Note // by JID; never changed in place
+	privacy store.Privacy
+
 	private map[privateName][]byte
 	vcard   []byte
 	last    *store.LastActivity // nil: never online
 }
 
 // New returns an empty store.
-func New() *Store { return &Store{users: make(map[string]*user)} }
+func New() *Store { return &Store{users: make(map[string]*user), queues: make(map[string]*queue)} }
 
 // Close makes every later verb return store.ErrClosed.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	s.users = nil
+	s.users, s.queues = nil, nil
 	return nil
 }
 

@@ -26,6 +26,22 @@ func (s *Store) Roster(ctx context.Context, user string) (store.Roster, error) {
 	return r, nil
 }
 
+// Mutual implements store.Rosters.
+func (s *Store) Mutual(ctx context.Context, user string) ([]string, error) {
+	if err := s.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	var jids []string
+	for jid, item := range s.userLocked(user).roster {
+		if item.Sub == store.SubBoth {
+			jids = append(jids, jid)
+		}
+	}
+	slices.Sort(jids)
+	return jids, nil
+}
+
 // UpdateItem implements store.Rosters. The mutex is not held while update
 // runs, so that update may call the store; a change made meanwhile by
 // another makes it run again.
@@ -68,15 +84,18 @@ func (s *Store) writeItem(ctx context.Context, user string, before store.RosterI
 	if now, exists := u.roster[item.JID]; exists != existed || exists && !now.Equal(before) {
 		return 0, false, nil
 	}
+	before.JID = item.JID
 	switch verdict {
 	case store.Remove:
 		delete(u.roster, item.JID)
+		s.itemChangedLocked(user, &before, &store.RosterItem{JID: item.JID})
 	case store.Keep:
 		grows := !existed || before.Hidden != item.Hidden
 		if grows && maxItems > 0 && u.countItems(item.Hidden) >= maxItems {
 			return 0, false, store.ErrFull
 		}
 		u.roster[item.JID] = item
+		s.itemChangedLocked(user, &before, &item)
 	default:
 		return 0, false, fmt.Errorf("memory: unknown verdict %d", verdict)
 	}

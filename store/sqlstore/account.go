@@ -21,18 +21,19 @@ func (s *Store) Account(ctx context.Context, user string) (store.Account, error)
 	return r.account(user)
 }
 
-const selectAccount = "SELECT credentials, tokens, created FROM account WHERE user = ?"
+const selectAccount = "SELECT credentials, tokens, created, disabled FROM account WHERE user = ?"
 
 // An accountRow is what selectAccount finds.
 type accountRow struct {
 	creds, tokens []byte // JSON; tokens may be nil
 	created       int64
+	disabled      bool
 }
 
-func (r *accountRow) dest() []any { return []any{&r.creds, &r.tokens, &r.created} }
+func (r *accountRow) dest() []any { return []any{&r.creds, &r.tokens, &r.created, &r.disabled} }
 
 func (r *accountRow) account(user string) (store.Account, error) {
-	a := store.Account{User: user, Created: time.Unix(r.created, 0).UTC()}
+	a := store.Account{User: user, Created: time.Unix(r.created, 0).UTC(), Disabled: r.disabled}
 	err := json.Unmarshal(r.creds, &a.Credentials)
 	if err == nil && r.tokens != nil {
 		err = json.Unmarshal(r.tokens, &a.Tokens)
@@ -64,9 +65,12 @@ func (s *Store) CreateAccount(ctx context.Context, a store.Account) error {
 		if err := purge(tx, a.User); err != nil {
 			return err
 		}
-		_, err = tx.exec("INSERT INTO account (user, credentials, tokens, created) VALUES (?, ?, ?, ?)",
-			a.User, string(creds), tokens, a.Created.Unix())
-		return err
+		_, err = tx.exec("INSERT INTO account (user, credentials, tokens, created, disabled) VALUES (?, ?, ?, ?, ?)",
+			a.User, string(creds), tokens, a.Created.Unix(), a.Disabled)
+		if err != nil {
+			return err
+		}
+		return s.announce(tx, func(to store.Announcer) []store.Posting { return to.AccountMade(&a) })
 	})
 }
 
@@ -78,6 +82,17 @@ func (s *Store) SetCredentials(ctx context.Context, user string, creds []store.C
 	}
 	return s.write(ctx, func(tx *tx) error {
 		n, err := tx.exec("UPDATE account SET credentials = ?, tokens = NULL WHERE user = ?", string(text), user)
+		if err == nil && n == 0 {
+			err = store.ErrNotFound
+		}
+		return err
+	})
+}
+
+// SetDisabled implements store.Accounts.
+func (s *Store) SetDisabled(ctx context.Context, user string, disabled bool) error {
+	return s.write(ctx, func(tx *tx) error {
+		n, err := tx.exec("UPDATE account SET disabled = ? WHERE user = ?", disabled, user)
 		if err == nil && n == 0 {
 			err = store.ErrNotFound
 		}
@@ -155,6 +170,8 @@ func purge(tx *tx, user string) error {
 		"DELETE FROM blocked WHERE user = ?",
 		"DELETE FROM offline_message WHERE user = ?",
 		"UPDATE offline_queue SET waiting = 0 WHERE user = ?",
+		"DELETE FROM roster_note WHERE user = ?",
+		"DELETE FROM privacy WHERE user = ?",
 		"DELETE FROM private_xml WHERE user = ?",
 		"DELETE FROM vcard WHERE user = ?",
 		"DELETE FROM last_activity WHERE user = ?",

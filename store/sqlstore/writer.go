@@ -57,6 +57,9 @@ func (w *writer) stopping() bool {
 	}
 }
 
+// Waiting is how many changes are queued for the disk. Any goroutine may ask.
+func (s *Store) Waiting() int { return len(s.writer.queue) }
+
 // do queues a write and waits until it is committed or has failed.
 func (w *writer) do(ctx context.Context, apply func(*tx) error) error {
 	if err := ctx.Err(); err != nil {

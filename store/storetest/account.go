@@ -36,6 +36,16 @@ func testAccount(t *testing.T, s store.Store) {
 		t.Fatalf("after SetCredentials\ngot  %+v\nwant %+v", got, want)
 	}
 
+	for _, disabled := range []bool{true, true, false} {
+		must(t, s.SetDisabled(ctx, "anna", disabled))
+		got, err = s.Account(ctx, "anna")
+		must(t, err)
+		want.Disabled = disabled
+		if !reflect.DeepEqual(got, want) {
+			t.Fatalf("after SetDisabled\ngot  %+v\nwant %+v", got, want)
+		}
+	}
+
 	got, err = s.Account(ctx, "bare")
 	must(t, err)
 	if got.User != "bare" || len(got.Credentials) != 0 || !got.Created.IsZero() {
@@ -50,6 +60,7 @@ func testAccountMissing(t *testing.T, s store.Store) {
 	for verb, err := range map[string]error{
 		"Account":        errGet,
 		"SetCredentials": s.SetCredentials(ctx, "ann", credentials("")),
+		"SetDisabled":    s.SetDisabled(ctx, "ann", true),
 		"DeleteAccount":  s.DeleteAccount(ctx, "annaa"),
 	} {
 		if !errors.Is(err, store.ErrNotFound) {
@@ -122,6 +133,8 @@ func fill(t *testing.T, s store.Store, user string) {
 	keepItem(t, s, user, store.RosterItem{JID: "friend@chat.test", Sub: store.SubBoth})
 	keepItem(t, s, user, store.RosterItem{JID: "asks@chat.test", Hidden: true, PendingIn: true})
 	must(t, s.Block(ctx, user, []string{"troll@chat.test"}, 0))
+	setNotes(t, s, user, store.Note{JID: "friend@chat.test", Text: "duo"})
+	must(t, s.SetPrivacy(ctx, user, store.Privacy{Messages: store.Nobody}))
 	must(t, appendOffline(s, ctx, user, store.OfflineMessage{Stored: created, Stanza: []byte("<message/>")}, 0))
 	must(t, s.SetPrivateXML(ctx, user, "ns", "notes", []byte("<notes/>"), 0))
 	must(t, s.SetVCard(ctx, user, []byte("<vCard/>")))
@@ -146,6 +159,12 @@ func expectFilled(t *testing.T, s store.Store, user string, filled bool) {
 	page, err := s.OfflinePage(ctx, user, 0, 10)
 	must(t, err)
 	equal(t, "page for "+user, len(page), want)
+	privacy, err := s.Privacy(ctx, user)
+	must(t, err)
+	equal(t, "settings of "+user, privacy != store.Privacy{}, filled)
+	notes, err := s.Notes(ctx, user)
+	must(t, err)
+	equal(t, "notes of "+user, len(notes), want)
 	_, errPrivate := s.PrivateXML(ctx, user, "ns", "notes")
 	_, errVCard := s.VCard(ctx, user)
 	_, errLast := s.LastActivity(ctx, user)

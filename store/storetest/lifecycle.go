@@ -22,10 +22,16 @@ func verbs(ctx context.Context, s store.Store) map[string]error {
 	errs["DeleteAccount"] = s.DeleteAccount(ctx, "anna")
 	_, errs["ListAccounts"] = s.ListAccounts(ctx, "", 1)
 	_, errs["Roster"] = s.Roster(ctx, "anna")
+	_, errs["Mutual"] = s.Mutual(ctx, "anna")
 	_, errs["UpdateItem"] = s.UpdateItem(ctx, "anna", "bob@x", 0, always(store.Remove))
 	_, errs["Blocklist"] = s.Blocklist(ctx, "anna")
 	errs["Block"] = s.Block(ctx, "anna", []string{"new@x"}, 0)
 	errs["Unblock"] = s.Unblock(ctx, "anna", nil)
+	_, errs["Notes"] = s.Notes(ctx, "anna")
+	errs["UpdateNotes"] = s.UpdateNotes(ctx, "anna", func([]store.Note) ([]store.Note, error) { return nil, nil })
+	_, errs["Privacy"] = s.Privacy(ctx, "anna")
+	errs["SetPrivacy"] = s.SetPrivacy(ctx, "anna", store.Privacy{})
+	_, errs["PrivateElements"] = s.PrivateElements(ctx, "anna")
 	errs["AppendOffline"] = appendOffline(s, ctx, "anna", store.OfflineMessage{}, 0)
 	_, errs["OfflinePage"] = s.OfflinePage(ctx, "anna", 0, 1)
 	errs["RemoveOffline"] = s.RemoveOffline(ctx, "anna", []int64{1, 2, 3})
@@ -37,6 +43,11 @@ func verbs(ctx context.Context, s store.Store) map[string]error {
 	errs["SetVCard"] = s.SetVCard(ctx, "anna", nil)
 	_, errs["LastActivity"] = s.LastActivity(ctx, "anna")
 	errs["SetLastActivity"] = s.SetLastActivity(ctx, "anna", store.LastActivity{})
+	_, errs["Post"] = s.Post(ctx, []store.Posting{{Queue: "q"}})
+	_, errs["Events"] = s.Events(ctx, "q", 0, 1)
+	errs["RemoveEvents"] = s.RemoveEvents(ctx, "q", []int64{1})
+	_, errs["CountEvents"] = s.CountEvents(ctx, "q")
+	_, errs["LeaseQueue"] = s.LeaseQueue(ctx, "q", "a", time.Now(), time.Now())
 	return errs
 }
 
