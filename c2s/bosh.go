@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"chatd/xmlstream"
@@ -28,6 +29,9 @@ const (
 	boshInputBytes = 64 << 10
 	// boshOutputBytes is what waits to be put into responses, besides one element.
 	boshOutputBytes = 64 << 10
+	// boshReading is how many requests of one session may be read at once: as many as it may have
+	// here, and more that are not known to have broken off.
+	boshReading = 8
 	// boshRepeats is how often a request may be sent again.
 	boshRepeats = 20
 	// boshConfirmTime is how long a response with stanzas is on its way before the client
@@ -58,6 +62,8 @@ type bosh struct {
 	inactivity time.Duration
 
 	elements *xmlstream.Scanner // cuts what is written; owned by the holder of writing
+
+	reading atomic.Int32 // requests that are being read
 
 	mu      sync.Mutex
 	changed sync.Cond // for the reading goroutine, drain and settle

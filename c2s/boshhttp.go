@@ -68,12 +68,13 @@ func (k *boshBooks) forget(b *bosh, login bool) {
 
 // A boshHandler is the HTTP side of XEP-0124: it takes requests and writes the responses.
 type boshHandler struct {
-	srv   *Server
-	books *boshBooks
+	srv      *Server
+	books    *boshBooks
+	readTime time.Duration // how long a client may take to send a <body/>
 }
 
 func newBoshHandler(s *Server) *boshHandler {
-	return &boshHandler{srv: s, books: &boshBooks{domain: s.router.Domain.String(), bySID: make(map[string]*bosh)}}
+	return &boshHandler{srv: s, readTime: boshReadTime, books: &boshBooks{domain: s.router.Domain.String(), bySID: make(map[string]*bosh)}}
 }
 
 // ServeHTTP is one request, for as long as it is held.
@@ -94,9 +95,10 @@ func (h *boshHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(boshReadTime))
+	// It is in force whenever this returns or answers: HTTP reads then what is left of the request.
+	allowTime := func() { _ = control.SetReadDeadline(time.Now().Add(h.readTime)) }
+	allowTime()
 	q, b, err := h.read(r)
-	_ = control.SetReadDeadline(time.Time{})
 	if err == nil && b == nil {
 		b, err = h.open(q, r)
 	}
@@ -109,8 +111,11 @@ func (h *boshHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	b.submit(q)
+	_ = control.SetReadDeadline(time.Time{}) // the answer may take longer
+	defer allowTime()
 	select {
 	case a := <-q.answer:
+		allowTime()
 		_ = control.SetWriteDeadline(time.Now().Add(boshWriteTime))
 		a.write(w)
 		if control.Flush() == nil && a.rid > 0 {
@@ -143,12 +148,18 @@ func (h *boshHandler) read(r *http.Request) (q *boshRequest, b *bosh, err error)
 		if b = h.books.find(q.sid); b == nil {
 			return 0, 0, boshItemNotFound
 		}
+		if b.reading.Add(1) > boshReading {
+			return 0, 0, boshPolicyViolation
+		}
 		if b.negotiates() {
 			return loginStanzaBytes, boshLoginBytes, nil
 		}
 		most := h.srv.limits().Bytes
 		return most, most + boshExtraBytes, nil
 	})
+	if b != nil {
+		b.reading.Add(-1)
+	}
 	return q, b, err
 }
 

@@ -389,3 +389,56 @@ func TestHTTPSReadsWhileItWrites(t *testing.T) {
 		}
 	}
 }
+
+// TestBOSHHalfRequests: what one session may have read at once is bounded, on however many connections.
+func TestBOSHHalfRequests(t *testing.T) {
+	s, url := startBOSH(t, nil)
+	c := s.loginBOSH(t, url, "juliet", "balcony", "wait='20' hold='1'")
+	b := s.Server.web.bosh.sessionOf(c)
+	begin := func() net.Conn {
+		conn, err := net.Dial("tcp", s.web)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		_ = conn.SetDeadline(time.Now().Add(testTimeout))
+		fmt.Fprintf(conn, "POST /http-bind HTTP/1.1\r\nHost: chat.test\r\nContent-Length: 9000\r\n\r\n<body rid='%d' sid='%s' xmlns='%s'><message><body>", c.rid+1, c.sid, nsBOSH)
+		return conn
+	}
+	for i := range int32(boshReading) {
+		begin()
+		for deadline := time.Now().Add(testTimeout); b.reading.Load() <= i; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%d requests are read", b.reading.Load())
+			}
+		}
+	}
+	begin()
+	for deadline := time.Now().Add(testTimeout); s.Server.web.bosh.sessionOf(c) != nil; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("one more is read")
+		}
+	}
+}
+
+// TestBOSHUnfinished: HTTP waits for the rest of a request before it answers, but not without end.
+func TestBOSHUnfinished(t *testing.T) {
+	for _, body := range []string{
+		"<body rid='1' sid='x' xmlns='" + nsBOSH + "'>",                   // wrong from the start
+		"<body rid='1' ver='1.6' to='chat.test' xmlns='" + nsBOSH + "'/>", // right
+		"<body rid='1'",
+	} {
+		s, _ := startBOSH(t, nil)
+		s.Server.web.bosh.readTime = 100 * time.Millisecond
+		conn, err := net.Dial("tcp", s.web)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(testTimeout))
+		fmt.Fprintf(conn, "POST /http-bind HTTP/1.1\r\nHost: chat.test\r\nContent-Length: 9000\r\n\r\n%s", body)
+		if _, err := io.ReadAll(conn); err != nil {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+}

@@ -9,13 +9,13 @@ import (
 // Serve accepts connections until the listener is closed, which Shutdown does.
 // With directTLS they begin with a TLS handshake (XEP-0368).
 func (s *Server) Serve(l net.Listener, directTLS bool) error {
-	return s.accept(l, func(tcp *net.TCPConn) { s.welcome(tcp, directTLS) })
+	return s.accept(l, false, func(tcp *net.TCPConn) { s.welcome(tcp, directTLS) })
 }
 
 // accept hands over a listener's connections to welcome, which does not block.
-func (s *Server) accept(l net.Listener, welcome func(*net.TCPConn)) error {
+func (s *Server) accept(l net.Listener, http bool, welcome func(*net.TCPConn)) error {
 	s.mu.Lock()
-	s.listeners[l] = struct{}{}
+	s.listeners[l] = http
 	closing := s.closing
 	s.mu.Unlock()
 	if closing {
@@ -91,7 +91,7 @@ func (s *Server) allow(t transport) bool {
 	host := keyOf(t.peer().addr)
 	limit := s.cfg.Load().ConnectionsPerAddress
 	s.mu.Lock()
-	refused := s.closing || limit > 0 && s.byAddress[host] >= limit
+	refused := limit > 0 && s.byAddress[host] >= limit
 	if !refused {
 		s.byAddress[host]++
 	}

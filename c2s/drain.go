@@ -13,7 +13,7 @@ import (
 // drainPace is the slowest at which clients are sent away: few of them need no long time.
 const drainPace = 10 * time.Millisecond
 
-// Shutdown closes the listeners, sends the clients away, spread over Config.DrainTime, and waits
+// Shutdown closes the listeners, those of HTTP last, sends the clients away, spread over Config.DrainTime, and waits
 // until all have left or ctx ends. Each client is told of another node if there is one
 // (RFC 6120 §4.9.3.19) and else that the system shuts down (§4.9.3.20). Those that are not sent away
 // yet go on as before. Then the sessions that can be resumed are given to Keep; what the clients of all
@@ -51,9 +51,7 @@ func (s *Server) shutDoors() (sessions []*Session, first bool) {
 	}
 	s.closing = true
 	s.shut()
-	for l := range s.listeners {
-		_ = l.Close()
-	}
+	s.closeListenersLocked(false) // clients of BOSH need new connections until they are told
 	if len(s.conns) == 0 {
 		close(s.idle)
 	}
@@ -65,6 +63,14 @@ func (s *Server) shutDoors() (sessions []*Session, first bool) {
 		}
 	}
 	return sessions, true
+}
+
+func (s *Server) closeListenersLocked(http bool) {
+	for l, of := range s.listeners {
+		if of == http {
+			_ = l.Close()
+		}
+	}
 }
 
 // sendAway tells the clients to go, one after the other, until ctx ends.

@@ -2,6 +2,9 @@ package c2s
 
 import (
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -62,5 +65,42 @@ func TestDrainAcknowledges(t *testing.T) {
 	b.closed("system-shutdown")
 	if err := <-done; err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestDrainServesHTTP: a client of BOSH that waits for its turn to leave needs connections until then.
+func TestDrainServesHTTP(t *testing.T) {
+	s, url := startBOSH(t, func(c *Config) { c.DrainTime = time.Hour })
+	for i := range 50 { // half a second
+		s.login(t, "romeo", fmt.Sprint("r", i), false)
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Shutdown(t.Context()) }()
+	<-s.open.Done()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: testTimeout}
+	post := func(attrs string) string {
+		r, err := client.Post(url, "text/xml", strings.NewReader("<body xmlns='"+nsBOSH+"' rid='1' ver='1.6' "+attrs+"/>"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		got, _ := io.ReadAll(r.Body)
+		return string(got)
+	}
+	if got := post("sid='x'"); !strings.Contains(got, "item-not-found") {
+		t.Errorf("got %s", got)
+	}
+	if got := post("to='chat.test'"); !strings.Contains(got, "system-shutdown") {
+		t.Errorf("a new client got %s", got)
+	}
+	if r, err := client.Get("http://" + s.web + WebSocketPath); err != nil || r.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("a new WebSocket: %v, %v", r, err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if conn, err := net.Dial("tcp", s.web); err == nil {
+		conn.Close()
+		t.Error("HTTP is still served")
 	}
 }

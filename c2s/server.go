@@ -111,7 +111,7 @@ type Server struct {
 	sweeping sync.Mutex // held by whoever sweeps
 
 	mu        sync.Mutex
-	listeners map[net.Listener]struct{}
+	listeners map[net.Listener]bool  // true: of HTTP
 	conns     map[transport]*Session // nil while it negotiates
 	byAddress map[addressKey]int
 	byID      map[string]*Session     // sessions that can be resumed (XEP-0198)
@@ -127,7 +127,7 @@ type Server struct {
 func New(cfg Config, r *router.Router, a *auth.Service, log *slog.Logger) *Server {
 	s := &Server{
 		router: r, auth: a, log: log, registrations: newAddressLimiter(), arrivals: make(chan arrival), gate: newGate(),
-		listeners: make(map[net.Listener]struct{}), conns: make(map[transport]*Session),
+		listeners: make(map[net.Listener]bool), conns: make(map[transport]*Session),
 		byAddress: make(map[addressKey]int), byID: make(map[string]*Session), ended: make(map[string]endedSession), idle: make(chan struct{}),
 		OnBind:   func(context.Context, router.Session) error { return nil },
 		OnResume: func(_ context.Context, _ router.Session, attached func()) { attached() },

@@ -74,7 +74,7 @@ func (h *web) routes() http.Handler {
 // ServeWeb answers HTTP until the listener is closed, which Shutdown does.
 func (s *Server) ServeWeb(l net.Listener) error {
 	s.web.serve.Do(func() { go func() { _ = s.web.http.Serve(s.web) }() })
-	return s.accept(l, func(tcp *net.TCPConn) { go s.web.greet(tcp) })
+	return s.accept(l, true, func(tcp *net.TCPConn) { go s.web.greet(tcp) })
 }
 
 // greet brings a connection to where HTTP begins.
@@ -138,6 +138,9 @@ func (h *web) Addr() net.Addr { return &net.TCPAddr{} }
 
 // shutdown ends what is under way; what outlasts ctx is cut off.
 func (h *web) shutdown(ctx context.Context) error {
+	h.srv.mu.Lock()
+	h.srv.closeListenersLocked(true)
+	h.srv.mu.Unlock()
 	_ = h.Close()
 	if err := h.http.Shutdown(ctx); err != nil {
 		return errors.Join(err, h.http.Close())

@@ -123,6 +123,9 @@ func (h *web) upgrade(rw http.ResponseWriter, r *http.Request) {
 	case !ok:
 		http.Error(rw, "not a connection of ours", http.StatusInternalServerError)
 		return
+	case h.srv.isClosing():
+		http.Error(rw, "this node is being stopped", http.StatusServiceUnavailable)
+		return
 	case !speaksXMPP(r):
 		http.Error(rw, "this is a WebSocket for the subprotocol xmpp", http.StatusBadRequest)
 		return

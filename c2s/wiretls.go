@@ -85,6 +85,7 @@ func (t *tlsSide) write(p []byte) (pending int, err error) {
 func (t *tlsSide) Read(p []byte) (int, error) {
 	if !t.w.parked {
 		if t.turn != nil { // later on HTTP reads while it writes
+			t.turn.end()
 			if err := t.flush(); err != nil {
 				return 0, err
 			}
