@@ -254,7 +254,7 @@ func TestSecondSignal(t *testing.T) {
 		t.Fatal(err)
 	}
 	var last *traveller
-	for i := range 60 { // each takes 10 ms to send away
+	for i := range 150 { // each takes 10 ms to send away
 		last = newTraveller(t, srv, fmt.Sprint("user", i))
 		last.begin()
 	}

@@ -136,6 +136,7 @@ func (n *negotiation) bindTo(s *Session, policy ConflictPolicy) (ok bool, err er
 	old, ok := n.srv.router.Table.Bind(s, policy == Replace)
 	if old != nil {
 		s.state.Blocked.Store(old.State().Blocked.Load()) // until OnBind has read it
+		s.state.Audience.Store(old.State().Audience.Load())
 	}
 	if !ok {
 		n.srv.bound(n.wire, nil)

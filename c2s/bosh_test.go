@@ -563,3 +563,14 @@ func TestBOSHLegacy(t *testing.T) {
 		}
 	})
 }
+
+// TestBOSHPrefixes: what the <body/> declares for all of its children is in the stream again and again, but
+// makes it no longer than a request may be.
+func TestBOSHPrefixes(t *testing.T) {
+	const most = 100_000
+	body := "<body xmlns='" + nsBOSH + "' rid='1' xmlns:a='" + strings.Repeat("u", 1900) + "'>" + strings.Repeat("<a:b/>", most/10) + "</body>"
+	q, err := readBody(strings.NewReader(body), func(*boshRequest) (element, whole int, err error) { return most, most, nil })
+	if err != boshPolicyViolation || len(q.payload) > 2*most {
+		t.Errorf("%d bytes have become %d, %v", len(body), len(q.payload), err)
+	}
+}

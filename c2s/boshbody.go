@@ -123,6 +123,9 @@ func readBody(r io.Reader, admit func(q *boshRequest) (element, whole int, err e
 			sc.Resume(scope)
 		case xmlstream.Element:
 			q.child(sc, tok)
+			if len(q.payload) > whole { // each child may have got declarations of the <body/>
+				return q, boshPolicyViolation
+			}
 		case xmlstream.Close:
 			return q, nil
 		}

@@ -368,3 +368,24 @@ func TestBOSHOverTLS(t *testing.T) {
 		client.CloseIdleConnections()
 	}
 }
+
+// TestHTTPSReadsWhileItWrites: HTTP waits for the end of a connection while it answers on it. TLS must not
+// mind, also not with what is left of the handshake.
+func TestHTTPSReadsWhileItWrites(t *testing.T) {
+	s := startServer(t, nil)
+	client := &http.Client{Timeout: testTimeout, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	defer client.CloseIdleConnections()
+	for i := range 50 {
+		resp, err := client.Get("https://" + s.web + "/.well-known/host-meta.json")
+		if err != nil {
+			t.Fatal(i, err)
+		}
+		if _, err := io.ReadAll(resp.Body); err != nil {
+			t.Fatal(i, err)
+		}
+		resp.Body.Close()
+		if i%5 == 0 {
+			client.CloseIdleConnections()
+		}
+	}
+}

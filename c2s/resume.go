@@ -198,6 +198,8 @@ func (n *negotiation) takeOver(old *Session, h uint32) (*Session, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	m := o.managed
+	s.out.mu.Lock() // from now on others see it
+	defer s.out.mu.Unlock()
 	if !n.srv.bound(n.wire, s) {
 		return nil, stanza.StreamSystemShutdown
 	}

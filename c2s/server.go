@@ -141,7 +141,7 @@ func New(cfg Config, r *router.Router, a *auth.Service, log *slog.Logger) *Serve
 	s.Reload(cfg)
 	if s.watch = newWatch(); s.watch != nil {
 		go s.watch.run()
-		context.AfterFunc(s.open, s.watch.close) // Shutdown wakes everybody
+		context.AfterFunc(s.ctx, s.watch.close) // after Shutdown has woken everybody
 	}
 	go s.sweep()
 	return s

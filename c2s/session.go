@@ -212,6 +212,7 @@ func (s *Session) sleep(run func()) bool {
 
 // leave is the end of the reading goroutine.
 func (s *Session) leave() {
+	s.scratch, s.rest = nil, nil // who waits for resumption needs none
 	if reason := s.away.Load(); reason != nil && s.reason.Load() == nil && !s.graceful && !s.broken.Load() {
 		s.part(reason)
 		s.broken.Store(true)
@@ -375,6 +376,9 @@ func (s *Session) consume() error {
 		tok, n, err := sc.scanner.Scan(sc.in[sc.from:sc.to])
 		sc.from += n
 		if err != nil {
+			if errors.Is(err, xmlstream.ErrTooBig) {
+				s.srv.router.Metrics.Reject(router.RuleSize, router.AtSender)
+			}
 			return streamError(err)
 		}
 		s.tokens++
@@ -430,6 +434,7 @@ func (s *Session) element(tok *xmlstream.Token) error {
 		st.Lang = s.lang // RFC 6120 §8.1.5
 	}
 	if !st.From.IsZero() && st.From != s.jid && st.From != s.jid.Bare() {
+		s.srv.router.Metrics.Reject(router.RuleSpoofedFrom, router.AtSender)
 		return stanza.StreamInvalidFrom // RFC 6120 §8.1.2.1
 	}
 	st.From = s.jid
@@ -561,6 +566,7 @@ func (s *Session) throttle(l *rate.Limiter, n int) {
 		return
 	}
 	s.srv.Metrics.Throttled.Inc()
+	s.srv.router.Metrics.Reject(router.RuleRate, router.AtSender)
 	s.scratch.batch.Flush()
 	for wait > 0 && !s.stopping() {
 		nap := min(wait, time.Second)

@@ -425,3 +425,46 @@ func TestUnackedBound(t *testing.T) {
 	<-session.Done()
 	allSomewhere(t, n, s.heldIDs())
 }
+
+// TestResumeSwept: a session is swept while it takes another one over.
+func TestResumeSwept(t *testing.T) {
+	s := startServer(t, nil)
+	romeo := s.login(t, "romeo", "orchard", false)
+	id := romeo.enable()
+	stop := make(chan struct{})
+	var sweeping sync.WaitGroup
+	sweeping.Go(func() {
+		for slice := uint64(0); ; slice = (slice + 1) % sweepSlices {
+			select {
+			case <-stop:
+				return
+			default:
+				for _, session := range s.sliceOf(slice) {
+					session.askAgain()
+				}
+			}
+		}
+	})
+	for range 15 {
+		again := s.resuming(t, "romeo", id, 0)
+		again.expect("<resumed ", id)
+		romeo.conn.Close()
+		romeo = again
+	}
+	close(stop)
+	sweeping.Wait()
+}
+
+// TestDetachedKeepsNoBuffer: when a network fails, many sessions wait for resumption.
+func TestDetachedKeepsNoBuffer(t *testing.T) {
+	s := startServer(t, nil)
+	for i, last := range []string{"", "<message", "<message><body>" + strings.Repeat("x", 2*smallRest)} {
+		romeo := s.login(t, "romeo", fmt.Sprint("r", i), false)
+		romeo.enable()
+		romeo.send(last)
+		romeo.conn.Close()
+		if session := s.detached(t, romeo.jid); session.scratch != nil || session.rest != nil {
+			t.Errorf("%q: a buffer of %d bytes is kept, and %d bytes", last, len(session.scratch.in), len(session.rest))
+		}
+	}
+}

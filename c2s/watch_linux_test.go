@@ -3,6 +3,7 @@ package c2s
 import (
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -161,5 +162,36 @@ func TestSleepAndWakeRace(t *testing.T) {
 	}
 	if slept == 0 {
 		t.Error("it never slept")
+	}
+}
+
+// Sessions that sleep when the node is drained are heard until it is their turn to leave.
+func TestSleepWhileDraining(t *testing.T) {
+	const n = 40
+	s := startServer(t, func(c *Config) { c.DrainTime = time.Hour }) // the pace counts
+	var clients []*testClient
+	for i := range n {
+		clients = append(clients, s.login(t, "romeo", fmt.Sprint("r", i), false))
+	}
+	for _, c := range clients {
+		s.asleep(t, c)
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Shutdown(t.Context()) }()
+	<-s.open.Done()
+	for _, c := range clients {
+		c.send("<iq type='get' id='p' to='chat.test'><ping xmlns='urn:xmpp:ping'/></iq>")
+	}
+	answered := 0
+	for _, c := range clients {
+		if strings.Contains(c.next(), "id='p'") {
+			answered++
+		}
+	}
+	if answered < n/2 {
+		t.Errorf("%d of %d were heard", answered, n)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
 	}
 }

@@ -20,7 +20,7 @@ type tlsSide struct {
 	turn *turn // during the handshake
 
 	// Owned by the reading goroutine.
-	held   []byte             // of the handshake, to go out when we wait for the client or with what follows
+	held   []byte             // of the handshake, to go out when we wait for the client or with what follows; then Write's
 	cipher *[cipherBytes]byte // pooled; nil when feed is empty
 	feed   []byte             // the part of it that crypto/tls has not taken yet
 }
@@ -34,11 +34,13 @@ func (w *wire) startTLS(cfg *tls.Config) (*tls.ConnectionState, error) {
 	err := t.conn.Handshake()
 	t.turn.end()
 	t.turn = nil
+	state := t.conn.ConnectionState()
+	if err != nil || state.Version < tls.VersionTLS13 { // an alert, or what the client's handshake ends with
+		_ = t.flush()
+	}
 	if err != nil {
-		_ = t.flush() // an alert
 		return nil, err
 	}
-	state := t.conn.ConnectionState()
 	return &state, nil
 }
 
@@ -82,8 +84,10 @@ func (t *tlsSide) write(p []byte) (pending int, err error) {
 // again, so that it holds no more than an unfinished record while it waits.
 func (t *tlsSide) Read(p []byte) (int, error) {
 	if !t.w.parked {
-		if err := t.flush(); err != nil {
-			return 0, err
+		if t.turn != nil { // later on HTTP reads while it writes
+			if err := t.flush(); err != nil {
+				return 0, err
+			}
 		}
 		return t.turn.read(t.w.tcp, p)
 	}

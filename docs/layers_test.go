@@ -16,6 +16,7 @@ var floors = map[string]int{
 	"chatd/router":         4,
 	"chatd/store/memory":   4,
 	"chatd/store/sqlstore": 4,
+	"chatd/account":        5,
 	"chatd/c2s":            5,
 	"chatd/roster":         5,
 	"chatd/xep":            5,

@@ -168,7 +168,7 @@ func (s *Service) remove(ctx context.Context, b *router.Batch, user, contact sta
 			continue // nothing to end in this direction
 		}
 		st := &stanza.Stanza{Kind: stanza.Presence, Type: typ, From: user, To: contact, ID: s.nextID()}
-		if err := s.forward(ctx, b, st, c.was); err != nil {
+		if err := s.forward(ctx, b, st, c.was, now()); err != nil {
 			return err
 		}
 	}

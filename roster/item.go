@@ -2,6 +2,7 @@ package roster
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -28,12 +29,14 @@ type rule func(item *store.RosterItem, exists bool, c *change) (store.Verdict, e
 func (s *Service) update(ctx context.Context, b *router.Batch, user, contact stanza.JID, decide rule) (change, error) {
 	b.Flush()
 	var c change
+	var written bool
+	var refusal error
 	version, err := s.store.UpdateItem(ctx, user.Local(), contact.String(), int(s.maxContacts.Load()),
 		func(item *store.RosterItem, exists bool) (store.Verdict, error) {
 			c = change{was: stateOf(item)}
 			shown := exists && !item.Hidden
 			if !exists {
-				item.Created = time.Now().UTC().Truncate(time.Second)
+				item.Created = now()
 			}
 			verdict, err := decide(item, exists, &c)
 			switch verdict {
@@ -45,13 +48,32 @@ func (s *Service) update(ctx context.Context, b *router.Batch, user, contact sta
 				c.now = c.was
 			}
 			c.item = *item
+			written, refusal = verdict != store.Leave, err
 			return verdict, err
 		})
-	if err != nil || c.was.from() != c.now.from() {
-		s.accounts.of(user).dropLocked(user) // after an error the item may have been written
-	}
 	c.version = version
+	if err != nil && (refusal != nil || errors.Is(err, store.ErrFull)) {
+		return c, err // nothing was written
+	}
+	if written || err != nil {
+		s.changed(user, &c, err != nil)
+	}
+	if err == nil && (c.was == both) != (c.now == both) && compareJID(user, contact) < 0 && s.OnFriendship != nil {
+		s.OnFriendship(user, contact, c.now == both) // the other one's item changes likewise
+	}
 	return c, err
+}
+
+// changed forgets what is cached of a user whose item has changed or, with doubt, may yet change. The caller
+// holds the user's lock.
+func (s *Service) changed(user stanza.JID, c *change, doubt bool) {
+	if doubt || c.was.from() != c.now.from() {
+		s.accounts.of(user).dropLocked(user)
+	}
+	s.lists.forget(user, doubt)
+	if doubt || (c.was == both) != (c.now == both) {
+		s.circles.forget(user, doubt)
+	}
 }
 
 // look reads one item's state. The caller holds the user's lock.
@@ -68,6 +90,9 @@ func (s *Service) look(ctx context.Context, b *router.Batch, user, contact stanz
 func settle(item *store.RosterItem, exists bool, before *store.RosterItem) store.Verdict {
 	if !item.PendingIn {
 		item.Request = nil
+		if !item.Ask {
+			item.Message = ""
+		}
 	}
 	if item.Hidden {
 		now := stateOf(item)
@@ -83,6 +108,19 @@ func settle(item *store.RosterItem, exists bool, before *store.RosterItem) store
 		return store.Leave
 	}
 	return store.Keep
+}
+
+// date notes since when the friendship is mutual, and until then when the pending request was made, and its
+// text. It is for an item whose state was was.
+func date(item *store.RosterItem, was state, at time.Time, text string) {
+	now := stateOf(item)
+	asked := item.Ask && !aspects[was].out || item.PendingIn && !aspects[was].in
+	switch {
+	case now == both && was != both:
+		item.Created = at
+	case asked:
+		item.Created, item.Message = at, text
+	}
 }
 
 // push tells the interested resources of a change (RFC 6121 §2.1.6). The caller

@@ -3,6 +3,7 @@ package roster
 import (
 	"hash/maphash"
 	"sync"
+	"time"
 
 	"chatd/stanza"
 )
@@ -30,6 +31,8 @@ type stripe struct {
 	sync.Mutex
 	viewers map[string][]stanza.JID // by bare JID; contacts with from or both, in byte order; never changed in place
 	cached  int                     // contacts in viewers, plus one for each account
+	// requests is, by bare JID, when who has asked for friendship lately may ask as much again.
+	requests map[string]time.Time
 }
 
 func (a *accounts) init() { a.seed = maphash.MakeSeed() }

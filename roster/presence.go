@@ -47,6 +47,7 @@ func (s *Service) available(ctx context.Context, b *router.Batch, sess router.Se
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	if st.Size() > maxPresence {
+		s.r.Reject(st, router.RuleSize, router.AtSender)
 		s.refuse(b, st, stanza.ErrPolicyViolation.WithText("a presence may have at most 10000 bytes"))
 		return nil
 	}
@@ -192,7 +193,7 @@ func (s *Service) viewersLocked(ctx context.Context, a *stripe, user stanza.JID)
 		return nil, err
 	}
 	viewers := viewersIn(list.Items)
-	if len(s.r.Table.Rows(user)) > 0 {
+	if len(s.r.Table.Rows(user)) > 0 && !s.lists.doubtful(user) {
 		a.keepLocked(user, viewers)
 	}
 	return viewers, nil
@@ -201,7 +202,7 @@ func (s *Service) viewersLocked(ctx context.Context, a *stripe, user stanza.JID)
 // loadLocked reads a user's roster and caches what viewersLocked needs.
 func (s *Service) loadLocked(ctx context.Context, a *stripe, user stanza.JID) (store.Roster, error) {
 	list, err := s.store.Roster(ctx, user.Local())
-	if err == nil {
+	if err == nil && !s.lists.doubtful(user) {
 		a.keepLocked(user, viewersIn(list.Items))
 	}
 	return list, err

@@ -135,5 +135,5 @@ func (s *Service) disavow(ctx context.Context, b *router.Batch, owner, viewer st
 		return err
 	}
 	return s.receive(ctx, b, &stanza.Stanza{
-		Kind: stanza.Presence, Type: stanza.Unsubscribed, From: owner, To: viewer, ID: id})
+		Kind: stanza.Presence, Type: stanza.Unsubscribed, From: owner, To: viewer, ID: id}, now())
 }

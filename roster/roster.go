@@ -47,9 +47,10 @@ const (
 
 // A Store is what the roster keeps and reads. store.Store is one.
 type Store interface {
-	Roster(ctx context.Context, user string) (store.Roster, error)
-	UpdateItem(ctx context.Context, user, contact string, maxItems int, update func(item *store.RosterItem, exists bool) (store.Verdict, error)) (version int64, err error)
+	store.Rosters
 	Blocklist(ctx context.Context, user string) ([]string, error)
+	store.Notes
+	store.Privacies
 }
 
 // Config is what an operator sets.
@@ -57,7 +58,15 @@ type Config struct {
 	// MaxContacts bounds one user's roster items, and separately the requests of
 	// strangers that wait for the user's answer; 0 = unlimited.
 	MaxContacts int
+	// RequestsPerMinute bounds how many others one user may ask for friendship; 0 = unlimited.
+	RequestsPerMinute int
+	// Require is what goes between friends only.
+	Require router.Requirement
 }
+
+// cachedDetails bounds the contacts whose details are cached, for whoever was asked for lately.
+// One costs some 300 bytes.
+const cachedDetails = 1 << 18
 
 // A Service keeps the rosters and tells presence for all users of one router.
 // Its exported fields are set before the first stanza and fixed afterwards;
@@ -72,17 +81,29 @@ type Service struct {
 	// available in the table with priority -1. It may block, also on the client.
 	HandOver func(ctx context.Context, s router.Session, reachable func())
 
+	// OnFriendship, if set, is told when two users become friends, and when they are no longer, once each time. It runs
+	// under the locks of both and must not block nor call the service.
+	OnFriendship func(one, two stanza.JID, friends bool)
+
 	r           *router.Router
 	store       Store
 	log         *slog.Logger
 	maxContacts atomic.Int64
 	pushes      atomic.Uint64 // for the ids of roster pushes
 	accounts    accounts
+
+	requestsPerMinute atomic.Int64
+	lists             *cache[[]Friend] // for Friends
+	circles           *cache[circle]   // for the rules
 }
 
-// New makes the service for a router, whose Presence the caller sets to it.
+// New makes the service for a router, whose Presence and Rules the caller sets to it.
 func New(r *router.Router, st Store, cfg Config, log *slog.Logger) *Service {
-	s := &Service{r: r, store: st, log: log}
+	s := &Service{
+		r: r, store: st, log: log,
+		lists:   newCache(cachedDetails, func(l []Friend) int { return len(l) + 1 }),
+		circles: newCache(cachedFriends, func(f circle) int { return len(f) + 8 }),
+	}
 	s.accounts.init()
 	s.Reload(cfg)
 	return s
@@ -90,12 +111,17 @@ func New(r *router.Router, st Store, cfg Config, log *slog.Logger) *Service {
 
 // Reload puts a new configuration in force. A roster that is over a lowered limit keeps its
 // items.
-func (s *Service) Reload(cfg Config) { s.maxContacts.Store(int64(cfg.MaxContacts)) }
+func (s *Service) Reload(cfg Config) {
+	s.maxContacts.Store(int64(cfg.MaxContacts))
+	s.requestsPerMinute.Store(int64(cfg.RequestsPerMinute))
+	s.r.Require(cfg.Require)
+}
 
-// Register registers the handlers of jabber:iq:roster.
+// Register registers the handlers of jabber:iq:roster and of the privacy settings.
 func (s *Service) Register() {
 	s.r.Handle(router.ToOwn, NS, "query", s.handle)
 	s.r.Handle(router.ToAccount, NS, "query", forbid)
+	s.r.Handle(router.ToOwn, NSPrivacy, "privacy", s.handlePrivacy)
 }
 
 // SeesPresence reports whether viewer has a subscription to owner's presence, or
@@ -133,6 +159,31 @@ func (s *Service) RemoveUser(ctx context.Context, user stanza.JID) error {
 	}
 	return nil
 }
+
+// Forget drops what is cached, after somebody else has changed the store: of one user, or of all
+// for the zero JID. Sessions that are connected keep their settings.
+func (s *Service) Forget(user stanza.JID) {
+	if user = user.Bare(); !user.IsZero() {
+		a := s.accounts.lock(user)
+		a.dropLocked(user)
+		a.Unlock()
+		s.lists.forget(user, false)
+		s.circles.forget(user, false)
+		return
+	}
+	for i := range s.accounts.stripes {
+		a := &s.accounts.stripes[i]
+		a.Lock()
+		clear(a.viewers)
+		a.cached = 0
+		a.Unlock()
+	}
+	s.lists.forgetAll()
+	s.circles.forgetAll()
+}
+
+// Features is what service discovery says of the server.
+func (*Service) Features() []string { return []string{NSPrivacy} }
 
 // local reports whether j is an address of a user of this server, who need not exist.
 func (s *Service) local(j stanza.JID) bool {

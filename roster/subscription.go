@@ -3,6 +3,7 @@ package roster
 import (
 	"context"
 	"errors"
+	"time"
 
 	"chatd/router"
 	"chatd/stanza"
@@ -21,6 +22,7 @@ func (s *Service) Outbound(ctx context.Context, b *router.Batch, _ router.Sessio
 		s.r.Route(ctx, b, st)
 		return
 	case st.Type == stanza.Subscribe && st.Size() > maxRequest:
+		s.r.Reject(st, router.RuleSize, router.AtSender)
 		s.refuse(b, st, stanza.ErrPolicyViolation.WithText("a subscription request may have at most 4096 bytes"))
 		return
 	}
@@ -28,7 +30,7 @@ func (s *Service) Outbound(ctx context.Context, b *router.Batch, _ router.Sessio
 	defer cancel()
 	unlock := s.accounts.lockBoth(out.From, out.To)
 	defer unlock()
-	if err := s.send(ctx, b, &out); err != nil {
+	if err := s.send(ctx, b, &out, now()); err != nil {
 		s.refuse(b, st, err)
 	}
 }
@@ -42,15 +44,16 @@ func (s *Service) Inbound(ctx context.Context, b *router.Batch, st *stanza.Stanz
 	in.From, in.To = st.From.Bare(), st.To.Bare()
 	unlock := s.accounts.lockBoth(in.From, in.To)
 	defer unlock()
-	if err := s.receive(ctx, b, &in); err != nil {
+	if err := s.receive(ctx, b, &in, now()); err != nil {
 		s.refuse(b, st, err)
 	}
 }
 
 // send changes the sender's item and forwards the stanza. The caller
-// holds both locks; so it is for all that follows. Addresses are bare.
-func (s *Service) send(ctx context.Context, b *router.Batch, st *stanza.Stanza) error {
-	c, err := s.update(ctx, b, st.From, st.To, sent(st.Type))
+// holds both locks; so it is for all that follows. Addresses are bare. at is the time that is noted
+// on both sides.
+func (s *Service) send(ctx context.Context, b *router.Batch, st *stanza.Stanza, at time.Time) error {
+	c, err := s.update(ctx, b, st.From, st.To, sent(st, at))
 	if errors.Is(err, store.ErrFull) {
 		return errFull
 	}
@@ -61,7 +64,7 @@ func (s *Service) send(ctx context.Context, b *router.Batch, st *stanza.Stanza) 
 	if !c.cell.pass {
 		return nil
 	}
-	err = s.forward(ctx, b, st, c.was)
+	err = s.forward(ctx, b, st, c.was, at)
 	if err != nil && st.Type == stanza.Subscribe && c.now != c.was {
 		s.withdraw(ctx, b, st)
 	}
@@ -70,7 +73,8 @@ func (s *Service) send(ctx context.Context, b *router.Batch, st *stanza.Stanza) 
 
 // withdraw takes back a request that the contact could not be given.
 func (s *Service) withdraw(ctx context.Context, b *router.Batch, st *stanza.Stanza) {
-	c, err := s.update(ctx, b, st.From, st.To, sent(stanza.Unsubscribe))
+	back := s.verb(stanza.Unsubscribe, st.From, st.To)
+	c, err := s.update(ctx, b, st.From, st.To, sent(back, now()))
 	if err != nil {
 		s.log.Error("subscription request not withdrawn", "from", st.From, "to", st.To, "err", err)
 		return
@@ -80,16 +84,16 @@ func (s *Service) withdraw(ctx context.Context, b *router.Batch, st *stanza.Stan
 
 // forward hands a subscription stanza to the contact's side. was is the state that the sender's
 // item was in.
-func (s *Service) forward(ctx context.Context, b *router.Batch, st *stanza.Stanza, was state) error {
+func (s *Service) forward(ctx context.Context, b *router.Batch, st *stanza.Stanza, was state, at time.Time) error {
 	if st.Type == stanza.Unsubscribed && was.from() {
 		s.hide(b, st.From, st.To) // RFC 6121 §3.2.2: first
 	}
-	return s.receive(ctx, b, st)
+	return s.receive(ctx, b, st, at)
 }
 
 // receive is the side of a subscription stanza's recipient: the tables of RFC 6121
 // §A.3, and §3.1.3, §3.1.6, §3.2.3, §3.3.3 for what is delivered in which order.
-func (s *Service) receive(ctx context.Context, b *router.Batch, st *stanza.Stanza) error {
+func (s *Service) receive(ctx context.Context, b *router.Batch, st *stanza.Stanza, at time.Time) error {
 	if !s.local(st.To) {
 		return nil // the server is nobody's contact, and others are not reached
 	}
@@ -99,11 +103,11 @@ func (s *Service) receive(ctx context.Context, b *router.Batch, st *stanza.Stanz
 		return err
 	}
 	if st.Type == stanza.Subscribe {
-		if exists, err := s.exists(ctx, st.To); blocked || !exists || err != nil {
-			return err // XEP-0191: no response; RFC 6121 §8.5.1: silently ignored
+		if admitted, err := s.admitRequest(ctx, b, st, blocked); !admitted || err != nil {
+			return err
 		}
 	}
-	c, err := s.update(ctx, b, st.To, st.From, received(st))
+	c, err := s.update(ctx, b, st.To, st.From, received(st, at))
 	if errors.Is(err, store.ErrFull) {
 		return stanza.ErrResourceConstraint.WithText("too many requests wait for this contact")
 	}
@@ -123,11 +127,12 @@ func (s *Service) receive(ctx context.Context, b *router.Batch, st *stanza.Stanz
 	if c.cell.reply == stanza.None {
 		return nil
 	}
-	return s.receive(ctx, b, &stanza.Stanza{Kind: stanza.Presence, Type: c.cell.reply, From: st.To, To: st.From, ID: st.ID})
+	return s.receive(ctx, b, &stanza.Stanza{Kind: stanza.Presence, Type: c.cell.reply, From: st.To, To: st.From, ID: st.ID}, at)
 }
 
 // sent is the rule for the sender's item: RFC 6121 §A.2.
-func sent(typ stanza.Type) rule {
+func sent(st *stanza.Stanza, at time.Time) rule {
+	typ := st.Type
 	return func(item *store.RosterItem, exists bool, c *change) (store.Verdict, error) {
 		item.Hidden = item.Hidden || !exists
 		before := *item
@@ -139,13 +144,14 @@ func sent(typ stanza.Type) rule {
 		case typ == stanza.Unsubscribed:
 			item.Approved = false // §3.2.2
 		}
+		date(item, c.was, at, requestText(st))
 		return settle(item, exists, &before), nil
 	}
 }
 
 // received is the rule for the recipient's item: RFC 6121 §A.3. A pre-approval
 // serves once.
-func received(st *stanza.Stanza) rule {
+func received(st *stanza.Stanza, at time.Time) rule {
 	return func(item *store.RosterItem, exists bool, c *change) (store.Verdict, error) {
 		item.Hidden = item.Hidden || !exists
 		before := *item
@@ -158,6 +164,7 @@ func received(st *stanza.Stanza) rule {
 		if item.PendingIn && !before.PendingIn {
 			item.Request = storedRequest(st)
 		}
+		date(item, c.was, at, requestText(st))
 		return settle(item, exists, &before), nil
 	}
 }

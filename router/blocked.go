@@ -6,7 +6,8 @@ import (
 	"chatd/stanza"
 )
 
-var errBlockedBySender = &stanza.Error{Type: "cancel", Condition: "not-acceptable", App: "<blocked xmlns='urn:xmpp:blocking:errors'/>"}
+// ErrBlocked answers who sends something to an address that they block (XEP-0191 §3.3).
+var ErrBlocked = &stanza.Error{Type: "cancel", Condition: "not-acceptable", App: "<blocked xmlns='urn:xmpp:blocking:errors'/>"}
 
 // neverBlocked reports whether a stanza is exempt from block lists: what passes
 // between a user's own resources (XEP-0191 §5), and between a user and the own
@@ -23,7 +24,7 @@ func (r *Router) isHost(j stanza.JID) bool {
 func (r *Router) blocked(b *Batch, rows []Row, st *stanza.Stanza) bool {
 	for i := range rows { // a session that is just binding may have no list yet
 		if l := rows[i].Session.State().Blocked.Load(); l != nil && l.Matches(st.From) && !r.neverBlocked(st) {
-			r.refuse(b, st)
+			r.refuse(b, st, RuleBlockList, dropBlockedByRecipient)
 			return true
 		}
 	}
@@ -43,7 +44,7 @@ func (r *Router) blockedOffline(ctx context.Context, b *Batch, rows []Row, st *s
 		return true
 	}
 	if blocked {
-		r.refuse(b, st)
+		r.refuse(b, st, RuleBlockList, dropBlockedByRecipient)
 	}
 	return blocked
 }
@@ -57,12 +58,13 @@ func (r *Router) BlockedInStore(ctx context.Context, st *stanza.Stanza) (bool, e
 	return err == nil && l.Matches(st.From), err
 }
 
-// refuse is the recipient's part of XEP-0191 §3.3: presence gets no answer at
-// all, messages and requests the one of a user who is not there.
-func (r *Router) refuse(b *Batch, st *stanza.Stanza) {
+// refuse is the recipient's part of XEP-0191 §3.3, and of every other rule at the receiver: presence gets
+// no answer at all, messages and requests the one of a user who is not there.
+func (r *Router) refuse(b *Batch, st *stanza.Stanza, rule, reason string) {
+	r.Reject(st, rule, AtReceiver)
 	if st.Kind == stanza.Presence {
-		r.drop(dropBlockedByRecipient)
+		r.drop(reason)
 		return
 	}
-	r.Fail(b, st, stanza.ErrServiceUnavailable, dropBlockedByRecipient)
+	r.Fail(b, st, stanza.ErrServiceUnavailable, reason)
 }

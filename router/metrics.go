@@ -16,13 +16,20 @@ const (
 	dropRefused            = "refused" // the spool or a handler said no
 )
 
+// ruled is the sides at which each rule is checked.
+var ruled = map[string][]string{
+	RuleRate: {AtSender}, RuleSpoofedFrom: {AtSender}, RuleSize: {AtSender}, RuleBlockList: {AtSender, AtReceiver},
+	RuleFriendship: {AtSender, AtReceiver}, RulePrivacy: {AtReceiver}, RuleRequestRate: {AtReceiver}, RuleStranger: {AtReceiver},
+}
+
 // Metrics are the router's counters.
 type Metrics struct {
 	Routed  *prometheus.CounterVec // by kind
 	Held    prometheus.Counter
 	Dropped *prometheus.CounterVec // by reason
 
-	routed [stanzaKinds]prometheus.Counter
+	rejected *prometheus.CounterVec // by rule and side
+	routed   [stanzaKinds]prometheus.Counter
 }
 
 const stanzaKinds = 4
@@ -35,9 +42,17 @@ func newMetrics() *Metrics {
 			Name: "chatd_messages_held_total", Help: "Messages stored for recipients who were not reachable."}),
 		Dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "chatd_stanzas_dropped_total", Help: "Stanzas not delivered as asked, by reason."}, []string{"reason"}),
+		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "chatd_rules_rejected_total", Help: "Stanzas that a rule refused or slowed down, by rule and side."}, []string{"rule", "side"}),
+	}
+	for rule, sides := range ruled {
+		for _, side := range sides {
+			m.rejected.WithLabelValues(rule, side)
+		}
 	}
 	for _, r := range []string{dropErrorUndeliverable, dropNoResource, dropNoSuchUser, dropBlockedBySender,
-		dropBlockedByRecipient, dropRemote, dropUnhandled, dropStore, dropRefused} {
+		dropBlockedByRecipient, dropRemote, dropUnhandled, dropStore, dropRefused,
+		RuleFriendship, RulePrivacy, RuleStranger} {
 		m.Dropped.WithLabelValues(r)
 	}
 	for i, name := range []string{"", "message", "presence", "iq"} {
@@ -50,5 +65,8 @@ func newMetrics() *Metrics {
 
 // Register adds the counters to a registry.
 func (m *Metrics) Register(reg prometheus.Registerer) {
-	reg.MustRegister(m.Routed, m.Held, m.Dropped)
+	reg.MustRegister(m.Routed, m.Held, m.Dropped, m.rejected)
 }
+
+// Reject counts that a rule has refused a stanza, or slowed its session down.
+func (m *Metrics) Reject(rule, side string) { m.rejected.WithLabelValues(rule, side).Inc() }

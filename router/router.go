@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"chatd/stanza"
@@ -34,13 +35,18 @@ type Router struct {
 	Copies   Copies
 	Users    Users
 	Blocks   Blocks
+	Rules    Rules // nil: none besides block lists
 	Metrics  *Metrics
 	Log      *slog.Logger
+	// OnReject, if set, is told of each stanza that a rule refuses, by the rule's name and AtSender or AtReceiver. st is a
+	// view. It runs on the sender's goroutine, perhaps under an account's lock, and must not block.
+	OnReject func(st *stanza.Stanza, rule, side string)
 
+	required atomic.Uint32 // a Requirement
 	handlers map[Scope]map[payload]IQHandler
 }
 
-// New makes a router for a domain. Presence, Spool, Copies, Users and Blocks are
+// New makes a router for a domain. Presence, Spool, Copies, Users, Blocks and Rules are
 // to be set by the caller.
 func New(domain stanza.JID, log *slog.Logger) *Router {
 	return &Router{
@@ -62,7 +68,11 @@ func (r *Router) FromClient(ctx context.Context, b *Batch, s Session, st *stanza
 		st.To = st.From.Bare() // RFC 6120 §10.3.1, §10.3.3
 	}
 	if l := s.State().Blocked.Load(); l != nil && l.Matches(st.To) && !r.neverBlocked(st) {
-		r.Fail(b, st, errBlockedBySender, dropBlockedBySender) // XEP-0191 §3.3: never routed
+		r.Reject(st, RuleBlockList, AtSender)
+		r.Fail(b, st, ErrBlocked, dropBlockedBySender) // XEP-0191 §3.3: never routed
+		return
+	}
+	if r.refusedAtSender(ctx, b, st) {
 		return
 	}
 	switch {
@@ -105,7 +115,7 @@ func (r *Router) route(ctx context.Context, b *Batch, s Session, st *stanza.Stan
 // toFull is RFC 6121 §8.5.3.
 func (r *Router) toFull(ctx context.Context, b *Batch, st *stanza.Stanza) {
 	rows := r.rows(ctx, b, st)
-	if r.blocked(b, rows, st) {
+	if r.blocked(b, rows, st) || r.refusedAtReceiver(ctx, b, rows, st) {
 		return
 	}
 	if st.Kind == stanza.Presence && (st.Type.IsSubscription() || st.Type == stanza.Probe) {
@@ -167,7 +177,7 @@ func resourceIn(rows []Row, full stanza.JID) int {
 // that matched nothing.
 func (r *Router) toBare(ctx context.Context, b *Batch, st *stanza.Stanza) {
 	rows := r.rows(ctx, b, st)
-	if r.blocked(b, rows, st) {
+	if r.blocked(b, rows, st) || r.refusedAtReceiver(ctx, b, rows, st) {
 		return
 	}
 	if st.Kind == stanza.Presence {

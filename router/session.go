@@ -45,6 +45,9 @@ type State struct {
 	Presence atomic.Pointer[stanza.Stanza]
 	// Blocked is the user's block list, nil when empty. Replaced as a whole.
 	Blocked atomic.Pointer[Blocklist]
+	// Audience is who may send the user messages, as Rules has it; 0: everyone. Written by whoever keeps the
+	// settings; read by anyone.
+	Audience atomic.Uint32
 	// Directed is the set of addresses that were sent directed presence and are
 	// to be told of the end (RFC 6121 §4.6). Owned by the session's reading goroutine.
 	Directed map[stanza.JID]struct{}

@@ -34,6 +34,8 @@ type Store interface {
 	Rosters
 	Blocklists
 	Offline
+	Notes
+	Privacies
 	Private
 	VCards
 	LastActivities
@@ -120,12 +122,15 @@ type RosterItem struct {
 	Name      string // handle, RFC 6121 §2.1.2.4
 	Groups    []string
 	Sub       Subscription
-	Ask       bool      // pending out (RFC 6121 §3.1.2)
-	PendingIn bool      // the contact asked and waits for an answer (RFC 6121 §3.1.3)
-	Approved  bool      // pre-approved (RFC 6121 §3.4)
-	Hidden    bool      // only a pending request so far: never shown in the roster
-	Request   []byte    // the pending request's presence, raw XML
-	Created   time.Time // UTC, whole seconds: when the item was made
+	Ask       bool   // pending out (RFC 6121 §3.1.2)
+	PendingIn bool   // the contact asked and waits for an answer (RFC 6121 §3.1.3)
+	Approved  bool   // pre-approved (RFC 6121 §3.4)
+	Hidden    bool   // only a pending request so far: never shown in the roster
+	Request   []byte // the presence of the request that the contact made, raw XML
+	Message   string // text of the pending request, whoever made it
+	// Created is when the subscription became mutual, UTC, whole seconds; until then
+	// when the pending request was made, and without one when the item was.
+	Created time.Time
 }
 
 // Equal reports whether two items are the same in all that is kept.
@@ -133,7 +138,7 @@ func (i RosterItem) Equal(o RosterItem) bool {
 	return i.JID == o.JID && i.Name == o.Name && slices.Equal(i.Groups, o.Groups) &&
 		i.Sub == o.Sub && i.Ask == o.Ask && i.PendingIn == o.PendingIn &&
 		i.Approved == o.Approved && i.Hidden == o.Hidden &&
-		bytes.Equal(i.Request, o.Request) && i.Created.Equal(o.Created)
+		i.Message == o.Message && bytes.Equal(i.Request, o.Request) && i.Created.Equal(o.Created)
 }
 
 // A Roster is one user's friends list.
@@ -149,6 +154,8 @@ type Roster struct {
 type Rosters interface {
 	// Roster returns the user's list; an unknown user has an empty one.
 	Roster(ctx context.Context, user string) (Roster, error)
+	// Mutual is the addresses of the items with SubBoth, in byte order. It costs far less than Roster.
+	Mutual(ctx context.Context, user string) ([]string, error)
 	// UpdateItem is a read-modify-write of one item: update gets the present
 	// item (a zero one with JID set, and exists false, if there is none) and
 	// changes it in place, all but its JID. It returns Keep, Remove or Leave.
@@ -183,6 +190,53 @@ type Blocklists interface {
 	Unblock(ctx context.Context, user string, jids []string) error
 }
 
+// A Note is what a user has written about an address (XEP-0145), who need not be a contact.
+type Note struct {
+	JID      string // bare, normalized; the key
+	Text     string
+	Created  time.Time // UTC, whole seconds, as the client has it; zero: not known
+	Modified time.Time // likewise
+}
+
+// Notes keeps what users have written about others.
+type Notes interface {
+	// Notes returns the user's notes in byte order of their JIDs.
+	Notes(ctx context.Context, user string) ([]Note, error)
+	// UpdateNotes is a read-modify-write of all of a user's notes: update gets them as Notes
+	// does and returns those to keep, in any order, no JID twice. It runs on the caller's
+	// goroutine, perhaps more than once, and must have no side effects; it may use the store.
+	// When it returns an error nothing is changed and that error comes back as it is.
+	UpdateNotes(ctx context.Context, user string, update func(notes []Note) ([]Note, error)) error
+}
+
+// An Audience is who may do something to a user.
+type Audience uint8
+
+// Audiences, each within the one before.
+const (
+	Everyone Audience = iota
+	FriendsOfFriends
+	Friends
+	Nobody
+)
+
+// String is how an Audience is written in protocols.
+func (a Audience) String() string {
+	return [...]string{"everyone", "friends-of-friends", "friends", "nobody"}[a]
+}
+
+// Privacy is one user's settings. The zero value is what a user has who has set nothing.
+type Privacy struct {
+	Messages Audience // who may send the user messages
+	Requests Audience // who may ask for friendship: not Friends, who have it
+}
+
+// Privacies keeps privacy settings.
+type Privacies interface {
+	Privacy(ctx context.Context, user string) (Privacy, error)
+	SetPrivacy(ctx context.Context, user string, p Privacy) error
+}
+
 // An OfflineMessage waits for its recipient.
 type OfflineMessage struct {
 	// Seq orders the messages of one user and names one for removal. It is
@@ -208,6 +262,12 @@ type Offline interface {
 	CountOffline(ctx context.Context, user string) (int, error)
 }
 
+// A PrivateElement is one element of a client's own XML.
+type PrivateElement struct {
+	Space, Local string
+	XML          []byte
+}
+
 // Private keeps clients' own XML (XEP-0049), keyed by the element's name and namespace.
 type Private interface {
 	// PrivateXML returns the element as stored; ErrNotFound if there is none.
@@ -215,6 +275,8 @@ type Private interface {
 	// SetPrivateXML replaces the element. ErrFull when the user would have more than max
 	// elements (0 = unlimited).
 	SetPrivateXML(ctx context.Context, user, space, local string, xml []byte, max int) error
+	// PrivateElements returns all that the user has, in byte order of namespace and name.
+	PrivateElements(ctx context.Context, user string) ([]PrivateElement, error)
 }
 
 // VCards keeps profiles (XEP-0054).

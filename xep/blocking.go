@@ -102,13 +102,63 @@ func (b *Blocking) block(ctx context.Context, req *router.Request) ([]byte, erro
 	if len(jids) == 0 {
 		return nil, stanza.ErrBadRequest
 	}
-	err = b.change(ctx, req, blockItems("block", jids), func() error {
-		return b.lists.Block(ctx, req.To.Local(), jids, maxBlocked)
+	return nil, b.add(ctx, req.Batch, req.To, jids)
+}
+
+// Block adds addresses to a user's list, as a client of the user's does: with the same pushes and presence. An
+// address without a resource, or without a localpart, covers all below it (XEP-0191 §6). Over 1,000
+// addresses the error is a *stanza.Error and none is added. It blocks on the store.
+func (b *Blocking) Block(ctx context.Context, user stanza.JID, jids []stanza.JID) error {
+	if len(jids) == 0 {
+		return nil
+	}
+	var batch router.Batch
+	defer batch.Flush()
+	return b.add(ctx, &batch, user.Bare(), texts(jids))
+}
+
+func (b *Blocking) add(ctx context.Context, batch *router.Batch, user stanza.JID, jids []string) error {
+	err := b.change(ctx, batch, user, blockItems("block", jids), func() error {
+		return b.lists.Block(ctx, user.Local(), jids, maxBlocked)
 	})
 	if errors.Is(err, store.ErrFull) {
-		return nil, stanza.ErrPolicyViolation.WithText("too many blocked addresses")
+		return stanza.ErrPolicyViolation.WithText("too many blocked addresses")
 	}
-	return nil, err
+	return err
+}
+
+// Unblock takes addresses off a user's list, as a client of the user's does; those that are not on it do no
+// harm. It blocks on the store.
+func (b *Blocking) Unblock(ctx context.Context, user stanza.JID, jids []stanza.JID) error {
+	if len(jids) == 0 {
+		return nil // in the protocol that is all of them
+	}
+	var batch router.Batch
+	defer batch.Flush()
+	return b.remove(ctx, &batch, user.Bare(), texts(jids))
+}
+
+// Blocked is a user's list, in byte order. It blocks on the store.
+func (b *Blocking) Blocked(ctx context.Context, user stanza.JID) ([]stanza.JID, error) {
+	list, err := b.lists.Blocklist(ctx, user.Local())
+	if err != nil {
+		return nil, err
+	}
+	jids := make([]stanza.JID, 0, len(list))
+	for _, text := range list {
+		if j, err := stanza.ParseJID(text); err == nil {
+			jids = append(jids, j)
+		}
+	}
+	return jids, nil
+}
+
+func texts(jids []stanza.JID) []string {
+	all := make([]string, len(jids))
+	for i, j := range jids {
+		all[i] = j.String()
+	}
+	return all
 }
 
 // unblock is XEP-0191 §3.4, and without items §3.5.
@@ -117,15 +167,18 @@ func (b *Blocking) unblock(ctx context.Context, req *router.Request) ([]byte, er
 	if err != nil {
 		return nil, err
 	}
-	return nil, b.change(ctx, req, blockItems("unblock", jids), func() error {
-		return b.lists.Unblock(ctx, req.To.Local(), jids)
+	return nil, b.remove(ctx, req.Batch, req.To, jids)
+}
+
+func (b *Blocking) remove(ctx context.Context, batch *router.Batch, user stanza.JID, jids []string) error {
+	return b.change(ctx, batch, user, blockItems("unblock", jids), func() error {
+		return b.lists.Unblock(ctx, user.Local(), jids)
 	})
 }
 
 // change writes the list, replaces it in all of the user's sessions, pushes
 // what changed, and lets the contacts concerned see the user go or come.
-func (b *Blocking) change(ctx context.Context, req *router.Request, push []byte, write func() error) error {
-	user := req.To
+func (b *Blocking) change(ctx context.Context, batch *router.Batch, user stanza.JID, push []byte, write func() error) error {
 	mu := b.lock(user)
 	mu.Lock()
 	defer mu.Unlock()
@@ -144,12 +197,12 @@ func (b *Blocking) change(ctx context.Context, req *router.Request, push []byte,
 		row.Session.State().Blocked.Store(after)
 		if row.Flags&router.BlockPushes != 0 {
 			id := strconv.AppendUint([]byte("block"), b.pushes.Add(1), 10)
-			row.Session.Send(req.Batch, &stanza.Stanza{
+			row.Session.Send(batch, &stanza.Stanza{
 				Kind: stanza.IQ, Type: stanza.Set, To: row.Session.JID(), ID: id, Inner: push,
 			})
 		}
 	}
-	return b.tell(ctx, req.Batch, user, before, after)
+	return b.tell(ctx, batch, user, before, after)
 }
 
 func parseBlockItems(st *stanza.Stanza) ([]string, error) {

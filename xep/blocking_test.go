@@ -172,3 +172,35 @@ func TestBlockingStoreFails(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// What a service blocks on a user's behalf is pushed to the user's clients and holds at once.
+func TestBlockForUser(t *testing.T) {
+	f := newFixture(t)
+	b := NewBlocking(f.Router, f.db, func(context.Context, *router.Batch, stanza.JID, *router.Blocklist, *router.Blocklist) error {
+		return nil
+	})
+	romeo := f.online("romeo@chat.test/orchard", 0)
+	f.ask(romeo, "get", "", "<blocklist xmlns='urn:xmpp:blocking'/>")
+	user, tybalt := romeo.jid, stanza.MustJID("tybalt@chat.test")
+	for _, step := range []struct {
+		act  func() error
+		push string
+		list int
+	}{
+		{func() error { return b.Block(t.Context(), user, []stanza.JID{tybalt}) }, "<block xmlns='urn:xmpp:blocking'><item jid='tybalt@chat.test'/></block>", 1},
+		{func() error { return b.Unblock(t.Context(), user, nil) }, "", 1},
+		{func() error { return b.Unblock(t.Context(), user, []stanza.JID{tybalt}) }, "<unblock xmlns='urn:xmpp:blocking'><item jid='tybalt@chat.test'/></unblock>", 0},
+	} {
+		romeo.take()
+		if err := step.act(); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(romeo.take(), ""); step.push == "" && got != "" || !strings.Contains(got, step.push) {
+			t.Errorf("pushed %s, want %s", got, step.push)
+		}
+		list, err := b.Blocked(t.Context(), user)
+		if err != nil || len(list) != step.list || romeo.state.Blocked.Load().Matches(tybalt) != (step.list > 0) {
+			t.Errorf("list %v %v", list, err)
+		}
+	}
+}

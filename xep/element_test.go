@@ -130,7 +130,7 @@ func all(f *fixture) {
 	NewVersion(f.Router, "1", "")
 	NewTime(f.Router)
 	NewLast(f.Router, f.friends, f.db)
-	NewPrivate(f.Router, f.db)
+	NewPrivate(f.Router, f.db, nil)
 	NewVCard(f.Router, f.db, NewAvatar(f.Router, f.db, reannounce))
 	f.Blocks = NewBlocking(f.Router, f.db, func(context.Context, *router.Batch, stanza.JID, *router.Blocklist, *router.Blocklist) error {
 		return nil

@@ -88,7 +88,7 @@ func (o *Offline) Forget(ctx context.Context, user string, seqs []int64) error {
 }
 
 // permit refuses what would not be delivered either: to nobody (RFC 6121
-// §8.5.1), and from an address that the user blocks (XEP-0191 §3.3).
+// §8.5.1), from an address that the user blocks (XEP-0191 §3.3), and against a rule.
 func (o *Offline) permit(ctx context.Context, user string, st *stanza.Stanza) error {
 	exists, err := o.r.Users.Exists(ctx, user)
 	if err != nil {
@@ -97,11 +97,11 @@ func (o *Offline) permit(ctx context.Context, user string, st *stanza.Stanza) er
 	if !exists {
 		return stanza.ErrServiceUnavailable
 	}
-	blocked, err := o.r.BlockedInStore(ctx, st)
+	refused, err := o.r.RefusedInStore(ctx, st)
 	if err != nil {
 		return err
 	}
-	if blocked {
+	if refused {
 		return stanza.ErrServiceUnavailable
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 
 const (
 	nsPrivate = "jabber:iq:private"
+	nsNotes   = "storage:rosternotes"
 
 	// maxPrivate bounds the elements that one user keeps. The size of each
 	// is bounded by that of a stanza.
@@ -21,11 +22,21 @@ const (
 // Private keeps XML for clients (XEP-0049), for their own user only: a request
 // to another account is not handled, hence <service-unavailable/> (XEP-0049
 // §2.3), which does not tell whether the account exists.
-type Private struct{ store store.Private }
+type Private struct {
+	store store.Private
+	notes Notes
+}
+
+// Notes keeps the element with annotations, whose content the server knows (XEP-0145). roster provides it. Its
+// methods block on the store; an error that is a *stanza.Error is for the client.
+type Notes interface {
+	NotesXML(ctx context.Context, user string) ([]byte, error)
+	SetNotesXML(ctx context.Context, user string, element []byte) error
+}
 
 // NewPrivate registers the storage.
-func NewPrivate(r *router.Router, s store.Private) *Private {
-	p := &Private{s}
+func NewPrivate(r *router.Router, s store.Private, notes Notes) *Private {
+	p := &Private{s, notes}
 	r.Handle(router.ToOwn, nsPrivate, "query", p.query)
 	return p
 }
@@ -62,6 +73,10 @@ func (p *Private) query(ctx context.Context, req *router.Request) ([]byte, error
 
 // get returns what was asked for empty, as it came, if nothing is stored.
 func (p *Private) get(ctx context.Context, user string, e element) ([]byte, error) {
+	if e.is(nsNotes, "storage") {
+		found, err := p.notes.NotesXML(ctx, user)
+		return query(nsPrivate, "", found), err
+	}
 	found, err := p.store.PrivateXML(ctx, user, e.Name.Space, e.Name.Local)
 	if errors.Is(err, store.ErrNotFound) {
 		found, err = e.standalone(), nil
@@ -76,6 +91,12 @@ func (p *Private) get(ctx context.Context, user string, e element) ([]byte, erro
 // stored.
 func (p *Private) set(ctx context.Context, user string, all []element) error {
 	for _, e := range all {
+		if e.is(nsNotes, "storage") {
+			if err := p.notes.SetNotesXML(ctx, user, e.standalone()); err != nil {
+				return err
+			}
+			continue
+		}
 		err := p.store.SetPrivateXML(ctx, user, e.Name.Space, e.Name.Local, e.standalone(), maxPrivate)
 		if errors.Is(err, store.ErrFull) {
 			return stanza.ErrPolicyViolation.WithText("too many private elements")

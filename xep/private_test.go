@@ -10,7 +10,7 @@ func private(inner string) string { return "<query xmlns='jabber:iq:private'>" +
 
 func TestPrivate(t *testing.T) {
 	f := newFixture(t)
-	NewPrivate(f.Router, f.db)
+	NewPrivate(f.Router, f.db, nil)
 	romeo := f.online("romeo@chat.test/orchard", 0)
 
 	f.result(f.ask(romeo, "get", "", private("<exodus xmlns='exodus:prefs'/>")), private("<exodus xmlns='exodus:prefs'/>"))
@@ -36,7 +36,7 @@ func TestPrivate(t *testing.T) {
 
 func TestPrivateRefuses(t *testing.T) {
 	f := newFixture(t)
-	NewPrivate(f.Router, f.db)
+	NewPrivate(f.Router, f.db, nil)
 	romeo := f.online("romeo@chat.test/orchard", 0)
 	for _, inner := range []string{
 		"", "text", "<a/>", // no element, none with a namespace of its own
@@ -61,7 +61,7 @@ func TestPrivateRefuses(t *testing.T) {
 // What is stored must mean the same in the result, whose prefixes differ.
 func TestPrivateKeepsNamespaces(t *testing.T) {
 	f := newFixture(t)
-	NewPrivate(f.Router, f.db)
+	NewPrivate(f.Router, f.db, nil)
 	romeo := f.online("romeo@chat.test/orchard", 0)
 	f.send(romeo, "<iq id='q' type='set' xmlns:p='jabber:iq:private' xmlns:i='urn:i'>"+
 		"<p:query xmlns:e='urn:e'><e:a><b i:x='1'/></e:a></p:query></iq>")

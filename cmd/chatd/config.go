@@ -50,6 +50,10 @@ type Config struct {
 		RequireFriendship bool
 		OfflineMax        int
 	}
+	Rules struct {
+		RequireFriendship []string
+		RequestsPerMinute int
+	}
 	MUC     struct{ Host string }
 	Store   struct{ Driver, DSN string }
 	Cluster struct {
@@ -91,6 +95,7 @@ func defaultConfig() *Config {
 	c.Auth.Token.Leeway = 30
 	c.Roster.MaxContacts = 300
 	c.Message.OfflineMax = 1000
+	c.Rules.RequestsPerMinute = 120
 	c.Store.Driver = "sqlite"
 	c.HTTP.TLS = "on"
 	c.API.Listen = []string{"127.0.0.1:5281"}
@@ -169,8 +174,10 @@ func (c *Config) settings(getenv func(string) string) []setting {
 		{"auth.token.leeway", reload, number(&c.Auth.Token.Leeway, 0, 300)},
 
 		{"roster.max_contacts", reload, number(&c.Roster.MaxContacts, 1, 100_000)},
-		{"message.require_friendship", restart, boolean(&c.Message.RequireFriendship)},
+		{"message.require_friendship", reload, boolean(&c.Message.RequireFriendship)},
 		{"message.offline_max", restart, number(&c.Message.OfflineMax, 1, 1_000_000)},
+		{"rules.require_friendship", reload, choices(&c.Rules.RequireFriendship, "messages", "presence", "invitations")},
+		{"rules.requests_per_minute", reload, number(&c.Rules.RequestsPerMinute, 0, 100_000)},
 		{"muc.host", restart, text(&c.MUC.Host)},
 		{"store.driver", restart, choice(&c.Store.Driver, "sqlite", "mysql", "riak")},
 		{"store.dsn", restart, r.secret(&c.Store.DSN)},

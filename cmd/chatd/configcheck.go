@@ -71,9 +71,6 @@ func (c *Config) unsupported(fail func(key, what string)) {
 			fail(key, what)
 		}
 	}
-	if c.Message.RequireFriendship {
-		fail("message.require_friendship", what)
-	}
 }
 
 // warn logs what is allowed and yet likely to surprise.

@@ -96,6 +96,27 @@ func choice(at *string, options ...string) value {
 	})
 }
 
+// choices is any of the options, each once.
+func choices(at *[]string, options ...string) value {
+	limits := strings.Join(options, ", ")
+	return value{kind: "array of strings", limits: limits, at: at, set: func(x any) error {
+		all, ok := x.([]any)
+		if !ok {
+			return errors.New("must be an array of strings")
+		}
+		var chosen []string
+		for _, x := range all {
+			s, _ := x.(string)
+			if !slices.Contains(options, s) || slices.Contains(chosen, s) {
+				return fmt.Errorf("must have some of %s, each once%s", limits, didYouMean(s, options))
+			}
+			chosen = append(chosen, s)
+		}
+		*at = chosen
+		return nil
+	}}
+}
+
 func domainName(at *string) value {
 	return checked(at, "a domain name", func(s string) (string, error) {
 		j, err := stanza.ParseJID(s)

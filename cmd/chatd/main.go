@@ -16,13 +16,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"chatd/account"
 	"chatd/api"
 	"chatd/auth"
 	"chatd/c2s"
 	"chatd/roster"
 	"chatd/router"
 	"chatd/stanza"
-	"chatd/store"
 	"chatd/store/sqlstore"
 	"chatd/xep"
 )
@@ -100,7 +100,7 @@ func serve(ctx context.Context, e environment, args []string) (err error) {
 
 // build puts the parts together. It opens nothing, and what can change while
 // running start configures. drain ends ctx, with which serving ends.
-func build(ctx context.Context, cfg *Config, db store.Store, decoy []byte, log *slog.Logger, drain func()) *server {
+func build(ctx context.Context, cfg *Config, db *sqlstore.Store, decoy []byte, log *slog.Logger, drain func()) *server {
 	// Who may log in.
 	accounts := auth.New(db, cfg.Domain, decoy)
 	tokens := auth.NewTokens(log)
@@ -111,6 +111,8 @@ func build(ctx context.Context, cfg *Config, db store.Store, decoy []byte, log *
 	rt.Users = accounts
 	friends := roster.New(rt, db, roster.Config{}, log)
 	friends.Register()
+	rt.Rules = friends
+	players := account.New(rt, db, accounts, friends)
 
 	// Extensions, one file of package xep each.
 	blocking := xep.NewBlocking(rt, db, friends.BlocklistChanged)
@@ -125,19 +127,21 @@ func build(ctx context.Context, cfg *Config, db store.Store, decoy []byte, log *
 	last := xep.NewLast(rt, friends, db)
 	rt.Presence = last.Observe(friends)
 	vcard := xep.NewVCard(rt, db, avatar)
-	private := xep.NewPrivate(rt, db)
+	private := xep.NewPrivate(rt, db, friends)
 	registration := xep.NewRegister(rt, accounts, friends.RemoveUser)
 	ping := xep.NewPing(rt)
 	clock := xep.NewTime(rt)
 	software := xep.NewVersion(rt, buildVersion(), "")
 	xep.NewSession(rt)
 	disco := xep.NewDisco(rt, friends, softwareURI,
-		features(blocking, carbons, offline, last, vcard, private, registration, ping, clock, software),
+		features(friends, blocking, carbons, offline, last, vcard, private, registration, ping, clock, software),
 		append(features(last, vcard), stanza.NSStanzaID)) // XEP-0359 §4
 
 	// The clients' connections.
 	clients := c2s.New(c2s.Config{}, rt, accounts, log)
-	clients.OnBind = blocking.LoadBlocklist
+	clients.OnBind = func(ctx context.Context, s router.Session) error {
+		return errors.Join(blocking.LoadBlocklist(ctx, s), friends.LoadPrivacy(ctx, s))
+	}
 	clients.OnResume = offline.HandOver
 	clients.Keep = keepSessions(cfg.Data)
 	clients.Features = disco.CapsElement
@@ -150,7 +154,8 @@ func build(ctx context.Context, cfg *Config, db store.Store, decoy []byte, log *
 	clients.Metrics.Register(metrics)
 	operators := api.New(api.Config{Metrics: metrics, Ready: ready(ctx, db), Drain: drain, Log: log})
 
-	return &server{log: log, tokens: tokens, friends: friends, clients: clients, operators: operators}
+	return &server{log: log, tokens: tokens, friends: friends, accounts: players, foreign: db.ChangedElsewhere,
+		clients: clients, operators: operators}
 }
 
 // features is what several extensions say in service discovery.
@@ -173,7 +178,7 @@ func parseServe(args []string) (w where, level slog.Level, err error) {
 }
 
 // openStore opens the configured store; its folder exists.
-func openStore(ctx context.Context, cfg *Config, log *slog.Logger) (store.Store, error) {
+func openStore(ctx context.Context, cfg *Config, log *slog.Logger) (*sqlstore.Store, error) {
 	path := beside(cfg.File, cfg.Store.DSN)
 	if path == "" {
 		path = filepath.Join(cfg.Data, "chatd.db")

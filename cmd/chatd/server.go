@@ -10,10 +10,12 @@ import (
 	"strings"
 	"time"
 
+	"chatd/account"
 	"chatd/api"
 	"chatd/auth"
 	"chatd/c2s"
 	"chatd/roster"
+	"chatd/router"
 	"chatd/store"
 )
 
@@ -34,6 +36,8 @@ type server struct {
 	where     where
 	tokens    *auth.Tokens
 	friends   *roster.Service
+	accounts  *account.Service
+	foreign   func(context.Context) (bool, error) // whether another process has changed the store
 	clients   *c2s.Server
 	operators *api.Server
 
@@ -108,10 +112,26 @@ func (s *server) run(ctx context.Context, hangup <-chan os.Signal) error {
 			if s.files.changed() {
 				s.reload()
 			}
+			s.heed(ctx)
 			if err := s.tickets.renew(s.tls, time.Now()); err != nil {
 				s.log.Error("the old keys stay in use", "err", err)
 			}
 		}
+	}
+}
+
+// heed takes note of what another process, such as chatd user remove, has done to the store.
+func (s *server) heed(ctx context.Context) {
+	changed, err := s.foreign(ctx)
+	ended := 0
+	if err == nil && changed {
+		ended, err = s.accounts.EndOrphans(ctx)
+	}
+	if err != nil && ctx.Err() == nil {
+		s.log.Error("changes by other processes not heeded", "err", err)
+	}
+	if ended > 0 {
+		s.log.Info("sessions ended whose account is gone", "sessions", ended)
 	}
 }
 
@@ -178,7 +198,7 @@ func (s *server) apply(cfg *Config) error {
 	}
 	s.tokens.Reload(loginTokens)
 	s.clients.Reload(s.clientConfig(cfg))
-	s.friends.Reload(roster.Config{MaxContacts: cfg.Roster.MaxContacts})
+	s.friends.Reload(friendsConfig(cfg))
 	tokens := cfg.API.Tokens
 	if s.token != nil {
 		tokens = append(tokens[:len(tokens):len(tokens)], *s.token)
@@ -188,6 +208,20 @@ func (s *server) apply(cfg *Config) error {
 	cert, key := certificateFiles(cfg)
 	s.files.watch(cfg.File, cert, key, cfg.Auth.Token.JWKSFile)
 	return nil
+}
+
+// friendsConfig is what applies to friends lists.
+func friendsConfig(cfg *Config) roster.Config {
+	var require router.Requirement
+	if cfg.Message.RequireFriendship {
+		require |= router.ForMessages
+	}
+	for _, what := range cfg.Rules.RequireFriendship {
+		require |= map[string]router.Requirement{
+			"messages": router.ForMessages, "presence": router.ForPresence, "invitations": router.ForInvitations,
+		}[what]
+	}
+	return roster.Config{MaxContacts: cfg.Roster.MaxContacts, RequestsPerMinute: cfg.Rules.RequestsPerMinute, Require: require}
 }
 
 func (s *server) clientConfig(cfg *Config) c2s.Config {

@@ -34,6 +34,9 @@ type user struct {
 	lastSeq int64
 	offline []store.OfflineMessage // by Seq
 
+	notes   []store.Note // by JID; never changed in place
+	privacy store.Privacy
+
 	private map[privateName][]byte
 	vcard   []byte
 	last    *store.LastActivity // nil: never online

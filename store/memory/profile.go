@@ -2,7 +2,9 @@ package memory
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"chatd/store"
@@ -35,6 +37,22 @@ func (s *Store) SetPrivateXML(ctx context.Context, user, space, local string, xm
 	}
 	u.private[name] = bytes.Clone(xml)
 	return nil
+}
+
+// PrivateElements implements store.Private.
+func (s *Store) PrivateElements(ctx context.Context, user string) ([]store.PrivateElement, error) {
+	if err := s.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	var all []store.PrivateElement
+	for name, xml := range s.userLocked(user).private {
+		all = append(all, store.PrivateElement{Space: name.space, Local: name.local, XML: bytes.Clone(xml)})
+	}
+	slices.SortFunc(all, func(a, b store.PrivateElement) int {
+		return cmp.Or(cmp.Compare(a.Space, b.Space), cmp.Compare(a.Local, b.Local))
+	})
+	return all, nil
 }
 
 // VCard implements store.VCards.

@@ -26,6 +26,22 @@ func (s *Store) Roster(ctx context.Context, user string) (store.Roster, error) {
 	return r, nil
 }
 
+// Mutual implements store.Rosters.
+func (s *Store) Mutual(ctx context.Context, user string) ([]string, error) {
+	if err := s.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	var jids []string
+	for jid, item := range s.userLocked(user).roster {
+		if item.Sub == store.SubBoth {
+			jids = append(jids, jid)
+		}
+	}
+	slices.Sort(jids)
+	return jids, nil
+}
+
 // UpdateItem implements store.Rosters. The mutex is not held while update
 // runs, so that update may call the store; a change made meanwhile by
 // another makes it run again.

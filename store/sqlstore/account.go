@@ -155,6 +155,8 @@ func purge(tx *tx, user string) error {
 		"DELETE FROM blocked WHERE user = ?",
 		"DELETE FROM offline_message WHERE user = ?",
 		"UPDATE offline_queue SET waiting = 0 WHERE user = ?",
+		"DELETE FROM roster_note WHERE user = ?",
+		"DELETE FROM privacy WHERE user = ?",
 		"DELETE FROM private_xml WHERE user = ?",
 		"DELETE FROM vcard WHERE user = ?",
 		"DELETE FROM last_activity WHERE user = ?",

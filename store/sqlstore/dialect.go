@@ -43,6 +43,16 @@ const (
 	undoOne       = "ROLLBACK TO one"
 )
 
+// selectMutual joins addresses by what is in none of them (RFC 7622 §3). MySQL's would be GROUP_CONCAT(contact SEPARATOR '\n'),
+// with group_concat_max_len raised.
+const (
+	selectMutual = "SELECT group_concat(contact, char(10)) FROM roster_item WHERE user = ? AND sub = 3"
+	separator    = "\n"
+)
+
+// dataVersion asks the writing connection for a number that changes whenever another process has written.
+const dataVersion = "PRAGMA data_version"
+
 // isBusy reports whether another process holds the write lock.
 func isBusy(err error) bool {
 	var e *sqlite.Error

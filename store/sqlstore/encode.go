@@ -20,26 +20,26 @@ func digest(texts ...string) []byte {
 	return h.Sum(nil)[:16]
 }
 
-// joinGroups writes each group with its length, as any byte may be in it.
-func joinGroups(groups []string) []byte {
+// joinTexts writes each text with its length, as any byte may be in it.
+func joinTexts(texts []string) []byte {
 	joined := []byte{}
-	for _, g := range groups {
-		joined = strconv.AppendInt(joined, int64(len(g)), 10)
+	for _, t := range texts {
+		joined = strconv.AppendInt(joined, int64(len(t)), 10)
 		joined = append(joined, ':')
-		joined = append(joined, g...)
+		joined = append(joined, t...)
 	}
 	return joined
 }
 
-func splitGroups(joined []byte) (groups []string, err error) {
+func splitTexts(joined []byte) (texts []string, err error) {
 	for len(joined) > 0 {
 		length, rest, _ := bytes.Cut(joined, []byte{':'})
 		n, err := strconv.Atoi(string(length))
 		if err != nil || n < 0 || n > len(rest) {
-			return nil, fmt.Errorf("roster groups damaged at %q", joined)
+			return nil, fmt.Errorf("list of texts damaged at %q", joined)
 		}
-		groups = append(groups, string(rest[:n]))
+		texts = append(texts, string(rest[:n]))
 		joined = rest[n:]
 	}
-	return groups, nil
+	return texts, nil
 }

@@ -8,13 +8,13 @@ import (
 
 func TestGroups(t *testing.T) {
 	for _, groups := range [][]string{nil, {""}, {"", ""}, {"a"}, {"3:abc", "é", "\x00:"}} {
-		got, err := splitGroups(joinGroups(groups))
+		got, err := splitTexts(joinTexts(groups))
 		if err != nil || !slices.Equal(got, groups) {
 			t.Errorf("%q came back as %q, %v", groups, got, err)
 		}
 	}
 	for _, damaged := range []string{"x", "3", ":", "3:ab", "-1:a", "1:ab", "99999999999999999999:a"} {
-		if got, err := splitGroups([]byte(damaged)); err == nil {
+		if got, err := splitTexts([]byte(damaged)); err == nil {
 			t.Errorf("%q read as %q", damaged, got)
 		}
 	}

@@ -204,3 +204,27 @@ func TestCloseLeavesNoGoroutine(t *testing.T) {
 		}
 	}
 }
+
+// TestChangedElsewhere: what another process writes is noticed once, the own writes never.
+func TestChangedElsewhere(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "chatd.db")
+	mine, other := openPath(t, path), openPath(t, path)
+	expect := func(s *Store, want bool) {
+		t.Helper()
+		if got, err := s.ChangedElsewhere(t.Context()); err != nil || got != want {
+			t.Errorf("changed %v %v, want %v", got, err, want)
+		}
+	}
+	expect(mine, false)
+	if err := mine.SetVCard(t.Context(), "anna", []byte("<vCard/>")); err != nil {
+		t.Fatal(err)
+	}
+	expect(mine, false)
+	expect(other, true)
+	expect(other, false)
+	if err := other.SetVCard(t.Context(), "anna", nil); err != nil {
+		t.Fatal(err)
+	}
+	expect(mine, true)
+	expect(mine, false)
+}

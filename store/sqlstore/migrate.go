@@ -8,64 +8,106 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"path"
+	"strconv"
+	"strings"
 )
 
-// The migrations, each named by the schema version it leads to. One that was
-// released is never changed.
+// The migrations, in files named by the schema version that each leads to: 0001_start.sql.
+// One that was released is never changed.
 //
 //go:embed migrations/*.sql
 var migrations embed.FS
+
+// A migration is one file.
+type migration struct {
+	name    string
+	version int
+}
+
+// migrationFiles is all of them, in order.
+func migrationFiles() ([]migration, error) {
+	names, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		return nil, err
+	}
+	files := make([]migration, len(names))
+	for i, name := range names {
+		number, _, _ := strings.Cut(path.Base(name), "_")
+		version, err := strconv.Atoi(number)
+		if err != nil || i > 0 && version <= files[i-1].version {
+			return nil, fmt.Errorf("migration %s has no version of its own", name)
+		}
+		files[i] = migration{name, version}
+	}
+	return files, nil
+}
 
 // migrate applies what is missing, each in a transaction of its own. The
 // version is read under the write lock, so that of two processes that start at
 // once one migrates and the other finds it done.
 func migrate(ctx context.Context, conn *sql.Conn, log *slog.Logger) error {
-	names, err := fs.Glob(migrations, "migrations/*.sql")
+	files, err := migrationFiles()
 	if err != nil {
 		return err
 	}
 	for {
-		version, err := migrateOne(ctx, conn, names)
+		applied, err := migrateOne(ctx, conn, files)
 		if err != nil {
 			return err
 		}
-		if version == len(names) {
+		if applied == nil {
 			return nil
 		}
-		log.Info("schema migrated", "file", names[version], "version", version+1)
+		log.Info("schema migrated", "file", applied.name, "version", applied.version)
 	}
 }
 
-// migrateOne returns the version that it found; if that is not the newest it
-// applied the next.
-func migrateOne(ctx context.Context, conn *sql.Conn, names []string) (version int, err error) {
+// migrateOne applies the next migration and returns it; nil if there is none to apply.
+func migrateOne(ctx context.Context, conn *sql.Conn, files []migration) (applied *migration, err error) {
 	if err := retryBusy(ctx, func() error { return run(ctx, conn, beginBatch) }); err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, run(context.WithoutCancel(ctx), conn, rollbackBatch))
 		}
 	}()
-	if version, err = schemaVersion(ctx, conn); err != nil {
-		return 0, err
+	version, err := schemaVersion(ctx, conn)
+	if err != nil {
+		return nil, err
 	}
-	if version > len(names) {
-		return 0, fmt.Errorf("schema version %d is newer than the newest that this program knows, %d", version, len(names))
+	if newest := files[len(files)-1].version; version > newest {
+		return nil, fmt.Errorf("schema version %d is newer than the newest that this program knows, %d", version, newest)
 	}
-	if version < len(names) {
-		text, err := migrations.ReadFile(names[version])
-		if err != nil {
-			return 0, err
-		}
-		if err := run(ctx, conn, schemaWords.Replace(string(text))); err != nil {
-			return 0, fmt.Errorf("%s: %w", names[version], err)
-		}
-		if err := run(ctx, conn, "UPDATE schema_version SET version = ?", version+1); err != nil {
-			return 0, err
+	for i := range files {
+		if files[i].version > version {
+			applied = &files[i]
+			break
 		}
 	}
-	return version, run(ctx, conn, commitBatch)
+	if applied != nil {
+		if err := applied.run(ctx, conn); err != nil {
+			return nil, fmt.Errorf("%s: %w", applied.name, err)
+		}
+	}
+	return applied, run(ctx, conn, commitBatch)
+}
+
+func (m *migration) run(ctx context.Context, conn *sql.Conn) error {
+	text, err := migrations.ReadFile(m.name)
+	if err != nil {
+		return err
+	}
+	if err := run(ctx, conn, schemaWords.Replace(string(text))); err != nil {
+		return err
+	}
+	if m.version == notesVersion {
+		if err := moveNotes(ctx, conn); err != nil {
+			return err
+		}
+	}
+	return run(ctx, conn, "UPDATE schema_version SET version = ?", m.version)
 }
 
 // schemaVersion is 0 for an empty database.

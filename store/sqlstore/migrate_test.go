@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -57,6 +58,18 @@ func TestOpenFromSchema(t *testing.T) {
 			if l, err := s.LastActivity(ctx, "anna"); err != nil || l.Status != "bye" || l.At.Unix() != 1700000003 {
 				t.Errorf("last %+v %v", l, err)
 			}
+			var notes []store.Note
+			var privacy store.Privacy
+			if strings.HasSuffix(dump, "schema3.sql") {
+				notes = []store.Note{{JID: "bob@chat.test", Text: "duo", Created: time.Unix(1700000004, 0).UTC()}}
+				privacy = store.Privacy{Messages: store.Friends, Requests: store.Nobody}
+			}
+			if n, err := s.Notes(ctx, "anna"); err != nil || !slices.Equal(n, notes) {
+				t.Errorf("notes %+v %v", n, err)
+			}
+			if p, err := s.Privacy(ctx, "anna"); err != nil || p != privacy {
+				t.Errorf("privacy %+v %v", p, err)
+			}
 			// And it can be written to: the digests are still found.
 			if _, err := s.UpdateItem(ctx, "anna", "bob@chat.test", 1, func(i *store.RosterItem, exists bool) (store.Verdict, error) {
 				if !exists {
@@ -70,6 +83,36 @@ func TestOpenFromSchema(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestNotesMove: what was private XML by XEP-0145 is found as notes; what is none of it stays.
+func TestNotesMove(t *testing.T) {
+	text, err := os.ReadFile("testdata/schema1.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "old.db")
+	execFile(t, path, string(text))
+	for user, xml := range map[string]string{
+		"anna":  `<storage xmlns="storage:rosternotes"><note jid="Bob@chat.test/x" cdate="2004-09-24T15:23:21Z" mdate="?">a &lt; b</note><note jid="c@x"/></storage>`,
+		"bob":   `<storage xmlns="storage:rosternotes"><note jid="@">kept</note></storage>`,
+		"carol": `<storage xmlns="storage:rosternotes"/>`,
+	} {
+		execFile(t, path, fmt.Sprintf("INSERT INTO private_xml VALUES ('%s', X'%x', 'storage:rosternotes', 'storage', CAST('%s' AS BLOB))",
+			user, digest("storage", "storage:rosternotes"), xml))
+	}
+	s, ctx := openPath(t, path), t.Context()
+	want := map[string][]store.Note{"anna": {
+		{JID: "bob@chat.test", Text: "a < b", Created: time.Date(2004, 9, 24, 15, 23, 21, 0, time.UTC)}, {JID: "c@x"},
+	}}
+	for user, left := range map[string]error{"anna": store.ErrNotFound, "bob": nil, "carol": store.ErrNotFound} {
+		if n, err := s.Notes(ctx, user); err != nil || !slices.Equal(n, want[user]) {
+			t.Errorf("notes of %s %+v %v", user, n, err)
+		}
+		if x, err := s.PrivateXML(ctx, user, "storage:rosternotes", "storage"); err != left {
+			t.Errorf("private XML of %s: %q %v", user, x, err)
+		}
 	}
 }
 

@@ -2,7 +2,10 @@ package sqlstore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"database/sql"
+	"slices"
 	"time"
 
 	"chatd/store"
@@ -42,6 +45,21 @@ func checkPrivateRoom(tx *tx, user string, key []byte, max int) error {
 		err = store.ErrFull
 	}
 	return err
+}
+
+// PrivateElements implements store.Private.
+func (s *Store) PrivateElements(ctx context.Context, user string) ([]store.PrivateElement, error) {
+	var all []store.PrivateElement
+	err := s.query(ctx, func(rows *sql.Rows) error {
+		var e store.PrivateElement
+		err := rows.Scan(&e.Space, &e.Local, &e.XML)
+		all = append(all, e)
+		return err
+	}, "SELECT space, local, xml FROM private_xml WHERE user = ?", user)
+	slices.SortFunc(all, func(a, b store.PrivateElement) int {
+		return cmp.Or(cmp.Compare(a.Space, b.Space), cmp.Compare(a.Local, b.Local))
+	})
+	return all, err
 }
 
 // VCard implements store.VCards.

@@ -46,6 +46,8 @@ type Store struct {
 	queries sync.Map // SQL text to *sql.Stmt of reads
 	writer  *writer
 	close   func() error
+
+	dataVersion int64 // of the last ChangedElsewhere; 0: none yet
 }
 
 // Open opens the database, makes it if it is not there, and brings its
@@ -87,6 +89,9 @@ func open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, errors.Join(err, conn.Close(), writes.Close())
 	}
 	s := &Store{path: cfg.Path, reads: reads, writer: startWriter(conn)}
+	if _, err := s.ChangedElsewhere(ctx); err != nil {
+		return nil, errors.Join(err, s.writer.stop(), writes.Close(), reads.Close())
+	}
 	s.close = sync.OnceValue(func() error {
 		return errors.Join(s.writer.stop(), writes.Close(), reads.Close())
 	})
@@ -148,6 +153,22 @@ func useWAL(ctx context.Context, conn *sql.Conn) error {
 		}
 		return nil
 	})
+}
+
+// ChangedElsewhere reports whether another process has written to the database since the last call, or since it was
+// opened. One goroutine may call it.
+func (s *Store) ChangedElsewhere(ctx context.Context) (bool, error) {
+	var version int64
+	err := s.write(ctx, func(tx *tx) (err error) {
+		version, err = tx.count(dataVersion)
+		return err
+	})
+	if err != nil {
+		return false, err
+	}
+	changed := s.dataVersion != 0 && version != s.dataVersion
+	s.dataVersion = version
+	return changed, nil
 }
 
 // Close answers the writes that are queued, and releases the file.

@@ -46,7 +46,7 @@ func testRosterItem(t *testing.T, s store.Store) {
 	items := []store.RosterItem{
 		{JID: "a@chat.test", Created: createdKept},
 		{JID: "b@chat.test", Name: "Bé & <b>", Groups: []string{"Work", "", "Friends, 3:old", "Work"}, Sub: store.SubBoth, Created: createdKept},
-		{JID: "c@chat.test", Sub: store.SubTo, Ask: true, Created: createdKept},
+		{JID: "c@chat.test", Sub: store.SubTo, Ask: true, Message: "hi <&>", Created: createdKept},
 		{JID: "d@chat.test", Sub: store.SubFrom, Approved: true},
 		{JID: "e@chat.test", PendingIn: true, Hidden: true, Request: []byte("<status>hi\x00</status>"), Created: createdKept},
 	}
@@ -329,4 +329,19 @@ func testRosterLimitRace(t *testing.T, s store.Store) {
 	})
 	equal(t, "items let in", kept.Load(), max)
 	equal(t, "items there", len(roster(t, s, "anna").Items), max)
+}
+
+func testMutual(t *testing.T, s store.Store) {
+	got, err := s.Mutual(t.Context(), "anna")
+	must(t, err)
+	equal(t, "of a user without any", len(got), 0)
+	for i, sub := range []store.Subscription{store.SubBoth, store.SubTo, store.SubFrom, store.SubNone, store.SubBoth, store.SubBoth} {
+		keepItem(t, s, "anna", store.RosterItem{JID: fmt.Sprintf("%c@x", 'f'-i), Sub: sub})
+	}
+	keepItem(t, s, "bob", store.RosterItem{JID: "z@x", Sub: store.SubBoth})
+	got, err = s.Mutual(t.Context(), "anna")
+	must(t, err)
+	if !slices.Equal(got, []string{"a@x", "b@x", "f@x"}) {
+		t.Fatalf("mutual %q", got)
+	}
 }

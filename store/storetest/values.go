@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"chatd/store"
@@ -14,15 +15,18 @@ import (
 func testOddText(t *testing.T, s store.Store) {
 	ctx := t.Context()
 	texts := oddTexts()
+	var notes []store.Note
 	for i, text := range texts {
 		must(t, s.CreateAccount(ctx, account(text)))
 		must(t, s.SetLastActivity(ctx, text, store.LastActivity{Status: text}))
 		must(t, s.SetVCard(ctx, text, fmt.Appendf(nil, "%d%s", i, text)))
 		appendText(t, s, text, text, 0)
-		keepItem(t, s, "anna", store.RosterItem{JID: text, Name: text, Groups: []string{text, text}, Request: []byte(text)})
+		keepItem(t, s, "anna", store.RosterItem{JID: text, Name: text, Groups: []string{text, text}, Request: []byte(text), Message: text})
 		must(t, s.SetPrivateXML(ctx, "anna", text, text, []byte(text), 0))
+		notes = append(notes, store.Note{JID: text, Text: text})
 	}
 	must(t, s.Block(ctx, "anna", texts, 0))
+	setNotes(t, s, "anna", notes...)
 
 	for i, text := range texts {
 		a, err := s.Account(ctx, text)
@@ -40,6 +44,8 @@ func testOddText(t *testing.T, s store.Store) {
 		equal(t, "private XML", string(xml), text)
 	}
 	slices.Sort(texts)
+	slices.SortFunc(notes, func(a, b store.Note) int { return strings.Compare(a.JID, b.JID) })
+	expectNotes(t, s, "anna", notes...)
 	expectBlocked(t, s, "anna", texts...)
 	names, err := s.ListAccounts(ctx, "", 1000)
 	must(t, err)
@@ -49,7 +55,7 @@ func testOddText(t *testing.T, s store.Store) {
 	items := roster(t, s, "anna").Items
 	equal(t, "items", len(items), len(texts))
 	for i, text := range texts {
-		want := store.RosterItem{JID: text, Name: text, Groups: []string{text, text}, Request: []byte(text)}
+		want := store.RosterItem{JID: text, Name: text, Groups: []string{text, text}, Request: []byte(text), Message: text}
 		if !items[i].Equal(want) {
 			t.Fatalf("got  %+v\nwant %+v", items[i], want)
 		}
