@@ -181,8 +181,9 @@ func (r *traveller) read(messages int, enough chan struct{}) {
 			}
 			return
 		}
+		before := len(r.got)
 		r.handle(n)
-		if enough != nil && len(r.got) == messages {
+		if enough != nil && before < messages && len(r.got) == messages {
 			close(enough)
 		}
 	}

@@ -13,12 +13,13 @@ import (
 	"chatd/stanza"
 )
 
-// When all clients come back in the same moment, their TLS handshakes would keep every processor
-// busy, and those who are online would wait. So only some are computed at once, the rest in the
-// order in which they came, and those that would wait too long are told to come back later.
+// When all clients come back in the same moment, their logins would keep every processor busy, and
+// those who are online would wait. So only some negotiations compute at once, TLS handshakes among
+// them, the rest in the order in which they came, and those that would wait too long are told to come
+// back later. Nobody is at the gate who waits for the network or for another session.
 
 const (
-	// waitingPerSlot is how many handshakes may wait for each that is computed at once: some
+	// waitingPerSlot is how many negotiations may wait for each that is computed at once: some
 	// seconds of work.
 	waitingPerSlot = 5000
 	// retryLeast and retrySpread are when those who are turned away are to come back.
@@ -26,7 +27,7 @@ const (
 	retrySpread = 25 * time.Second
 )
 
-// A gate lets a few handshakes be computed at once. Its methods are safe for concurrent use.
+// A gate lets a few negotiations compute at once. Its methods are safe for concurrent use.
 type gate struct {
 	mu      sync.Mutex
 	free    int
@@ -41,7 +42,7 @@ func newGate() *gate {
 	return &gate{free: slots, most: slots * waitingPerSlot}
 }
 
-// turn is for one handshake, later than all turns before.
+// turn is for one negotiation, later than all turns before.
 func (g *gate) turn() *turn {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -49,7 +50,7 @@ func (g *gate) turn() *turn {
 	return &turn{gate: g, number: g.came}
 }
 
-var errCrowded = errors.New("c2s: too many handshakes")
+var errCrowded = errors.New("c2s: too many logins")
 
 // enter blocks until it is the turn's time; of those that wait the one that came
 // first goes first. Whoever is in computes and does not wait for the network. It fails at once when
@@ -96,7 +97,7 @@ func (g *gate) crowded() bool {
 	return len(g.waiting) >= g.most/2
 }
 
-// A turn is one connection's handshake at the gate. It belongs to the negotiating goroutine.
+// A turn is one negotiation's place at the gate. It belongs to the negotiating goroutine.
 type turn struct {
 	gate   *gate
 	number uint64 // among all turns
@@ -115,11 +116,19 @@ func (t *turn) read(conn io.Reader, p []byte) (int, error) {
 	if err != nil {
 		return n, err
 	}
+	return n, t.begin()
+}
+
+// begin waits at the gate.
+func (t *turn) begin() error {
+	if t.in {
+		return nil
+	}
 	if err := t.gate.enter(t); err != nil {
-		return 0, err
+		return err
 	}
 	t.in = true
-	return n, nil
+	return nil
 }
 
 // end leaves the gate.

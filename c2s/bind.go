@@ -177,6 +177,7 @@ func (n *negotiation) session(jid stanza.JID) *Session {
 // replace closes the session that had the resource and waits until its contacts
 // have been told, so that they hear of its end before they hear of ours.
 func (n *negotiation) replace(old router.Session) error {
+	n.turn.end()
 	old.Close(stanza.StreamConflict) // RFC 6120 §7.7.2.2, §4.9.3.3
 	select {
 	case <-old.Done():

@@ -125,6 +125,7 @@ func TestBOSHBrokenResponses(t *testing.T) {
 	if c.breaks == 0 {
 		t.Error("nothing broke")
 	}
+	c.exchange(c.body("", "<message to='romeo@chat.test/nobody' type='headline'/>")) // shows that the one before has come
 	c.say("type='terminate'", "", "type='terminate'")
 	if held := s.spool.take(); len(held) > 0 {
 		t.Errorf("rerouted although received: %q", held)

@@ -38,6 +38,7 @@ type negotiation struct {
 	unit     error  // errUnit at the end of a message of a transport that has such
 	tokens   int    // since the one before
 	out      []byte // to be written before we wait for the client
+	turn     *turn  // what is computed between two reads is computed at the gate
 	elements int
 	peer     stanza.JID // the client's address from its header, to address ours
 	opened   bool       // our stream header is out
@@ -89,19 +90,21 @@ func (s *Server) negotiator(a arrival) {
 // negotiate takes a connection until its session goes on by itself, or to its end.
 func (s *Server) negotiate(t transport, channel auth.Channel, directTLS bool) {
 	n := &negotiation{
-		srv: s, cfg: s.cfg.Load(), wire: t, channel: channel,
+		srv: s, cfg: s.cfg.Load(), wire: t, channel: channel, turn: s.gate.turn(),
 		scanner: xmlstream.NewScanner(xmlstream.Limits{Bytes: loginStanzaBytes, Depth: loginDepth}),
 	}
 	t.deadline(time.Now().Add(loginTimeout))
 	if s.isClosing() {
 		t.deadline(past)
 	}
+	defer n.turn.end()
 	session, err := n.login(directTLS)
 	if err != nil {
 		n.fail(err)
 		return
 	}
 	_ = n.flush() // if this fails the session finds its connection broken
+	n.turn.end()
 	session.readErr, session.tokens = n.unit, n.tokens
 	session.begin(n.in[n.from:n.to], n.expires)
 }
@@ -341,8 +344,14 @@ func (n *negotiation) read() error {
 	if n.to == len(n.in) {
 		n.in = append(n.in, make([]byte, max(1024, len(n.in)))...)
 	}
+	n.turn.end()
 	m, err := n.wire.read(n.in[n.to:])
 	n.to += m
+	if m > 0 {
+		if n.turn.begin() != nil {
+			return n.turnAway(false)
+		}
+	}
 	if err == errUnit {
 		n.unit = err
 		return nil
@@ -364,6 +373,9 @@ func (n *negotiation) read() error {
 func (n *negotiation) send(b []byte) { n.out = append(n.out, b...) }
 
 func (n *negotiation) flush() error {
+	if len(n.out) > 0 {
+		n.turn.end()
+	}
 	b := n.out
 	n.out = n.out[:0]
 	for len(b) > 0 {
@@ -379,6 +391,7 @@ func (n *negotiation) flush() error {
 // fail ends a connection that got no session: with a stream error where there
 // is one to tell, after our header (RFC 6120 §4.9.1.2).
 func (n *negotiation) fail(err error) {
+	n.turn.end()
 	defer n.wire.linger()
 	p := n.wire.peer()
 	defer n.srv.forget(n.wire)

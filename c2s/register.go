@@ -25,6 +25,7 @@ func (n *negotiation) register(st *stanza.Stanza) {
 	case stanza.Get:
 		n.sendResult(st, []byte(registerForm))
 	case stanza.Set:
+		n.turn.end() // the disk is waited for
 		if err := n.createAccount(st); err != nil {
 			n.sendError(st, asStanzaError(err).WithSecret())
 			return

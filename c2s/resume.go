@@ -165,6 +165,7 @@ func (n *negotiation) resume(r *resumption) (s *Session, answer []byte, err erro
 	if n.srv.isClosing() {
 		return nil, nil, stanza.StreamSystemShutdown // what waits is kept
 	}
+	n.turn.end() // the old connection may take its time
 	old := n.srv.resumableBy(r.id)
 	if old == nil || old.jid.Local() != n.user || !old.detachNow() {
 		n.srv.Metrics.Resumptions.WithLabelValues("failed").Inc()

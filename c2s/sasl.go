@@ -66,6 +66,9 @@ func (n *negotiation) prove(ctx context.Context, req *authRequest) (e *auth.Exch
 	} else {
 		e, err = n.srv.auth.Start(req.mechanism, n.channel)
 	}
+	if n.srv.admission.Load() != nil || req.mechanism == "PLAIN" || req.mechanism == "OAUTHBEARER" {
+		n.turn.end() // the node's rate, a turn to hash, or the issuer's keys may have to be waited for
+	}
 	if err == nil {
 		err = n.srv.admit(ctx)
 	}

@@ -60,6 +60,7 @@ func (s *Server) directTLS() *tls.Config { return s.tls.Load().direct }
 // startTLS makes the connection a TLS connection and learns what channel
 // binding needs of it.
 func (n *negotiation) startTLS(cfg *tls.Config) error {
+	n.turn.end() // the handshake has one of its own
 	if cfg == nil {
 		return errors.New("c2s: TLS is not configured")
 	}
