@@ -44,7 +44,7 @@ func newMetrics(s *Server) *Metrics {
 	m.gauges = []prometheus.Collector{
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "chatd_sessions", Help: "Bound sessions on this node."},
 			func() float64 { return float64(s.router.Table.Len()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "chatd_handshakes_waiting", Help: "TLS handshakes that wait for their turn."},
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "chatd_handshakes_waiting", Help: "Logins that wait for their turn."},
 			func() float64 { return float64(s.gate.queued()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "chatd_connections", Help: "Open connections, with and without a session."},
 			func() float64 {
