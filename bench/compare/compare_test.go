@@ -38,7 +38,9 @@ func TestCompare(t *testing.T) {
 		t.Errorf("%q", r.Failures)
 	}
 	for _, w := range r.Rows {
-		if v, ok := w.Values["chatd"]; !ok || v.Missing != "" && w.Load != "rooms" || v.Missing == "" && (v.Median < 0 || v.Min > v.Median || v.Median > v.Max) {
+		// So few sessions may weigh less than what a collection gives back meanwhile.
+		negative := w.Values["chatd"].Median < 0 && w.Name != memory.name
+		if v, ok := w.Values["chatd"]; !ok || v.Missing != "" && w.Load != "rooms" || v.Missing == "" && (negative || v.Min > v.Median || v.Median > v.Max) {
 			t.Errorf("%s, %s: %+v", w.Title, w.Name, v)
 		}
 	}
