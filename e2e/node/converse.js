@@ -54,14 +54,21 @@ const openChat = (page, user) =>
     `${user}@${domain}`,
   );
 
+// Writes until the text stands in the writer's own window: a chat that is being drawn anew may swallow keys.
 async function write(page, text) {
-  const input = await page.waitForSelector("converse-chat textarea.chat-textarea", { visible: true });
-  await input.type(text);
-  await input.press("Enter");
+  for (let attempt = 0; attempt < 3; attempt++) {
+    await page.bringToFront();
+    const input = await page.waitForSelector("converse-chat textarea.chat-textarea", { visible: true });
+    await input.evaluate((e) => (e.value = ""));
+    await input.type(text);
+    await input.press("Enter");
+    if (await shown(page, text, 8000).then(() => true, () => false)) return;
+  }
+  throw new Error(`${text} was not sent`);
 }
 
-const shown = (page, text) =>
-  eventually(page, (text) => [...document.querySelectorAll(".chat-msg__text")].some((e) => e.textContent.trim() === text), text);
+const shown = (page, text, timeout = 30000) =>
+  page.waitForFunction((text) => [...document.querySelectorAll(".chat-msg__text")].some((e) => e.textContent.trim() === text), { polling: 50, timeout }, text);
 
 const texts = (page) => page.evaluate(() => [...document.querySelectorAll(".chat-msg__text")].map((e) => e.textContent.trim()));
 
