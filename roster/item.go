@@ -58,9 +58,6 @@ func (s *Service) update(ctx context.Context, b *router.Batch, user, contact sta
 	if written || err != nil {
 		s.changed(user, &c, err != nil)
 	}
-	if err == nil && (c.was == both) != (c.now == both) && compareJID(user, contact) < 0 && s.OnFriendship != nil {
-		s.OnFriendship(user, contact, c.now == both) // the other one's item changes likewise
-	}
 	return c, err
 }
 

@@ -85,9 +85,6 @@ type Service struct {
 	// is called under the user's lock, so in the order of what happens, and must not block. A session that
 	// takes over from another may have a user become available who is.
 	Presence func(user stanza.JID, online bool)
-	// OnFriendship, if set, is told when two users become friends, and when they are no longer, once each time. It runs
-	// under the locks of both and must not block nor call the service.
-	OnFriendship func(one, two stanza.JID, friends bool)
 
 	r           *router.Router
 	store       Store
