@@ -26,6 +26,9 @@ var (
 	ErrExists   = errors.New("store: exists already")
 	ErrFull     = errors.New("store: limit reached")
 	ErrClosed   = errors.New("store: closed")
+	// ErrUnavailable is wrapped by the error of a verb that could not reach its backend, or that was not given an
+	// answer in time: it may be tried again later.
+	ErrUnavailable = errors.New("store: not reachable now")
 )
 
 // A Store is one backend.
@@ -248,6 +251,11 @@ type OfflineMessage struct {
 	Seq    int64
 	Stored time.Time // UTC, milliseconds: when the server took it
 	Stanza []byte    // the whole <message/>, raw XML
+	// ID names the message for good, so that it can be kept again safely; "" for one that has none.
+	ID string
+	// Again says that an earlier AppendOffline with the same ID failed in a way that leaves open whether the message was
+	// kept. If it is among the user's newest 1,000 messages, nothing is changed and its number is returned.
+	Again bool
 }
 
 // Offline keeps messages for users who are not there (XEP-0160).
