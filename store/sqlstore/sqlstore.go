@@ -250,7 +250,7 @@ func (s *Store) queryRow(ctx context.Context, dest []any, text string, args ...a
 // stay as they are.
 func wrap(err error) error {
 	switch err {
-	case nil, store.ErrNotFound, store.ErrExists, store.ErrFull, store.ErrClosed, errConflict,
+	case nil, store.ErrNotFound, store.ErrExists, store.ErrFull, store.ErrClosed, errConflict, errKept,
 		context.Canceled, context.DeadlineExceeded:
 		return err
 	}
