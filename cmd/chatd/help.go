@@ -77,6 +77,27 @@ Examples:
   chatd user list -data /var/lib/chatd
 `
 
+const storeHelp = `Usage: chatd store backup FILE   [-config FILE] [-data DIR]
+       chatd store check  [FILE] [-config FILE] [-data DIR]
+
+Takes care of the database, also while the server runs. Name the server's data
+by the same -config or -data that the server has; without either it is
+./chatd-data. It is for SQLite. Run it as the user that the server runs as.
+
+backup  writes a consistent copy into a new file, which only its owner can
+        read: everything that was acknowledged before. It is on disk and has
+        been checked when the command ends well; nothing is left if it fails.
+        To restore: stop chatd, put the copy in place of chatd.db, remove
+        chatd.db-wal and chatd.db-shm, start.
+check   reads a whole database, the server's or FILE, and looks for damage.
+        Prints one line; the exit code is 1 if there is any.
+
+Examples:
+
+  chatd store backup /backup/chatd-$(date +%F).db -config /etc/chatd/chatd.toml
+  chatd store check /backup/chatd-2026-11-22.db
+`
+
 const checkHelp = `Usage: chatd check -config FILE
 
 Checks a configuration file without starting anything: every key and value, that

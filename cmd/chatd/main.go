@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -199,9 +198,5 @@ func parseServe(args []string) (w where, level slog.Level, err error) {
 
 // openStore opens the configured store; its folder exists.
 func openStore(ctx context.Context, cfg *Config, log *slog.Logger) (*sqlstore.Store, error) {
-	path := beside(cfg.File, cfg.Store.DSN)
-	if path == "" {
-		path = filepath.Join(cfg.Data, "chatd.db")
-	}
-	return sqlstore.Open(ctx, sqlstore.Config{Path: path, Durability: cfg.Store.Durability, Log: log})
+	return sqlstore.Open(ctx, sqlstore.Config{Path: databaseFile(cfg), Durability: cfg.Store.Durability, Log: log})
 }

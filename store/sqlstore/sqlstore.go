@@ -248,13 +248,16 @@ func (s *Store) queryRow(ctx context.Context, dest []any, text string, args ...a
 	return err
 }
 
-// wrap marks the faults of the database; the errors that callers tell apart
-// stay as they are.
+// wrap marks the faults of the database, and those that may pass as store.ErrUnavailable; the errors that callers tell
+// apart stay as they are.
 func wrap(err error) error {
 	switch err {
 	case nil, store.ErrNotFound, store.ErrExists, store.ErrFull, store.ErrClosed, errConflict, errKept,
 		context.Canceled, context.DeadlineExceeded:
 		return err
+	}
+	if isUnavailable(err) {
+		return fmt.Errorf("sqlstore: %w: %w", store.ErrUnavailable, err)
 	}
 	return fmt.Errorf("sqlstore: %w", err)
 }
