@@ -43,6 +43,7 @@ type Store interface {
 	VCards
 	LastActivities
 	Outbox
+	Mover
 
 	// Close flushes and releases the backend. Verbs called afterwards return
 	// ErrClosed; closing again does nothing.

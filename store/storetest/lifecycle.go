@@ -48,6 +48,13 @@ func verbs(ctx context.Context, s store.Store) map[string]error {
 	errs["RemoveEvents"] = s.RemoveEvents(ctx, "q", []int64{1})
 	_, errs["CountEvents"] = s.CountEvents(ctx, "q")
 	_, errs["LeaseQueue"] = s.LeaseQueue(ctx, "q", "a", time.Now(), time.Now())
+	_, errs["Names"] = s.Names(ctx, "", 1)
+	_, errs["Record"] = s.Record(ctx, "anna")
+	errs["PutRecord"] = s.PutRecord(ctx, store.Record{User: "new", VCard: []byte("<vCard/>"), LastSeq: 1})
+	errs["PutOffline"] = s.PutOffline(ctx, "new", []store.OfflineMessage{{Seq: 1}})
+	errs["PutOffline of none"] = s.PutOffline(ctx, "new", nil)
+	_, errs["Queues"] = s.Queues(ctx)
+	errs["PutEvents"] = s.PutEvents(ctx, store.Queue{Name: "new", LastSeq: 1}, []store.Event{{Seq: 1}})
 	return errs
 }
 
