@@ -43,7 +43,7 @@ type Mover interface {
 	PutOffline(ctx context.Context, user string, messages []OfflineMessage) error
 	// Queues is all queues of the outbox, in byte order of their names.
 	Queues(ctx context.Context) ([]Queue, error)
-	// PutEvents adds events with the numbers that they have to a queue and makes it, with this LastSeq, if it is not there;
-	// an event whose number is there already is replaced.
+	// PutEvents adds events with the numbers that they have to a queue, which is made if it is not there and has this LastSeq
+	// afterwards; an event whose number is there already is replaced.
 	PutEvents(ctx context.Context, q Queue, events []Event) error
 }

@@ -134,9 +134,10 @@ func (s *Store) PutEvents(ctx context.Context, q store.Queue, events []store.Eve
 	defer s.mu.Unlock()
 	there := s.queues[q.Name]
 	if there == nil {
-		there = &queue{lastSeq: q.LastSeq}
+		there = new(queue)
 		s.queues[q.Name] = there
 	}
+	there.lastSeq = q.LastSeq
 	for _, e := range events {
 		e.Queued, e.Body = e.Queued.UTC().Truncate(time.Millisecond), bytes.Clone(e.Body)
 		there.events = putNumbered(there.events, e, func(e store.Event) int64 { return e.Seq })

@@ -241,6 +241,8 @@ func (s *Store) PutEvents(ctx context.Context, q store.Queue, events []store.Eve
 		n, err := tx.count("SELECT COUNT(*) FROM outbox_queue WHERE queue = ?", q.Name)
 		if err == nil && n == 0 {
 			_, err = tx.exec("INSERT INTO outbox_queue (queue, last_seq, waiting, holder, held_until) VALUES (?, ?, 0, '', 0)", q.Name, q.LastSeq)
+		} else if err == nil {
+			_, err = tx.exec("UPDATE outbox_queue SET last_seq = ? WHERE queue = ?", q.LastSeq, q.Name)
 		}
 		if err != nil || len(rows) == 0 {
 			return err

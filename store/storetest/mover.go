@@ -221,6 +221,7 @@ func testPutEvents(t *testing.T, s store.Store) {
 	}
 	q := store.Queue{Name: "q", LastSeq: 9}
 	must(t, s.PutEvents(ctx, q, nil))
+	must(t, s.PutEvents(ctx, store.Queue{Name: "Q", LastSeq: 3}, nil))
 	must(t, s.PutEvents(ctx, store.Queue{Name: "Q"}, nil))
 	expectQueues(store.Queue{Name: "Q"}, q)
 	for range 2 {
