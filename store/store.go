@@ -44,6 +44,7 @@ type Store interface {
 	LastActivities
 	Outbox
 	Rooms
+	Mover
 
 	// Close flushes and releases the backend. Verbs called afterwards return
 	// ErrClosed; closing again does nothing.
