@@ -43,6 +43,7 @@ func verbs(ctx context.Context, s store.Store) map[string]error {
 	errs["SetVCard"] = s.SetVCard(ctx, "anna", nil)
 	_, errs["LastActivity"] = s.LastActivity(ctx, "anna")
 	errs["SetLastActivity"] = s.SetLastActivity(ctx, "anna", store.LastActivity{})
+	_, errs["Player"] = s.Player(ctx, "anna")
 	_, errs["Post"] = s.Post(ctx, []store.Posting{{Queue: "q"}})
 	_, errs["Events"] = s.Events(ctx, "q", 0, 1)
 	errs["RemoveEvents"] = s.RemoveEvents(ctx, "q", []int64{1})

@@ -65,6 +65,8 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"PrivateElements", testPrivateElements},
 		{"VCard", testVCard},
 		{"LastActivity", testLastActivity},
+		{"Player", testPlayer},
+		{"PlayerIsTheParts", testPlayerParts},
 		{"Outbox", testOutbox},
 		{"OutboxLimit", testOutboxLimit},
 		{"OutboxOrderRace", testOutboxOrderRace},
