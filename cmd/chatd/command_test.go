@@ -50,7 +50,7 @@ func TestExitCodes(t *testing.T) {
 		{"user list alice", exitUsage, "", "user list takes no JID"},
 		{"user remove alice -password x", exitUsage, "", "not defined: -password"},
 		{"user list -config " + bad, exitFailed, "", "domian"},
-		{"store", exitUsage, "", "store needs one of backup, check"},
+		{"store", exitUsage, "", "store needs one of backup, check, copy"},
 		{"store help", exitOK, "Usage: chatd store backup", ""},
 		{"store check -help", exitOK, "Usage: chatd store backup", ""},
 		{"store bakup", exitUsage, "", `unknown command "store bakup", did you mean "backup"?`},
