@@ -53,31 +53,8 @@ const (
 // dataVersion asks the writing connection for a number that changes whenever another process has written.
 const dataVersion = "PRAGMA data_version"
 
-// isDamage reports whether the database's file is broken.
-func isDamage(err error) bool {
-	code := errorCode(err)
-	return code == sqlite3.SQLITE_CORRUPT || code == sqlite3.SQLITE_NOTADB
-}
-
-// isUnavailable reports whether the same may succeed later: the disk is full or fails, or another process does not let
-// go of the lock.
-func isUnavailable(err error) bool {
-	switch errorCode(err) {
-	case sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR:
-		return true
-	}
-	return false
-}
-
 // isBusy reports whether another process holds the write lock.
 func isBusy(err error) bool {
-	return errorCode(err) == sqlite3.SQLITE_BUSY
-}
-
-// errorCode is SQLite's primary result code, 0 for what is not its error.
-func errorCode(err error) int {
-	if e, ok := errors.AsType[*sqlite.Error](err); ok {
-		return e.Code() & 0xff
-	}
-	return sqlite3.SQLITE_OK
+	var e *sqlite.Error
+	return errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_BUSY
 }

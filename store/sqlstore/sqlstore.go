@@ -59,7 +59,7 @@ type Store struct {
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	s, err := open(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("sqlstore: open %s: %w", cfg.Path, err)
+		return nil, fmt.Errorf("sqlstore: open %s: %w", cfg.Path, marked(err))
 	}
 	return s, nil
 }
@@ -256,8 +256,5 @@ func wrap(err error) error {
 		context.Canceled, context.DeadlineExceeded:
 		return err
 	}
-	if isUnavailable(err) {
-		return fmt.Errorf("sqlstore: %w: %w", store.ErrUnavailable, err)
-	}
-	return fmt.Errorf("sqlstore: %w", err)
+	return fmt.Errorf("sqlstore: %w", marked(err))
 }
