@@ -80,8 +80,8 @@ Examples:
 const storeHelp = `Usage: chatd store copy --from DSN --to DSN [--resume] [--force]
        chatd store copy --from DSN --to DSN --verify
 
-Moves what is stored. Stop chatd first, on all nodes: what is written meanwhile is
-lost to the copy.
+Moves what is stored. Stop chatd first, on all nodes: what is written meanwhile
+is lost to the copy.
 
   DSN       sqlite:PATH   the database file, by default chatd.db in the data
                           directory, which no running chatd may have

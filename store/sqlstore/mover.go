@@ -182,8 +182,8 @@ func (s *Store) PutOffline(ctx context.Context, user string, messages []store.Of
 	numbers, rows := make([]int64, len(messages)), make([]statement, len(messages))
 	for i, m := range messages {
 		numbers[i] = m.Seq
-		rows[i] = statement{"REPLACE INTO offline_message (user, seq, stored, stanza) VALUES (?, ?, ?, ?)",
-			[]any{user, m.Seq, m.Stored.UnixMilli(), append([]byte{}, m.Stanza...)}}
+		rows[i] = statement{"REPLACE INTO offline_message (user, seq, stored, stanza, id) VALUES (?, ?, ?, ?, ?)",
+			[]any{user, m.Seq, m.Stored.UnixMilli(), append([]byte{}, m.Stanza...), sql.NullString{String: m.ID, Valid: m.ID != ""}}}
 	}
 	return s.write(ctx, func(tx *tx) error {
 		added, err := replaceNumbered(tx, "SELECT COUNT(*) FROM offline_message WHERE user = ? AND seq BETWEEN ? AND ?", user, numbers, rows)

@@ -197,7 +197,10 @@ func testPutOffline(t *testing.T, s store.Store) {
 		equal(t, "seq", all[i].Seq, want)
 		equal(t, "stored", all[i].Stored, created.UTC().Truncate(time.Millisecond))
 	}
-	must(t, s.PutOffline(ctx, "anna", []store.OfflineMessage{{Seq: 4, Stanza: []byte("other")}}))
+	must(t, s.PutOffline(ctx, "anna", []store.OfflineMessage{{Seq: 4, ID: "four", Stanza: []byte("other")}}))
+	if seq, err := s.AppendOffline(ctx, "anna", store.OfflineMessage{ID: "four", Again: true}, 0); err != nil || seq != 4 {
+		t.Fatalf("the message that moved with its id has number %d, %v", seq, err)
+	}
 	must(t, s.RemoveOffline(ctx, "anna", []int64{3}))
 	appendText(t, s, "anna", "new", 4)
 	all = expectWaiting(t, s, "anna", "other", "5", "90", "new")
