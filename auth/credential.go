@@ -102,15 +102,15 @@ func (s *Service) derive(ctx context.Context, h scramHash, password string, salt
 // false. It does the same work either way.
 func (e *Exchange) credential(ctx context.Context, user string, h scramHash) (c store.Credential, known bool, err error) {
 	decoy := e.service.decoy(user, h)
-	account, err := e.service.accounts.Account(ctx, user)
+	player, err := e.service.accounts.Player(ctx, user)
 	if errors.Is(err, store.ErrNotFound) {
 		return decoy, false, nil
 	}
 	if err != nil {
 		return store.Credential{}, false, fmt.Errorf("auth: reading credentials: %w", err)
 	}
-	e.disabled = account.Disabled
-	for _, c := range account.Credentials {
+	e.disabled = player.Account.Disabled
+	for _, c := range player.Account.Credentials {
 		if c.Mechanism == h.name {
 			return c, true, nil
 		}
