@@ -16,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"chatd/store/guard"
 	"chatd/store/memory"
