@@ -21,6 +21,7 @@ var floors = map[string]int{
 	"chatd/store/storecopy": 4,
 	"chatd/account":         5,
 	"chatd/c2s":             5,
+	"chatd/muc":             5,
 	"chatd/portable":        5,
 	"chatd/roster":          5,
 	"chatd/webhook":         5,

@@ -15,6 +15,7 @@ import (
 	"chatd/api"
 	"chatd/auth"
 	"chatd/c2s"
+	"chatd/muc"
 	"chatd/roster"
 	"chatd/router"
 	"chatd/stanza"
@@ -45,6 +46,7 @@ type server struct {
 	router    *router.Router
 	hooks     *webhook.Service
 	foreign   func(context.Context) (bool, error) // whether another process has changed the store
+	rooms     *muc.Service
 	clients   *c2s.Server
 	operators *api.Server
 
@@ -154,7 +156,7 @@ func (s *server) stop(ended <-chan error, serving int) {
 	s.log.Info("stopping")
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout+time.Duration(s.cfg.C2S.DrainSeconds)*time.Second)
 	defer cancel()
-	err := errors.Join(s.clients.Shutdown(ctx), s.operators.Shutdown(ctx), s.hooks.Close(ctx))
+	err := errors.Join(s.clients.Shutdown(ctx), s.rooms.Close(ctx), s.operators.Shutdown(ctx), s.hooks.Close(ctx))
 	for range serving {
 		err = errors.Join(err, <-ended)
 	}
@@ -212,6 +214,7 @@ func (s *server) apply(cfg *Config) error {
 	s.tokens.Reload(loginTokens)
 	s.clients.Reload(s.clientConfig(cfg))
 	s.friends.Reload(friendsConfig(cfg))
+	s.rooms.Reload(cfg.MUC.Config)
 	s.hooks.Reload(cfg.Webhooks)
 	s.applyFilter(cfg)
 	tokens := cfg.API.Tokens
