@@ -83,7 +83,11 @@ func (s *server) start(ctx context.Context, cfg *Config) (err error) {
 	if s.sockets, err = s.listen(); err != nil {
 		return err
 	}
-	if err = s.restoreSessions(ctx); err != nil {
+	err = s.restoreSessions(ctx)
+	if err == nil {
+		err = s.restoreRooms()
+	}
+	if err != nil {
 		for _, k := range s.sockets {
 			k.Close()
 		}
@@ -156,7 +160,7 @@ func (s *server) stop(ended <-chan error, serving int) {
 	s.log.Info("stopping")
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout+time.Duration(s.cfg.C2S.DrainSeconds)*time.Second)
 	defer cancel()
-	err := errors.Join(s.clients.Shutdown(ctx), s.rooms.Close(ctx), s.operators.Shutdown(ctx), s.hooks.Close(ctx))
+	err := errors.Join(s.clients.Shutdown(ctx), s.keepRooms(), s.rooms.Close(ctx), s.operators.Shutdown(ctx), s.hooks.Close(ctx))
 	for range serving {
 		err = errors.Join(err, <-ended)
 	}
