@@ -123,7 +123,7 @@ func BenchmarkMemory(b *testing.B) {
 		runtime.ReadMemStats(&m)
 		return float64(m.HeapAlloc)
 	}
-	const rooms = 20_000
+	const rooms = 10_000
 	b.Run("room", func(b *testing.B) {
 		for b.Loop() {
 			f := newFixtureOn(b, unlimited(), memory.New())
@@ -150,7 +150,7 @@ func BenchmarkMemory(b *testing.B) {
 				f := newFixture(b, unlimited())
 				all := sinks(b, f, n)
 				ctx, batch := context.Background(), &router.Batch{}
-				const occupants = 60_000
+				const occupants = 12_000
 				var empty, full float64
 				for _, full_ := range []bool{false, true} {
 					before := heap()
