@@ -99,10 +99,24 @@ copy  copies everything from one store to another, then reads both and prints
   --force   is --resume that removes names which only the target has.
   --verify  copies nothing and compares.
 
+import  makes accounts of a file, or of all files *.xml in a folder, that another
+        server has exported (XEP-0227): ejabberd, Prosody, Openfire, chatd. With
+        passwords or SCRAM credentials, friends and requests, messages that wait,
+        private XML, vCards, and what a default privacy list denies. Prints what
+        it did not keep, by kind. Exit code 1 if a user was refused. Accounts
+        that exist are left as they are, so that it can be repeated.
+  -host NAME  whose users are ours now, if our domain was NAME there; its
+              addresses become ours everywhere
+  -replace    accounts that exist become what the file says
+export  writes all accounts as such a file, also while chatd runs; without
+        clients' tokens, and without rooms.
+
 Examples:
 
   chatd store copy --from sqlite:/var/lib/chatd/chatd.db --to env:CHATD_MYSQL
   chatd store copy --from sqlite:old.db --to sqlite:new.db --verify
+  chatd store import /var/lib/ejabberd/export -config /etc/chatd/chatd.toml
+  chatd store export players.xml -data /var/lib/chatd
 `
 
 const checkHelp = `Usage: chatd check -config FILE

@@ -167,7 +167,7 @@ func build(ctx context.Context, cfg *Config, db *sqlstore.Store, decoy []byte, l
 		PlayerJID: cfg.API.PlayerJID, Router: rt, Friends: friends, Blocking: blocking, Auth: accounts, Accounts: players, Webhooks: hooks, Store: db,
 	})
 
-	return &server{log: log, tokens: tokens, friends: friends, accounts: players, foreign: db.ChangedElsewhere,
+	return &server{log: log, logins: accounts, tokens: tokens, friends: friends, accounts: players, foreign: db.ChangedElsewhere,
 		router: rt, hooks: hooks, clients: clients, operators: operators}
 }
 

@@ -36,6 +36,7 @@ type server struct {
 	log       *slog.Logger
 	getenv    func(string) string
 	where     where
+	logins    *auth.Service
 	tokens    *auth.Tokens
 	friends   *roster.Service
 	accounts  *account.Service
@@ -204,6 +205,7 @@ func (s *server) apply(cfg *Config) error {
 		}
 	}
 	s.tokens.Reload(loginTokens)
+	s.logins.SetSCRAM(cfg.Auth.SCRAM)
 	s.clients.Reload(s.clientConfig(cfg))
 	s.friends.Reload(friendsConfig(cfg))
 	s.hooks.Reload(cfg.Webhooks)

@@ -11,6 +11,8 @@ import (
 func storeVerbs() []command {
 	return []command{
 		{name: "copy", run: storeCopy},
+		{name: "import", run: storeImport},
+		{name: "export", run: storeExport},
 	}
 }
 
