@@ -131,16 +131,16 @@ func compute(h scramHash, password string, salt []byte, rounds int) (store.Crede
 // decoy for the first hash with known false. It does the same work either way.
 func (e *Exchange) credential(ctx context.Context, user string, hashes ...scramHash) (c store.Credential, known bool, err error) {
 	decoy := e.service.decoy(user, hashes[0])
-	account, err := e.service.accounts.Account(ctx, user)
+	player, err := e.service.accounts.Player(ctx, user)
 	if errors.Is(err, store.ErrNotFound) {
 		return decoy, false, nil
 	}
 	if err != nil {
 		return store.Credential{}, false, fmt.Errorf("auth: reading credentials: %w", err)
 	}
-	e.disabled = account.Disabled
+	e.disabled = player.Account.Disabled
 	for _, h := range hashes {
-		for _, c := range account.Credentials {
+		for _, c := range player.Account.Credentials {
 			if c.Mechanism == h.name {
 				return c, true, nil
 			}
