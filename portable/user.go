@@ -46,7 +46,6 @@ var (
 	errNoName        = errors.New("a user without a name that is valid in an address")
 	errBigUser       = fmt.Errorf("more than %d bytes", maxUser)
 	errTwice         = errors.New("the same credentials twice")
-	errNoCredentials = errors.New("neither a password nor credentials of SCRAM-SHA-1 or SCRAM-SHA-256")
 )
 
 // readUser reads a <user/> to its end. The error is one of the file; what is wrong with the user is in its fault.
@@ -69,8 +68,8 @@ func readUser(p *parser, start xml.StartElement, h hosts, now time.Time) (*user,
 	slices.SortFunc(u.record.Roster.Items, func(a, b store.RosterItem) int { return cmp.Compare(a.JID, b.JID) })
 	slices.Sort(u.record.Blocked)
 	u.record.Blocked = slices.Compact(u.record.Blocked)
-	if u.password == "" && len(u.record.Account.Credentials) == 0 {
-		u.refuse(errNoCredentials)
+	if u.password == name {
+		u.password = "" // what Openfire's plugin writes when it does not know the password: everybody could log in with it
 	}
 	return u, nil
 }
@@ -287,7 +286,10 @@ func (u *user) presence(e *element) {
 }
 
 // vCard is XEP-0227 §4.7.
-func (u *user) vCard(e *element) { u.record.VCard = e.append(nil, "") }
+func (u *user) vCard(e *element) {
+	e.moveTo(nsVCard) // Openfire's plugin may leave the children without a namespace
+	u.record.VCard = e.append(nil, "")
+}
 
 // private is XEP-0227 §4.6.
 func (u *user) private(e *element) {

@@ -76,7 +76,7 @@ func TestProgress(t *testing.T) {
 func TestStoreImportExport(t *testing.T) {
 	dir := t.TempDir()
 	file, copied := filepath.Join(dir, "in.xml"), filepath.Join(dir, "out.xml")
-	text := "<server-data xmlns='urn:xmpp:pie:0'><host jid='localhost'><user name='anna' password='x'><pubsub xmlns='urn:x'/></user><user name='bad'/></host></server-data>"
+	text := "<server-data xmlns='urn:xmpp:pie:0'><host jid='localhost'><user name='anna' password='x'><pubsub xmlns='urn:x'/></user><user name='b@d'/></host></server-data>"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestStoreImportExport(t *testing.T) {
 		{exitFailed, "there is no", []string{"import", file + "x", "-data", a}},
 		{exitFailed, "there is no data", []string{"export", copied, "-data", b}},
 		{exitFailed, "imported 1 users", []string{"import", file, "-data", a}},
-		{exitFailed, `refused "bad": neither a password`, []string{"import", file, "-data", a, "-replace"}},
+		{exitFailed, `refused "": a user without a name`, []string{"import", file, "-data", a, "-replace"}},
 		{exitFailed, "not kept: 1 × pubsub in urn:x", []string{"import", file, "-data", a, "-replace"}},
 		{exitFailed, "1 users exist already", []string{"import", file, "-data", a}},
 		{exitOK, "1 users", []string{"export", copied, "-data", a}},

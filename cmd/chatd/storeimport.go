@@ -87,6 +87,9 @@ func printReport(out io.Writer, r portable.Report) {
 	for _, kind := range slices.Sorted(maps.Keys(r.Skipped)) {
 		fmt.Fprintf(out, "not kept: %d × %s\n", r.Skipped[kind], kind)
 	}
+	if r.Unproven > 0 {
+		fmt.Fprintf(out, "%d users have no password that could be taken over: they need a token to log in, or chatd user passwd\n", r.Unproven)
+	}
 	if r.OnlySHA1 > 0 {
 		fmt.Fprintf(out, "%d users have a password for SCRAM-SHA-1 only: set auth.scram = [\"SCRAM-SHA-1\"] until they have another one\n", r.OnlySHA1)
 	}
