@@ -194,8 +194,8 @@ func TestRoundTrip(t *testing.T) {
 			User:    j.Local(),
 			Account: &store.Account{User: j.Local(), Credentials: creds, Created: noon, Disabled: i%2 == 1},
 			Roster: store.Roster{Version: 7, Items: []store.RosterItem{
-				{JID: "a@chat.test", Name: "Ä <&'\">", Groups: []string{"g 1", "é"}, Sub: store.SubBoth},
-				{JID: "b@x.test", Sub: store.SubFrom, Ask: true},
+				{JID: "a@chat.test", Name: "Ä <&'\">", Groups: []string{"g 1", "é"}, Sub: store.SubBoth, Created: noon},
+				{JID: "b@x.test", Sub: store.SubFrom, Ask: true, Message: "please & <now>", Created: noon},
 				{JID: "c@x.test", Approved: true},
 				{JID: "d@x.test", Hidden: true, PendingIn: true, Message: "hi & <you>", Request: []byte("<presence type='subscribe' from='d@x.test' to='" + stanza.Escape(j.String()) + "'><status>hi &amp; &lt;you&gt;</status></presence>")},
 				{JID: "e@x.test", PendingIn: true, Sub: store.SubTo, Message: "again"},
@@ -244,7 +244,7 @@ func expectSame(t *testing.T, got, want store.Record) {
 	t.Helper()
 	expectItems(t, got.Roster.Items, func() (items []store.RosterItem) {
 		for _, i := range want.Roster.Items {
-			i.Request = nil
+			i.Request, i.Created = nil, time.Time{}
 			items = append(items, i)
 		}
 		return items
@@ -252,6 +252,11 @@ func expectSame(t *testing.T, got, want store.Record) {
 	for i := range want.Roster.Items {
 		if w := want.Roster.Items[i].Request; w != nil && string(got.Roster.Items[i].Request) != string(w) {
 			t.Errorf("request %s, want %s", got.Roster.Items[i].Request, w)
+		}
+	}
+	for i, w := range want.Roster.Items {
+		if got := got.Roster.Items[i].Created; !w.Created.IsZero() && !w.Hidden && !got.Equal(w.Created) {
+			t.Errorf("%s since %v, want %v", w.JID, got, w.Created)
 		}
 	}
 	got.Roster, want.Roster, got.LastSeq, want.LastSeq = store.Roster{}, store.Roster{}, 0, 0
@@ -379,7 +384,8 @@ func TestSkipped(t *testing.T) {
 		<pubsub xmlns='http://jabber.org/protocol/pubsub'><items node='a'/></pubsub>
 		<archive xmlns='urn:xmpp:pie:0#mam'><result xmlns='urn:xmpp:mam:2'/></archive>
 		<query xmlns='jabber:iq:roster'><item jid='anna@chat.test'/><item jid='@@'/><item jid='gone@chat.test' subscription='remove'/></query>
-		<query xmlns='jabber:iq:private'><a xmlns='jabber:x'/></query>
+		<query xmlns='jabber:iq:private'><a xmlns='jabber:x'/><twice xmlns='x' a='1' a='2'/></query>
+		<vCard xmlns='vcard-temp'><a b='1' b='2'/></vCard>
 		<query xmlns='jabber:iq:privacy'><default name='d'/>
 			<list name='other'><item action='deny' order='1'/></list>
 			<list name='d'><item type='jid' value='last@x' action='deny' order='9'/><item type='jid' value='friend@x' action='allow' order='1'/>
@@ -398,7 +404,7 @@ func TestSkipped(t *testing.T) {
 		"pubsub in http://jabber.org/protocol/pubsub": 1, "archive in urn:xmpp:pie:0#mam": 1, "roster items of nobody else": 2, "roster items that are none": 1,
 		"private elements in no namespace of their own": 1, "privacy lists that are not the default": 1,
 		"rules of privacy lists that no block list can say": 3, "messages with an address that is none": 1, "messages that are none": 1,
-		"presences that are no request": 1,
+		"presences that are no request": 1, "private elements that are not valid": 1, "vCards that are not valid": 1,
 	}
 	if !maps.Equal(report.Skipped, want) {
 		t.Errorf("skipped %v\nwant    %v", report.Skipped, want)
@@ -450,7 +456,7 @@ func TestHuge(t *testing.T) {
 		"<user name='card' password='x'><vCard xmlns='vcard-temp'><FN>"+strings.Repeat("x", maxElement)+"</FN></vCard></user>")
 	s := memory.New()
 	report, refused := importFile(t, s, file, Importing{})
-	if report.Imported != 2 || refused["huge"] != errBigUser || report.Skipped["vCards over 1048576 bytes"] != 1 {
+	if report.Imported != 2 || refused["huge"] != errBigUser || report.Skipped["vCards over 262144 bytes"] != 1 {
 		t.Fatalf("%+v %v", report, refused)
 	}
 }

@@ -251,6 +251,14 @@ func (u *user) item(e *element) {
 	if item.Sub == store.SubFrom || item.Sub == store.SubBoth {
 		item.PendingIn, item.Request, item.Message = false, nil, ""
 	}
+	for _, a := range e.Attr {
+		if t, err := time.Parse(time.RFC3339, a.Value); err == nil && a.Name == (xml.Name{Space: nsAccount, Local: "created"}) {
+			item.Created = t.UTC().Truncate(time.Second)
+		}
+		if item.Ask && !item.PendingIn && a.Name == (xml.Name{Space: nsAccount, Local: "message"}) && len(a.Value) <= maxAsked {
+			item.Message = a.Value
+		}
+	}
 	for _, group := range e.elements() {
 		text := group.text()
 		if group.Name.Local == "group" && text != "" && !slices.Contains(item.Groups, text) {
@@ -288,7 +296,12 @@ func (u *user) presence(e *element) {
 // vCard is XEP-0227 §4.7.
 func (u *user) vCard(e *element) {
 	e.moveTo(nsVCard) // Openfire's plugin may leave the children without a namespace
-	u.record.VCard = e.append(nil, "")
+	raw := e.append(nil, "")
+	if !wellFormed(raw) {
+		u.skip("vCards that are not valid")
+		return
+	}
+	u.record.VCard = raw
 }
 
 // private is XEP-0227 §4.6.
@@ -302,6 +315,10 @@ func (u *user) private(e *element) {
 		return
 	}
 	kept := store.PrivateElement{Space: e.Name.Space, Local: e.Name.Local, XML: e.append(nil, "")}
+	if !wellFormed(kept.XML) {
+		u.skip("private elements that are not valid")
+		return
+	}
 	same := func(o store.PrivateElement) bool { return o.Space == kept.Space && o.Local == kept.Local }
 	u.record.Private = append(slices.DeleteFunc(u.record.Private, same), kept)
 }
