@@ -43,9 +43,9 @@ type user struct {
 }
 
 var (
-	errNoName        = errors.New("a user without a name that is valid in an address")
-	errBigUser       = fmt.Errorf("more than %d bytes", maxUser)
-	errTwice         = errors.New("the same credentials twice")
+	errNoName  = errors.New("a user without a name that is valid in an address")
+	errBigUser = fmt.Errorf("more than %d bytes", maxUser)
+	errTwice   = errors.New("the same credentials twice")
 )
 
 // readUser reads a <user/> to its end. The error is one of the file; what is wrong with the user is in its fault.

@@ -81,7 +81,8 @@ const storeHelp = `Usage: chatd store backup FILE   [-config FILE] [-data DIR]
        chatd store check  [FILE] [-config FILE] [-data DIR]
        chatd store copy --from DSN --to DSN [--resume] [--force]
        chatd store copy --from DSN --to DSN --verify
-       chatd store import FILE|FOLDER [-host NAME] [-replace] [-config FILE] [-data DIR]
+       chatd store import FILE|FOLDER [-host NAME] [-replace]
+                          [-config FILE] [-data DIR]
        chatd store export FILE [-config FILE] [-data DIR]
 
 backup and check take care of a database in SQLite, also while the server runs.
@@ -104,6 +105,7 @@ written meanwhile is lost.
                           directory, which no running chatd may have
             mysql:DSN     as store.dsn has it
             riak:HOST:PORT[,HOST:PORT]
+            config:FILE   the store of this configuration
             env:NAME      the DSN is in this environment variable
             file:PATH     it is in this file
 
@@ -116,12 +118,13 @@ copy  copies everything from one store to another, then reads both and prints
   --force   is --resume that removes names which only the target has.
   --verify  copies nothing and compares.
 
-import  makes accounts of a file, or of all files *.xml in a folder, that another
-        server has exported (XEP-0227): ejabberd, Prosody, Openfire, chatd. With
-        passwords or SCRAM credentials, friends and requests, messages that wait,
-        private XML, vCards, and what a default privacy list denies. Prints what
-        it did not keep, by kind. Exit code 1 if a user was refused. Accounts
-        that exist are left as they are, so that it can be repeated.
+import  makes accounts of a file, or of all files *.xml in a folder, that
+        another server has exported (XEP-0227): ejabberd, Prosody, Openfire,
+        chatd. With passwords or SCRAM credentials, friends and requests,
+        messages that wait, private XML, vCards, and what a default privacy
+        list denies. Prints what it did not keep, by kind. Exit code 1 if a
+        user was refused. Accounts that exist are left as they are, so that it
+        can be repeated.
   -host NAME  whose users are ours now, if our domain was NAME there; its
               addresses become ours everywhere
   -replace    accounts that exist become what the file says

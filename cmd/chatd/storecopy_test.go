@@ -41,6 +41,15 @@ func TestStoreCopy(t *testing.T) {
 	copy(exitFailed, `"carl", which the source has not`, "--from", from, "--to", to, "--resume")
 	copy(exitOK, "The two stores have the same.", "--from", from, "--to", to, "--force")
 
+	beside := "sqlite:" + filepath.Join(a, "beside.db")
+	copy(exitOK, "The two stores have the same.", "--from", from, "--to", beside)
+	config := filepath.Join(dir, "chatd.toml")
+	if err := os.WriteFile(config, []byte("domain = \"localhost\"\ndata = \"a\"\n[store]\ndsn = \"a/beside.db\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	copy(exitOK, "The two stores have the same.", "--from", "config:"+config, "--to", to, "--verify")
+	copy(exitUsage, "the same store", "--from", "config:"+config, "--to", beside)
+
 	copy(exitUsage, "the same store", "--from", from, "--to", from)
 	copy(exitUsage, "the same store", "--from", from, "--to", "sqlite:"+filepath.Join(a, "..", "a", "chatd.db"))
 	copy(exitUsage, "neither", "--from", from, "--to", to, "--verify", "--resume")
