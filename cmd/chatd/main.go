@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,7 +23,6 @@ import (
 	"chatd/roster"
 	"chatd/router"
 	"chatd/stanza"
-	"chatd/store/sqlstore"
 	"chatd/webhook"
 	"chatd/xep"
 )
@@ -102,7 +100,7 @@ func serve(ctx context.Context, e environment, args []string) (err error) {
 
 // build puts the parts together. It opens nothing, and what can change while
 // running start configures. drain ends ctx, with which serving ends.
-func build(ctx context.Context, cfg *Config, db *sqlstore.Store, decoy []byte, log *slog.Logger, drain func()) *server {
+func build(ctx context.Context, cfg *Config, db database, decoy []byte, log *slog.Logger, drain func()) *server {
 	// Who may log in.
 	accounts := auth.New(db, cfg.Domain, decoy)
 	tokens := auth.NewTokens(log)
@@ -172,7 +170,7 @@ func build(ctx context.Context, cfg *Config, db *sqlstore.Store, decoy []byte, l
 }
 
 // newHooks makes the webhooks' service, which hears of what changes in the store.
-func newHooks(cfg *Config, db *sqlstore.Store, log *slog.Logger) *webhook.Service {
+func newHooks(cfg *Config, db database, log *slog.Logger) *webhook.Service {
 	hooks := webhook.New(stanza.MustJID(cfg.Domain), cmp.Or(cfg.Cluster.Node, "chatd"), db, log)
 	db.Announce(hooks)
 	return hooks
@@ -195,13 +193,4 @@ func parseServe(args []string) (w where, level slog.Level, err error) {
 		err = usagef("serve takes no argument, not %q", rest[0])
 	}
 	return w, level, err
-}
-
-// openStore opens the configured store; its folder exists.
-func openStore(ctx context.Context, cfg *Config, log *slog.Logger) (*sqlstore.Store, error) {
-	path := beside(cfg.File, cfg.Store.DSN)
-	if path == "" {
-		path = filepath.Join(cfg.Data, "chatd.db")
-	}
-	return sqlstore.Open(ctx, sqlstore.Config{Path: path, Durability: cfg.Store.Durability, Log: log})
 }

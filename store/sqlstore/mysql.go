@@ -47,16 +47,26 @@ func (m *MySQL) Check() error {
 	return err
 }
 
+// Readable reports whether what is sent can be read by others on the way: it leaves the machine, and not by TLS.
+func (m *MySQL) Readable() bool {
+	cfg, err := m.config()
+	if err != nil || cfg.TLS != nil && !cfg.AllowFallbackToPlaintext || cfg.Net == "unix" {
+		return false
+	}
+	host, _, err := net.SplitHostPort(cfg.Addr)
+	ip := net.ParseIP(host)
+	return err == nil && host != "localhost" && (ip == nil || !ip.IsLoopback())
+}
+
 // config is what the driver is told: what this package rests on is not left to the DSN.
 func (m *MySQL) config() (*mysql.Config, error) {
 	cfg, err := mysql.ParseDSN(m.DSN)
 	switch {
-	case err != nil && !strings.HasPrefix(err.Error(), "invalid "):
-		return nil, errors.New("not of the form name:password@tcp(host:port)/database") // the driver's text could have a part of the password in it
-	case err != nil:
+	case err != nil && strings.HasPrefix(err.Error(), "invalid DSN"):
 		return nil, err
-	case cfg.Net != "tcp" && cfg.Net != "unix":
-		return nil, fmt.Errorf("network %q is neither tcp nor unix", cfg.Net)
+	case err != nil || cfg.Net != "tcp" && cfg.Net != "unix":
+		// What the driver says, or takes for a network, may be a part of the password.
+		return nil, errors.New("not of the form name:password@tcp(host:port)/database")
 	case cfg.DBName == "":
 		return nil, errors.New("no database named: it ends in /database")
 	case m.Connections == 1 || m.Connections < 0:

@@ -245,7 +245,7 @@ func Via(t testing.TB, dsn, addr string) string {
 // Exec runs statements, each by itself, as the account that may do everything.
 func (s *Server) Exec(t testing.TB, statements ...string) {
 	t.Helper()
-	db := Open(t, s.DSN(""))
+	db := Open(t, s.DSN("")+"?tls=preferred")
 	for _, text := range statements {
 		if _, err := db.ExecContext(t.Context(), text); err != nil {
 			t.Fatalf("%s: %v", strings.TrimSpace(text), err)
