@@ -55,6 +55,6 @@ type Rooms interface {
 	// HistoryPage returns the newest messages with Seq less than before (0: of all), up to limit, the oldest of them
 	// first; none if limit is not positive.
 	HistoryPage(ctx context.Context, room string, before int64, limit int) ([]HistoryMessage, error)
-	// ReplaceHistory gives the message with this ID another stanza (XEP-0424, XEP-0425); ErrNotFound if it is not there.
+	// ReplaceHistory gives the message with this ID another stanza, say after it was retracted; ErrNotFound if it is not there.
 	ReplaceHistory(ctx context.Context, room, id string, stanza []byte) error
 }

@@ -59,6 +59,7 @@ type Store interface {
 	LastActivities
 	Outbox
 	Rooms
+	Mover
 	Players
 
 	// Close flushes and releases the backend. Verbs called afterwards return

@@ -39,7 +39,8 @@ type Config struct {
 		}
 	}
 	Auth struct {
-		Token struct {
+		CachedLogins int // users
+		Token        struct {
 			Issuer, Audience          string
 			Secret, JWKSFile, JWKSURL string
 			Refresh, Leeway           int // seconds
@@ -64,7 +65,7 @@ type Config struct {
 	MUC   struct{ Host string }
 	Store struct {
 		Driver, DSN, Durability            string
-		Connections                        int
+		PatienceSeconds, Connections       int
 		TLSCAFile, TLSCertFile, TLSKeyFile string
 	}
 	Cluster struct {
@@ -114,6 +115,7 @@ func defaultConfig() *Config {
 	c.Store.Driver = "sqlite"
 	c.Store.Durability = "full"
 	c.Store.Connections = 16
+	c.Store.PatienceSeconds = 3
 	c.HTTP.TLS = "on"
 	c.API.Listen = []string{"127.0.0.1:5281"}
 	c.API.PlayerJID = "sum%d"
@@ -181,6 +183,7 @@ func (c *Config) settings(getenv func(string) string) []setting {
 		{"c2s.limits.byte_burst", reload, number(&c.C2S.Limits.ByteBurst, 1, 1_000_000_000)},
 		{"c2s.limits.logins_per_second", reload, number(&c.C2S.Limits.LoginsPerSecond, 0, 1_000_000)},
 
+		{"auth.cached_logins", restart, number(&c.Auth.CachedLogins, 0, 10_000_000)},
 		{"auth.token.issuer", reload, text(&c.Auth.Token.Issuer)},
 		{"auth.token.audience", reload, text(&c.Auth.Token.Audience)},
 		{"auth.token.secret", reload, r.tokenSecret(&c.Auth.Token.Secret)},
@@ -208,6 +211,7 @@ func (c *Config) settings(getenv func(string) string) []setting {
 		{"store.tls_ca_file", restart, filePath(&c.Store.TLSCAFile, c.File)},
 		{"store.tls_cert_file", restart, filePath(&c.Store.TLSCertFile, c.File)},
 		{"store.tls_key_file", restart, filePath(&c.Store.TLSKeyFile, c.File)},
+		{"store.patience_seconds", restart, number(&c.Store.PatienceSeconds, 1, 60)},
 
 		{"cluster.node", restart, text(&c.Cluster.Node)},
 		{"cluster.gossip", restart, text(&c.Cluster.Gossip)},

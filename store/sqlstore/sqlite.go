@@ -34,7 +34,7 @@ type Config struct {
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	s, err := open(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("sqlstore: open %s: %w", cfg.Path, err)
+		return nil, fmt.Errorf("sqlstore: open %s: %w", cfg.Path, marked(err))
 	}
 	return s, nil
 }

@@ -59,6 +59,13 @@ func verbs(ctx context.Context, s store.Store) map[string]error {
 	errs["AppendHistory"] = appendHistoryErr(s, ctx, "lobby", store.HistoryMessage{}, 0)
 	_, errs["HistoryPage"] = s.HistoryPage(ctx, "lobby", 0, 1)
 	errs["ReplaceHistory"] = s.ReplaceHistory(ctx, "lobby", "1", nil)
+	_, errs["Names"] = s.Names(ctx, "", 1)
+	_, errs["Record"] = s.Record(ctx, "anna")
+	errs["PutRecord"] = s.PutRecord(ctx, store.Record{User: "new", VCard: []byte("<vCard/>"), LastSeq: 1})
+	errs["PutOffline"] = s.PutOffline(ctx, "new", []store.OfflineMessage{{Seq: 1}})
+	errs["PutOffline of none"] = s.PutOffline(ctx, "new", nil)
+	_, errs["Queues"] = s.Queues(ctx)
+	errs["PutEvents"] = s.PutEvents(ctx, store.Queue{Name: "new", LastSeq: 1}, []store.Event{{Seq: 1}})
 	return errs
 }
 
