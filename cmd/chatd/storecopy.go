@@ -228,9 +228,6 @@ func (d dsn) same(o dsn) (bool, error) {
 }
 
 func (d dsn) open(ctx context.Context) (store.Store, error) {
-	if d.file() == "" {
-		return nil, fmt.Errorf("store.driver = %q is not supported by this version", d.cfg.Store.Driver)
-	}
 	return openStore(ctx, d.cfg, slog.New(slog.DiscardHandler))
 }
 
