@@ -156,6 +156,9 @@ func outage(t *testing.T, srv *server, api string, cut, mend func(), readable bo
 	o := &outageTest{T: t, srv: srv, readable: readable}
 	alice, bob := srv.login(t, "alice", "r"), srv.login(t, "bob", "r")
 	befriend(t, alice, bob)
+	if reply, err := bob.request("<iq type='set' id='privacy'><privacy xmlns='urn:x-chatd:privacy' messages='friends'/></iq>"); err != nil || reply.attr("type") != "result" {
+		t.Fatal(reply, err)
+	}
 	leaver := srv.login(t, "leaver", "r")
 	for _, c := range []*client{alice, bob, leaver} {
 		o.do(c.send("<presence/>"), c.sync())
