@@ -1,0 +1,233 @@
+package chatd_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"chatd/store/storetest/mariadb"
+)
+
+// killsVariable says how often TestKills kills chatd and the database of each backend; without it often enough to notice.
+const killsVariable = "CHATD_TEST_KILLS"
+
+// A mortal is a database under a chatd that is killed. Its functions are for the test's goroutine.
+type mortal struct {
+	settings map[string]string // of chatd
+	kill     func(srv *server)
+	restart  func()
+}
+
+var mortals = map[string]func(t *testing.T) mortal{"sqlite": mortalSQLite, "mysql": mortalMySQL}
+
+// mortalSQLite lives in chatd's process and dies with it. Besides that another process can keep chatd from writing.
+func mortalSQLite(t *testing.T) mortal {
+	var conn *sql.Conn
+	var db *sql.DB
+	do := func(text string) {
+		t.Helper()
+		if _, err := conn.ExecContext(t.Context(), text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return mortal{
+		kill: func(srv *server) {
+			var err error
+			if db, err = sql.Open("sqlite", "file:"+filepath.Join(srv.dir, "data", "chatd.db")); err != nil {
+				t.Fatal(err)
+			}
+			if conn, err = db.Conn(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			do("PRAGMA busy_timeout=10000; BEGIN IMMEDIATE")
+		},
+		restart: func() {
+			do("ROLLBACK")
+			conn.Close()
+			db.Close()
+		},
+	}
+}
+
+func mortalMySQL(t *testing.T) mortal {
+	db := mariadb.Start(t)
+	return mortal{
+		settings: map[string]string{"store.driver": `"mysql"`, "store.dsn": strconv.Quote(db.Database(t))},
+		kill:     func(*server) { db.Kill() },
+		restart:  func() { db.Restart(t) },
+	}
+}
+
+// TestKills: chatd and its database are killed in turn while users send to others who are away, who are there, and who come and
+// go, and while they make friends. Every message that was acknowledged (XEP-0198 §4) arrives, and none twice but with the same
+// stanza-id (XEP-0359 §3.1); those of one sender arrive in their order; every friendship that was acknowledged stands.
+func TestKills(t *testing.T) {
+	kills := 2
+	if text := os.Getenv(killsVariable); text != "" {
+		var err error
+		if kills, err = strconv.Atoi(text); err != nil {
+			t.Fatal(killsVariable+":", err)
+		}
+	}
+	for name, open := range mortals {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := open(t)
+			settings := map[string]string{
+				"store.patience_seconds": "1", "message.offline_max": "1000000", "roster.max_contacts": "100000",
+				"c2s.limits.stanzas_per_second": "0", "c2s.limits.bytes_per_second": "0", "c2s.resume_seconds": "30",
+			}
+			for key, value := range db.settings {
+				settings[key] = value
+			}
+			k := newKillTest(t, startServer(t, settings))
+			begun := time.Now()
+			for i := range kills {
+				k.killChatd(db, i%4 == 3)
+				k.killDatabase(db)
+			}
+			k.end()
+			t.Logf("%s: %d kills of chatd, %d of the database, %.0f s\n%s", name, kills, kills, time.Since(begun).Seconds(), k.report())
+		})
+	}
+}
+
+// A killTest is the load on one server, and what is known of it.
+type killTest struct {
+	*testing.T
+	srv       *server
+	ledger    ledger
+	recipient []*recipient
+	friends   *befriender
+
+	ctx     context.Context // ends with the load
+	stop    context.CancelFunc
+	running sync.WaitGroup
+}
+
+func newKillTest(t *testing.T, srv *server) *killTest {
+	k := &killTest{T: t, srv: srv, friends: &befriender{}}
+	k.ctx, k.stop = context.WithCancel(t.Context())
+	t.Cleanup(func() { k.stop(); k.running.Wait() })
+	for _, kind := range []presenceKind{away, here, leaving, breaking} {
+		for i := range 2 {
+			k.recipient = append(k.recipient, &recipient{killTest: k, user: fmt.Sprint(kind, i), kind: kind, got: make(map[string]string), last: make(map[string]int)})
+		}
+	}
+	for _, r := range k.recipient {
+		k.register(r.user)
+		if r.kind != away {
+			k.running.Go(r.run)
+		}
+	}
+	for i := range 6 {
+		s := &sender{killTest: k, user: fmt.Sprint("sender", i), next: make(map[string]int)}
+		k.register(s.user)
+		k.running.Go(s.run)
+	}
+	k.register("lover")
+	k.running.Go(func() { k.friends.run(k) })
+	return k
+}
+
+func (k *killTest) register(user string) {
+	k.Helper()
+	if err := k.srv.register(user, "secret"); err != nil {
+		k.Fatal(err)
+	}
+}
+
+// progress waits for so many more messages to be accepted: the load is under way.
+func (k *killTest) progress(n int) {
+	k.Helper()
+	before := k.ledger.count(accepted)
+	settle(k.T, "no message is accepted", func() bool { return k.ledger.count(accepted) >= before+n })
+}
+
+func (k *killTest) killChatd(db mortal, both bool) {
+	k.Helper()
+	k.progress(100 + rand.IntN(400))
+	if both {
+		db.kill(k.srv)
+	}
+	if err := k.srv.cmd.Process.Kill(); err != nil {
+		k.Fatal(err)
+	}
+	<-k.srv.exited
+	if both {
+		db.restart()
+	}
+	k.srv.start(k.T)
+}
+
+// killDatabase leaves it dead for shorter and for longer than chatd has patience.
+func (k *killTest) killDatabase(db mortal) {
+	k.Helper()
+	k.progress(100 + rand.IntN(400))
+	db.kill(k.srv)
+	select {
+	case <-time.After(time.Duration(100+rand.IntN(2500)) * time.Millisecond):
+	case <-k.ctx.Done():
+	}
+	db.restart()
+}
+
+// end stops the load and has everybody fetch what is left.
+func (k *killTest) end() {
+	k.Helper()
+	k.progress(100)
+	k.stop()
+	k.running.Wait()
+	for _, r := range k.recipient {
+		r.fetch()
+	}
+	k.friends.check(k)
+	for _, m := range k.ledger.sent {
+		_, arrived := k.recipientOf(m.to).got[m.key()]
+		switch {
+		case m.state == accepted && !arrived:
+			k.Errorf("lost: %s, accepted at %s", m.key(), m.when.Format(time.StampMilli))
+		case m.state == pending:
+			k.Fatal("nobody knows of", m.key())
+		}
+	}
+}
+
+func (k *killTest) recipientOf(user string) *recipient {
+	for _, r := range k.recipient {
+		if r.user == user {
+			return r
+		}
+	}
+	k.Fatal("nobody is called", user)
+	return nil
+}
+
+// report is what happened, to be read by people.
+func (k *killTest) report() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%-10s %9s %9s %9s %9s %9s %9s %9s\n", "recipient", "accepted", "arrived", "refused", "arrived", "unknown", "arrived", "again")
+	for _, r := range k.recipient {
+		var sent, arrived [states]int
+		for _, m := range k.ledger.sent {
+			if m.to != r.user {
+				continue
+			}
+			sent[m.state]++
+			if _, ok := r.got[m.key()]; ok {
+				arrived[m.state]++
+			}
+		}
+		fmt.Fprintf(&b, "%-10s %9d %9d %9d %9d %9d %9d %9d\n", r.user, sent[accepted], arrived[accepted], sent[refused], arrived[refused], sent[unknown], arrived[unknown], r.again)
+	}
+	fmt.Fprintf(&b, "friendships: %d acknowledged, %d broken off\n", len(k.friends.made), k.friends.broken)
+	return b.String()
+}
