@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -80,15 +81,11 @@ func TestKills(t *testing.T) {
 	for name, open := range mortals {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			db := open(t)
-			settings := map[string]string{
-				"store.patience_seconds": "1", "message.offline_max": "1000000", "roster.max_contacts": "100000",
-				"c2s.limits.stanzas_per_second": "0", "c2s.limits.bytes_per_second": "0", "c2s.resume_seconds": "30",
-			}
-			for key, value := range db.settings {
-				settings[key] = value
-			}
-			k := newKillTest(t, startServer(t, settings))
+			db, api := open(t), freeAddress(t, "127.0.0.1")
+			settings := steadySettings(api)
+			maps.Copy(settings, map[string]string{"message.offline_max": "1000000", "roster.max_contacts": "100000", "c2s.limits.bytes_per_second": "0"})
+			maps.Copy(settings, db.settings)
+			k := newKillTest(t, startServer(t, settings), api)
 			begun := time.Now()
 			for i := range kills {
 				k.killChatd(db, i%4 == 3)
@@ -104,6 +101,7 @@ func TestKills(t *testing.T) {
 type killTest struct {
 	*testing.T
 	srv       *server
+	api       string
 	ledger    ledger
 	recipient []*recipient
 	friends   *befriender
@@ -113,8 +111,8 @@ type killTest struct {
 	running sync.WaitGroup
 }
 
-func newKillTest(t *testing.T, srv *server) *killTest {
-	k := &killTest{T: t, srv: srv, friends: &befriender{}}
+func newKillTest(t *testing.T, srv *server, api string) *killTest {
+	k := &killTest{T: t, srv: srv, api: api, friends: &befriender{}, ledger: ledger{byKey: make(map[string]*sentMessage)}}
 	k.ctx, k.stop = context.WithCancel(t.Context())
 	t.Cleanup(func() { k.stop(); k.running.Wait() })
 	for _, kind := range []presenceKind{away, here, leaving, breaking} {
@@ -145,26 +143,29 @@ func (k *killTest) register(user string) {
 	}
 }
 
-// progress waits for so many more messages to be accepted: the load is under way.
+// progress waits for so many more messages to be accepted, also for who is away: the load is under way, and all works.
 func (k *killTest) progress(n int) {
 	k.Helper()
-	before := k.ledger.count(accepted)
-	settle(k.T, "no message is accepted", func() bool { return k.ledger.count(accepted) >= before+n })
+	settle(k.T, "the store is not back", func() bool {
+		resp, _ := ask(k.T, k.api, "GET", "/readyz")
+		late, _ := metric(k.T, k.api, "chatd_messages_late")
+		return resp.StatusCode == 200 && late == 0
+	})
+	before, stored := k.ledger.count(accepted), k.ledger.stored.Load()
+	settle(k.T, "no message is accepted", func() bool { return k.ledger.count(accepted) >= before+n && k.ledger.stored.Load() > stored })
 }
 
 func (k *killTest) killChatd(db mortal, both bool) {
 	k.Helper()
 	k.progress(100 + rand.IntN(400))
-	if both {
-		db.kill(k.srv)
-	}
 	if err := k.srv.cmd.Process.Kill(); err != nil {
 		k.Fatal(err)
 	}
-	<-k.srv.exited
-	if both {
+	if both { // at once
+		db.kill(k.srv)
 		db.restart()
 	}
+	<-k.srv.exited
 	k.srv.start(k.T)
 }
 
@@ -199,6 +200,13 @@ func (k *killTest) end() {
 			k.Fatal("nobody knows of", m.key())
 		}
 	}
+	for _, r := range k.recipient {
+		for _, key := range r.overtaken {
+			if r.kind == away {
+				k.Errorf("out of order: %s", key)
+			}
+		}
+	}
 }
 
 func (k *killTest) recipientOf(user string) *recipient {
@@ -214,7 +222,8 @@ func (k *killTest) recipientOf(user string) *recipient {
 // report is what happened, to be read by people.
 func (k *killTest) report() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-10s %9s %9s %9s %9s %9s %9s %9s\n", "recipient", "accepted", "arrived", "refused", "arrived", "unknown", "arrived", "again")
+	fmt.Fprintf(&b, "%-10s %9s %9s %9s %9s %9s %9s %9s %9s %9s %9s\n",
+		"recipient", "accepted", "arrived", "returned", "arrived", "refused", "arrived", "unknown", "arrived", "again", "overtaken")
 	for _, r := range k.recipient {
 		var sent, arrived [states]int
 		for _, m := range k.ledger.sent {
@@ -226,7 +235,11 @@ func (k *killTest) report() string {
 				arrived[m.state]++
 			}
 		}
-		fmt.Fprintf(&b, "%-10s %9d %9d %9d %9d %9d %9d %9d\n", r.user, sent[accepted], arrived[accepted], sent[refused], arrived[refused], sent[unknown], arrived[unknown], r.again)
+		fmt.Fprintf(&b, "%-10s", r.user)
+		for _, s := range []state{accepted, returned, refused, unknown} {
+			fmt.Fprintf(&b, " %9d %9d", sent[s], arrived[s])
+		}
+		fmt.Fprintf(&b, " %9d %9d\n", r.again, len(r.overtaken))
 	}
 	fmt.Fprintf(&b, "friendships: %d acknowledged, %d broken off\n", len(k.friends.made), k.friends.broken)
 	return b.String()

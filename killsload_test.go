@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,6 +19,7 @@ const (
 	pending  state = iota
 	accepted       // acknowledged, and not answered with an error before
 	refused        // answered with an error: it may have been kept, if the database was in doubt
+	returned       // acknowledged, and answered with an error later
 	unknown        // the connection ended before its acknowledgement
 	states
 )
@@ -36,7 +38,10 @@ func (m *sentMessage) key() string { return fmt.Sprintf("%s %s %d", m.from, m.to
 type ledger struct {
 	mu    sync.Mutex
 	sent  []*sentMessage
+	byKey map[string]*sentMessage
 	tally [states]int
+
+	stored atomic.Int64 // accepted for who is away
 }
 
 func (l *ledger) count(s state) int {
@@ -48,9 +53,12 @@ func (l *ledger) count(s state) int {
 func (l *ledger) settle(m *sentMessage, s state) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if m.state == pending {
+	if m.state == pending && s != returned || m.state == accepted && s == returned {
 		m.state, m.when = s, time.Now()
 		l.tally[s]++
+		if s == accepted && strings.HasPrefix(m.to, string(away)) {
+			l.stored.Add(1)
+		}
 	}
 }
 
@@ -58,6 +66,19 @@ func (l *ledger) add(m *sentMessage) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.sent = append(l.sent, m)
+	l.byKey[m.key()] = m
+}
+
+// answeredWithError is told of a message that came back.
+func (l *ledger) answeredWithError(key string) {
+	l.mu.Lock()
+	m := l.byKey[key]
+	l.mu.Unlock()
+	if m == nil {
+		return
+	}
+	l.settle(m, refused)
+	l.settle(m, returned)
 }
 
 // connect is a client with stream management, to which nothing has been sent yet.
@@ -131,8 +152,8 @@ func (s *sender) burst(c *client, handled *int) error {
 	}()
 	*handled += len(messages)
 	_, err := c.exchanged(b.String()+"<r xmlns='"+nsSM+"'/>", func(n *node) bool {
-		if m := messages[n.attr("id")]; m != nil && n.attr("type") == "error" {
-			s.ledger.settle(m, refused)
+		if n.is(nsClient, "message") && n.attr("type") == "error" {
+			s.ledger.answeredWithError(n.attr("id"))
 		}
 		return n.is(nsSM, "a") && n.attr("h") == strconv.Itoa(*handled)
 	})
@@ -165,6 +186,8 @@ type recipient struct {
 	got   map[string]string // stanza-id of each message
 	last  map[string]int    // the newest of each sender
 	again int               // came twice with the same stanza-id
+
+	overtaken []string // came after newer ones of the same sender
 
 	id      string // of the session to resume
 	handled int    // in it
@@ -292,7 +315,8 @@ func (r *recipient) take(n *node) {
 		r.Errorf("%s got %s", r.user, n)
 	}
 	if last, ok := r.last[from]; ok && number <= last {
-		r.Errorf("out of order: %s after %d", key, last)
+		r.overtaken = append(r.overtaken, key)
+		return
 	}
 	r.last[from] = number
 }

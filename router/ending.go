@@ -82,7 +82,7 @@ func (r *Router) await(ctx context.Context, b *Batch, st *stanza.Stanza, full st
 }
 
 // Reroute finds another way for a stanza that a session took and could not
-// send: another resource of its user, the spool, or an error to the sender. The
+// send: another resource of its user, the spool, at once or later, or an error to the sender. The
 // session is ending and marked so in the table.
 func (r *Router) Reroute(ctx context.Context, st *stanza.Stanza) {
 	switch {
@@ -92,9 +92,17 @@ func (r *Router) Reroute(ctx context.Context, st *stanza.Stanza) {
 		r.drop(dropNoResource)
 	case st.Kind == stanza.Message && st.Type != stanza.Groupchat:
 		if !r.toMostAvailable(ctx, nil, r.Table.Rows(st.To), st) {
-			r.hold(ctx, nil, st, r.Table.Rows) // not to wait for the session whose end this is
+			r.holdAccepted(ctx, st)
 		}
 	default:
 		r.Fail(nil, st, stanza.ErrServiceUnavailable, dropNoResource)
+	}
+}
+
+// holdAccepted is hold for a message that its sender takes for delivered, and may have left.
+func (r *Router) holdAccepted(ctx context.Context, st *stanza.Stanza) {
+	err := r.hold(ctx, nil, st, r.Table.Rows) // not to wait for the session whose end this is
+	if err != nil && !r.Spool.HoldLater(st, err) {
+		r.notHeld(ctx, nil, st, err)
 	}
 }

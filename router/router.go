@@ -216,7 +216,9 @@ func (r *Router) toBare(ctx context.Context, b *Batch, st *stanza.Stanza) {
 		}
 	default:
 		if !r.toMostAvailable(ctx, b, rows, st) {
-			r.hold(ctx, b, st, func(stanza.JID) []Row { return r.rows(ctx, b, st) })
+			if err := r.hold(ctx, b, st, func(stanza.JID) []Row { return r.rows(ctx, b, st) }); err != nil {
+				r.notHeld(ctx, b, st, err)
+			}
 		}
 	}
 }
@@ -284,8 +286,8 @@ func (r *Router) presenceToBare(ctx context.Context, b *Batch, rows []Row, st *s
 }
 
 // hold is RFC 6121 §8.5.2.2: nobody is reachable, the message waits. rows is how to
-// look again when somebody has become reachable.
-func (r *Router) hold(ctx context.Context, b *Batch, st *stanza.Stanza, rows func(stanza.JID) []Row) {
+// look again when somebody has become reachable. It returns what the spool failed of.
+func (r *Router) hold(ctx context.Context, b *Batch, st *stanza.Stanza, rows func(stanza.JID) []Row) error {
 	b.Flush()
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
@@ -295,10 +297,9 @@ func (r *Router) hold(ctx context.Context, b *Batch, st *stanza.Stanza, rows fun
 		switch {
 		case err == nil:
 			r.Metrics.Held.Inc()
-			return
 		case errors.Is(err, ErrReachable):
 			if r.toMostAvailable(ctx, b, rows(st.To), st) {
-				return
+				return nil
 			}
 			if ctx.Err() == nil {
 				continue
@@ -309,11 +310,16 @@ func (r *Router) hold(ctx context.Context, b *Batch, st *stanza.Stanza, rows fun
 		case errors.As(err, &refusal):
 			r.Fail(b, st, refusal, dropRefused)
 		default:
-			r.Log.Log(ctx, stanza.FaultLevel(err), "message not stored", "to", st.To, "err", err)
-			r.Fail(b, st, stanza.ErrResourceConstraint, dropStore)
+			return err
 		}
-		return
+		return nil
 	}
+}
+
+// notHeld tells the sender that a message could not be stored.
+func (r *Router) notHeld(ctx context.Context, b *Batch, st *stanza.Stanza, err error) {
+	r.Log.Log(ctx, stanza.FaultLevel(err), "message not stored", "to", st.To, "err", err)
+	r.Fail(b, st, stanza.ErrResourceConstraint, dropStore)
 }
 
 // Fail tells the sender that st was not delivered and counts why. It never

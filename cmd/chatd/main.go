@@ -165,7 +165,9 @@ func build(ctx context.Context, cfg *Config, backend database, decoy []byte, log
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "chatd_store_writes_waiting", Help: "Changes that wait for the disk."}, func() float64 { return float64(backend.Waiting()) }))
+		Name: "chatd_store_writes_waiting", Help: "Changes that wait for the disk."}, func() float64 { return float64(backend.Waiting()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "chatd_messages_late", Help: "Messages of sessions that have ended, which wait in memory for the store."}, func() float64 { return float64(offline.Late()) }))
 	guarded.Register(metrics)
 	registerResident(metrics, db)
 	rt.Metrics.Register(metrics)
@@ -177,7 +179,7 @@ func build(ctx context.Context, cfg *Config, backend database, decoy []byte, log
 	})
 
 	return &server{log: log, db: db, logins: accounts, tokens: tokens, friends: friends, accounts: players, foreign: backend.ChangedElsewhere,
-		router: rt, hooks: hooks, clients: clients, operators: operators}
+		router: rt, spool: offline, hooks: hooks, clients: clients, operators: operators}
 }
 
 // newHooks makes the webhooks' service, which hears of what changes in the store.

@@ -21,6 +21,7 @@ import (
 	"chatd/store/guard"
 	"chatd/store/resident"
 	"chatd/webhook"
+	"chatd/xep"
 )
 
 const (
@@ -44,6 +45,7 @@ type server struct {
 	friends   *roster.Service
 	accounts  *account.Service
 	router    *router.Router
+	spool     *xep.Offline
 	hooks     *webhook.Service
 	foreign   func(context.Context) (bool, error) // whether another process has changed the store
 	clients   *c2s.Server
@@ -156,6 +158,9 @@ func (s *server) stop(ended <-chan error, serving int) {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout+time.Duration(s.cfg.C2S.DrainSeconds)*time.Second)
 	defer cancel()
 	err := errors.Join(s.clients.Shutdown(ctx), s.operators.Shutdown(ctx), s.hooks.Close(ctx))
+	if lost := s.spool.Close(ctx); lost > 0 {
+		s.log.Error("messages not stored", "messages", lost)
+	}
 	for range serving {
 		err = errors.Join(err, <-ended)
 	}
