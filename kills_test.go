@@ -167,6 +167,7 @@ func (k *killTest) killChatd(db mortal, both bool) {
 	}
 	<-k.srv.exited
 	k.srv.start(k.T)
+	k.srv.await(k.T, k.api)
 }
 
 // killDatabase leaves it dead for shorter and for longer than chatd has patience.
