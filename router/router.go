@@ -295,6 +295,7 @@ func (r *Router) hold(ctx context.Context, b *Batch, st *stanza.Stanza, rows fun
 		switch {
 		case err == nil:
 			r.Metrics.Held.Inc()
+			r.Table.Elsewhere.Held(st.To)
 			return
 		case errors.Is(err, ErrReachable):
 			if r.toMostAvailable(ctx, b, rows(st.To), st) {

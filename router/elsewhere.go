@@ -1,0 +1,73 @@
+package router
+
+import (
+	"context"
+
+	"chatd/stanza"
+)
+
+// Elsewhere knows the resources that are connected to other nodes of the cluster. cluster provides it; a server that is
+// alone has none. But for Take its methods never block.
+type Elsewhere interface {
+	// Rows appends a user's resources on other nodes, which are marked Remote, to rows. Their sessions send over the link
+	// to the node: what a session took and its node cannot deliver is that node's to deal with, as with Reroute.
+	Rows(rows []Row, bare string) []Row
+	// Clock counts the changes of what Rows returns.
+	Clock() uint64
+	// Changed is told of each row of this node that is new or has changed, and Gone of each that has left, both
+	// under the lock of the user's shard: in the order of what happens to one user.
+	Changed(row Row)
+	Gone(row Row)
+	// Held is told that a message was stored for a user, who may have become reachable on another node before
+	// that node could know.
+	Held(user stanza.JID)
+	// Take ends the session that has a full JID on another node, with <conflict/>, and returns when it has ended. It
+	// blocks on that node.
+	Take(ctx context.Context, full stanza.JID) error
+}
+
+// alone is the Elsewhere of a server without a cluster.
+type alone struct{}
+
+func (alone) Rows(rows []Row, _ string) []Row        { return rows }
+func (alone) Clock() uint64                          { return 0 }
+func (alone) Changed(Row)                            {}
+func (alone) Gone(Row)                               {}
+func (alone) Held(stanza.JID)                        {}
+func (alone) Take(context.Context, stanza.JID) error { return nil }
+
+// Arrived takes a stanza that another node has routed to a resource here. What the sender's node could not check, since
+// it is kept with the recipient's sessions, is checked now. A stanza that arrives goes to no third node: if
+// its resource has gone it finds another way here. It may block on the store and calls b.Flush before it does.
+func (r *Router) Arrived(ctx context.Context, b *Batch, st *stanza.Stanza, full stanza.JID) {
+	rows := r.Table.Local(full)
+	if r.blocked(b, rows, st) || r.refusedAtReceiver(ctx, b, rows, st) {
+		return
+	}
+	if st.Kind == stanza.Presence && (st.Type == stanza.Probe || st.Type.IsSubscription()) {
+		r.presenceToBare(ctx, b, rows, st)
+		return
+	}
+	for range resourceAttempts {
+		i := resourceIn(rows, full)
+		if i < 0 || rows[i].Detached && Storable(st) {
+			break
+		}
+		if rows[i].Session.Send(b, st) {
+			return
+		}
+		r.refused(ctx, b, st, rows[i].Session)
+		rows = r.Table.Local(full)
+	}
+	b.Flush()
+	r.reroute(ctx, st, r.Table.Local)
+}
+
+// judgedThere reports whether it is for another node to ask its sessions' block lists and settings about a stanza.
+func judgedThere(rows []Row, to stanza.JID) bool {
+	if len(rows) == 0 || rows[0].Remote { // those of this node come first
+		return len(rows) > 0
+	}
+	i := resourceIn(rows, to)
+	return i >= 0 && rows[i].Remote
+}
