@@ -35,7 +35,8 @@ func (s *Service) SetPrivacy(ctx context.Context, user stanza.JID, p store.Priva
 	if err := s.store.SetPrivacy(ctx, user.Local(), p); err != nil {
 		return err
 	}
-	for _, row := range s.r.Table.Rows(user) {
+	s.r.Table.Elsewhere.Stale(user, router.KeptPrivacy)
+	for _, row := range s.r.Table.Local(user) {
 		row.Session.State().Audience.Store(uint32(p.Messages))
 	}
 	return nil

@@ -18,6 +18,9 @@ type Elsewhere interface {
 	// under the lock of the user's shard: in the order of what happens to one user.
 	Changed(row Row)
 	Gone(row Row)
+	// Stale is told of a change to what nodes keep of a user beside the store. Other nodes have forgotten it before
+	// anything arrives there that is sent later from here.
+	Stale(user stanza.JID, what Kept)
 	// Held is told that a message was stored for a user, who may have become reachable on another node before
 	// that node could know.
 	Held(user stanza.JID)
@@ -26,6 +29,18 @@ type Elsewhere interface {
 	Take(ctx context.Context, full stanza.JID) error
 }
 
+// Kept is what nodes keep of a user beside the store, a set.
+type Kept uint8
+
+// What nodes keep.
+const (
+	KeptFriends   Kept = 1 << iota // the friends list, and what is made of it
+	KeptBlocklist                  // sessions have it (State.Blocked)
+	KeptPrivacy                    // sessions have a part of it (State.Audience)
+	KeptProfile                    // the picture that presence announces
+	KeptAccount                    // whether there is one
+)
+
 // alone is the Elsewhere of a server without a cluster.
 type alone struct{}
 
@@ -33,6 +48,7 @@ func (alone) Rows(rows []Row, _ string) []Row        { return rows }
 func (alone) Clock() uint64                          { return 0 }
 func (alone) Changed(Row)                            {}
 func (alone) Gone(Row)                               {}
+func (alone) Stale(stanza.JID, Kept)                 {}
 func (alone) Held(stanza.JID)                        {}
 func (alone) Take(context.Context, stanza.JID) error { return nil }
 
@@ -61,6 +77,14 @@ func (r *Router) Arrived(ctx context.Context, b *Batch, st *stanza.Stanza, full 
 	}
 	b.Flush()
 	r.reroute(ctx, st, r.Table.Local)
+}
+
+// Node is the name of the node that a Remote row's session is connected to; "" for a row of this node.
+func (r Row) Node() string {
+	if s, ok := r.Session.(interface{ Node() string }); ok && r.Remote {
+		return s.Node()
+	}
+	return ""
 }
 
 // judgedThere reports whether it is for another node to ask its sessions' block lists and settings about a stanza.
