@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"errors"
 
 	"chatd/stanza"
 )
@@ -11,7 +12,9 @@ import (
 type Elsewhere interface {
 	// Rows appends a user's resources on other nodes, which are marked Remote, to rows. Their sessions send over the link
 	// to the node: what a session took and its node cannot deliver is that node's to deal with, as with Reroute.
-	Rows(rows []Row, bare string) []Row
+	Rows(rows []Row, user stanza.JID) []Row
+	// Intern is as Table.Intern, for those users.
+	Intern(raw []byte) (stanza.JID, bool)
 	// Clock counts the changes of what Rows returns.
 	Clock() uint64
 	// Changed is told of each row of this node that is new or has changed, and Gone of each that has left, both
@@ -44,7 +47,8 @@ const (
 // alone is the Elsewhere of a server without a cluster.
 type alone struct{}
 
-func (alone) Rows(rows []Row, _ string) []Row        { return rows }
+func (alone) Intern([]byte) (stanza.JID, bool)       { return stanza.JID{}, false }
+func (alone) Rows(rows []Row, _ stanza.JID) []Row    { return rows }
 func (alone) Clock() uint64                          { return 0 }
 func (alone) Changed(Row)                            {}
 func (alone) Gone(Row)                               {}
@@ -85,6 +89,36 @@ func (r Row) Node() string {
 		return s.Node()
 	}
 	return ""
+}
+
+// Overflowed answers for a stanza that arrived and that nobody has time for.
+func (r *Router) Overflowed(b *Batch, st *stanza.Stanza) {
+	r.Fail(b, st, stanza.ErrResourceConstraint, dropOverflow)
+}
+
+// Returned takes back a stanza that was sent to a resource on another node, which did not confirm it and is gone. A message
+// goes to another resource or to the store; then its number there is returned, so that it can be taken out when
+// the node turns out to have had it after all. It blocks on the store.
+func (r *Router) Returned(ctx context.Context, st *stanza.Stanza) (seq int64) {
+	if !Storable(st) {
+		r.Reroute(ctx, st)
+		return 0
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	for !r.toMostAvailable(ctx, nil, r.Table.Rows(st.To), st) {
+		seq, err := r.Spool.Hold(ctx, st)
+		switch {
+		case err == nil:
+			r.Metrics.Held.Inc()
+			r.Table.Elsewhere.Held(st.To)
+			return seq
+		case !errors.Is(err, ErrReachable) || ctx.Err() != nil:
+			r.notHeld(nil, st, err)
+			return 0
+		}
+	}
+	return 0
 }
 
 // judgedThere reports whether it is for another node to ask its sessions' block lists and settings about a stanza.

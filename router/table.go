@@ -94,7 +94,7 @@ func (t *Table) Clock() uint64 { return t.clock.Load() }
 // Rows is the user's connected resources, those of this node first, in the order in which they bound.
 // The caller must not change the slice.
 func (t *Table) Rows(user stanza.JID) []Row {
-	return t.Elsewhere.Rows(slices.Clip(t.Local(user)), user.Bare().String())
+	return t.Elsewhere.Rows(slices.Clip(t.Local(user)), user)
 }
 
 // Local is those that are connected to this node, in the order in which they bound. The caller must not change the slice.
@@ -150,7 +150,7 @@ func (t *Table) Intern(raw []byte) (stanza.JID, bool) {
 	rows := sh.users[string(bare)]
 	sh.mu.RUnlock()
 	if len(rows) == 0 {
-		return stanza.JID{}, false
+		return t.Elsewhere.Intern(raw)
 	}
 	if resource == nil {
 		return rows[0].Session.JID().Bare(), true
@@ -160,7 +160,7 @@ func (t *Table) Intern(raw []byte) (stanza.JID, bool) {
 			return j, true
 		}
 	}
-	return stanza.JID{}, false
+	return t.Elsewhere.Intern(raw)
 }
 
 // Bind enters a session as a connected resource. If its full JID is taken,

@@ -1,0 +1,203 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+
+	"chatd/router"
+	"chatd/stanza"
+)
+
+// Kinds of the frames about stanzas and sessions.
+const (
+	kindStanza byte = 20 // full JID of the resource that it is for, stanza
+	kindEnd    byte = 21 // full JID of a session to end, condition, text
+	kindStale  byte = 22 // bare JID, what (router.Kept)
+	kindLook   byte = 23 // bare JID of a user for whom messages were stored
+	kindKept   byte = 24 // id of a session that was taken over and is kept now
+)
+
+// Kinds of requests.
+const (
+	askTake  byte = 40 // full JID: its session is to end
+	askYield byte = 41 // id, localpart of the user: the session is to be handed over
+)
+
+// Sessions is what the service needs of those who have the sessions of this node. All fields are set before Start; all
+// functions may block on the store.
+type Sessions struct {
+	// Stale brings up to date what sessions and caches here keep of a user, whom another node has changed.
+	Stale func(ctx context.Context, user stanza.JID, what router.Kept)
+	// Look hands over what waits for a user who has reachable sessions here.
+	Look func(ctx context.Context, user stanza.JID)
+	// Yield gives up the session of an id for another node, in an encoding of its own.
+	Yield func(id, user string) ([]byte, error)
+	// Restore takes a session back that the other node has not kept.
+	Restore func(ctx context.Context, session []byte)
+	// Lost tells the users here that resources of others, full JIDs by bare ones, are gone with their node.
+	Lost func(ctx context.Context, gone map[string][]stanza.JID)
+	// Found asks a node that has come for the presence of the contacts of the users here.
+	Found func(ctx context.Context, node string)
+}
+
+// A Service makes the resources of other nodes reachable for a router, and this node's for the others. It is the
+// router's Elsewhere, and the Handler of the links.
+type Service struct {
+	Sessions Sessions
+
+	r        *router.Router
+	log      *slog.Logger
+	rows     *Rows
+	replica  *Replica
+	node     *Node
+	arrivals arrivals
+	held     held
+	returned returned
+	yielded  yielded
+
+	ctx    context.Context // of what goes on in the background
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+}
+
+// New makes the service of a node whose router has no rows yet.
+func New(r *router.Router, cfg Config) *Service {
+	s := &Service{r: r, log: cfg.Log, rows: NewRows(cfg.Secret)}
+	s.replica = NewReplica(s.rows, s, ReplicaConfig{Node: cfg.Node, Log: cfg.Log})
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	r.Table.Elsewhere = s
+	return s
+}
+
+// Start joins the cluster. It returns when the node can be reached by the others, whether or not there are any.
+func (s *Service) Start(ctx context.Context, cfg Config) (err error) {
+	s.arrivals.start(func() dealer { return newArrival(s) })
+	s.node, err = Start(ctx, cfg, s)
+	return err
+}
+
+// Leave tells the others that this node goes, and leaves. What its sessions were to be sent the others keep from then on.
+func (s *Service) Leave(ctx context.Context) error {
+	err := s.node.Leave(ctx)
+	s.arrivals.stop()
+	s.cancel()
+	s.work.Wait()
+	return err
+}
+
+// Rows implements router.Elsewhere.
+func (s *Service) Rows(rows []router.Row, user stanza.JID) []router.Row {
+	var room [4]RemoteRow
+	for _, row := range s.rows.Append(room[:0], user) {
+		if p, ok := row.Owner.Peer.(*Peer); ok {
+			rows = append(rows, remoteRow(&row, p))
+		}
+	}
+	return rows
+}
+
+// Clock implements router.Elsewhere.
+func (s *Service) Clock() uint64 { return s.rows.Clock() }
+
+// Intern implements router.Elsewhere.
+func (s *Service) Intern(raw []byte) (stanza.JID, bool) { return s.rows.Intern(raw) }
+
+// Changed implements router.Elsewhere.
+func (s *Service) Changed(row router.Row) {
+	s.replica.Changed(Row{
+		JID: row.Session.JID(), Bound: row.Session.State().Begun.UnixNano(),
+		Priority: row.Priority, Flags: row.Flags, Available: row.Available, Detached: row.Detached,
+	})
+}
+
+// Gone implements router.Elsewhere.
+func (s *Service) Gone(row router.Row) { s.replica.Gone(row.Session.JID()) }
+
+// Stale implements router.Elsewhere.
+func (s *Service) Stale(user stanza.JID, what router.Kept) {
+	for _, p := range s.peers() {
+		p.Send(kindStale, appendTo(nil, user), []byte{byte(what)})
+	}
+}
+
+// Take implements router.Elsewhere.
+func (s *Service) Take(ctx context.Context, full stanza.JID) error {
+	row, ok := s.rows.Row(full)
+	if !ok {
+		return nil
+	}
+	p, ok := row.Owner.Peer.(*Peer)
+	if !ok {
+		return nil
+	}
+	_, err := p.Request(ctx, askTake, []byte(full.String()))
+	return err
+}
+
+func (s *Service) peers() []*Peer {
+	if s.node == nil {
+		return nil
+	}
+	return s.node.Peers()
+}
+
+// PeerUp implements Handler.
+func (s *Service) PeerUp(p *Peer) { s.replica.PeerUp(p.Name, p.Incarnation, p) }
+
+// PeerDown implements Handler.
+func (s *Service) PeerDown(p *Peer, unacked []Frame, _ bool) {
+	s.replica.PeerDown(p.Name, p.Incarnation)
+	r := s.returned.begin(p.Name, p.Incarnation)
+	s.background(func(ctx context.Context) { s.takeBack(ctx, p, unacked, r) })
+}
+
+// Frame implements Handler. What may have to wait for the store does so elsewhere.
+func (s *Service) Frame(p *Peer, kind byte, seq uint64, payload []byte) {
+	switch {
+	case kind < 20:
+		s.replica.Frame(p.Name, p.Incarnation, kind, payload)
+	case kind == kindKept:
+		s.yielded.kept(string(payload))
+	case kind > kindKept:
+		p.Unknown(kind)
+	default:
+		to, _, ok := cutTo(payload)
+		if !ok {
+			s.log.Warn("malformed frame", "node", p.Name, "kind", kind)
+			return
+		}
+		if !s.arrivals.put(bareOf(to), kind, payload) {
+			s.overflowed(kind, payload)
+		}
+	}
+}
+
+// bareOf is the bare JID of a JID, both as text.
+func bareOf(j []byte) []byte {
+	for i, c := range j {
+		if c == '/' {
+			return j[:i]
+		}
+	}
+	return j
+}
+
+var errRequest = errors.New("cluster: a request of a kind that this version does not know")
+
+// Request implements Handler.
+func (s *Service) Request(ctx context.Context, p *Peer, kind byte, payload []byte) ([]byte, error) {
+	switch kind {
+	case askTake:
+		return nil, s.give(ctx, string(payload))
+	case askYield:
+		return s.yield(payload)
+	}
+	return nil, errRequest
+}
+
+// background runs work that ends with the service.
+func (s *Service) background(work func(ctx context.Context)) {
+	s.work.Go(func() { work(s.ctx) })
+}
