@@ -26,6 +26,23 @@ var floors = map[string]int{
 	"chatd/cmd/chatd":       7,
 	"chatd/cmd/chatload":    7,
 	"chatd/bench/compare":   7,
+	"chatd/xmlstream":      1,
+	"chatd/stanza":         2,
+	"chatd/store":          2,
+	"chatd/auth":           3,
+	"chatd/router":         4,
+	"chatd/store/memory":   4,
+	"chatd/store/sqlstore": 4,
+	"chatd/account":        5,
+	"chatd/c2s":            5,
+	"chatd/cluster":        5,
+	"chatd/roster":         5,
+	"chatd/webhook":        5,
+	"chatd/xep":            5,
+	"chatd/api":            6,
+	"chatd/cmd/chatd":      7,
+	"chatd/cmd/chatload":   7,
+	"chatd/bench/compare":  7,
 }
 
 // besides are packages of tests and documents, which no other package imports.
