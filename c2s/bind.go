@@ -173,7 +173,7 @@ func (n *negotiation) bindTo(s *Session, policy ConflictPolicy) (ok bool, err er
 
 // session makes the session of a resource.
 func (n *negotiation) session(jid stanza.JID) *Session {
-	s := &Session{srv: n.srv, jid: jid, wire: n.wire, state: &router.State{Begun: time.Now().UTC().Round(0)}, done: make(chan struct{}), scope: n.scanner.Scope(), lang: n.lang}
+	s := &Session{srv: n.srv, jid: jid, wire: n.wire, state: &router.State{Begun: n.srv.router.Table.Elsewhere.Now().UTC().Round(0)}, done: make(chan struct{}), scope: n.scanner.Scope(), lang: n.lang}
 	s.out.confirms, _ = n.wire.(confirmer)
 	s.out.writing = true // until begin: nothing may come before the answer to the bind request
 	s.onInput = s.readInput

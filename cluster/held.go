@@ -59,6 +59,21 @@ func (h *held) has(bare string, now time.Time) bool {
 	return ok && now.Sub(at) < heldTime
 }
 
+// each visits those who were noted lately.
+func (h *held) each(visit func(user stanza.JID)) {
+	h.mu.Lock()
+	users := make([]string, 0, len(h.since))
+	for bare := range h.since {
+		users = append(users, bare)
+	}
+	h.mu.Unlock()
+	for _, bare := range users {
+		if j, err := stanza.ParseJID(bare); err == nil {
+			visit(j)
+		}
+	}
+}
+
 // Held implements router.Elsewhere: the nodes where the user is are told, now and if the user turns up.
 func (s *Service) Held(user stanza.JID) {
 	user = user.Bare()
@@ -79,8 +94,8 @@ func (s *Service) tellHeld(user stanza.JID) {
 }
 
 // Appeared is called for each row of another node that has become available.
-func (s *Service) appeared(row *Row, to Sender) {
-	if user := row.JID.Bare(); s.held.has(user.String(), time.Now()) {
-		to.Send(kindLook, appendTo(nil, user))
+func (s *Service) appeared(row Row, o *Owner) {
+	if user := row.JID.Bare(); row.Available && s.held.has(user.String(), time.Now()) {
+		o.Peer.Send(kindLook, appendTo(nil, user))
 	}
 }

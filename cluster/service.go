@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"time"
 
 	"chatd/router"
 	"chatd/stanza"
@@ -48,6 +49,7 @@ type Service struct {
 	Sessions Sessions
 
 	r        *router.Router
+	name     string // this node's
 	log      *slog.Logger
 	rows     *Rows
 	replica  *Replica
@@ -64,8 +66,9 @@ type Service struct {
 
 // New makes the service of a node whose router has no rows yet.
 func New(r *router.Router, cfg Config) *Service {
-	s := &Service{r: r, log: cfg.Log, rows: NewRows(cfg.Secret)}
-	s.replica = NewReplica(s.rows, s, ReplicaConfig{Node: cfg.Node, Log: cfg.Log})
+	s := &Service{r: r, name: cfg.Node, log: cfg.Log, node: nil}
+	s.replica = NewReplica(ReplicaConfig{Node: cfg.Node, Secret: cfg.Secret, Log: cfg.Log, Duplicate: s.duplicate, Arrived: s.appeared, Complete: s.complete})
+	s.rows = s.replica.Rows
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	r.Table.Elsewhere = s
 	return s
@@ -74,6 +77,7 @@ func New(r *router.Router, cfg Config) *Service {
 // Start joins the cluster. It returns when the node can be reached by the others, whether or not there are any.
 func (s *Service) Start(ctx context.Context, cfg Config) (err error) {
 	s.arrivals.start(func() dealer { return newArrival(s) })
+	s.background(s.replica.Run)
 	s.node, err = Start(ctx, cfg, s)
 	return err
 }
@@ -92,7 +96,7 @@ func (s *Service) Rows(rows []router.Row, user stanza.JID) []router.Row {
 	var room [4]RemoteRow
 	for _, row := range s.rows.Append(room[:0], user) {
 		if p, ok := row.Owner.Peer.(*Peer); ok {
-			rows = append(rows, remoteRow(&row, p))
+			rows = append(rows, s.remoteRow(&row, p))
 		}
 	}
 	return rows
@@ -100,6 +104,9 @@ func (s *Service) Rows(rows []router.Row, user stanza.JID) []router.Row {
 
 // Clock implements router.Elsewhere.
 func (s *Service) Clock() uint64 { return s.rows.Clock() }
+
+// Now implements router.Elsewhere.
+func (s *Service) Now() time.Time { return time.Unix(0, s.replica.Stamp()) }
 
 // Intern implements router.Elsewhere.
 func (s *Service) Intern(raw []byte) (stanza.JID, bool) { return s.rows.Intern(raw) }
@@ -144,20 +151,24 @@ func (s *Service) peers() []*Peer {
 }
 
 // PeerUp implements Handler.
-func (s *Service) PeerUp(p *Peer) { s.replica.PeerUp(p.Name, p.Incarnation, p) }
+func (s *Service) PeerUp(p *Peer) { s.replica.PeerUp(p, p.Name, p.Incarnation) }
 
 // PeerDown implements Handler.
 func (s *Service) PeerDown(p *Peer, unacked []Frame, _ bool) {
-	s.replica.PeerDown(p.Name, p.Incarnation)
+	lost := s.replica.PeerDown(p)
 	r := s.returned.begin(p.Name, p.Incarnation)
-	s.background(func(ctx context.Context) { s.takeBack(ctx, p, unacked, r) })
+	s.background(func(ctx context.Context) {
+		s.takeBack(ctx, p, unacked, r)
+		s.tellLost(ctx, lost)
+		s.replica.Release(lost)
+	})
 }
 
 // Frame implements Handler. What may have to wait for the store does so elsewhere.
 func (s *Service) Frame(p *Peer, kind byte, seq uint64, payload []byte) {
 	switch {
 	case kind < 20:
-		s.replica.Frame(p.Name, p.Incarnation, kind, payload)
+		s.replica.Frame(p, kind, payload)
 	case kind == kindKept:
 		s.yielded.kept(string(payload))
 	case kind > kindKept:
@@ -170,6 +181,44 @@ func (s *Service) Frame(p *Peer, kind byte, seq uint64, payload []byte) {
 		}
 		if !s.arrivals.put(bareOf(to), kind, payload) {
 			s.overflowed(kind, payload)
+		}
+	}
+}
+
+// tellLost tells the users here of the resources that an owner had.
+func (s *Service) tellLost(ctx context.Context, o *Owner) {
+	if o == nil || s.r.Table.Len() == 0 {
+		return
+	}
+	gone := make(map[string][]stanza.JID)
+	for row := range s.rows.Of(o) {
+		if row.Available {
+			full := row.JID.Clone()
+			gone[full.Bare().String()] = append(gone[full.Bare().String()], full)
+		}
+	}
+	if len(gone) > 0 {
+		s.Sessions.Lost(ctx, gone)
+	}
+}
+
+// complete is called when all rows of a node are known, for the first time or after a gap.
+func (s *Service) complete(o *Owner) {
+	s.background(func(ctx context.Context) {
+		s.held.each(func(user stanza.JID) { s.tellHeld(user) })
+		s.Sessions.Found(ctx, o.Node)
+	})
+}
+
+// duplicate ends the session here of a full JID that another node has bound later.
+func (s *Service) duplicate(local Row, remote RemoteRow) {
+	if Wins(local.Bound, s.name, remote.Bound, remote.Owner.Node) {
+		return
+	}
+	for _, row := range s.r.Table.Local(local.JID) {
+		if row.Session.JID() == local.JID && row.Session.State().Begun.UnixNano() == local.Bound {
+			s.log.Info("resource is bound on two nodes: the session here ends", "jid", local.JID, "node", remote.Owner.Node)
+			row.Session.Close(stanza.StreamConflict)
 		}
 	}
 }

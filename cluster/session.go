@@ -15,6 +15,7 @@ import (
 type session struct {
 	full stanza.JID
 	peer *Peer
+	rows *Replica // whose changes go first
 	row  router.State // what others store in it is lost: only the node that has the session keeps it
 }
 
@@ -35,6 +36,7 @@ var encoded = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b 
 func (s *session) Send(_ *router.Batch, st *stanza.Stanza) bool {
 	buf := encoded.Get().(*[]byte)
 	*buf = st.Append(appendTo((*buf)[:0], s.full))
+	s.rows.Flush(s.peer) // so that the other node knows who it is from
 	_, ok := s.peer.Send(kindStanza, *buf)
 	encoded.Put(buf)
 	return ok
@@ -71,10 +73,10 @@ func cutTo(b []byte) (to, rest []byte, ok bool) {
 }
 
 // remoteRow is a row of another node as the router has it.
-func remoteRow(r *RemoteRow, p *Peer) router.Row {
-	s := &session{full: r.JID, peer: p}
-	s.row.Begun = time.Unix(0, r.Bound).UTC()
+func (s *Service) remoteRow(r *RemoteRow, p *Peer) router.Row {
+	t := &session{full: r.JID, peer: p, rows: s.replica}
+	t.row.Begun = time.Unix(0, r.Bound).UTC()
 	return router.Row{
-		Session: s, Available: r.Available, Priority: r.Priority, Flags: r.Flags, Detached: r.Detached, Remote: true,
+		Session: t, Available: r.Available, Priority: r.Priority, Flags: r.Flags, Detached: r.Detached, Remote: true,
 	}
 }

@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"errors"
+	"time"
 
 	"chatd/stanza"
 )
@@ -17,6 +18,8 @@ type Elsewhere interface {
 	Intern(raw []byte) (stanza.JID, bool)
 	// Clock counts the changes of what Rows returns.
 	Clock() uint64
+	// Now is the time for State.Begun of a new session: later than that of any session of any node that is known here.
+	Now() time.Time
 	// Changed is told of each row of this node that is new or has changed, and Gone of each that has left, both
 	// under the lock of the user's shard: in the order of what happens to one user.
 	Changed(row Row)
@@ -47,6 +50,7 @@ const (
 // alone is the Elsewhere of a server without a cluster.
 type alone struct{}
 
+func (alone) Now() time.Time { return time.Now() }
 func (alone) Intern([]byte) (stanza.JID, bool)       { return stanza.JID{}, false }
 func (alone) Rows(rows []Row, _ stanza.JID) []Row    { return rows }
 func (alone) Clock() uint64                          { return 0 }

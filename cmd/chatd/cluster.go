@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+
+	"chatd/c2s"
+	"chatd/cluster"
+	"chatd/roster"
+	"chatd/router"
+	"chatd/stanza"
+	"chatd/xep"
+)
+
+// clusterConfig is what makes a node of this process.
+func clusterConfig(cfg *Config, log *slog.Logger) cluster.Config {
+	return cluster.Config{
+		Node: cfg.Cluster.Node, Gossip: cfg.Cluster.Gossip, Link: cfg.Cluster.Link,
+		AdvertiseGossip: cfg.Cluster.AdvertiseGossip, AdvertiseLink: cfg.Cluster.AdvertiseLink,
+		Join: cfg.Cluster.Join, Secret: cfg.Cluster.Secret, Weight: cfg.Cluster.Weight, Log: log,
+	}
+}
+
+// joined is what a node of a cluster consists of besides the rest of a server.
+type joined struct {
+	*cluster.Service
+	friends  *roster.Service
+	blocking *xep.Blocking
+	avatar   *xep.Avatar
+	offline  *xep.Offline
+	clients  *c2s.Server
+	log      *slog.Logger
+}
+
+// connect makes sessions here and on other nodes one.
+func (j *joined) connect() {
+	j.Sessions = cluster.Sessions{
+		Stale: j.stale, Look: j.offline.Look, Lost: j.friends.Lost, Found: j.friends.Found,
+		Yield: j.yield, Restore: j.restore,
+	}
+	j.clients.Fetch = j.fetch
+}
+
+// stale brings up to date what is kept here of a user whom another node has changed.
+func (j *joined) stale(ctx context.Context, user stanza.JID, what router.Kept) {
+	if what&router.KeptFriends != 0 {
+		j.friends.Forget(user)
+	}
+	reload := func(kept router.Kept, load func(context.Context, stanza.JID) error) {
+		if what&kept == 0 {
+			return
+		}
+		if err := load(ctx, user); err != nil {
+			j.log.Error("a change by another node is not in force here", "user", user, "err", err)
+		}
+	}
+	reload(router.KeptBlocklist, j.blocking.Reload)
+	reload(router.KeptPrivacy, j.friends.ReloadPrivacy)
+	reload(router.KeptProfile, j.avatar.Reload)
+}
+
+func (j *joined) yield(id, user string) ([]byte, error) {
+	x, err := j.clients.Yield(id, user)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(x)
+}
+
+func (j *joined) fetch(ctx context.Context, id, user string) (*c2s.Suspended, error) {
+	session, kept, err := j.Service.Fetch(ctx, id, user)
+	if err != nil {
+		return nil, err
+	}
+	x := new(c2s.Suspended)
+	if err := json.Unmarshal(session, x); err != nil {
+		return nil, fmt.Errorf("session of another node: %w", err)
+	}
+	kept()
+	return x, nil
+}
+
+func (j *joined) restore(ctx context.Context, session []byte) {
+	x := new(c2s.Suspended)
+	if err := json.Unmarshal(session, x); err != nil {
+		j.log.Error("session not restored", "err", err)
+		return
+	}
+	j.clients.Import(ctx, []*c2s.Suspended{x})
+}
