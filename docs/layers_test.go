@@ -18,6 +18,7 @@ var floors = map[string]int{
 	"chatd/store/sqlstore": 4,
 	"chatd/account":        5,
 	"chatd/c2s":            5,
+	"chatd/cluster":        5,
 	"chatd/roster":         5,
 	"chatd/webhook":        5,
 	"chatd/xep":            5,
