@@ -21,7 +21,7 @@ func benchJID(i int) stanza.JID {
 func fill(tb testing.TB, r *Rows, node string, from, n int) *Owner {
 	o := mustOpen(tb, r, node)
 	for i := range n {
-		r.set(o, Row{JID: benchJID(from + i), Bound: int64(i), Available: true}, uint64(i))
+		r.set(o, Row{JID: benchJID(from + i), Bound: int64(i), Available: true})
 	}
 	r.swap(o, nil)
 	return o
@@ -49,8 +49,8 @@ func BenchmarkRowBytes(b *testing.B) {
 		b.ReportMetric(float64(time.Since(start).Microseconds())/1000, "ms/GC")
 		rng := rand.New(rand.NewPCG(1, 1))
 		for _, i := range rng.Perm(million) {
-			r.remove(o, benchJID(i), 0)
-			r.set(o, Row{JID: benchJID(million + i)}, 0)
+			r.unset(o, benchJID(i))
+			r.set(o, Row{JID: benchJID(million + i)})
 		}
 		b.ReportMetric(float64(heap()-before)/million-text, "B/row-churned")
 		runtime.KeepAlive(r)
@@ -93,7 +93,7 @@ func change(r *Rows, o *Owner, rate int, stop chan struct{}) (done int) {
 		case <-time.After(time.Millisecond):
 		}
 		for ; done < int(time.Since(start).Seconds()*float64(rate)); done++ {
-			r.set(o, Row{JID: benchJID(done * 7919 % million), Bound: int64(done), Priority: int8(done), Available: true}, 0)
+			r.set(o, Row{JID: benchJID(done * 7919 % million), Bound: int64(done), Priority: int8(done), Available: true})
 		}
 	}
 }

@@ -53,16 +53,21 @@ const maxRecord = 11 + 2 + maxJID
 
 // append adds the row's record to dst.
 func (r *Row) append(dst []byte) []byte {
-	var state byte
+	return appendText(appendHead(dst, r.state(), r.Flags, r.Priority, r.Bound), r.JID.String())
+}
+
+func (r *Row) state() (state byte) {
 	if r.Available {
 		state |= stateAvailable
 	}
 	if r.Detached {
 		state |= stateDetached
 	}
-	dst = append(dst, state, byte(r.Flags), byte(r.Priority))
-	dst = binary.LittleEndian.AppendUint64(dst, uint64(r.Bound))
-	return appendText(dst, r.JID.String())
+	return state
+}
+
+func appendHead(dst []byte, state byte, flags router.Flags, priority int8, bound int64) []byte {
+	return binary.LittleEndian.AppendUint64(append(dst, state, byte(flags), byte(priority)), uint64(bound))
 }
 
 // appendGone adds the record of a row that is gone.

@@ -24,10 +24,8 @@ type Rows struct {
 	clock  atomic.Uint64 // changes of what is seen; moves after the change
 	shards [shardCount]shard
 
-	seen atomic.Pointer[[]*Owner] // by number; nil for those not seen. Immutable; replaced under mu
-
+	owners atomic.Pointer[owners] // immutable; replaced under mu
 	mu     sync.Mutex
-	owners []*Owner // by number; nil is free
 
 	reclaiming sync.Mutex // one owner at a time
 }
@@ -43,13 +41,20 @@ type Owner struct {
 	rows atomic.Int64
 }
 
+// owners are all by their numbers; nil is a number that is free, or an owner that is not in the set.
+type owners struct {
+	all     []*Owner
+	current []*Owner // those that are seen, or are being built
+	seen    []*Owner
+}
+
 // Len counts the owner's rows.
 func (o *Owner) Len() int { return int(o.rows.Load()) }
 
 // NewRows makes an empty table. All nodes of a cluster have the same secret.
 func NewRows(secret string) *Rows {
 	r := &Rows{key: newHashKey(secret)}
-	r.seen.Store(new([]*Owner))
+	r.owners.Store(new(owners))
 	return r
 }
 
@@ -59,19 +64,21 @@ func (r *Rows) Clock() uint64 { return r.clock.Load() }
 // place is where a user's rows are.
 func (r *Rows) place(bare string) (sh *shard, tag uint32) {
 	h := r.key.text(bare)
-	return &r.shards[h>>56], uint32(h)
+	return &r.shards[segmentOf(h)], uint32(h)
 }
+
+func segmentOf(hash uint64) int { return int(hash >> 56) }
 
 // Append adds the user's rows to dst, of all owners that are seen.
 func (r *Rows) Append(dst []RemoteRow, user stanza.JID) []RemoteRow {
-	if len(*r.seen.Load()) == 0 {
+	if len(r.owners.Load().seen) == 0 {
 		return dst
 	}
 	bare := user.Bare().String()
 	sh, tag := r.place(bare)
 	sh.mu.RLock()
 	// Under the lock: what is not seen any more is not reclaimed before it is let go.
-	seen := *r.seen.Load()
+	seen := r.owners.Load().seen
 	for n := sh.head(tag, bare); n != 0; {
 		s := sh.at(n)
 		if o := seen[s.owner]; o != nil {
@@ -85,13 +92,18 @@ func (r *Rows) Append(dst []RemoteRow, user stanza.JID) []RemoteRow {
 
 // Has reports whether the user has a row.
 func (r *Rows) Has(user stanza.JID) bool {
-	_, ok := r.first(user.Bare().String(), "")
+	_, ok := r.first(user.Bare().String(), "", false)
 	return ok
 }
 
 // Row is the row of a full JID. If more than one node has bound it, the one that wins.
 func (r *Rows) Row(full stanza.JID) (RemoteRow, bool) {
-	return r.first(full.Bare().String(), full.String())
+	return r.first(full.Bare().String(), full.String(), false)
+}
+
+// rival is Row, but among slices that are still being built too.
+func (r *Rows) rival(full stanza.JID) (RemoteRow, bool) {
+	return r.first(full.Bare().String(), full.String(), true)
 }
 
 // Intern finds the address that raw spells among those with rows, without allocating: as router.Table.Intern.
@@ -99,27 +111,30 @@ func (r *Rows) Intern(raw []byte) (stanza.JID, bool) {
 	text := view(raw)
 	for i := range raw {
 		if raw[i] == '/' {
-			row, ok := r.first(text[:i], text)
+			row, ok := r.first(text[:i], text, false)
 			return row.JID, ok
 		}
 	}
-	row, ok := r.first(text, "")
+	row, ok := r.first(text, "", false)
 	return row.JID.Bare(), ok
 }
 
 // first is the best row of the user with this full JID, or with any.
-func (r *Rows) first(bare, full string) (best RemoteRow, ok bool) {
-	if len(*r.seen.Load()) == 0 {
+func (r *Rows) first(bare, full string, building bool) (best RemoteRow, ok bool) {
+	if len(r.owners.Load().all) == 0 {
 		return best, false
 	}
 	sh, tag := r.place(bare)
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
-	seen := *r.seen.Load()
+	owners := r.owners.Load().seen
+	if building {
+		owners = r.owners.Load().current
+	}
 	for n := sh.head(tag, bare); n != 0; {
 		s := sh.at(n)
 		n = s.next
-		o := seen[s.owner]
+		o := owners[s.owner]
 		if o == nil || full != "" && sh.full(s) != full {
 			continue
 		}
@@ -144,13 +159,13 @@ func (r *Rows) Len() int {
 
 // Owners are those whose rows are seen.
 func (r *Rows) Owners() []*Owner {
-	return slices.DeleteFunc(slices.Clone(*r.seen.Load()), func(o *Owner) bool { return o == nil })
+	return slices.DeleteFunc(slices.Clone(r.owners.Load().seen), func(o *Owner) bool { return o == nil })
 }
 
 // All yields every row that is seen. It holds no lock while it yields: rows that come or go meanwhile may be
 // missed or seen.
 func (r *Rows) All() iter.Seq[RemoteRow] {
-	return r.each(func(id uint16) *Owner { return (*r.seen.Load())[id] })
+	return r.each(func(id uint16) *Owner { return r.owners.Load().seen[id] })
 }
 
 // Of yields the rows of an owner, whether they are seen or not, as All does, until they are reclaimed.
@@ -194,68 +209,133 @@ var errOwners = errors.New("cluster: too many owners of rows")
 
 // open begins the slice of an owner, unseen.
 func (r *Rows) open(node string, incarnation uint64, peer Sender) (*Owner, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	id := slices.Index(r.owners, nil)
-	if id < 0 {
-		if id = len(r.owners); id > 0xffff {
-			return nil, errOwners
+	o := &Owner{Node: node, Incarnation: incarnation, Peer: peer}
+	full := false
+	r.change(func(set *owners) {
+		id := slices.Index(set.all, nil)
+		if id < 0 {
+			if id = len(set.all); id > 0xffff {
+				full = true
+				return
+			}
+			set.all, set.current, set.seen = append(set.all, nil), append(set.current, nil), append(set.seen, nil)
 		}
-		r.owners = append(r.owners, nil)
+		o.id = uint16(id)
+		set.all[id], set.current[id] = o, o
+	})
+	if full {
+		return nil, errOwners
 	}
-	o := &Owner{Node: node, Incarnation: incarnation, Peer: peer, id: uint16(id)}
-	r.owners[id] = o
-	r.look(nil, nil) // so that each number has its place before a row has it
 	return o, nil
 }
 
 // swap shows one owner's slice and hides another's, at once; each may be nil.
 func (r *Rows) swap(show, hide *Owner) {
-	r.mu.Lock()
-	r.look(show, hide)
-	r.mu.Unlock()
+	r.change(func(set *owners) {
+		if show != nil {
+			set.current[show.id], set.seen[show.id] = show, show
+		}
+		if hide != nil {
+			set.current[hide.id], set.seen[hide.id] = nil, nil
+		}
+	})
 	r.clock.Add(1)
 }
 
-// look replaces what is seen. The caller holds mu.
-func (r *Rows) look(show, hide *Owner) {
-	seen := make([]*Owner, len(r.owners))
-	copy(seen, *r.seen.Load())
-	if show != nil {
-		seen[show.id] = show
-	}
-	if hide != nil {
-		seen[hide.id] = nil
-	}
-	r.seen.Store(&seen)
+// change replaces the set of owners.
+func (r *Rows) change(do func(*owners)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old := r.owners.Load()
+	set := &owners{slices.Clone(old.all), slices.Clone(old.current), slices.Clone(old.seen)}
+	do(set)
+	r.owners.Store(set)
 }
 
-// put enters or changes an owner's row, number seq of its changes.
-func (r *Rows) put(o *Owner, rec *record, seq uint64) {
+// enter adds a row to what is built of an owner.
+func (r *Rows) enter(o *Owner, rec *record) {
 	sh, tag := r.place(rec.JID.Bare().String())
 	sh.mu.Lock()
 	isNew, changed := sh.put(r.key, o.id, tag, rec)
-	sh.seg(o.id).last = seq
 	sh.mu.Unlock()
+	r.count(o, isNew, false, changed)
+}
+
+// apply makes the owner's change number seq. It does nothing if the segment has it already.
+func (r *Rows) apply(o *Owner, rec *record, seq uint64) (applied bool) {
+	sh, tag := r.place(rec.JID.Bare().String())
+	sh.mu.Lock()
+	seg := sh.seg(o.id)
+	if seg.last >= seq {
+		sh.mu.Unlock()
+		return false
+	}
+	seg.last = seq
+	var isNew, removed, changed bool
+	if rec.gone {
+		removed = sh.remove(r.key, o.id, tag, rec.JID)
+	} else {
+		isNew, changed = sh.put(r.key, o.id, tag, rec)
+	}
+	sh.mu.Unlock()
+	r.count(o, isNew, removed, changed || removed)
+	return true
+}
+
+// count notes what has become of a row.
+func (r *Rows) count(o *Owner, isNew, removed, changed bool) {
 	if isNew {
 		o.rows.Add(1)
 	}
-	if changed {
+	if removed {
+		o.rows.Add(-1)
+	}
+	if changed && r.owners.Load().seen[o.id] != nil {
 		r.clock.Add(1)
 	}
 }
 
-// remove takes out an owner's row, number seq of its changes.
-func (r *Rows) remove(o *Owner, full stanza.JID, seq uint64) {
-	sh, tag := r.place(full.Bare().String())
+// entered notes that all of a segment is there, up to the owner's change number last.
+func (r *Rows) entered(o *Owner, k int, last uint64) {
+	sh := &r.shards[k]
 	sh.mu.Lock()
-	removed := sh.remove(r.key, o.id, tag, full)
-	sh.seg(o.id).last = seq
+	sh.seg(o.id).last = last
 	sh.mu.Unlock()
-	if removed {
-		o.rows.Add(-1)
-		r.clock.Add(1)
+}
+
+// replace makes an owner's segment what recs say, at once.
+func (r *Rows) replace(o *Owner, k int, last uint64, recs []byte) error {
+	sh := &r.shards[k]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	_, n := r.clear(sh, o, 0, sh.used+1)
+	seg := sh.seg(o.id)
+	*seg = segment{last: last}
+	err := records(recs, func(_ int, rec *record) error {
+		sh.put(r.key, o.id, uint32(r.key.text(rec.JID.Bare().String())), rec)
+		return nil
+	})
+	o.rows.Add(int64(seg.rows - n))
+	r.clock.Add(1)
+	return err
+}
+
+// encode adds the records of an owner's segment to dst, as it is now, after its change number last.
+func (r *Rows) encode(o *Owner, k int, dst []byte) (recs []byte, last uint64) {
+	sh := &r.shards[k]
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	for _, p := range sh.pages {
+		for i := range p {
+			if p[i].size != 0 && p[i].owner == o.id {
+				dst = sh.record(dst, &p[i])
+			}
+		}
 	}
+	if int(o.id) < len(sh.segs) {
+		last = sh.segs[o.id].last
+	}
+	return dst, last
 }
 
 // segment is what is known of an owner's segment.
@@ -278,20 +358,24 @@ func (r *Rows) reclaim(o *Owner) {
 	defer r.reclaiming.Unlock()
 	for i := range r.shards {
 		sh := &r.shards[i]
-		for page := 0; page >= 0; {
+		for page, n := 0, 0; page >= 0; {
 			sh.mu.Lock()
-			page = r.reclaimSome(sh, o, page)
+			if page, n = r.clear(sh, o, page, reclaimRows); page < 0 {
+				if int(o.id) < len(sh.segs) {
+					sh.segs[o.id] = segment{}
+				}
+				sh.shrink()
+			}
 			sh.mu.Unlock()
+			o.rows.Add(int64(-n))
 		}
 	}
-	r.mu.Lock()
-	r.owners[o.id] = nil
-	r.mu.Unlock()
+	r.change(func(set *owners) { set.all[o.id] = nil })
 }
 
-// reclaimSome frees rows from a page on; it returns the page to go on with, or -1.
-func (r *Rows) reclaimSome(sh *shard, o *Owner, page int) int {
-	n := 0
+// clear frees an owner's rows from a page on, until there were so many; it returns the page to go on with, or
+// -1, and how many there were. The caller holds the shard's lock, and sees to the segment.
+func (r *Rows) clear(sh *shard, o *Owner, page, most int) (next, n int) {
 	for ; page < len(sh.pages); page++ {
 		for i := range sh.pages[page] {
 			s := &sh.pages[page][i]
@@ -301,17 +385,11 @@ func (r *Rows) reclaimSome(sh *shard, o *Owner, page int) int {
 			sh.unlink(uint32(r.key.text(sh.bare(s))), uint32(page*pageRows+i)+firstSlot)
 			n++
 		}
-		if n >= reclaimRows {
-			o.rows.Add(int64(-n))
-			return page + 1
+		if n >= most {
+			return page + 1, n
 		}
 	}
-	o.rows.Add(int64(-n))
-	if int(o.id) < len(sh.segs) {
-		sh.segs[o.id] = segment{}
-	}
-	sh.shrink()
-	return -1
+	return -1, n
 }
 
 // ConsistencyCheck verifies what must hold at any time: each row under its own user and shard, no full JID twice
@@ -365,7 +443,10 @@ func (sh *shard) check(r *Rows, i int) error {
 	if users != sh.users || len(twice) != sh.used || live != text {
 		return fmt.Errorf("%d users, %d rows, %d bytes, counted as %d, %d, %d", users, len(twice), text, sh.users, sh.used, live)
 	}
-	for id := range segs {
+	for id, o := range r.owners.Load().current {
+		if o == nil || id >= len(segs) {
+			continue
+		}
 		if segs[id].rows != sh.segs[id].rows || segs[id].sum != sh.segs[id].sum {
 			return fmt.Errorf("owner %d: counts or sums are wrong", id)
 		}

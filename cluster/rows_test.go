@@ -12,14 +12,24 @@ import (
 	"chatd/stanza"
 )
 
-// set enters a row as a delta would.
-func (r *Rows) set(o *Owner, row Row, seq uint64) {
-	enc := row.append(nil)
+// set enters a row as a snapshot would.
+func (r *Rows) set(o *Owner, row Row) {
+	rec := mustRead(row.append(nil))
+	r.enter(o, &rec)
+}
+
+// unset removes a row as a delta does.
+func (r *Rows) unset(o *Owner, full stanza.JID) {
+	rec := mustRead(appendGone(nil, full))
+	r.apply(o, &rec, r.segment(o, segmentOf(r.key.text(full.Bare().String()))).last+1)
+}
+
+func mustRead(enc []byte) record {
 	rec, rest, err := readRecord(enc)
 	if err != nil || len(rest) > 0 {
-		panic(fmt.Sprint(row.JID, err))
+		panic(fmt.Sprint(rec.JID, err))
 	}
-	r.put(o, &rec, seq)
+	return rec
 }
 
 func mustOpen(tb testing.TB, r *Rows, node string) *Owner {
@@ -77,10 +87,10 @@ func TestRowsAgreeWithAModel(t *testing.T) {
 				row.JID = stanza.MustJID(full)
 				break
 			}
-			r.remove(sl.o, row.JID, uint64(step))
+			r.unset(sl.o, row.JID)
 			delete(sl.rows, row.JID.String())
 		default:
-			r.set(sl.o, row, uint64(step))
+			r.set(sl.o, row)
 			sl.rows[row.JID.String()] = row
 		}
 		if step%4000 == 3999 {
@@ -129,7 +139,7 @@ func TestViewsOutliveTheirRows(t *testing.T) {
 	var want []string
 	for i := range 3000 {
 		row := Row{JID: stanza.MustJID(fmt.Sprintf("view%d@chat.test/%s", i, strings.Repeat("v", i%50+1)))}
-		r.set(o, row, 0)
+		r.set(o, row)
 		got, ok := r.Row(row.JID)
 		if !ok {
 			t.Fatal(row.JID, "not found")
@@ -137,10 +147,10 @@ func TestViewsOutliveTheirRows(t *testing.T) {
 		views, want = append(views, got.JID), append(want, row.JID.String())
 	}
 	for i, v := range views {
-		r.remove(o, stanza.MustJID(want[i]), 0)
-		r.set(o, Row{JID: stanza.MustJID(fmt.Sprintf("other%d@chat.test/%d", i, i))}, 0)
+		r.unset(o, stanza.MustJID(want[i]))
+		r.set(o, Row{JID: stanza.MustJID(fmt.Sprintf("other%d@chat.test/%d", i, i))})
 		if i%2 == 0 {
-			r.remove(o, stanza.MustJID(fmt.Sprintf("other%d@chat.test/%d", i, i)), 0)
+			r.unset(o, stanza.MustJID(fmt.Sprintf("other%d@chat.test/%d", i, i)))
 		}
 		if v.String() != want[i] {
 			t.Fatalf("view is %q, was %q", v, want[i])
@@ -166,7 +176,7 @@ func TestSwapIsAtomic(t *testing.T) {
 	build := func() *Owner {
 		o := mustOpen(t, r, "b")
 		for _, u := range users {
-			r.set(o, Row{JID: u}, 0)
+			r.set(o, Row{JID: u})
 		}
 		return o
 	}
@@ -205,7 +215,7 @@ func TestHiddenRowsAreStillEnumerated(t *testing.T) {
 	r := NewRows("")
 	o := mustOpen(t, r, "b")
 	full := stanza.MustJID("a@chat.test/1")
-	r.set(o, Row{JID: full, Available: true}, 7)
+	r.set(o, Row{JID: full, Available: true})
 	if r.Has(full) {
 		t.Error("seen before it is shown")
 	}
@@ -242,7 +252,7 @@ func TestInternFindsRemoteAddresses(t *testing.T) {
 	o := mustOpen(t, r, "b")
 	r.swap(o, nil)
 	full := stanza.MustJID("a@chat.test/1")
-	r.set(o, Row{JID: full}, 1)
+	r.set(o, Row{JID: full})
 	for raw, want := range map[string]stanza.JID{
 		"a@chat.test/1": full, "a@chat.test": full.Bare(), "a@chat.test/2": {}, "b@chat.test": {}, "a@chat.test/": {}, "": {},
 	} {
@@ -257,7 +267,7 @@ func TestLookupsAllocateNothing(t *testing.T) {
 	o := mustOpen(t, r, "b")
 	r.swap(o, nil)
 	full := stanza.MustJID("a@chat.test/1")
-	r.set(o, Row{JID: full}, 1)
+	r.set(o, Row{JID: full})
 	buf := make([]RemoteRow, 0, 4)
 	raw := []byte("a@chat.test/1")
 	if n := testing.AllocsPerRun(100, func() {

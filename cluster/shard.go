@@ -121,13 +121,7 @@ func (sh *shard) lookup(owner uint16, tag uint32, full stanza.JID) uint32 {
 // put enters the owner's row, or changes it to what it is now. It reports whether it was new, and whether
 // it changed.
 func (sh *shard) put(k hashKey, owner uint16, tag uint32, rec *record) (isNew, changed bool) {
-	var state byte
-	if rec.Available {
-		state |= stateAvailable
-	}
-	if rec.Detached {
-		state |= stateDetached
-	}
+	state := rec.state()
 	seg := sh.seg(owner)
 	n := sh.lookup(owner, tag, rec.JID)
 	if n == 0 {
@@ -149,9 +143,13 @@ func (sh *shard) put(k hashKey, owner uint16, tag uint32, rec *record) (isNew, c
 
 // sum is the hash of a row's record.
 func (sh *shard) sum(k hashKey, s *slot) uint64 {
-	r := sh.row(s)
-	sh.enc = r.append(sh.enc[:0])
+	sh.enc = sh.record(sh.enc[:0], s)
 	return k.bytes(sh.enc)
+}
+
+// record adds the row's record to dst.
+func (sh *shard) record(dst []byte, s *slot) []byte {
+	return appendText(appendHead(dst, s.state, s.flags, s.priority, s.bound), sh.full(s))
 }
 
 // link makes a row with an address and no more.
