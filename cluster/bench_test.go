@@ -112,3 +112,72 @@ func BenchmarkPurge(b *testing.B) {
 		r.reclaim(o)
 	}
 }
+
+// million rows of a, and a link to b that carries frames at once.
+func benchTwin(b *testing.B, rows int) *twin {
+	w := newTwin(ReplicaConfig{}, ReplicaConfig{}, 0)
+	for i := range rows {
+		w.a.Changed(Row{JID: benchJID(i), Bound: int64(i), Available: true})
+	}
+	return w
+}
+
+func waitFor(ok func() bool) {
+	for !ok() {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// BenchmarkSnapshot sends a million rows and applies them, from PeerUp until they are seen; the receiver has as many of its own.
+func BenchmarkSnapshot(b *testing.B) {
+	for b.Loop() {
+		b.StopTimer()
+		w := benchTwin(b, million)
+		for i := range million {
+			w.b.Changed(Row{JID: benchJID(million + i), Bound: int64(i), Available: true})
+		}
+		b.StartTimer()
+		w.b.PeerUp(w.ba, "a", 1)
+		w.a.PeerUp(w.ab, "b", 1)
+		waitFor(func() bool { return w.b.Rows.Len() == million })
+		b.StopTimer()
+		w.stop()
+		b.StartTimer()
+	}
+	b.ReportMetric(million*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
+}
+
+// BenchmarkDeltas changes rows among a million as fast as they can be made, sent and applied.
+func BenchmarkDeltas(b *testing.B) {
+	w := benchTwin(b, million)
+	defer w.stop()
+	w.up()
+	waitFor(func() bool { return w.b.Rows.Len() == million })
+	b.ResetTimer()
+	b.ReportAllocs()
+	for i := range b.N {
+		w.a.Changed(Row{JID: benchJID(i * 7919 % million), Bound: int64(i), Priority: int8(i), Available: true})
+		for i%1024 == 0 && w.a.log.last.Load()-w.b.Stats().DeltasApplied > 50_000+million {
+			time.Sleep(100 * time.Microsecond)
+		}
+	}
+	waitFor(func() bool { return w.a.States()[0].Lag == 0 })
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "deltas/s")
+	if s := w.b.Stats(); s.SnapshotsApplied != 1 {
+		b.Fatalf("%+v", s)
+	}
+}
+
+// BenchmarkChanged is what a change costs who makes it.
+func BenchmarkChanged(b *testing.B) {
+	r := NewReplica(ReplicaConfig{Node: "a", Log: quiet()})
+	jids := make([]stanza.JID, 1<<16)
+	for i := range jids {
+		jids[i] = benchJID(i)
+		r.Changed(Row{JID: jids[i]})
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		r.Changed(Row{JID: jids[i%len(jids)], Bound: int64(i)})
+	}
+}

@@ -48,9 +48,6 @@ const (
 // maxJID is the length of the longest full JID (RFC 7622 §3.1).
 const maxJID = 3*1023 + 2
 
-// maxRecord bounds a record.
-const maxRecord = 11 + 2 + maxJID
-
 // append adds the row's record to dst.
 func (r *Row) append(dst []byte) []byte {
 	return appendText(appendHead(dst, r.state(), r.Flags, r.Priority, r.Bound), r.JID.String())
@@ -117,6 +114,16 @@ func readRecord(b []byte) (rec record, rest []byte, err error) {
 	}
 	rec.enc = b[:end]
 	return rec, b[end:], nil
+}
+
+// recordSize is the length of the first record of b, which is known to be one.
+func recordSize(b []byte) int {
+	head := 11
+	if b[0] == stateGone {
+		head = 1
+	}
+	size, n := binary.Uvarint(b[head:])
+	return head + n + int(size)
 }
 
 // view is b as a string without a copy, for as long as b is not changed.

@@ -26,6 +26,7 @@ type shard struct {
 	arena arena
 	segs  []segment // by owner
 	enc   []byte    // for records of what is replaced
+	sent  []byte    // for records of what replaces it
 	_     [64]byte  // keeps neighbours' locks off one cache line
 }
 
