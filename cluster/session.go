@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"sync"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 type session struct {
 	full stanza.JID
 	peer *Peer
-	rows *Replica // whose changes go first
+	rows *Replica     // whose changes go first
 	row  router.State // what others store in it is lost: only the node that has the session keeps it
 }
 
@@ -44,7 +45,7 @@ func (s *session) Send(_ *router.Batch, st *stanza.Stanza) bool {
 
 // SendNow implements router.Session. Only a session's own node hands messages over.
 func (s *session) SendNow(context.Context, []*stanza.Stanza, []int64) (bool, error) {
-	return false, errNotHere
+	return false, errElsewhere
 }
 
 // Close implements router.Session: the session's node ends it.
@@ -80,3 +81,5 @@ func (s *Service) remoteRow(r *RemoteRow, p *Peer) router.Row {
 		Session: t, Available: r.Available, Priority: r.Priority, Flags: r.Flags, Detached: r.Detached, Remote: true,
 	}
 }
+
+var errElsewhere = errors.New("cluster: the session is on another node")

@@ -42,6 +42,16 @@ func (s *Service) SetPrivacy(ctx context.Context, user stanza.JID, p store.Priva
 	return nil
 }
 
+// ReloadPrivacy gives the user's sessions on this node the settings as they are in the store, where another node has changed
+// them. It blocks on the store.
+func (s *Service) ReloadPrivacy(ctx context.Context, user stanza.JID) error {
+	var err error
+	for _, row := range s.r.Table.Local(user) {
+		err = s.LoadPrivacy(ctx, row.Session)
+	}
+	return err
+}
+
 // LoadPrivacy gives a new session its user's settings. To be called after the session has entered the
 // table, so that it misses no change, and before its client learns that it is bound.
 func (s *Service) LoadPrivacy(ctx context.Context, sess router.Session) error {

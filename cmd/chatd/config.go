@@ -64,9 +64,11 @@ type Config struct {
 	MUC     struct{ Host string }
 	Store   struct{ Driver, DSN, Durability string }
 	Cluster struct {
-		Node, Gossip, Link string
-		Join               []string
-		Secret             string
+		Node, Gossip, Link             string
+		AdvertiseGossip, AdvertiseLink string
+		Join                           []string
+		Secret                         string
+		Weight                         int
 	}
 	HTTP struct {
 		Listen            []string
@@ -109,6 +111,7 @@ func defaultConfig() *Config {
 	c.Rules.RequestsPerMinute = 120
 	c.Store.Driver = "sqlite"
 	c.Store.Durability = "full"
+	c.Cluster.Weight = 1
 	c.HTTP.TLS = "on"
 	c.API.Listen = []string{"127.0.0.1:5281"}
 	c.API.PlayerJID = "sum%d"
@@ -200,11 +203,14 @@ func (c *Config) settings(getenv func(string) string) []setting {
 		{"store.dsn", restart, r.secret(&c.Store.DSN)},
 		{"store.durability", restart, choice(&c.Store.Durability, "full", "normal")},
 
-		{"cluster.node", restart, text(&c.Cluster.Node)},
-		{"cluster.gossip", restart, text(&c.Cluster.Gossip)},
-		{"cluster.link", restart, text(&c.Cluster.Link)},
-		{"cluster.join", restart, addresses(&c.Cluster.Join)},
+		{"cluster.node", restart, nodeLabel(&c.Cluster.Node)},
+		{"cluster.gossip", restart, listenAddress(&c.Cluster.Gossip)},
+		{"cluster.link", restart, listenAddress(&c.Cluster.Link)},
+		{"cluster.advertise_gossip", restart, destination(&c.Cluster.AdvertiseGossip)},
+		{"cluster.advertise_link", restart, destination(&c.Cluster.AdvertiseLink)},
+		{"cluster.join", restart, destinations(&c.Cluster.Join)},
 		{"cluster.secret", restart, r.secret(&c.Cluster.Secret)},
+		{"cluster.weight", restart, number(&c.Cluster.Weight, 1, 1000)},
 		{"http.listen", restart, addresses(&c.HTTP.Listen)},
 		{"http.tls", reload, choice(&c.HTTP.TLS, "on", "proxy", "off")},
 		{"http.url", reload, publicURL(&c.HTTP.URL)},

@@ -21,6 +21,7 @@ import (
 	"chatd/api"
 	"chatd/auth"
 	"chatd/c2s"
+	"chatd/cluster"
 	"chatd/roster"
 	"chatd/router"
 	"chatd/stanza"
@@ -111,6 +112,10 @@ func build(ctx context.Context, cfg *Config, db *sqlstore.Store, decoy []byte, l
 	// Where stanzas go, and who hears of whom.
 	rt := router.New(stanza.MustJID(cfg.Domain), log)
 	rt.Users = accounts
+	var others *cluster.Service // the other nodes
+	if cfg.Cluster.Node != "" {
+		others = cluster.New(rt, clusterConfig(cfg, log))
+	}
 	friends := roster.New(rt, db, roster.Config{}, log)
 	friends.Register()
 	rt.Rules = friends
@@ -152,6 +157,10 @@ func build(ctx context.Context, cfg *Config, db *sqlstore.Store, decoy []byte, l
 	clients.OnResume = offline.HandOver
 	clients.Keep = keepSessions(cfg.Data)
 	clients.Features = disco.CapsElement
+	if others != nil {
+		clients.Node = cfg.Cluster.Node
+		(&joined{others, friends, blocking, avatar, offline, clients, log}).connect()
+	}
 
 	// What operators and other services see of it all, and may do.
 	metrics := prometheus.NewRegistry()
@@ -168,7 +177,7 @@ func build(ctx context.Context, cfg *Config, db *sqlstore.Store, decoy []byte, l
 	})
 
 	return &server{log: log, tokens: tokens, friends: friends, accounts: players, foreign: db.ChangedElsewhere,
-		router: rt, hooks: hooks, clients: clients, operators: operators}
+		router: rt, hooks: hooks, clients: clients, operators: operators, others: others}
 }
 
 // newHooks makes the webhooks' service, which hears of what changes in the store.

@@ -15,6 +15,7 @@ import (
 	"chatd/api"
 	"chatd/auth"
 	"chatd/c2s"
+	"chatd/cluster"
 	"chatd/roster"
 	"chatd/router"
 	"chatd/store"
@@ -44,6 +45,7 @@ type server struct {
 	foreign   func(context.Context) (bool, error) // whether another process has changed the store
 	clients   *c2s.Server
 	operators *api.Server
+	others    *cluster.Service // nil: this node is alone
 
 	cfg     *Config         // in force
 	filter  *webhook.Filter // of messages; nil: none
@@ -78,7 +80,13 @@ func (s *server) start(ctx context.Context, cfg *Config) (err error) {
 	if s.sockets, err = s.listen(); err != nil {
 		return err
 	}
-	if err = s.restoreSessions(ctx); err != nil {
+	if s.others != nil {
+		err = s.others.Start(ctx, clusterConfig(cfg, s.log))
+	}
+	if err == nil {
+		err = s.restoreSessions(ctx)
+	}
+	if err != nil {
 		for _, k := range s.sockets {
 			k.Close()
 		}
@@ -148,7 +156,11 @@ func (s *server) stop(ended <-chan error, serving int) {
 	s.log.Info("stopping")
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout+time.Duration(s.cfg.C2S.DrainSeconds)*time.Second)
 	defer cancel()
-	err := errors.Join(s.clients.Shutdown(ctx), s.operators.Shutdown(ctx), s.hooks.Close(ctx))
+	err := s.clients.Shutdown(ctx)
+	if s.others != nil {
+		err = errors.Join(err, s.others.Leave(ctx))
+	}
+	err = errors.Join(err, s.operators.Shutdown(ctx), s.hooks.Close(ctx))
 	for range serving {
 		err = errors.Join(err, <-ended)
 	}
