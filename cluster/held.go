@@ -10,7 +10,7 @@ import (
 const (
 	// heldTime is for how long a user for whom a message was stored is remembered: longer than a node's word that
 	// the user has come takes to get here.
-	heldTime = 10 * time.Second
+	heldTime = 30 * time.Second
 	// heldMax bounds those who are remembered. Over it the oldest are forgotten; what waits for them is handed over at
 	// their next login, or when nodes meet again.
 	heldMax = 1 << 16

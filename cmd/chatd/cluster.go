@@ -31,13 +31,14 @@ type joined struct {
 	avatar   *xep.Avatar
 	offline  *xep.Offline
 	clients  *c2s.Server
+	forget   func(user string) // drops what is in memory of the store
 	log      *slog.Logger
 }
 
 // connect makes sessions here and on other nodes one.
 func (j *joined) connect() {
 	j.Sessions = cluster.Sessions{
-		Stale: j.stale, Look: j.offline.Look, Lost: j.friends.Lost, Found: j.friends.Found,
+		Stale: j.stale, Look: j.look, Lost: j.friends.Lost, Found: j.friends.Found,
 		Yield: j.yield, Restore: j.restore,
 	}
 	j.clients.Fetch = j.fetch
@@ -45,6 +46,7 @@ func (j *joined) connect() {
 
 // stale brings up to date what is kept here of a user whom another node has changed.
 func (j *joined) stale(ctx context.Context, user stanza.JID, what router.Kept) {
+	j.forget(user.Local())
 	if what&router.KeptFriends != 0 {
 		j.friends.Forget(user)
 	}
@@ -59,6 +61,11 @@ func (j *joined) stale(ctx context.Context, user stanza.JID, what router.Kept) {
 	reload(router.KeptBlocklist, j.blocking.Reload)
 	reload(router.KeptPrivacy, j.friends.ReloadPrivacy)
 	reload(router.KeptProfile, j.avatar.Reload)
+}
+
+func (j *joined) look(ctx context.Context, user stanza.JID) {
+	j.forget(user.Local())
+	j.offline.Look(ctx, user)
 }
 
 func (j *joined) yield(id, user string) ([]byte, error) {
