@@ -64,8 +64,9 @@ type Config struct {
 	}
 	MUC   struct{ Host string }
 	Store struct {
-		Driver, DSN, Durability string
-		PatienceSeconds         int
+		Driver, DSN, Durability            string
+		PatienceSeconds, Connections       int
+		TLSCAFile, TLSCertFile, TLSKeyFile string
 	}
 	Cluster struct {
 		Node, Gossip, Link             string
@@ -117,6 +118,7 @@ func defaultConfig() *Config {
 	c.Store.Durability = "full"
 	c.Cluster.Weight = 1
 	c.Store.PatienceSeconds = 3
+	c.Store.Connections = 16
 	c.HTTP.TLS = "on"
 	c.API.Listen = []string{"127.0.0.1:5281"}
 	c.API.PlayerJID = "sum%d"
@@ -209,6 +211,10 @@ func (c *Config) settings(getenv func(string) string) []setting {
 		{"store.dsn", restart, r.secret(&c.Store.DSN)},
 		{"store.durability", restart, choice(&c.Store.Durability, "full", "normal")},
 		{"store.patience_seconds", restart, number(&c.Store.PatienceSeconds, 1, 60)},
+		{"store.connections", restart, number(&c.Store.Connections, 2, 1000)},
+		{"store.tls_ca_file", restart, filePath(&c.Store.TLSCAFile, c.File)},
+		{"store.tls_cert_file", restart, filePath(&c.Store.TLSCertFile, c.File)},
+		{"store.tls_key_file", restart, filePath(&c.Store.TLSKeyFile, c.File)},
 
 		{"cluster.node", restart, nodeLabel(&c.Cluster.Node)},
 		{"cluster.gossip", restart, listenAddress(&c.Cluster.Gossip)},

@@ -22,7 +22,7 @@ type Faulty struct {
 }
 
 const (
-	faultRounds  = 8                // outages in one test
+	faultRounds  = 5                // outages in one test
 	verbTime     = time.Second      // what a verb is given by its caller
 	hangs        = 20 * time.Second // more than any verb may need beyond that
 	recoveryTime = 60 * time.Second // until each writer has written again after Mend
