@@ -68,7 +68,7 @@ func (r *Router) Arrived(ctx context.Context, b *Batch, st *stanza.Stanza, full 
 	if r.blocked(b, rows, st) || r.refusedAtReceiver(ctx, b, rows, st) {
 		return
 	}
-	if st.Kind == stanza.Presence && (st.Type == stanza.Probe || st.Type.IsSubscription()) {
+	if st.Kind == stanza.Presence && st.Type == stanza.Probe {
 		r.presenceToBare(ctx, b, rows, st)
 		return
 	}
