@@ -214,12 +214,13 @@ func (n *Node) linkAddress(name string) string {
 	return ""
 }
 
-// gone reports whether gossip has an incarnation for dead or gone.
-func (n *Node) gone(name string, incarnation uint64) bool {
+// hasLeft reports whether gossip knows that an incarnation left. That it is dead for gossip
+// means nothing to its link, which knows better.
+func (n *Node) hasLeft(name string, incarnation uint64) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	m := n.members[name]
-	return m != nil && !m.alive && m.about.incarnation == incarnation
+	return m != nil && m.left && m.about.incarnation == incarnation
 }
 
 // deadFor is since when gossip has a node for dead.
