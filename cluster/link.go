@@ -25,7 +25,7 @@ const (
 	dialFor      = time.Second     // one attempt, with the handshake
 	handshakeFor = 3 * time.Second // for who accepts
 	backoffMin   = 20 * time.Millisecond
-	backoffUp    = 200 * time.Millisecond // the longest while the peer may still be resumed
+	backoffUp    = 100 * time.Millisecond // the longest while the peer may still be resumed
 	backoffMax   = time.Second
 	backoffDead  = 5 * time.Second // ... when it has been dead for longDead
 	longDead     = 10 * time.Minute
@@ -34,9 +34,9 @@ const (
 
 	// A peer that went down more than once within dampWindow is not taken back before a pause that
 	// doubles each time: purging and sending all rows again costs more than being split.
-	dampWindow = time.Minute
+	dampWindow = 2 * time.Minute
 	dampMin    = time.Second
-	dampMax    = 15 * time.Second
+	dampMax    = 30 * time.Second
 )
 
 var (

@@ -20,7 +20,7 @@ type simCluster struct {
 }
 
 // simulate runs a test in a bubble, with a cluster of so many nodes.
-func simulate(t *testing.T, size int, test func(c *simCluster)) {
+func simulate(t *testing.T, size int, test func(t *testing.T, c *simCluster)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		c := &simCluster{simNet: newSimNet(1), t: t}
@@ -35,7 +35,7 @@ func simulate(t *testing.T, size int, test func(c *simCluster)) {
 		}
 		c.meshed(10 * time.Second)
 		time.Sleep(time.Second)
-		test(c)
+		test(t, c)
 	})
 }
 
@@ -94,7 +94,7 @@ func (c *simCluster) send(i, j, from, to int) {
 func TestBlipPurgesNobody(t *testing.T) {
 	for _, blip := range []time.Duration{50 * time.Millisecond, 500 * time.Millisecond, time.Second} {
 		t.Run(blip.String(), func(t *testing.T) {
-			simulate(t, 3, func(c *simCluster) {
+			simulate(t, 3, func(t *testing.T, c *simCluster) {
 				for i := range 20 {
 					c.send(1, 2, 10*i, 10*i+5)
 					c.split([]string{simIP(1)}, []string{simIP(2), simIP(3)})
@@ -130,7 +130,7 @@ func wantNumbers(t *testing.T, got []string, n int) {
 }
 
 func TestKillIsNoticed(t *testing.T) {
-	simulate(t, 5, func(c *simCluster) {
+	simulate(t, 5, func(t *testing.T, c *simCluster) {
 		for round := range 5 {
 			at := time.Now()
 			c.die(3)
@@ -162,7 +162,7 @@ func TestKillIsNoticed(t *testing.T) {
 func TestOneWayCutIsASplit(t *testing.T) {
 	for _, dir := range [][2]int{{1, 2}, {2, 1}} {
 		t.Run(fmt.Sprint(dir), func(t *testing.T) {
-			simulate(t, 3, func(c *simCluster) {
+			simulate(t, 3, func(t *testing.T, c *simCluster) {
 				at := time.Now()
 				c.cut(simIP(dir[0]), simIP(dir[1]))
 				eventually(t, "both declare the other down", 3*time.Second, func() bool { return c.downs(1, 2) == 1 && c.downs(2, 1) == 1 })
@@ -186,7 +186,7 @@ func TestOneWayCutIsASplit(t *testing.T) {
 func TestSplitHealsItself(t *testing.T) {
 	for _, outage := range []time.Duration{5 * time.Second, time.Minute, time.Hour} { // memberlist forgets the dead after 30 s
 		t.Run(outage.String(), func(t *testing.T) {
-			simulate(t, 5, func(c *simCluster) {
+			simulate(t, 5, func(t *testing.T, c *simCluster) {
 				c.split([]string{simIP(1), simIP(2)}, []string{simIP(3), simIP(4), simIP(5)})
 				time.Sleep(outage)
 				if c.hears[0].ups() != 1 || c.hears[4].ups() != 2 {
@@ -210,7 +210,7 @@ func TestSplitHealsItself(t *testing.T) {
 
 // TestUnacked has a peer go down with frames in every state, and come back.
 func TestUnacked(t *testing.T) {
-	simulate(t, 2, func(c *simCluster) {
+	simulate(t, 2, func(t *testing.T, c *simCluster) {
 		a, b := c.hears[0], c.hears[1]
 		c.send(1, 2, 0, 100)
 		time.Sleep(time.Second) // these are acknowledged
@@ -242,7 +242,7 @@ func TestUnacked(t *testing.T) {
 
 // TestUnackedIsExact: if only one side gave up, the other learns in the handshake what had arrived.
 func TestUnackedIsExact(t *testing.T) {
-	simulate(t, 2, func(c *simCluster) {
+	simulate(t, 2, func(t *testing.T, c *simCluster) {
 		a := c.hears[0]
 		c.cut(simIP(2), simIP(1))
 		c.send(1, 2, 0, 100)
@@ -268,7 +268,7 @@ func TestUnackedIsExact(t *testing.T) {
 }
 
 func TestResendsExactlyOnce(t *testing.T) {
-	simulate(t, 2, func(c *simCluster) {
+	simulate(t, 2, func(t *testing.T, c *simCluster) {
 		c.shape(simIP(1), simIP(2), 5*time.Millisecond, 3*time.Millisecond, 0.01)
 		sent := 0
 		for cut := range 60 {
@@ -294,6 +294,7 @@ func TestResendsExactlyOnce(t *testing.T) {
 				time.Sleep(900 * time.Millisecond)
 				c.heal()
 			}
+			time.Sleep(500 * time.Millisecond)
 		}
 		eventually(t, "all has come", 10*time.Second, func() bool { return c.hears[1].count() >= sent })
 		time.Sleep(time.Second)
@@ -305,7 +306,7 @@ func TestResendsExactlyOnce(t *testing.T) {
 }
 
 func TestQueueIsBounded(t *testing.T) {
-	simulate(t, 2, func(c *simCluster) {
+	simulate(t, 2, func(t *testing.T, c *simCluster) {
 		p := c.hears[0].peer(simName(2))
 		c.split([]string{simIP(1)}, []string{simIP(2)})
 		payload := make([]byte, 100<<10)
@@ -352,21 +353,23 @@ func TestQueueIsBoundedInFrames(t *testing.T) {
 	if _, ok := q.put(1); ok {
 		t.Error("one more was taken")
 	}
-	q.take(nil)
+	for q.sent < QueueFrames {
+		q.take(nil)
+	}
 	if q.ack(QueueFrames+1) || !q.ack(QueueFrames) || q.bytes != 0 || len(q.chunks) != 0 {
 		t.Errorf("after all were acknowledged: %d bytes, %d chunks", q.bytes, len(q.chunks))
 	}
 }
 
 func TestFlappingIsDamped(t *testing.T) {
-	simulate(t, 2, func(c *simCluster) {
+	simulate(t, 2, func(t *testing.T, c *simCluster) {
 		for range 60 { // 10 minutes of 4 s off, 6 s on
 			c.split([]string{simIP(1)}, []string{simIP(2)})
 			time.Sleep(4 * time.Second)
 			c.heal()
 			time.Sleep(6 * time.Second)
 		}
-		if n := c.downs(1, 2); n > 40 || n < 2 {
+		if n := c.downs(1, 2); n > 35 || n < 2 {
 			t.Errorf("down %d times in 60 cuts", n)
 		}
 		time.Sleep(dampWindow)
@@ -381,7 +384,7 @@ func TestFlappingIsDamped(t *testing.T) {
 func TestFrozenNode(t *testing.T) {
 	for _, d := range []time.Duration{time.Second, 30 * time.Second} {
 		t.Run(d.String(), func(t *testing.T) {
-			simulate(t, 3, func(c *simCluster) {
+			simulate(t, 3, func(t *testing.T, c *simCluster) {
 				c.freeze(simIP(2))
 				time.Sleep(d)
 				long := d > downAfter
@@ -399,12 +402,10 @@ func TestFrozenNode(t *testing.T) {
 }
 
 func TestBusyHandlerIsNotSilence(t *testing.T) {
-	simulate(t, 2, func(c *simCluster) {
-		c.hears[1].mu.Lock() // its Frame waits
+	simulate(t, 2, func(t *testing.T, c *simCluster) {
+		c.hears[1].takes = 5 * time.Second
 		c.send(1, 2, 0, 1)
-		time.Sleep(5 * time.Second)
-		c.hears[1].mu.Unlock()
-		time.Sleep(5 * time.Second)
+		time.Sleep(10 * time.Second)
 		if c.downs(1, 2)+c.downs(2, 1) > 0 || c.hears[1].count() != 1 {
 			t.Error("a handler that works for 5 s ended the link")
 		}
@@ -412,7 +413,7 @@ func TestBusyHandlerIsNotSilence(t *testing.T) {
 }
 
 func TestLeave(t *testing.T) {
-	simulate(t, 3, func(c *simCluster) {
+	simulate(t, 3, func(t *testing.T, c *simCluster) {
 		c.send(2, 1, 0, 1000)
 		c.send(1, 2, 0, 10)
 		if err := c.nodes[1].Leave(t.Context()); err != nil {
@@ -437,7 +438,7 @@ func TestLeave(t *testing.T) {
 }
 
 func TestRestartIsANewIncarnation(t *testing.T) {
-	simulate(t, 3, func(c *simCluster) {
+	simulate(t, 3, func(t *testing.T, c *simCluster) {
 		old := c.nodes[1].Incarnation
 		c.send(1, 2, 0, 5)
 		time.Sleep(time.Second)
@@ -463,7 +464,7 @@ func TestRestartIsANewIncarnation(t *testing.T) {
 }
 
 func TestNameInUse(t *testing.T) {
-	simulate(t, 3, func(c *simCluster) {
+	simulate(t, 3, func(t *testing.T, c *simCluster) {
 		cfg := c.config(9, 1)
 		cfg.Node = simName(2)
 		_, err := Start(t.Context(), cfg, newRecorder(t))
@@ -489,7 +490,7 @@ func TestNameInUse(t *testing.T) {
 
 // TestNameTwiceAfterHeal starts the second one of a name on the other side of a split.
 func TestNameTwiceAfterHeal(t *testing.T) {
-	simulate(t, 3, func(c *simCluster) {
+	simulate(t, 3, func(t *testing.T, c *simCluster) {
 		c.host(simIP(9))
 		c.split([]string{simIP(1), simIP(2)}, []string{simIP(3), simIP(9)})
 		time.Sleep(10 * time.Second)
@@ -536,7 +537,7 @@ func TestJoinByName(t *testing.T) {
 }
 
 func TestMesh(t *testing.T) {
-	simulate(t, 30, func(c *simCluster) {
+	simulate(t, 30, func(t *testing.T, c *simCluster) {
 		for i := 1; i <= 30; i++ {
 			for j := 1; j <= 30; j++ {
 				if i != j {
