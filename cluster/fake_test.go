@@ -39,7 +39,8 @@ type recorder struct {
 	t      testing.TB
 	answer func(ctx context.Context, kind byte, payload []byte) ([]byte, error)
 	onUp   func(p *Peer)
-	silent bool // frames are counted only
+	takes  time.Duration // each frame
+	silent bool          // frames are counted only
 
 	mu     sync.Mutex
 	events []event
@@ -85,6 +86,7 @@ func (r *recorder) PeerDown(p *Peer, unacked []Frame, left bool) {
 }
 
 func (r *recorder) Frame(p *Peer, kind byte, seq uint64, payload []byte) {
+	time.Sleep(r.takes)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.up[p.Name] != p {

@@ -15,7 +15,7 @@ import (
 const (
 	heartbeatEvery = 250 * time.Millisecond
 	// silence breaks a connection: nothing heard, or nothing that shows that the peer hears.
-	silence = time.Second
+	silence = 750 * time.Millisecond
 	// downAfter without both directions having worked, a peer is declared down. A broken connection is
 	// made anew and resumed until then.
 	downAfter = 1600 * time.Millisecond
@@ -25,7 +25,7 @@ const (
 	dialFor      = time.Second     // one attempt, with the handshake
 	handshakeFor = 3 * time.Second // for who accepts
 	backoffMin   = 20 * time.Millisecond
-	backoffUp    = 200 * time.Millisecond // the longest while the peer may still be resumed
+	backoffUp    = 100 * time.Millisecond // the longest while the peer may still be resumed
 	backoffMax   = time.Second
 	backoffDead  = 5 * time.Second // ... when it has been dead for longDead
 	longDead     = 10 * time.Minute
@@ -34,9 +34,9 @@ const (
 
 	// A peer that went down more than once within dampWindow is not taken back before a pause that
 	// doubles each time: purging and sending all rows again costs more than being split.
-	dampWindow = time.Minute
+	dampWindow = 2 * time.Minute
 	dampMin    = time.Second
-	dampMax    = 15 * time.Second
+	dampMax    = 30 * time.Second
 )
 
 var (
@@ -65,6 +65,7 @@ type link struct {
 	next        uint64 // number of the next frame to that incarnation, as of its last PeerDown
 	inDoubt     bool   // it went down without saying what it had received
 	alive       int64  // the last connection's, by the node's clock
+	suspected   bool
 	attempts    int
 	downs       []time.Time // within dampWindow
 
@@ -148,7 +149,7 @@ func (l *link) wait() (*offer, error) {
 		}
 		var expiry <-chan time.Time
 		if l.peer != nil {
-			expiry = time.After(l.grace())
+			expiry = time.After(l.due())
 		}
 		select {
 		case <-dial:
@@ -158,8 +159,8 @@ func (l *link) wait() (*offer, error) {
 		case <-expiry:
 			l.expire()
 		case <-l.news:
-			if l.peer != nil && l.node.gone(l.name, l.peer.Incarnation) {
-				l.down(false)
+			if l.peer != nil && l.node.hasLeft(l.name, l.peer.Incarnation) {
+				l.down(true)
 			}
 		case <-l.quit:
 			return nil, errLeaving
@@ -174,10 +175,32 @@ func (l *link) grace() time.Duration {
 	return max(0, time.Duration(l.alive-l.node.clock.now())+downAfter)
 }
 
+// due is when expire has something to do for a peer without connection.
+func (l *link) due() time.Duration {
+	if d := l.grace() - downAfter + suspectAfter; !l.suspected {
+		return max(0, d)
+	}
+	return l.grace()
+}
+
+// expire suspects a peer without connection, or declares it down, if it is time.
 func (l *link) expire() {
-	if l.peer != nil && l.grace() == 0 {
+	if l.peer == nil {
+		return
+	}
+	l.suspect(l.alive)
+	if l.grace() == 0 {
 		l.down(false)
 	}
+}
+
+// suspect counts, once until it is well again, that a peer was not heard of for some time.
+func (l *link) suspect(alive int64) {
+	silent := l.node.clock.now()-alive >= int64(suspectAfter)
+	if silent && !l.suspected {
+		l.node.metrics.suspicions.Inc()
+	}
+	l.suspected = silent
 }
 
 // pause is how long to wait before the next attempt to connect.
@@ -246,6 +269,7 @@ func (l *link) watch(c *conn) error {
 		case <-tick.C:
 			c.beat.Store(true)
 			c.peer.poke()
+			l.suspect(c.alive())
 			now := l.node.clock.now()
 			switch {
 			case now-c.heard.Load() > int64(silence) && !c.busy(now):
@@ -322,6 +346,7 @@ func (l *link) down(left bool) {
 		return
 	}
 	unacked, next := p.close()
+	l.suspected = false
 	l.peer, l.dealt, l.next = nil, p.dealt.Load(), next
 	l.inDoubt = !left && len(unacked) > 0
 	if !left {

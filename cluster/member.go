@@ -21,6 +21,10 @@ const (
 
 	rejoinMin = 250 * time.Millisecond
 	rejoinMax = 5 * time.Second
+	// For so long after it was last seen a node of the same name is spoken of, and asked for often.
+	conflictFor    = 30 * time.Second
+	rejoinDisputed = time.Second
+
 	joinFor   = 3 * time.Second // what Start waits for at most
 	lookupFor = 2 * time.Second
 	joinWidth = 8 // attempts at a time
@@ -105,7 +109,7 @@ func (d *delegate) NotifyConflict(existing, other *memberlist.Node) {
 		return
 	}
 	n.mu.Lock()
-	n.conflict = &a
+	n.conflict, n.conflictAt = &a, time.Now()
 	n.mu.Unlock()
 	if n.seldom.may("conflict " + a.link) {
 		n.log.Error("cluster: another node has this one's name: rename one of them", "name", n.cfg.Node, "other_gossip", other.Address(), "other_link", a.link)
@@ -116,7 +120,7 @@ func (d *delegate) NotifyConflict(existing, other *memberlist.Node) {
 func (n *Node) sameName() *about {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.conflict
+	return n.conflictLocked()
 }
 
 // answers reports whether a node of this one's name takes links there.
@@ -214,12 +218,13 @@ func (n *Node) linkAddress(name string) string {
 	return ""
 }
 
-// gone reports whether gossip has an incarnation for dead or gone.
-func (n *Node) gone(name string, incarnation uint64) bool {
+// hasLeft reports whether gossip knows that an incarnation left. That it is dead for gossip
+// means nothing to its link, which knows better.
+func (n *Node) hasLeft(name string, incarnation uint64) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	m := n.members[name]
-	return m != nil && !m.alive && m.about.incarnation == incarnation
+	return m != nil && m.left && m.about.incarnation == incarnation
 }
 
 // deadFor is since when gossip has a node for dead.
@@ -247,7 +252,12 @@ func (n *Node) rejoin() {
 		}
 		delay = min(2*delay, rejoinMax)
 		n.forget()
-		disputed := n.settle()
+		// The name may have been a dead node's, elsewhere: others learn of this one only when they
+		// have that one for dead, and are told again.
+		disputed := n.disputed()
+		if disputed {
+			delay = min(delay, rejoinDisputed)
+		}
 		n.join(n.ending, n.missing(n.seeds(n.ending), disputed))
 	}
 }
@@ -278,14 +288,18 @@ func (n *Node) seeds(ctx context.Context) []string {
 	return seeds
 }
 
-// settle forgets that there is another node of this name, and reports whether there was:
-// telling the others again shows whether there still is.
-func (n *Node) settle() bool {
+// disputed reports whether there was another node of this one's name lately.
+func (n *Node) disputed() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	was := n.conflict != nil
-	n.conflict = nil
-	return was
+	return n.conflictLocked() != nil
+}
+
+func (n *Node) conflictLocked() *about {
+	if n.conflict != nil && time.Since(n.conflictAt) > conflictFor {
+		n.conflict = nil
+	}
+	return n.conflict
 }
 
 // missing is which of the seeds, and of all nodes that ever were members, memberlist does not have for

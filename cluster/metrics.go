@@ -4,12 +4,13 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // metrics are the counters; what can be read off the state is collected from Status.
 type metrics struct {
-	deaths, downs, breaks, resumes prometheus.Counter
-	bytesIn, bytesOut              prometheus.Counter
-	framesIn, framesOut            prometheus.Counter
-	refusedSends, unknown          prometheus.Counter
-	refused                        *prometheus.CounterVec // by reason
-	rtt                            prometheus.Histogram
+	suspicions, downs, deaths prometheus.Counter
+	breaks, resumes           prometheus.Counter
+	bytesIn, bytesOut         prometheus.Counter
+	framesIn, framesOut       prometheus.Counter
+	refusedSends, unknown     prometheus.Counter
+	refused                   *prometheus.CounterVec // by reason
+	rtt                       prometheus.Histogram
 }
 
 func counter(name, help string) prometheus.Counter {
@@ -18,6 +19,7 @@ func counter(name, help string) prometheus.Counter {
 
 func newMetrics() *metrics {
 	m := &metrics{
+		suspicions:   counter("suspicions_total", "Times that a peer was not heard of for 0.6 s."),
 		deaths:       counter("gossip_deaths_total", "Times that gossip had a member for dead or gone."),
 		downs:        counter("peers_down_total", "Peers declared down without having left."),
 		breaks:       counter("link_breaks_total", "Connections of links that broke."),
@@ -40,7 +42,7 @@ func newMetrics() *metrics {
 }
 
 func (m *metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.deaths, m.downs, m.breaks, m.resumes, m.bytesIn, m.bytesOut, m.framesIn, m.framesOut,
+	return []prometheus.Collector{m.suspicions, m.deaths, m.downs, m.breaks, m.resumes, m.bytesIn, m.bytesOut, m.framesIn, m.framesOut,
 		m.refusedSends, m.unknown, m.refused, m.rtt}
 }
 

@@ -43,11 +43,12 @@ type Node struct {
 	gate   gate
 	seldom seldom
 
-	mu       sync.Mutex
-	members  map[string]*member
-	links    map[string]*link
-	conflict *about // of another node that has this one's name
-	closed   bool
+	mu         sync.Mutex
+	members    map[string]*member
+	links      map[string]*link
+	conflict   *about    // of another node that has this one's name
+	conflictAt time.Time // when it was last seen
+	closed     bool
 }
 
 // ErrNameInUse is why a node does not start: another one that is alive has its name.

@@ -67,8 +67,8 @@ func (n *Node) Status() Status {
 		Weight: n.cfg.Weight, VersionMin: versionMin, VersionMax: versionMax, Leaving: n.leaving.Load()}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.conflict != nil {
-		s.Conflict = n.conflict.link
+	if other := n.conflictLocked(); other != nil {
+		s.Conflict = other.link
 	}
 	for name, m := range n.members {
 		s.Members = append(s.Members, n.memberStatus(name, m))
