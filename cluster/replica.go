@@ -26,8 +26,11 @@ type ReplicaConfig struct {
 	// too. Wins tells which of both is to be closed, by its own node. It is called again for the same pair after
 	// each snapshot, on a goroutine of a link or of Run, and must not block.
 	Duplicate func(local Row, remote RemoteRow)
+	// Placed is called with each new placement of rooms and services, one after another; may be nil. It must not block.
+	Placed func(*Placement)
 
-	logBytes int // of the log of changes; 0: logBytes
+	logBytes int                 // of the log of changes; 0: logBytes
+	buckets  func(nodes int) int // nil: bucketCount
 }
 
 const (
@@ -47,7 +50,8 @@ const (
 //
 // The other nodes' rows change on the goroutines of the links, all that is sent is sent by Run's.
 type Replica struct {
-	Rows *Rows // of the other nodes
+	Rows   *Rows   // of the other nodes
+	Places *Places // of rooms and services
 
 	cfg   ReplicaConfig
 	local *Rows
@@ -58,6 +62,8 @@ type Replica struct {
 
 	wake  chan struct{} // 1; something is to be sent
 	stale chan struct{} // 1; something is to be reclaimed
+
+	placing sync.Mutex // so that the last placement is of those that are up last
 
 	mu       sync.RWMutex
 	peers    map[Sender]*replicaPeer
@@ -79,6 +85,10 @@ func NewReplica(cfg ReplicaConfig) *Replica {
 	}
 	r.self, _ = r.local.open(cfg.Node, 0, nil) // the first owner always has a number
 	r.local.swap(r.self, nil)
+	if cfg.buckets == nil {
+		cfg.buckets = bucketCount
+	}
+	r.Places = newPlaces(cfg.Node, r.local.key, cfg.buckets, cfg.Placed)
 	return r
 }
 
@@ -200,7 +210,33 @@ func (r *Replica) PeerUp(s Sender, node string, incarnation uint64) {
 	for _, old := range older {
 		r.hide(old)
 	}
+	r.place(p)
 	poke(r.wake)
+}
+
+// place makes the placement that of the nodes that are up. If that is a change all peers are told, else only one that is new.
+func (r *Replica) place(added *replicaPeer) {
+	r.placing.Lock()
+	defer r.placing.Unlock()
+	var nodes []string
+	peers := r.all()
+	for _, p := range peers {
+		p.mu.Lock()
+		if !p.gone {
+			nodes = append(nodes, p.node)
+		}
+		p.mu.Unlock()
+	}
+	if !r.Places.set(nodes) {
+		peers = []*replicaPeer{added}
+	}
+	for _, p := range peers {
+		if p != nil {
+			p.mu.Lock()
+			p.tell = true
+			p.mu.Unlock()
+		}
+	}
 }
 
 // hide ends what is sent to a peer, and what is seen of it; it returns what was.
@@ -226,7 +262,10 @@ func (r *Replica) PeerDown(s Sender) *Owner {
 	if p == nil {
 		return nil
 	}
-	return r.hide(p)
+	o := r.hide(p)
+	r.place(nil)
+	poke(r.wake)
+	return o
 }
 
 // Release gives back the memory of an owner that PeerDown returned.
