@@ -116,16 +116,16 @@ func (r *Replica) Changed(row Row) {
 	sh, tag := r.local.place(row.JID.Bare().String())
 	sh.mu.Lock()
 	sh.sent = row.append(sh.sent[:0])
-	isNew, changed := sh.put(r.local.key, r.self.id, tag, &record{Row: row, enc: sh.sent})
-	if changed {
+	e := sh.put(r.local.key, r.self.id, tag, &record{Row: row, enc: sh.sent})
+	if e.changed {
 		sh.seg(r.self.id).last = r.log.append(sh.sent)
 	}
 	sh.mu.Unlock()
-	r.local.count(r.self, isNew, false, changed)
-	if isNew {
+	r.local.count(r.self, e, false)
+	if e.rebound {
 		r.compare(row.JID)
 	}
-	if changed {
+	if e.changed {
 		poke(r.wake)
 	}
 }
@@ -140,13 +140,13 @@ func (r *Replica) Gone(full stanza.JID) {
 		sh.seg(r.self.id).last = r.log.append(sh.sent)
 	}
 	sh.mu.Unlock()
-	r.local.count(r.self, false, removed, removed)
+	r.local.count(r.self, effect{}, removed)
 	if removed {
 		poke(r.wake)
 	}
 }
 
-// compare notes that a row is new here and at another node as well. If the other came later,
+// compare notes that a row that was bound here is at another node as well. If the other came later,
 // it is found when it is applied.
 func (r *Replica) compare(full stanza.JID) {
 	if _, ok := r.Rows.rival(full); !ok {

@@ -227,7 +227,7 @@ func (r *Replica) sendDigest(p *replicaPeer, now time.Time) bool {
 	if !p.send(now, kindDigest, b) {
 		return false
 	}
-	p.next = now.Add(digestEvery)
+	p.next, p.tell = now.Add(digestEvery), true
 	return true
 }
 
