@@ -27,7 +27,7 @@ func fill(tb testing.TB, r *Rows, node string, from, n int) *Owner {
 	return o
 }
 
-func heap() uint64 {
+func heapBytes() uint64 {
 	runtime.GC()
 	runtime.GC()
 	var m runtime.MemStats
@@ -39,11 +39,11 @@ func heap() uint64 {
 // one of another name, and what the garbage collector has to do.
 func BenchmarkRowBytes(b *testing.B) {
 	for b.Loop() {
-		before := heap()
+		before := heapBytes()
 		r := NewRows("")
 		o := fill(b, r, "b", 0, million)
 		text := float64(len(benchJID(0).String()))
-		b.ReportMetric(float64(heap()-before)/million-text, "B/row")
+		b.ReportMetric(float64(heapBytes()-before)/million-text, "B/row")
 		start := time.Now()
 		runtime.GC()
 		b.ReportMetric(float64(time.Since(start).Microseconds())/1000, "ms/GC")
@@ -52,7 +52,7 @@ func BenchmarkRowBytes(b *testing.B) {
 			r.unset(o, benchJID(i))
 			r.set(o, Row{JID: benchJID(million + i)})
 		}
-		b.ReportMetric(float64(heap()-before)/million-text, "B/row-churned")
+		b.ReportMetric(float64(heapBytes()-before)/million-text, "B/row-churned")
 		runtime.KeepAlive(r)
 	}
 }

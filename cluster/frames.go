@@ -24,6 +24,8 @@ const (
 	kindGot
 	// kindAsk is for a snapshot, or for the segments whose numbers it has.
 	kindAsk
+	// kindPlacement is the token of the sender's placement: epoch, hash of the nodes' names.
+	kindPlacement
 )
 
 // Marks of a part of a segment.

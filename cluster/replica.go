@@ -31,8 +31,11 @@ type ReplicaConfig struct {
 	Arrived func(row Row, o *Owner)
 	// Complete, if set, is called when all rows of a node are seen that were not before, likewise.
 	Complete func(o *Owner)
+	// Placed is called with each new placement of rooms and services, one after another; may be nil. It must not block.
+	Placed func(*Placement)
 
-	logBytes int // of the log of changes; 0: logBytes
+	logBytes int                 // of the log of changes; 0: logBytes
+	buckets  func(nodes int) int // nil: bucketCount
 }
 
 const (
@@ -52,7 +55,8 @@ const (
 //
 // The other nodes' rows change on the goroutines of the links, all that is sent is sent by Run's.
 type Replica struct {
-	Rows *Rows // of the other nodes
+	Rows   *Rows   // of the other nodes
+	Places *Places // of rooms and services
 
 	cfg   ReplicaConfig
 	local *Rows
@@ -63,6 +67,8 @@ type Replica struct {
 
 	wake  chan struct{} // 1; something is to be sent
 	stale chan struct{} // 1; something is to be reclaimed
+
+	placing sync.Mutex // so that the last placement is of those that are up last
 
 	mu       sync.RWMutex
 	peers    map[Sender]*replicaPeer
@@ -84,6 +90,10 @@ func NewReplica(cfg ReplicaConfig) *Replica {
 	}
 	r.self, _ = r.local.open(cfg.Node, 0, nil) // the first owner always has a number
 	r.local.swap(r.self, nil)
+	if cfg.buckets == nil {
+		cfg.buckets = bucketCount
+	}
+	r.Places = newPlaces(cfg.Node, r.local.key, cfg.buckets, cfg.Placed)
 	return r
 }
 
@@ -111,16 +121,16 @@ func (r *Replica) Changed(row Row) {
 	sh, tag := r.local.place(row.JID.Bare().String())
 	sh.mu.Lock()
 	sh.sent = row.append(sh.sent[:0])
-	isNew, changed := sh.put(r.local.key, r.self.id, tag, &record{Row: row, enc: sh.sent})
-	if changed {
+	e := sh.put(r.local.key, r.self.id, tag, &record{Row: row, enc: sh.sent})
+	if e.changed {
 		sh.seg(r.self.id).last = r.log.append(sh.sent)
 	}
 	sh.mu.Unlock()
-	r.local.count(r.self, isNew, false, changed)
-	if isNew {
+	r.local.count(r.self, e, false)
+	if e.rebound {
 		r.compare(row.JID)
 	}
-	if changed {
+	if e.changed {
 		poke(r.wake)
 	}
 }
@@ -135,13 +145,13 @@ func (r *Replica) Gone(full stanza.JID) {
 		sh.seg(r.self.id).last = r.log.append(sh.sent)
 	}
 	sh.mu.Unlock()
-	r.local.count(r.self, false, removed, removed)
+	r.local.count(r.self, effect{}, removed)
 	if removed {
 		poke(r.wake)
 	}
 }
 
-// compare notes that a row is new here and at another node as well. If the other came later,
+// compare notes that a row that was bound here is at another node as well. If the other came later,
 // it is found when it is applied.
 func (r *Replica) compare(full stanza.JID) {
 	if _, ok := r.Rows.rival(full); !ok {
@@ -205,7 +215,33 @@ func (r *Replica) PeerUp(s Sender, node string, incarnation uint64) {
 	for _, old := range older {
 		r.hide(old)
 	}
+	r.place(p)
 	poke(r.wake)
+}
+
+// place makes the placement that of the nodes that are up. If that is a change all peers are told, else only one that is new.
+func (r *Replica) place(added *replicaPeer) {
+	r.placing.Lock()
+	defer r.placing.Unlock()
+	var nodes []string
+	peers := r.all()
+	for _, p := range peers {
+		p.mu.Lock()
+		if !p.gone {
+			nodes = append(nodes, p.node)
+		}
+		p.mu.Unlock()
+	}
+	if !r.Places.set(nodes) {
+		peers = []*replicaPeer{added}
+	}
+	for _, p := range peers {
+		if p != nil {
+			p.mu.Lock()
+			p.tell = true
+			p.mu.Unlock()
+		}
+	}
 }
 
 // hide ends what is sent to a peer, and what is seen of it; it returns what was.
@@ -231,7 +267,10 @@ func (r *Replica) PeerDown(s Sender) *Owner {
 	if p == nil {
 		return nil
 	}
-	return r.hide(p)
+	o := r.hide(p)
+	r.place(nil)
+	poke(r.wake)
+	return o
 }
 
 // Release gives back the memory of an owner that PeerDown returned.

@@ -51,6 +51,8 @@ func (r *Replica) Frame(s Sender, kind byte, payload []byte) {
 		err = r.onGot(p, payload)
 	case kindAsk:
 		r.onAsk(p, payload)
+	case kindPlacement:
+		err = r.onPlacement(payload)
 	}
 	if err != nil {
 		r.stats.malformed.Add(1)
@@ -290,6 +292,14 @@ func (r *Replica) onGot(p *replicaPeer, b []byte) error {
 	p.mu.Unlock()
 	poke(r.wake)
 	return nil
+}
+
+func (r *Replica) onPlacement(b []byte) error {
+	epoch, nodes, _, err := pair(b)
+	if err == nil {
+		r.Places.told(Token{epoch, nodes})
+	}
+	return err
 }
 
 func (r *Replica) onAsk(p *replicaPeer, b []byte) {

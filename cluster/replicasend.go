@@ -29,6 +29,8 @@ type replicaPeer struct {
 	next    time.Time // a digest is due
 	retry   time.Time // Send failed; zero: it did not
 
+	tell bool // the placement's token
+
 	// What the receiving side wants to be sent.
 	askAll  bool
 	ask     segments
@@ -100,6 +102,10 @@ func (r *Replica) sendOne(p *replicaPeer, now time.Time) bool {
 		return p.send(now, kindGot, numbers(p.applied.number, p.applied.bytes)) && p.told()
 	case p.askAll || !p.ask.empty():
 		return p.sendAsk(now)
+	case p.tell:
+		t := r.Places.Current().Token
+		p.tell = !p.send(now, kindPlacement, numbers(t.Epoch, t.Nodes))
+		return !p.tell
 	case !p.begun:
 		return r.begin(p, now)
 	case p.sent-p.got >= window:
@@ -221,7 +227,7 @@ func (r *Replica) sendDigest(p *replicaPeer, now time.Time) bool {
 	if !p.send(now, kindDigest, b) {
 		return false
 	}
-	p.next = now.Add(digestEvery)
+	p.next, p.tell = now.Add(digestEvery), true
 	return true
 }
 

@@ -256,9 +256,9 @@ func (r *Rows) change(do func(*owners)) {
 func (r *Rows) enter(o *Owner, rec *record) {
 	sh, tag := r.place(rec.JID.Bare().String())
 	sh.mu.Lock()
-	isNew, changed := sh.put(r.key, o.id, tag, rec)
+	e := sh.put(r.key, o.id, tag, rec)
 	sh.mu.Unlock()
-	r.count(o, isNew, false, changed)
+	r.count(o, e, false)
 }
 
 // apply makes the owner's change number seq. It does nothing if the segment has it already.
@@ -271,26 +271,27 @@ func (r *Rows) apply(o *Owner, rec *record, seq uint64) (applied bool) {
 		return false
 	}
 	seg.last = seq
-	var isNew, removed, changed bool
+	var e effect
+	removed := false
 	if rec.gone {
 		removed = sh.remove(r.key, o.id, tag, rec.JID)
 	} else {
-		isNew, changed = sh.put(r.key, o.id, tag, rec)
+		e = sh.put(r.key, o.id, tag, rec)
 	}
 	sh.mu.Unlock()
-	r.count(o, isNew, removed, changed || removed)
+	r.count(o, e, removed)
 	return true
 }
 
 // count notes what has become of a row.
-func (r *Rows) count(o *Owner, isNew, removed, changed bool) {
-	if isNew {
+func (r *Rows) count(o *Owner, e effect, removed bool) {
+	if e.isNew {
 		o.rows.Add(1)
 	}
 	if removed {
 		o.rows.Add(-1)
 	}
-	if changed && r.owners.Load().seen[o.id] != nil {
+	if (e.changed || removed) && r.owners.Load().seen[o.id] != nil {
 		r.clock.Add(1)
 	}
 }

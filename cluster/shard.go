@@ -119,27 +119,30 @@ func (sh *shard) lookup(owner uint16, tag uint32, full stanza.JID) uint32 {
 	return n
 }
 
-// put enters the owner's row, or changes it to what it is now. It reports whether it was new, and whether
-// it changed.
-func (sh *shard) put(k hashKey, owner uint16, tag uint32, rec *record) (isNew, changed bool) {
+// An effect is what entering a row has changed.
+type effect struct{ isNew, rebound, changed bool }
+
+// put enters the owner's row, or changes it to what it is now.
+func (sh *shard) put(k hashKey, owner uint16, tag uint32, rec *record) effect {
 	state := rec.state()
 	seg := sh.seg(owner)
 	n := sh.lookup(owner, tag, rec.JID)
-	if n == 0 {
+	isNew := n == 0
+	if isNew {
 		n = sh.link(tag, owner, rec.JID.String(), uint16(len(rec.JID.Bare().String())))
-		isNew = true
 		seg.rows++
 	}
 	s := sh.at(n)
+	rebound := isNew || s.bound != rec.Bound
 	if !isNew {
-		if s.bound == rec.Bound && s.state == state && s.priority == rec.Priority && s.flags == rec.Flags {
-			return false, false
+		if !rebound && s.state == state && s.priority == rec.Priority && s.flags == rec.Flags {
+			return effect{}
 		}
 		seg.sum -= sh.sum(k, s)
 	}
 	s.bound, s.flags, s.priority, s.state = rec.Bound, rec.Flags, rec.Priority, state
 	seg.sum += k.bytes(rec.enc)
-	return isNew, true
+	return effect{isNew, rebound, true}
 }
 
 // sum is the hash of a row's record.
