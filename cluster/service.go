@@ -18,6 +18,7 @@ const (
 	kindStale  byte = 22 // bare JID, what (router.Kept)
 	kindLook   byte = 23 // bare JID of a user for whom messages were stored
 	kindKept   byte = 24 // id of a session that was taken over and is kept now
+	kindAbout  byte = 25 // what Service.About says
 )
 
 // Kinds of requests.
@@ -47,6 +48,8 @@ type Sessions struct {
 // router's Elsewhere, and the Handler of the links.
 type Service struct {
 	Sessions Sessions
+	// About is what the other nodes are told of this one, in an encoding of the caller's. It is called when a node comes up.
+	About func() []byte
 
 	r        *router.Router
 	name     string // this node's
@@ -58,6 +61,7 @@ type Service struct {
 	held     held
 	returned returned
 	yielded  yielded
+	about    sync.Map // *Peer to string: what it has said of itself
 
 	ctx    context.Context // of what goes on in the background
 	cancel context.CancelFunc
@@ -151,10 +155,25 @@ func (s *Service) peers() []*Peer {
 }
 
 // PeerUp implements Handler.
-func (s *Service) PeerUp(p *Peer) { s.replica.PeerUp(p, p.Name, p.Incarnation) }
+func (s *Service) PeerUp(p *Peer) {
+	p.Send(kindAbout, s.About())
+	s.replica.PeerUp(p, p.Name, p.Incarnation)
+}
+
+// Abouts is what each other node that is up has said of itself, by name.
+func (s *Service) Abouts() map[string][]byte {
+	all := make(map[string][]byte)
+	for _, p := range s.peers() {
+		if text, ok := s.about.Load(p); ok {
+			all[p.Name] = []byte(text.(string))
+		}
+	}
+	return all
+}
 
 // PeerDown implements Handler.
 func (s *Service) PeerDown(p *Peer, unacked []Frame, _ bool) {
+	s.about.Delete(p)
 	lost := s.replica.PeerDown(p)
 	r := s.returned.begin(p.Name, p.Incarnation)
 	s.background(func(ctx context.Context) {
@@ -171,7 +190,9 @@ func (s *Service) Frame(p *Peer, kind byte, seq uint64, payload []byte) {
 		s.replica.Frame(p, kind, payload)
 	case kind == kindKept:
 		s.yielded.kept(string(payload))
-	case kind > kindKept:
+	case kind == kindAbout:
+		s.about.Store(p, string(payload))
+	case kind > kindAbout:
 		p.Unknown(kind)
 	default:
 		to, _, ok := cutTo(payload)

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 
 	"chatd/c2s"
 	"chatd/cluster"
@@ -26,6 +28,7 @@ func clusterConfig(cfg *Config, log *slog.Logger) cluster.Config {
 // joined is what a node of a cluster consists of besides the rest of a server.
 type joined struct {
 	*cluster.Service
+	self     c2s.Node
 	friends  *roster.Service
 	blocking *xep.Blocking
 	avatar   *xep.Avatar
@@ -42,6 +45,27 @@ func (j *joined) connect() {
 		Yield: j.yield, Restore: j.restore,
 	}
 	j.clients.Fetch = j.fetch
+	j.clients.Nodes = j.nodes
+	j.About = func() []byte {
+		text, err := json.Marshal(j.self)
+		if err != nil { // strings and numbers
+			panic(err)
+		}
+		return text
+	}
+}
+
+// nodes is how clients reach the nodes that are there, this one first.
+func (j *joined) nodes() []c2s.Node {
+	all := []c2s.Node{j.self}
+	abouts := j.Abouts()
+	for _, name := range slices.Sorted(maps.Keys(abouts)) {
+		n := c2s.Node{Name: name}
+		if err := json.Unmarshal(abouts[name], &n); err == nil && n.Name == name {
+			all = append(all, n)
+		}
+	}
+	return all
 }
 
 // stale brings up to date what is kept here of a user whom another node has changed.
@@ -96,4 +120,9 @@ func (j *joined) restore(ctx context.Context, session []byte) {
 		return
 	}
 	j.clients.Import(ctx, []*c2s.Suspended{x})
+}
+
+// clientNode is how clients reach this node.
+func clientNode(cfg *Config) c2s.Node {
+	return c2s.Node{Name: cfg.Cluster.Node, Address: cfg.C2S.Address, URL: cfg.HTTP.URL, Weight: cfg.Cluster.Weight}
 }
