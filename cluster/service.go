@@ -48,7 +48,7 @@ type Sessions struct {
 // router's Elsewhere, and the Handler of the links.
 type Service struct {
 	Sessions Sessions
-	// About is what the other nodes are told of this one, in an encoding of the caller's. It is called when a node comes up.
+	// About is what the other nodes are told of this one, in an encoding of the caller's. It is called when a node comes up, and by Tell.
 	About func() []byte
 
 	r        *router.Router
@@ -158,6 +158,13 @@ func (s *Service) peers() []*Peer {
 func (s *Service) PeerUp(p *Peer) {
 	p.Send(kindAbout, s.About())
 	s.replica.PeerUp(p, p.Name, p.Incarnation)
+}
+
+// Tell tells all nodes anew what About says.
+func (s *Service) Tell() {
+	for _, p := range s.peers() {
+		p.Send(kindAbout, s.About())
+	}
 }
 
 // Abouts is what each other node that is up has said of itself, by name.

@@ -50,7 +50,7 @@ const (
 // alone is the Elsewhere of a server without a cluster.
 type alone struct{}
 
-func (alone) Now() time.Time { return time.Now() }
+func (alone) Now() time.Time                         { return time.Now() }
 func (alone) Intern([]byte) (stanza.JID, bool)       { return stanza.JID{}, false }
 func (alone) Rows(rows []Row, _ stanza.JID) []Row    { return rows }
 func (alone) Clock() uint64                          { return 0 }

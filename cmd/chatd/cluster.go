@@ -28,6 +28,7 @@ func clusterConfig(cfg *Config, log *slog.Logger) cluster.Config {
 // joined is what a node of a cluster consists of besides the rest of a server.
 type joined struct {
 	*cluster.Service
+	serving  context.Context // ends when this node begins to stop
 	self     c2s.Node
 	friends  *roster.Service
 	blocking *xep.Blocking
@@ -47,7 +48,11 @@ func (j *joined) connect() {
 	j.clients.Fetch = j.fetch
 	j.clients.Nodes = j.nodes
 	j.About = func() []byte {
-		text, err := json.Marshal(j.self)
+		self := j.self
+		if j.serving.Err() != nil {
+			self.Weight = 0 // no more clients
+		}
+		text, err := json.Marshal(self)
 		if err != nil { // strings and numbers
 			panic(err)
 		}
@@ -61,7 +66,7 @@ func (j *joined) nodes() []c2s.Node {
 	abouts := j.Abouts()
 	for _, name := range slices.Sorted(maps.Keys(abouts)) {
 		n := c2s.Node{Name: name}
-		if err := json.Unmarshal(abouts[name], &n); err == nil && n.Name == name {
+		if err := json.Unmarshal(abouts[name], &n); err == nil && n.Name == name && n.Weight > 0 {
 			all = append(all, n)
 		}
 	}
@@ -119,6 +124,7 @@ func (j *joined) restore(ctx context.Context, session []byte) {
 		j.log.Error("session not restored", "err", err)
 		return
 	}
+	x.Begun = j.Now()
 	j.clients.Import(ctx, []*c2s.Suspended{x})
 }
 
