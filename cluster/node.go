@@ -110,7 +110,7 @@ func (n *Node) open() error {
 	if n.listener, err = n.cfg.net.listen(n.cfg.Link); err != nil {
 		return fmt.Errorf("cluster link: %w", err)
 	}
-	g, err := n.cfg.net.gossip(n.ending, n.cfg.Gossip, n.gossipLog())
+	g, err := n.cfg.net.gossip(n.ending, n.cfg.Gossip, n.log)
 	if err != nil {
 		return fmt.Errorf("cluster gossip: %w", err)
 	}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -297,7 +297,7 @@ func (h *simHost) dial(ctx context.Context, addr string) (net.Conn, error) {
 	}
 }
 
-func (h *simHost) gossip(_ context.Context, addr string, _ *log.Logger) (memberlist.NodeAwareTransport, error) {
+func (h *simHost) gossip(_ context.Context, addr string, _ *slog.Logger) (memberlist.NodeAwareTransport, error) {
 	_, port, err := splitPort(addr)
 	if err != nil {
 		return nil, err
