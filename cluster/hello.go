@@ -155,11 +155,12 @@ func goodName(s string) bool {
 	return len(s) > 0 && len(s) <= maxNodeName && strings.Trim(strings.ToLower(s), "abcdefghijklmnopqrstuvwxyz0123456789-_.") == ""
 }
 
-// version is what both sides speak, or a refusal.
-func (h *hello) version() (int, error) {
-	v := min(h.versionMax, versionMax)
-	if v < max(h.versionMin, versionMin) {
-		return 0, refusal{refusedVersion, fmt.Sprintf("it speaks versions %d to %d, this node %d to %d", h.versionMin, h.versionMax, versionMin, versionMax)}
+// version is the highest that both sides speak, or a refusal.
+func (h *hello) version(own about) (int, error) {
+	v := min(h.versionMax, own.versionMax)
+	if v < max(h.versionMin, own.versionMin) {
+		return 0, refusal{refusedVersion, fmt.Sprintf("%s speaks versions %d to %d, %s speaks %d to %d",
+			h.name, h.versionMin, h.versionMax, h.to, own.versionMin, own.versionMax)}
 	}
 	return int(v), nil
 }

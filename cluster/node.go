@@ -86,6 +86,9 @@ func newNode(cfg Config, h Handler) (*Node, error) {
 	if cfg.net == nil {
 		cfg.net = realNetwork{}
 	}
+	if cfg.speaks == [2]byte{} {
+		cfg.speaks = [2]byte{versionMin, versionMax}
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
@@ -120,7 +123,7 @@ func (n *Node) open() error {
 		return fmt.Errorf("cluster gossip: %w", err)
 	}
 	gossip := net.JoinHostPort(conf.AdvertiseAddr, fmt.Sprint(conf.AdvertisePort))
-	n.about = about{versionMin: versionMin, versionMax: versionMax, weight: uint16(n.cfg.Weight), incarnation: n.Incarnation,
+	n.about = about{versionMin: n.cfg.speaks[0], versionMax: n.cfg.speaks[1], weight: uint16(n.cfg.Weight), incarnation: n.Incarnation,
 		link: n.advertisedLink(conf.AdvertiseAddr), gossip: gossip}
 	if n.gossip, err = memberlist.Create(conf); err != nil {
 		g.Shutdown()
@@ -236,7 +239,7 @@ func (n *Node) linkLocked(name string) *link {
 
 // greeting begins what this node says in every hello.
 func (n *Node) greeting(to string) *hello {
-	return &hello{versionMin: versionMin, versionMax: versionMax, name: n.cfg.Node, to: to, incarnation: n.Incarnation, about: n.about}
+	return &hello{versionMin: n.about.versionMin, versionMax: n.about.versionMax, name: n.cfg.Node, to: to, incarnation: n.Incarnation, about: n.about}
 }
 
 // jitter is between half and all of d.

@@ -21,7 +21,8 @@ type Config struct {
 	Weight          int      // how much this node can take compared with others, 0..65535; 0: 1
 	Log             *slog.Logger
 
-	net network // simulated in tests; nil: the real one
+	net    network // simulated in tests; nil: the real one
+	speaks [2]byte // least and highest version of the protocol, of another build in tests; 0: this build's
 }
 
 // A Handler is told what happens on the links. For one node name the calls of PeerReceived, PeerUp,
