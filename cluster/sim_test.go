@@ -243,26 +243,32 @@ func TestUnacked(t *testing.T) {
 // TestUnackedIsExact: if only one side gave up, the other learns in the handshake what had arrived.
 func TestUnackedIsExact(t *testing.T) {
 	simulate(t, 2, func(t *testing.T, c *simCluster) {
-		a := c.hears[0]
+		a, b := c.hears[0], c.hears[1]
 		c.cut(simIP(2), simIP(1))
-		c.send(1, 2, 0, 100)
+		c.send(1, 2, 0, 100) // arrives, and is not acknowledged
+		c.send(2, 1, 0, 7)   // does not arrive
 		time.Sleep(50 * time.Millisecond)
 		c.cut(simIP(1), simIP(2))
 		c.send(1, 2, 100, 150)
-		// The other one restarts its view of the session as if it had been paused beyond its grace.
-		eventually(t, "b gives up", 4*time.Second, func() bool { return c.downs(2, 1) == 1 })
+		l := c.nodes[1].link(simName(1))
+		l.mu.Lock()
+		l.conn.confirmed.Store(l.conn.confirmed.Load() - int64(downAfter)) // as if it had been silent for that long
+		l.conn.fail(errSilent)
+		l.mu.Unlock()
+		time.Sleep(500 * time.Millisecond)
+		if c.downs(2, 1) != 1 || c.downs(1, 2) != 0 {
+			t.Fatal("not only the second one gave up")
+		}
 		c.heal()
 		c.meshed(5 * time.Second)
+		time.Sleep(time.Second)
 		down := a.of(simName(2), "down")
-		received := a.of(simName(2), "received")
-		if len(down) != 1 {
-			t.Fatalf("a declared b down %d times", len(down))
+		if len(down) != 1 || len(down[0].unacked) != 50 || down[0].unacked[0].Seq != 101 || len(a.of(simName(2), "received")) != 0 {
+			t.Errorf("the first one is handed %+v", down)
 		}
-		switch {
-		case len(received) == 1 && received[0].seq == 100 && len(down[0].unacked) == 150: // had given up too
-		case len(received) == 0 && len(down[0].unacked) == 50 && down[0].unacked[0].Seq == 101: // heard it in the handshake
-		default:
-			t.Errorf("received %+v, %d came back", received, len(down[0].unacked))
+		down, received := b.of(simName(1), "down"), b.of(simName(1), "received")
+		if len(down) != 1 || len(down[0].unacked) != 7 || len(received) != 1 || received[0].seq != 0 {
+			t.Errorf("the second one is handed %+v, %+v", down, received)
 		}
 	})
 }
