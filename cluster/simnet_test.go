@@ -106,13 +106,7 @@ func (s *simNet) cutLocked(from, to string) {
 	}
 }
 
-// mend undoes cut.
-func (s *simNet) mend(from, to string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.mendLocked(from, to)
-}
-
+// mendLocked undoes cut.
 func (s *simNet) mendLocked(from, to string) {
 	if p := s.pathLocked(from, to); p.cut {
 		p.cut = false
