@@ -143,16 +143,16 @@ func decodeHello(b []byte, proof func(said []byte) []byte) (*hello, error) {
 	h := &hello{versionMin: c.byte(), versionMax: c.byte(), name: c.string(), to: c.string(),
 		incarnation: c.uint64(), known: c.uint64(), received: c.uint64(), session: c.uint64()}
 	h.about.read(&c)
-	if !c.ok || !goodName(h.name) || h.incarnation == 0 {
+	if !c.ok || !GoodName(h.name) || h.incarnation == 0 {
 		return nil, errGarbled
 	}
 	return h, nil
 }
 
-// goodName reports whether a node may be called so: what can be written in a log, a
-// label and a stream-management id as it is.
-func goodName(s string) bool {
-	return len(s) > 0 && len(s) <= maxNodeName && strings.Trim(strings.ToLower(s), "abcdefghijklmnopqrstuvwxyz0123456789-_.") == ""
+// GoodName reports whether a node may be called so: 1 to 64 lower-case letters, digits, "-", "_" and ".",
+// which can be written in a log, a label and a stream-management id as they are.
+func GoodName(s string) bool {
+	return len(s) > 0 && len(s) <= maxNodeName && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == ""
 }
 
 // version is the highest that both sides speak, or a refusal.

@@ -23,7 +23,7 @@ func FuzzHello(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if !goodName(got.name) || got.incarnation == 0 {
+		if !GoodName(got.name) || got.incarnation == 0 {
 			t.Fatalf("accepted: %+v", got)
 		}
 		again, err := decodeHello(got.encode(prove), prove)

@@ -147,7 +147,7 @@ func (n *Node) gossiped(g *memberlist.Node, alive bool) {
 	if g.Name == n.cfg.Node {
 		return
 	}
-	if !ok || !goodName(g.Name) {
+	if !ok || !GoodName(g.Name) {
 		if n.seldom.may("meta " + g.Name) {
 			n.log.Warn("cluster: gossip of something that is no node of chatd", "name", g.Name, "address", g.Address())
 		}

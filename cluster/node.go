@@ -77,7 +77,7 @@ func Start(ctx context.Context, cfg Config, h Handler) (*Node, error) {
 }
 
 func newNode(cfg Config, h Handler) (*Node, error) {
-	if !goodName(cfg.Node) {
+	if !GoodName(cfg.Node) {
 		return nil, fmt.Errorf("cluster node name %q: 1 to %d lower-case letters, digits, \"-\", \"_\" and \".\"", cfg.Node, maxNodeName)
 	}
 	if err := checkSecret(&cfg); err != nil {
