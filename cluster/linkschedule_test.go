@@ -15,13 +15,13 @@ var (
 	firstSeed = flag.Uint64("cluster.seed", 1, "seed of the first of them")
 )
 
-// TestSchedules has three nodes send to one another while a random schedule of cuts, one-way cuts, freezes, broken
+// TestLinkSchedules has three nodes send to one another while a random schedule of cuts, one-way cuts, freezes, broken
 // connections, slow paths and restarts goes on, and accounts for each frame afterwards.
-func TestSchedules(t *testing.T) {
+func TestLinkSchedules(t *testing.T) {
 	for i := range *schedules {
 		seed := *firstSeed + uint64(i)
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { schedule(t, seed) })
+			synctest.Test(t, func(t *testing.T) { linkSchedule(t, seed) })
 		})
 	}
 }
@@ -34,7 +34,7 @@ type ledger struct {
 
 type trip struct{ from, to uint64 } // incarnations
 
-func schedule(t *testing.T, seed uint64) {
+func linkSchedule(t *testing.T, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	c := &simCluster{simNet: newSimNet(seed), t: t}
 	defer func() {
