@@ -34,13 +34,13 @@ func child(join string) {
 	go func() {
 		for p := range h.up {
 			fmt.Println("up", p.Incarnation)
-			go numbers(p)
+			go sendNumbers(p)
 		}
 	}()
 	bufio.NewReader(os.Stdin).ReadByte()
 }
 
-func numbers(p *Peer) {
+func sendNumbers(p *Peer) {
 	for i := 0; ; i++ {
 		if _, ok := p.Send(1, number(i)); !ok {
 			return
