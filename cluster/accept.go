@@ -103,7 +103,7 @@ func (n *Node) greeted(ctx context.Context, conn net.Conn) (*offer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errTLS, err)
 	}
-	o := &offer{conn: s}
+	o := &offer{conn: s, at: time.Now()}
 	kind, payload, err := readShort(s)
 	if err == nil && kind != kindHello {
 		err = errGarbled

@@ -24,7 +24,8 @@ const (
 const (
 	helloMagic = "chatd-link"
 	// maxHello bounds what an unauthenticated connection can make a node read, in bytes.
-	maxHello = 1024
+	maxHello   = 1024
+	maxAddress = 255
 	// maxNodeName keeps hello and gossip's metadata short.
 	maxNodeName = 64
 	proofBytes  = sha256.Size

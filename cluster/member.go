@@ -278,7 +278,7 @@ func (n *Node) seeds(ctx context.Context) []string {
 			continue
 		}
 		addrs, err := n.cfg.net.lookup(ctx, host)
-		if err != nil {
+		if err != nil && n.seldom.may("join "+join) {
 			n.log.Warn("cluster: join", "address", join, "error", err)
 		}
 		for _, a := range addrs {

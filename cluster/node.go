@@ -80,6 +80,9 @@ func newNode(cfg Config, h Handler) (*Node, error) {
 	if !GoodName(cfg.Node) {
 		return nil, fmt.Errorf("cluster node name %q: 1 to %d lower-case letters, digits, \"-\", \"_\" and \".\"", cfg.Node, maxNodeName)
 	}
+	if len(cfg.AdvertiseLink) > maxAddress {
+		return nil, fmt.Errorf("cluster link address: more than %d bytes", maxAddress)
+	}
 	if err := checkSecret(&cfg); err != nil {
 		return nil, err
 	}
@@ -159,7 +162,9 @@ func (n *Node) Leave(ctx context.Context) error {
 		wait = min(wait, max(time.Until(deadline), time.Millisecond))
 	}
 	// The flag first: memberlist's own word for leaving is not told apart from death.
-	err := errors.Join(n.gossip.UpdateNode(wait), n.gossip.Leave(wait))
+	if err := errors.Join(n.gossip.UpdateNode(wait), n.gossip.Leave(wait)); err != nil {
+		n.log.Warn("cluster: leaving: gossip", "error", err)
+	}
 	n.mu.Lock()
 	n.closed = true
 	links := n.links
@@ -168,11 +173,12 @@ func (n *Node) Leave(ctx context.Context) error {
 	for _, l := range links {
 		close(l.quit)
 	}
+	var err error
 	for _, l := range links {
 		select {
 		case <-l.done:
 		case <-ctx.Done():
-			err = errors.Join(err, ctx.Err())
+			err = ctx.Err()
 		}
 	}
 	n.Close()
