@@ -477,6 +477,18 @@ func TestRestartIsANewIncarnation(t *testing.T) {
 	})
 }
 
+// TestFirstNodeRestarts: the one that all others join knows nobody, and has to be the one to dial.
+func TestFirstNodeRestarts(t *testing.T) {
+	simulate(t, 3, func(t *testing.T, c *simCluster) {
+		for range 10 {
+			c.nodes[0].Close()
+			c.start(1)
+			c.meshed(3 * time.Second)
+			time.Sleep(2 * dampWindow)
+		}
+	})
+}
+
 func TestNameInUse(t *testing.T) {
 	simulate(t, 3, func(t *testing.T, c *simCluster) {
 		cfg := c.config(9, 1)

@@ -42,6 +42,7 @@ type Node struct {
 	peers  atomic.Pointer[[]*Peer]
 	gate   gate
 	seldom seldom
+	stir   chan struct{} // a peer is down: look for it soon
 
 	mu         sync.Mutex
 	members    map[string]*member
@@ -97,7 +98,7 @@ func newNode(cfg Config, h Handler) (*Node, error) {
 	}
 	cfg.Weight = min(max(cfg.Weight, 1), 1<<16-1)
 	n := &Node{Incarnation: uint64(time.Now().UnixNano()), cfg: cfg, handler: h, log: cfg.Log, clock: newClock(), started: time.Now(),
-		metrics: newMetrics(), members: make(map[string]*member), links: make(map[string]*link)}
+		metrics: newMetrics(), stir: make(chan struct{}, 1), members: make(map[string]*member), links: make(map[string]*link)}
 	n.peers.Store(&[]*Peer{})
 	n.ending, n.end = context.WithCancel(context.Background())
 	var err error
@@ -223,6 +224,10 @@ func (n *Node) fall(p *Peer) {
 	defer n.mu.Unlock()
 	peers := slices.DeleteFunc(slices.Clone(n.Peers()), func(q *Peer) bool { return q == p })
 	n.peers.Store(&peers)
+	select {
+	case n.stir <- struct{}{}:
+	default:
+	}
 }
 
 // link finds or begins what there is with a node of that name; nil: the node ends, or there are
