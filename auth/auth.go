@@ -77,15 +77,23 @@ func NewChannel(state *tls.ConnectionState, cert []byte) Channel {
 
 func (c Channel) private() bool { return c.TLS != nil || c.Private }
 
+// Accounts is where accounts are kept. store.Store is one. A login begins with Player, so that the store may have ready what
+// follows.
+type Accounts interface {
+	store.Accounts
+	store.Players
+}
+
 // A Service verifies users of one domain and keeps their credentials. It is
 // safe for concurrent use.
 type Service struct {
-	accounts store.Accounts
+	accounts Accounts
 	domain   string
 	secret   []byte
 	hashing  chan struct{}            // one element for each password that is being hashed
 	endPoint atomic.Pointer[endPoint] // of the certificate last asked for
 	tokens   atomic.Pointer[Tokens]   // nil: none are accepted
+	only     atomic.Pointer[[]string] // SCRAM mechanisms that are offered; nil: all
 }
 
 // New makes the service of one domain, a normalized domainpart. secret is what
@@ -93,7 +101,7 @@ type Service struct {
 // bytes, at least 16 (32 are plenty), the same on every start and every node, or a salt
 // that changed would give an unknown user away, and a token not be known again. New
 // panics if it is shorter.
-func New(accounts store.Accounts, domain string, secret []byte) *Service {
+func New(accounts Accounts, domain string, secret []byte) *Service {
 	if len(secret) < 16 {
 		panic("auth: the secret is too short")
 	}
@@ -113,6 +121,9 @@ func (s *Service) Mechanisms(ch Channel) []string {
 	plus := len(s.ChannelBindings(ch)) > 0
 	var names []string
 	for _, h := range scramHashes {
+		if only := s.only.Load(); only != nil && !slices.Contains(*only, h.name) {
+			continue
+		}
 		if plus {
 			names = append(names, h.name+plusSuffix)
 		}
@@ -125,6 +136,13 @@ func (s *Service) Mechanisms(ch Channel) []string {
 		names = append(names, "PLAIN")
 	}
 	return names
+}
+
+// SetSCRAM says which SCRAM mechanisms are offered, without -PLUS; at first that is all. An account that was imported may have a
+// credential for one of them only, while clients take the best that they are offered.
+func (s *Service) SetSCRAM(mechanisms []string) {
+	mechanisms = slices.Clone(mechanisms)
+	s.only.Store(&mechanisms)
 }
 
 // Start begins an exchange by a mechanism that a client chose. The error is a

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -72,8 +73,12 @@ func BenchmarkRowLookup(b *testing.B) {
 	r := NewRows("")
 	o := fill(b, r, "b", 0, million)
 	users := make([]stanza.JID, 1<<16)
-	for i := range users {
-		users[i] = benchJID(rand.IntN(million)).Bare()
+	var text strings.Builder // one after another, as what a stanza is to is at hand
+	for range users {
+		text.WriteString(benchJID(rand.IntN(million)).Bare().String())
+	}
+	for i, size := 0, text.Len()/len(users); i < len(users); i++ {
+		users[i] = stanza.Restore(text.String()[i*size : (i+1)*size])
 	}
 	for _, rate := range []int{0, 100_000} {
 		b.Run(fmt.Sprintf("changes=%d", rate), func(b *testing.B) {

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"sync"
@@ -12,13 +13,22 @@ import (
 	"chatd/store"
 	"chatd/store/memory"
 	"chatd/store/sqlstore"
+	"chatd/store/storetest/mariadb"
 )
 
-// eachStore runs a benchmark against every backend that needs no server.
+// eachStore runs a benchmark against every backend; MariaDB is started for it.
 func eachStore(b *testing.B, run func(b *testing.B, s store.Store)) {
 	b.Run("memory", func(b *testing.B) { run(b, memory.New()) })
 	b.Run("sqlite", func(b *testing.B) {
 		s, err := sqlstore.Open(b.Context(), sqlstore.Config{Path: filepath.Join(b.TempDir(), "bench.db")})
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer s.Close()
+		run(b, s)
+	})
+	b.Run("mariadb", func(b *testing.B) {
+		s, err := sqlstore.OpenMySQL(b.Context(), sqlstore.MySQL{DSN: mariadb.Start(b, mariadb.Durable).Database(b)})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -130,4 +140,48 @@ func BenchmarkAccount(b *testing.B) {
 			}
 		}
 	})
+}
+
+// BenchmarkLogin reads what a login needs of a player with and without contacts, at once and part by part.
+func BenchmarkLogin(b *testing.B) {
+	ctx := context.Background()
+	parts := func(s store.Store) error {
+		_, account := s.Account(ctx, "anna")
+		_, blocked := s.Blocklist(ctx, "anna")
+		_, privacy := s.Privacy(ctx, "anna")
+		_, roster := s.Roster(ctx, "anna")
+		s.VCard(ctx, "anna") // there is none
+		_, waiting := s.CountOffline(ctx, "anna")
+		return errors.Join(account, blocked, privacy, roster, waiting)
+	}
+	player := func(s store.Store) error {
+		_, err := s.Player(ctx, "anna")
+		return err
+	}
+	for _, contacts := range []int{0, 50} {
+		for name, read := range map[string]func(store.Store) error{"parts": parts, "player": player} {
+			b.Run(fmt.Sprintf("contacts=%d/%s", contacts, name), func(b *testing.B) {
+				eachStore(b, func(b *testing.B, s store.Store) {
+					if err := s.CreateAccount(ctx, store.Account{User: "anna"}); err != nil {
+						b.Fatal(err)
+					}
+					for i := range contacts {
+						_, err := s.UpdateItem(ctx, "anna", fmt.Sprintf("friend%d@chat.test", i), 0, func(item *store.RosterItem, _ bool) (store.Verdict, error) {
+							item.Name, item.Sub = "A Friend", store.SubBoth
+							return store.Keep, nil
+						})
+						if err != nil {
+							b.Fatal(err)
+						}
+					}
+					b.ReportAllocs()
+					for b.Loop() {
+						if err := read(s); err != nil {
+							b.Fatal(err)
+						}
+					}
+				})
+			})
+		}
+	}
 }

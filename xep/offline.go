@@ -1,6 +1,7 @@
 package xep
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"hash/maphash"
@@ -37,14 +38,17 @@ type Offline struct {
 	seed  maphash.Seed
 	gates [256]sync.RWMutex // by user
 
-	mu   sync.Mutex
-	busy map[string]chan struct{} // users being handed messages; closed at the end
+	mu      sync.Mutex
+	busy    map[string]chan struct{} // users being handed messages; closed at the end
+	arrears map[router.Session]int64 // sessions that the store kept from what waits behind these numbers
+	serving bool                     // somebody sees to them
 }
 
 // NewOffline makes the spool. max bounds the messages that wait for one user;
 // 0 = unlimited.
 func NewOffline(r *router.Router, messages store.Offline, max int) *Offline {
-	return &Offline{r: r, messages: messages, max: max, seed: maphash.MakeSeed(), busy: make(map[string]chan struct{})}
+	return &Offline{r: r, messages: messages, max: max, seed: maphash.MakeSeed(), busy: make(map[string]chan struct{}),
+		arrears: make(map[router.Session]int64)}
 }
 
 // Features is XEP-0160 §4.
@@ -129,7 +133,29 @@ func (o *Offline) message(st *stanza.Stanza) (store.OfflineMessage, error) {
 	return store.OfflineMessage{
 		Stored: time.Now().UTC().Truncate(time.Millisecond),
 		Stanza: kept.Append(make([]byte, 0, kept.Size())),
+		ID:     knownAs(st),
 	}, nil
+}
+
+// knownAs is the stanza-id by which the recipient's account knows a message (XEP-0359 §3.1), "" if it has none. What a
+// session had not acknowledged has it among its children.
+func knownAs(st *stanza.Stanza) string {
+	if st.StanzaID != (stanza.ID{}) {
+		return string(st.StanzaID[:])
+	}
+	if !bytes.Contains(st.Inner, []byte(stanza.NSStanzaID)) {
+		return ""
+	}
+	all, err := elements(st)
+	if err != nil {
+		return ""
+	}
+	for _, e := range all {
+		if e.is(stanza.NSStanzaID, "stanza-id") && e.attr("by") == st.To.Bare().String() {
+			return e.attr("id")
+		}
+	}
+	return ""
 }
 
 // storable is XEP-0160 §3 for messages of type chat and normal, with the hints

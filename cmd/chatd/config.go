@@ -39,7 +39,9 @@ type Config struct {
 		}
 	}
 	Auth struct {
-		Token struct {
+		SCRAM        []string
+		CachedLogins int // users
+		Token        struct {
 			Issuer, Audience          string
 			Secret, JWKSFile, JWKSURL string
 			Refresh, Leeway           int // seconds
@@ -61,8 +63,12 @@ type Config struct {
 		RequireFriendship []string
 		RequestsPerMinute int
 	}
-	MUC     struct{ Host string }
-	Store   struct{ Driver, DSN string }
+	MUC   struct{ Host string }
+	Store struct {
+		Driver, DSN, Durability            string
+		PatienceSeconds, Connections       int
+		TLSCAFile, TLSCertFile, TLSKeyFile string
+	}
 	Cluster struct {
 		Node, Gossip, Link string
 		Join               []string
@@ -98,6 +104,7 @@ func defaultConfig() *Config {
 	c.C2S.Limits.StanzaBurst = 200
 	c.C2S.Limits.BytesPerSecond = 65536
 	c.C2S.Limits.ByteBurst = 262144
+	c.Auth.SCRAM = []string{"SCRAM-SHA-256", "SCRAM-SHA-1"}
 	c.Auth.Token.Refresh = 3600
 	c.Auth.Token.UserClaim = "sub"
 	c.Auth.Token.Leeway = 30
@@ -108,6 +115,9 @@ func defaultConfig() *Config {
 	c.Message.Filter.Types = []string{"chat", "normal", "groupchat"}
 	c.Rules.RequestsPerMinute = 120
 	c.Store.Driver = "sqlite"
+	c.Store.Durability = "full"
+	c.Store.Connections = 16
+	c.Store.PatienceSeconds = 3
 	c.HTTP.TLS = "on"
 	c.API.Listen = []string{"127.0.0.1:5281"}
 	c.API.PlayerJID = "sum%d"
@@ -175,6 +185,8 @@ func (c *Config) settings(getenv func(string) string) []setting {
 		{"c2s.limits.byte_burst", reload, number(&c.C2S.Limits.ByteBurst, 1, 1_000_000_000)},
 		{"c2s.limits.logins_per_second", reload, number(&c.C2S.Limits.LoginsPerSecond, 0, 1_000_000)},
 
+		{"auth.scram", reload, choices(&c.Auth.SCRAM, "SCRAM-SHA-256", "SCRAM-SHA-1")},
+		{"auth.cached_logins", restart, number(&c.Auth.CachedLogins, 0, 10_000_000)},
 		{"auth.token.issuer", reload, text(&c.Auth.Token.Issuer)},
 		{"auth.token.audience", reload, text(&c.Auth.Token.Audience)},
 		{"auth.token.secret", reload, r.tokenSecret(&c.Auth.Token.Secret)},
@@ -197,6 +209,12 @@ func (c *Config) settings(getenv func(string) string) []setting {
 		{"muc.host", restart, text(&c.MUC.Host)},
 		{"store.driver", restart, choice(&c.Store.Driver, "sqlite", "mysql", "riak")},
 		{"store.dsn", restart, r.secret(&c.Store.DSN)},
+		{"store.durability", restart, choice(&c.Store.Durability, "full", "normal")},
+		{"store.connections", restart, number(&c.Store.Connections, 2, 1000)},
+		{"store.tls_ca_file", restart, filePath(&c.Store.TLSCAFile, c.File)},
+		{"store.tls_cert_file", restart, filePath(&c.Store.TLSCertFile, c.File)},
+		{"store.tls_key_file", restart, filePath(&c.Store.TLSKeyFile, c.File)},
+		{"store.patience_seconds", restart, number(&c.Store.PatienceSeconds, 1, 60)},
 
 		{"cluster.node", restart, text(&c.Cluster.Node)},
 		{"cluster.gossip", restart, text(&c.Cluster.Gossip)},

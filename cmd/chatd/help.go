@@ -77,6 +77,70 @@ Examples:
   chatd user list -data /var/lib/chatd
 `
 
+const storeHelp = `Usage: chatd store backup FILE   [-config FILE] [-data DIR]
+       chatd store check  [FILE] [-config FILE] [-data DIR]
+       chatd store copy --from DSN --to DSN [--resume] [--force]
+       chatd store copy --from DSN --to DSN --verify
+       chatd store import FILE|FOLDER [-host NAME] [-replace]
+                          [-config FILE] [-data DIR]
+       chatd store export FILE [-config FILE] [-data DIR]
+
+backup and check take care of a database in SQLite, also while the server runs.
+Name the server's data by the same -config or -data that the server has; without
+either it is ./chatd-data. Run them as the user that the server runs as.
+
+backup  writes a consistent copy into a new file, which only its owner can
+        read: everything that was acknowledged before. It is on disk and has
+        been checked when the command ends well; nothing is left if it fails.
+        To restore: stop chatd, put the copy in place of chatd.db, remove
+        chatd.db-wal and chatd.db-shm, start.
+check   reads a whole database, the server's or FILE, and looks for damage.
+        Prints one line; the exit code is 1 if there is any.
+
+copy, import and export move what is stored: between stores, and from and to
+other XMPP servers. Stop chatd before copy and import, on all nodes: what is
+written meanwhile is lost.
+
+  DSN       sqlite:PATH   the database file, by default chatd.db in the data
+                          directory, which no running chatd may have
+            mysql:DSN     as store.dsn has it
+            riak:HOST:PORT[,HOST:PORT]
+            config:FILE   the store of this configuration
+            env:NAME      the DSN is in this environment variable
+            file:PATH     it is in this file
+
+copy  copies everything from one store to another, then reads both and prints
+      for each kind of records how many there are and a checksum. Exit code 1 if
+      they differ. The target must be empty.
+  --resume  goes on with a copy that was broken off, in whatever way: what the
+            target has already is compared, and copied again if it differs. A
+            name that only the target has is an error.
+  --force   is --resume that removes names which only the target has.
+  --verify  copies nothing and compares.
+
+import  makes accounts of a file, or of all files *.xml in a folder, that
+        another server has exported (XEP-0227): ejabberd, Prosody, Openfire,
+        chatd. With passwords or SCRAM credentials, friends and requests,
+        messages that wait, private XML, vCards, and what a default privacy
+        list denies. Prints what it did not keep, by kind. Exit code 1 if a
+        user was refused. Accounts that exist are left as they are, so that it
+        can be repeated.
+  -host NAME  whose users are ours now, if our domain was NAME there; its
+              addresses become ours everywhere
+  -replace    accounts that exist become what the file says
+export  writes all accounts as such a file, also while chatd runs; without
+        clients' tokens, and without rooms.
+
+Examples:
+
+  chatd store backup /backup/chatd-$(date +%F).db -config /etc/chatd/chatd.toml
+  chatd store check /backup/chatd-2026-11-22.db
+  chatd store copy --from sqlite:/var/lib/chatd/chatd.db --to env:CHATD_MYSQL
+  chatd store copy --from sqlite:old.db --to sqlite:new.db --verify
+  chatd store import /var/lib/ejabberd/export -config /etc/chatd/chatd.toml
+  chatd store export players.xml -data /var/lib/chatd
+`
+
 const checkHelp = `Usage: chatd check -config FILE
 
 Checks a configuration file without starting anything: every key and value, that
