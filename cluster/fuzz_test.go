@@ -45,7 +45,7 @@ func FuzzFrames(f *testing.F) {
 	}, nil)
 	f.Add(good)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r := NewReplica(ReplicaConfig{Node: "a", Log: quiet(), logBytes: 1 << 10, buckets: func(int) int { return 8 }})
+		r := NewReplica(ReplicaConfig{Node: "a", Log: silent(), logBytes: 1 << 10, buckets: func(int) int { return 8 }})
 		link := &pipe{more: make(chan struct{}, 1)}
 		r.PeerUp(link, "b", 1)
 		for len(b) >= 3 {

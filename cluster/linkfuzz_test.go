@@ -34,9 +34,9 @@ func FuzzHello(f *testing.F) {
 	})
 }
 
-// FuzzFrames has the reader take arbitrary bytes in arbitrary portions. What it hands over has to be what a
+// FuzzLinkFrames has the reader take arbitrary bytes in arbitrary portions. What it hands over has to be what a
 // straightforward parser finds.
-func FuzzFrames(f *testing.F) {
+func FuzzLinkFrames(f *testing.F) {
 	begin := appendFrame(nil, kindBegin, binary.BigEndian.AppendUint64(nil, 1))
 	f.Add(begin, byte(3))
 	f.Add(appendFrame(appendFrame(bytes.Clone(begin), 1, []byte("one")), 2, bytes.Repeat([]byte("long "), 20)), byte(255))
