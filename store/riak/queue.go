@@ -1,0 +1,441 @@
+package riak
+
+import (
+	"cmp"
+	"context"
+	"hash/fnv"
+	"slices"
+
+	"chatd/store"
+)
+
+// A queue is numbered messages of one owner: those that wait for a user, the events of the outbox, or the history of a
+// room. It is one head and any number of segments, each a value.
+//
+// A segment has up to segmentMessages messages, which only the process that made it adds. A message is an entry by its number; among
+// such, removal is final, and what is left of one that was removed is its ID. The head has an entry for each segment, which
+// says what is in it, and in high the last number.
+//
+// To add a message is two writes, of its segment and then of the head: until the head has its segment it does not exist. Two nodes that add at
+// the same time write different segments, and each its own entry of the head, so that nothing has to be judged. To remove is the same:
+// a tombstone in the segment, and in the head what is left there. An entry of the head is ranked by the last message
+// that was added to its segment: whoever finds a segment empty drops it by that rank, and that counts for
+// nothing if its owner has added another one.
+//
+// Numbers are stamps, hence grow on each node, are never given twice, and are greater than those of any message that the node could
+// see when it gave them.
+type queue struct {
+	s     *Store
+	kind  string
+	owner string
+	index index
+	// hashed: the head has a hash of each ID, for messages of which every one has to be known by it.
+	hashed bool
+}
+
+const (
+	segmentMessages = 100
+	segmentBytes    = 64 << 10
+	newestByID      = 1000 // how many are searched for an ID
+)
+
+func (q queue) head() ref            { return ref{q.kind, q.owner} }
+func (q queue) segment(id stamp) ref { return ref{q.kind + ".segment", q.owner + id.key()} }
+
+// A message is what all queues keep.
+type message struct {
+	seq  int64
+	id   string
+	body []byte // "" once it is removed
+}
+
+// A segmentInfo is what the head has of a segment.
+type segmentInfo struct {
+	id          stamp
+	rank        int64 // stamp of the last message that was added
+	first, last int64 // numbers
+	count       int   // messages that are there
+	used        int   // messages that were ever added
+	bytes       int   // of all that were added
+	hashes      []byte
+}
+
+// An openSegment is the one that this process adds to.
+type openSegment struct{ id stamp }
+
+func (i *segmentInfo) encode() []byte {
+	var e encoder
+	e.number(i.first)
+	e.number(i.last)
+	e.number(int64(i.count))
+	e.number(int64(i.used))
+	e.number(int64(i.bytes))
+	e.bytes(i.hashes)
+	return e
+}
+
+const segmentKey = "s"
+
+// segments are those that are listed, by their first numbers.
+func (s *state) segments() ([]segmentInfo, error) {
+	var all []segmentInfo
+	for key, e := range s.entries {
+		if !s.shows(e) || key[:1] != segmentKey {
+			continue
+		}
+		i, err := decodeInfo(key, e)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, i)
+	}
+	slices.SortFunc(all, func(a, b segmentInfo) int { return cmp.Or(cmp.Compare(a.first, b.first), cmp.Compare(a.id, b.id)) })
+	return all, nil
+}
+
+func decodeInfo(key string, e entry) (segmentInfo, error) {
+	d := decoder{rest: e.value}
+	i := segmentInfo{id: stampOf(key[1:]), rank: e.rank, first: d.number(), last: d.number(),
+		count: int(d.number()), used: int(d.number()), bytes: int(d.number())}
+	i.hashes = d.bytes()
+	return i, d.err()
+}
+
+// count is how many messages there are.
+func (s *state) count() (n int, err error) {
+	all, err := s.segments()
+	for _, i := range all {
+		n += i.count
+	}
+	return n, err
+}
+
+// setSegment lists a segment, or drops it when nothing is left.
+func (s *state) setSegment(i *segmentInfo, at stamp) {
+	s.put(segmentKey+i.id.key(), entry{rank: i.rank, at: at, gone: i.count == 0, value: i.encode()})
+}
+
+// add keeps messages, in their order, behind all that are there, and gives each its number. It returns how many there was room for.
+func (q queue) add(ctx context.Context, messages []message, max int) (kept int, err error) {
+	err = q.s.locks.with(ctx, q.head(), func() error {
+		h, seg, err := q.readEnds(ctx)
+		if err != nil {
+			return err
+		}
+		kept, err = q.addLocked(ctx, h, seg, messages, max)
+		return err
+	})
+	return kept, err
+}
+
+// A segmentValue is a segment as it was read.
+type segmentValue struct {
+	*value
+	id stamp
+}
+
+// readEnds reads the head and, at the same time, the segment that this process adds to, if there is one.
+func (q queue) readEnds(ctx context.Context) (h *value, seg *segmentValue, err error) {
+	open, ok := q.s.open.get(q.head())
+	if !ok {
+		h, err = q.s.read(ctx, q.head(), q.s.quorums.lasting)
+		return h, nil, err
+	}
+	seg = &segmentValue{id: open.id}
+	err = inParallel(ctx, 2, func(ctx context.Context, i int) (err error) {
+		if i == 0 {
+			h, err = q.s.read(ctx, q.head(), q.s.quorums.lasting)
+		} else {
+			seg.value, err = q.s.read(ctx, q.segment(open.id), q.s.quorums.lasting)
+		}
+		return err
+	})
+	return h, seg, err
+}
+
+// addLocked adds messages to the open segment and to new ones.
+func (q queue) addLocked(ctx context.Context, h *value, seg *segmentValue, messages []message, limit int) (kept int, err error) {
+	there, err := h.count()
+	if err != nil {
+		return 0, err
+	}
+	kept = len(messages)
+	if limit > 0 {
+		kept = min(kept, max(0, limit-there))
+	}
+	if kept == 0 {
+		return 0, nil
+	}
+	if len(h.context) == 0 {
+		if err := q.s.enlist(ctx, q.index, q.owner); err != nil {
+			return 0, err
+		}
+	}
+	for i := range messages[:kept] {
+		h.high = int64(q.s.clock.next(max(h.top(), stamp(h.high))))
+		messages[i].seq = h.high
+	}
+	for rest := messages[:kept]; len(rest) > 0 && err == nil; {
+		rest, err = q.fill(ctx, h, seg, rest)
+		seg = nil
+	}
+	if err == nil {
+		err = q.writeHead(ctx, h)
+	}
+	if err != nil {
+		// What of it is there is not known. No other message may make it appear.
+		q.s.open.forget(q.head())
+		return 0, err
+	}
+	return kept, nil
+}
+
+// fill writes one segment with as many messages as it takes, and lists it in h.
+func (q queue) fill(ctx context.Context, h *value, seg *segmentValue, messages []message) (rest []message, err error) {
+	info := segmentInfo{}
+	if seg != nil {
+		if e, ok := h.get(segmentKey + seg.id.key()); ok {
+			info, err = decodeInfo(segmentKey+seg.id.key(), e)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if info.used == 0 || info.used >= segmentMessages || info.bytes >= segmentBytes || len(seg.context) == 0 {
+		id := q.s.clock.next(h.top())
+		seg, info = &segmentValue{new(value), id}, segmentInfo{id: id}
+	}
+	n := 0
+	for n < len(messages) && info.used < segmentMessages && (info.used == 0 || info.bytes < segmentBytes) {
+		m := &messages[n]
+		at := max(q.s.clock.next(0), stamp(m.seq))
+		seg.setMessage(m, at)
+		info.add(m, at, q.hashed)
+		n++
+	}
+	if err := q.s.store(ctx, q.segment(info.id), seg.value, q.s.quorums.lasting); err != nil {
+		return nil, err
+	}
+	info.count = seg.countMessages(h.purged)
+	h.setSegment(&info, q.s.clock.next(h.top()))
+	q.s.open.put(q.head(), openSegment{info.id})
+	return messages[n:], nil
+}
+
+// add counts one more message.
+func (i *segmentInfo) add(m *message, at stamp, hashed bool) {
+	if i.used == 0 {
+		i.first, i.last = m.seq, m.seq
+	}
+	i.first, i.last = min(i.first, m.seq), max(i.last, m.seq)
+	i.rank = int64(at)
+	i.used++
+	i.bytes += len(m.body)
+	if hashed {
+		i.hashes = append(i.hashes, hashOf(m.id)...)
+	}
+}
+
+const hashBytes = 4
+
+func hashOf(id string) []byte {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(id))
+	return h.Sum(nil)
+}
+
+// mayHave reports whether a message with this ID was ever added, or one that hashes alike.
+func (i *segmentInfo) mayHave(id string) bool {
+	hash := hashOf(id)
+	for at := 0; at+hashBytes <= len(i.hashes); at += hashBytes {
+		if string(i.hashes[at:at+hashBytes]) == string(hash) {
+			return true
+		}
+	}
+	return false
+}
+
+func (q queue) writeHead(ctx context.Context, h *value) error {
+	q.dropExpired(ctx, h)
+	return q.s.store(ctx, q.head(), h, q.s.quorums.lasting)
+}
+
+// droppedAtOnce bounds what one verb cleans up.
+const droppedAtOnce = 4
+
+// dropExpired deletes segments that have been empty for so long that nobody can bring anything back.
+func (q queue) dropExpired(ctx context.Context, h *value) {
+	now, n := q.s.clock.now(), 0
+	for key, e := range h.entries {
+		if !e.expired(now) && e.at > h.purged {
+			continue
+		}
+		if n++; n > droppedAtOnce {
+			return
+		}
+		if q.dropSegment(ctx, stampOf(key[1:])) == nil {
+			delete(h.entries, key)
+		}
+	}
+}
+
+func (q queue) dropSegment(ctx context.Context, id stamp) error {
+	r := q.segment(id)
+	v, err := q.s.read(ctx, r, q.s.quorums.lasting)
+	if err != nil || len(v.context) == 0 {
+		return err
+	}
+	return q.s.delete(ctx, r, v)
+}
+
+// purge takes back all messages that were added until then.
+func (q queue) purge(ctx context.Context, until stamp) error {
+	return q.s.locks.with(ctx, q.head(), func() error {
+		h, err := q.s.read(ctx, q.head(), q.s.quorums.lasting)
+		if err != nil || h.purged >= until || len(h.entries) == 0 {
+			return err
+		}
+		q.s.open.forget(q.head())
+		gone := make([]stamp, 0, len(h.entries))
+		for key, e := range h.entries {
+			if e.at <= until {
+				gone = append(gone, stampOf(key[1:]))
+			}
+		}
+		h.purge(until)
+		if err := q.s.store(ctx, q.head(), h, q.s.quorums.lasting); err != nil {
+			return err
+		}
+		return inParallel(ctx, len(gone), func(ctx context.Context, i int) error { return q.dropSegment(ctx, gone[i]) })
+	})
+}
+
+// remove takes messages out; unknown numbers are no error.
+func (q queue) remove(ctx context.Context, seqs []int64) error {
+	if len(seqs) == 0 {
+		return nil
+	}
+	seqs = slices.Compact(slices.Sorted(slices.Values(seqs)))
+	return q.s.locks.with(ctx, q.head(), func() error {
+		h, err := q.s.read(ctx, q.head(), q.s.quorums.lasting)
+		if err != nil {
+			return err
+		}
+		return q.removeLocked(ctx, h, seqs)
+	})
+}
+
+// removeLocked gets sorted numbers.
+func (q queue) removeLocked(ctx context.Context, h *value, seqs []int64) error {
+	all, err := h.segments()
+	if err != nil {
+		return err
+	}
+	all = slices.DeleteFunc(all, func(i segmentInfo) bool {
+		at, _ := slices.BinarySearch(seqs, i.first)
+		return at == len(seqs) || seqs[at] > i.last
+	})
+	if len(all) == 0 {
+		return nil
+	}
+	err = inParallel(ctx, len(all), func(ctx context.Context, i int) error { return q.removeFrom(ctx, h.purged, &all[i], seqs) })
+	if err != nil {
+		return err
+	}
+	at := q.s.clock.next(h.top())
+	for i := range all {
+		h.setSegment(&all[i], at)
+	}
+	return q.writeHead(ctx, h)
+}
+
+// removeFrom takes messages out of one segment, and says in info what is left.
+func (q queue) removeFrom(ctx context.Context, purged stamp, info *segmentInfo, seqs []int64) error {
+	r := q.segment(info.id)
+	v, err := q.s.read(ctx, r, q.s.quorums.lasting)
+	if err != nil {
+		return err
+	}
+	if len(v.context) == 0 {
+		return q.missing(ctx, info.id)
+	}
+	removed, at := false, q.s.clock.next(v.top())
+	from, _ := slices.BinarySearch(seqs, info.first)
+	for _, seq := range seqs[from:] {
+		if seq > info.last {
+			break
+		}
+		removed = v.removeMessage(seq, at) || removed
+	}
+	if removed {
+		if err := q.s.store(ctx, r, v, q.s.quorums.lasting); err != nil {
+			return err
+		}
+	}
+	info.count = v.countMessages(purged)
+	return nil
+}
+
+// missing is called when a segment that is listed was not found. Either its replicas are not reachable, or they have lost it.
+func (q queue) missing(ctx context.Context, id stamp) error {
+	v, err := q.s.read(ctx, q.segment(id), q.s.quorums.strict)
+	if err != nil {
+		return err
+	}
+	if len(v.context) > 0 {
+		return store.ErrUnavailable // it is there now
+	}
+	q.s.log.Error("riak: a segment of messages is lost", "queue", q.kind, "segment", int64(id))
+	return nil
+}
+
+// Entries of a segment.
+
+func (s *state) setMessage(m *message, at stamp) {
+	var e encoder
+	e.text(m.id)
+	e.bytes(m.body)
+	s.put(stamp(m.seq).key(), entry{rank: 1, at: at, value: e})
+}
+
+func (s *state) removeMessage(seq int64, at stamp) bool {
+	key := stamp(seq).key()
+	e, ok := s.get(key)
+	if !ok {
+		return false
+	}
+	d := decoder{rest: e.value}
+	var left encoder
+	left.text(d.text())
+	left.bytes(nil)
+	s.put(key, entry{rank: 1, at: at, gone: true, value: left})
+	return true
+}
+
+// countMessages is how many are there of a queue that was purged then.
+func (s *state) countMessages(purged stamp) (n int) {
+	for _, e := range s.entries {
+		if s.shows(e) && e.at > purged {
+			n++
+		}
+	}
+	return n
+}
+
+// messages are those with numbers between two, excluding both, in their order.
+func (s *state) messages(purged stamp, after, before int64) ([]message, error) {
+	var all []message
+	for key, e := range s.entries {
+		seq := int64(stampOf(key))
+		if !s.shows(e) || e.at <= purged || seq <= after || seq >= before {
+			continue
+		}
+		d := decoder{rest: e.value}
+		all = append(all, message{seq: seq, id: d.text(), body: d.slice()})
+		if d.bad {
+			return nil, errDamaged
+		}
+	}
+	slices.SortFunc(all, func(a, b message) int { return cmp.Compare(a.seq, b.seq) })
+	return all, nil
+}
