@@ -1,7 +1,6 @@
 package riaktest
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -45,6 +44,7 @@ const partitionsPerNode = 16
 // A Cluster is a running double. Its methods are safe for concurrent use.
 type Cluster struct {
 	config Config
+	t      testing.TB
 	nodes  []*node // fixed after Start
 	conns  sync.WaitGroup
 
@@ -66,7 +66,7 @@ type Cluster struct {
 // Start starts a cluster that ends with the test.
 func Start(t testing.TB, config Config) *Cluster {
 	t.Helper()
-	c, err := open(config)
+	c, err := open(t, config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,10 +74,11 @@ func Start(t testing.TB, config Config) *Cluster {
 	return c
 }
 
-func open(config Config) (*Cluster, error) {
+func open(t testing.TB, config Config) (*Cluster, error) {
 	config = config.withDefaults()
 	c := &Cluster{
 		config:  config,
+		t:       t,
 		random:  rand.New(rand.NewPCG(config.Seed, 0)),
 		types:   map[string]Props{},
 		buckets: map[bucket]Props{},
@@ -166,18 +167,20 @@ func (c *Cluster) Kill(i int) { c.nodes[i].setState(dead) }
 func (c *Cluster) Stall(i int) { c.nodes[i].setState(stalled) }
 
 // Restart brings a killed or stalled node back, at the same address and with
-// what it had.
-func (c *Cluster) Restart(i int) error {
+// what it had. That its port is taken is an error of the test.
+func (c *Cluster) Restart(i int) {
 	n := c.nodes[i]
-	wasDead := n.state.Load() == dead
-	if wasDead {
-		if err := n.listen(n.addr); err != nil {
-			return fmt.Errorf("riaktest: restart of node %d: %w", i, err)
-		}
+	if n.state.Load() == dead {
+		c.relisten(n)
 	}
 	n.setState(up)
 	c.handoff()
-	return nil
+}
+
+func (c *Cluster) relisten(n *node) {
+	if err := n.listen(n.addr); err != nil {
+		c.t.Errorf("riaktest: node %d: %v", n.index, err)
+	}
 }
 
 // Partition cuts the cluster in sides that do not see each other; clients still

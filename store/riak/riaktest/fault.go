@@ -260,7 +260,7 @@ func (c *Cluster) StallAll() {
 }
 
 // Mend ends every fault, partition, cut and stall, and brings every node back.
-func (c *Cluster) Mend() error {
+func (c *Cluster) Mend() {
 	c.faults.mu.Lock()
 	active := slices.Clone(c.faults.active)
 	c.faults.mu.Unlock()
@@ -274,16 +274,11 @@ func (c *Cluster) Mend() error {
 	for i, n := range c.nodes {
 		n.slow.Store(0)
 		if cut && n.state.Load() != dead {
-			if err := n.listen(n.addr); err != nil {
-				return err
-			}
+			c.relisten(n)
 		}
 		if n.state.Load() != up {
-			if err := c.Restart(i); err != nil {
-				return err
-			}
+			c.Restart(i)
 		}
 	}
 	c.Heal()
-	return nil
 }

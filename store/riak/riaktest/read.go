@@ -174,7 +174,7 @@ func orDefault(q, byDefault Quorum) Quorum {
 func (s *session) bySpeed(places []place) {
 	s.node.cluster.shuffle(len(places), func(i, j int) { places[i], places[j] = places[j], places[i] })
 	slices.SortStableFunc(places, func(a, b place) int {
-		return cmp.Or(cmp.Compare(a.node.state.Load()%dead, b.node.state.Load()%dead),
+		return cmp.Or(cmp.Compare(a.node.state.Load(), b.node.state.Load()),
 			cmp.Compare(a.node.slow.Load(), b.node.slow.Load()))
 	})
 }

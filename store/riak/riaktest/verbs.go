@@ -311,8 +311,12 @@ func serveSetBucket(s *session, m *rpbriak.RpbSetBucketReq) {
 		s.failNoType(m.Type)
 		return
 	}
+	if p = p.with(m.GetProps()); p.N < 1 || p.N > c.partitions() {
+		s.fail(fmt.Sprintf("Invalid bucket properties: [{n_val,%d}]", p.N))
+		return
+	}
 	c.mu.Lock()
-	c.buckets[b] = p.with(m.GetProps())
+	c.buckets[b] = p
 	c.mu.Unlock()
 	s.out = appendFrame(s.out, codeSetBucketResp, nil)
 }
