@@ -1,6 +1,7 @@
 package riaktest
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -31,6 +32,10 @@ type Config struct {
 	// Timeout is how long a request waits for replicas that do not answer, if
 	// it does not say itself; default 60s as Riak's.
 	Timeout time.Duration
+
+	// MaxSiblings is object.siblings.maximum: a put that would make more fails;
+	// default 100 as Riak's.
+	MaxSiblings int
 
 	// ManualHandoff leaves what fallbacks hold with them, when nodes come back,
 	// until Handoff is called.
@@ -102,23 +107,13 @@ func open(t testing.TB, config Config) (*Cluster, error) {
 }
 
 func (config Config) withDefaults() Config {
-	set := func(d *time.Duration, value time.Duration) {
-		if *d == 0 {
-			*d = value
-		}
-	}
-	set(&config.ReapAfter, 3*time.Second)
-	set(&config.RaceWindow, time.Millisecond)
-	set(&config.Timeout, time.Minute)
-	if config.Nodes == 0 {
-		config.Nodes = 3
-	}
-	if config.Backend == "" {
-		config.Backend = "bitcask"
-	}
-	if config.Seed == 0 {
-		config.Seed = 1
-	}
+	config.ReapAfter = cmp.Or(config.ReapAfter, 3*time.Second)
+	config.RaceWindow = cmp.Or(config.RaceWindow, time.Millisecond)
+	config.Timeout = cmp.Or(config.Timeout, time.Minute)
+	config.Nodes = cmp.Or(config.Nodes, 3)
+	config.Backend = cmp.Or(config.Backend, "bitcask")
+	config.Seed = cmp.Or(config.Seed, 1)
+	config.MaxSiblings = cmp.Or(config.MaxSiblings, 100)
 	return config
 }
 

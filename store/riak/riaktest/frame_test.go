@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"testing"
 )
 
@@ -107,4 +108,34 @@ func FuzzClock(f *testing.F) {
 			t.Fatalf("%v became %v, %v", c, again, err)
 		}
 	})
+}
+
+// Nothing runs on when a cluster ends, also not what waits for a silent node.
+func TestEndsWhileStalled(t *testing.T) {
+	c, err := open(t, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hang := c.Fault(Fault{Do: Hang, Op: Ping})
+	for i, n := range c.nodes {
+		conn, err := net.Dial("tcp", n.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if i == 0 {
+			c.Stall(i)
+		}
+		if _, err := conn.Write(appendFrame(nil, codePing, nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for hang.Hits() < len(c.nodes)-1 {
+		runtime.Gosched()
+	}
+	c.close() // returns when the last goroutine has
+	if conn, err := net.Dial("tcp", c.nodes[1].addr); err == nil {
+		conn.Close()
+		t.Error("the listener is still there")
+	}
 }

@@ -230,19 +230,22 @@ func (n *node) storeSoon(store func()) {
 
 // coordinate makes the put at the partition: it is the replica that gives the
 // value its dot.
-func (n *node) coordinate(partition int, b bucket, key string, seen clock, value *rpb.RpbContent, p Props) *object {
+func (n *node) coordinate(partition int, b bucket, key string, seen clock, value *rpb.RpbContent, p Props) (*object, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	v := n.vnodeLocked(partition)
 	r := v.find(b, key)
+	var o *object
 	if r == nil {
-		o := update(nil, seen, value, v.newActor(), p)
-		v.set(b, key, nil, o)
-		return o
+		o = update(nil, seen, value, v.newActor(), p)
+	} else {
+		o = update(r.object, seen, value, r.actor, p).single(p)
 	}
-	o := update(r.object, seen, value, r.actor, p).single(p)
+	if most := n.cluster.config.MaxSiblings; len(o.siblings) > most {
+		return nil, fmt.Errorf("{too_many_siblings,%d}", len(o.siblings))
+	}
 	v.set(b, key, r, o)
-	return o
+	return o, nil
 }
 
 // reap lets the tombstone go after a while, if it is still the one.

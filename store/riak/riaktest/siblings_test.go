@@ -51,6 +51,50 @@ func TestSiblings(t *testing.T) {
 	}
 }
 
+func TestTooManySiblings(t *testing.T) {
+	r := cluster(t, riaktest.Config{MaxSiblings: 3})
+	c := dial(t, 1, r.Addrs()...)
+	for range 3 {
+		c.mustPut(siblingType, "k", "v")
+	}
+	if err := c.put(siblingType, "k", "v"); err == nil || !strings.Contains(err.Error(), "RiakError|0|{too_many_siblings,4}") {
+		t.Errorf("%v", err)
+	}
+	c.expect(siblingType, "k", "v", "v", "v")
+}
+
+// The last write wins without a look at its context.
+func TestLastWriteWins(t *testing.T) {
+	r := cluster(t, riaktest.Config{Nodes: 1})
+	c := dial(t, 1, r.Addrs()...)
+	if err := r.CreateType("last", `{"props":{"last_write_wins":true,"allow_mult":false,"dvv_enabled":false}}`); err != nil {
+		t.Fatal(err)
+	}
+	c.mustPut("last", "k", "one")
+	stale := c.expect("last", "k", "one")
+	c.mustPut("last", "k", "two", seen(stale))
+	c.mustPut("last", "k", "three", seen(stale))
+	c.expect("last", "k", "three")
+}
+
+// Without dotted version vectors a value that was replaced comes back when
+// another was written beside it.
+func TestSiblingsWithoutDots(t *testing.T) {
+	r := cluster(t, riaktest.Config{})
+	c := dial(t, 1, r.Addrs()...)
+	if err := r.CreateType("plain", `{"props":{"allow_mult":true,"dvv_enabled":false}}`); err != nil {
+		t.Fatal(err)
+	}
+	c.mustPut("plain", "k", "one")
+	stale := c.expect("plain", "k", "one")
+	c.mustPut("plain", "k", "two", seen(stale))
+	c.mustPut("plain", "k", "three", seen(stale))
+	vclock := c.expect("plain", "k", "three", "two")
+	c.mustPut("plain", "k", "late")
+	c.mustPut("plain", "k", "merged", seen(vclock))
+	c.expect("plain", "k", "late", "merged", "three", "two")
+}
+
 func TestNoSiblingsAllowed(t *testing.T) {
 	r := cluster(t, riaktest.Config{})
 	c := dial(t, 0, r.Addrs()...)

@@ -62,7 +62,10 @@ func (s *session) put(q putRequest) (*object, error) {
 	if err := s.awaitAnswer(at.node, time.Until(deadline)); err != nil {
 		return nil, err
 	}
-	o := at.node.coordinate(at.partition, q.b, q.key, q.seen, stamp(q.value), w.props)
+	o, err := at.node.coordinate(at.partition, q.b, q.key, q.seen, stamp(q.value), w.props)
+	if err != nil {
+		return nil, err
+	}
 	s.node.cluster.counts.siblings(o)
 	w.add(at, o)
 	if s.half {
