@@ -33,7 +33,8 @@ type HistoryMessage struct {
 type Rooms interface {
 	// Room returns ErrNotFound for a room that is not kept.
 	Room(ctx context.Context, name string) (Room, error)
-	// CreateRoom returns ErrExists if the room is kept already. It starts with these affiliations and without history.
+	// CreateRoom returns ErrExists if the room is kept already. It starts with these affiliations and without history. The
+	// last of several for one JID counts, here and in SetAffiliations.
 	CreateRoom(ctx context.Context, r Room, affiliations []Affiliation) error
 	// UpdateRoom is a read-modify-write: update changes the room in place, all but its name. It runs on any
 	// goroutine, perhaps more than once, must have no side effects, and must not use the store. When it returns an error
@@ -51,8 +52,9 @@ type Rooms interface {
 	// AppendHistory keeps a message behind all that are there and drops the oldest ones over max (0 = unlimited). A message
 	// whose ID is there already changes nothing, and its number is returned. ErrNotFound for a room that is not kept.
 	AppendHistory(ctx context.Context, room string, m HistoryMessage, max int) (seq int64, err error)
-	// HistoryPage returns up to limit messages with Seq less than before (0: from the newest), the oldest of them first.
+	// HistoryPage returns the newest messages with Seq less than before (0: of all), up to limit, the oldest of them
+	// first; none if limit is not positive.
 	HistoryPage(ctx context.Context, room string, before int64, limit int) ([]HistoryMessage, error)
-	// ReplaceHistory gives the message with this ID another stanza (XEP-0424, XEP-0425); ErrNotFound if it is not there.
+	// ReplaceHistory gives the message with this ID another stanza, say after it was retracted; ErrNotFound if it is not there.
 	ReplaceHistory(ctx context.Context, room, id string, stanza []byte) error
 }

@@ -27,9 +27,24 @@ var (
 	ErrFull     = errors.New("store: limit reached")
 	ErrClosed   = errors.New("store: closed")
 	// ErrUnavailable is wrapped by the error of a verb that could not reach its backend, or that was not given an
-	// answer in time: it may be tried again later.
-	ErrUnavailable = errors.New("store: not reachable now")
+	// answer in time: it may be tried again later. A write may have happened or not.
+	ErrUnavailable error = &passing{"store: not reachable now", nil}
+	// ErrNotTried is an ErrUnavailable of a verb that was not begun: nothing has changed, nor will.
+	ErrNotTried error = &passing{"store: known not to be reachable", ErrUnavailable}
 )
+
+// A passing error is one that goes away by itself.
+type passing struct {
+	text string
+	kind error // that this one is an instance of; nil: none
+}
+
+func (e *passing) Error() string { return e.text }
+
+func (e *passing) Unwrap() error { return e.kind }
+
+// Temporary tells it from a fault that somebody has to mend, as context.DeadlineExceeded does.
+func (*passing) Temporary() bool { return true }
 
 // A Store is one backend.
 type Store interface {
@@ -43,6 +58,9 @@ type Store interface {
 	VCards
 	LastActivities
 	Outbox
+	Rooms
+	Mover
+	Players
 
 	// Close flushes and releases the backend. Verbs called afterwards return
 	// ErrClosed; closing again does nothing.

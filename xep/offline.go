@@ -1,6 +1,7 @@
 package xep
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"hash/maphash"
@@ -129,7 +130,29 @@ func (o *Offline) message(st *stanza.Stanza) (store.OfflineMessage, error) {
 	return store.OfflineMessage{
 		Stored: time.Now().UTC().Truncate(time.Millisecond),
 		Stanza: kept.Append(make([]byte, 0, kept.Size())),
+		ID:     knownAs(st),
 	}, nil
+}
+
+// knownAs is the stanza-id by which the recipient's account knows a message (XEP-0359 §3.1), "" if it has none. What a
+// session had not acknowledged has it among its children.
+func knownAs(st *stanza.Stanza) string {
+	if st.StanzaID != (stanza.ID{}) {
+		return string(st.StanzaID[:])
+	}
+	if !bytes.Contains(st.Inner, []byte(stanza.NSStanzaID)) {
+		return ""
+	}
+	all, err := elements(st)
+	if err != nil {
+		return ""
+	}
+	for _, e := range all {
+		if e.is(stanza.NSStanzaID, "stanza-id") && e.attr("by") == st.To.Bare().String() {
+			return e.attr("id")
+		}
+	}
+	return ""
 }
 
 // storable is XEP-0160 §3 for messages of type chat and normal, with the hints

@@ -116,6 +116,44 @@ func TestHoldStripsForgedDelay(t *testing.T) {
 	f.equal("stored", f.waiting("juliet"), "<message from='romeo@chat.test/orchard' to='juliet@chat.test'><a/>b"+delay("romeo@chat.test")+"<c/></message>")
 }
 
+// TestHoldKeepsID: a message is kept under the id that its recipient knows it by, also after it waited for an acknowledgement.
+func TestHoldKeepsID(t *testing.T) {
+	f := newFixture(t)
+	const claimed = "<stanza-id xmlns='urn:xmpp:sid:0' by='romeo@chat.test' id='no'/>"
+	send := func(identify bool) *stanza.Stanza {
+		t.Helper()
+		st, err := stanza.Parse([]byte("<message from='romeo@chat.test/x' to='juliet@chat.test' type='chat'><body>a</body>" + claimed + "</message>"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if identify {
+			st.Identify()
+		}
+		if _, err := f.Spool.Hold(t.Context(), st); err != nil {
+			t.Fatal(err)
+		}
+		return st
+	}
+	first := send(true)
+	again, err := stanza.Parse([]byte(f.waiting("juliet")[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Spool.Hold(t.Context(), again); err != nil {
+		t.Fatal(err)
+	}
+	send(false)
+	page, err := f.db.OfflinePage(t.Context(), "juliet", 0, 10)
+	if err != nil || len(page) != 3 {
+		t.Fatal(page, err)
+	}
+	for i, want := range []string{string(first.StanzaID[:]), string(first.StanzaID[:]), ""} {
+		if page[i].ID != want {
+			t.Errorf("message %d has the id %q, want %q", i, page[i].ID, want)
+		}
+	}
+}
+
 func TestHoldReachable(t *testing.T) {
 	f := newFixture(t)
 	o := NewOffline(f.Router, f.db, 0)

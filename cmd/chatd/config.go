@@ -62,7 +62,7 @@ type Config struct {
 		RequestsPerMinute int
 	}
 	MUC     struct{ Host string }
-	Store   struct{ Driver, DSN string }
+	Store   struct{ Driver, DSN, Durability string }
 	Cluster struct {
 		Node, Gossip, Link string
 		Join               []string
@@ -108,6 +108,7 @@ func defaultConfig() *Config {
 	c.Message.Filter.Types = []string{"chat", "normal", "groupchat"}
 	c.Rules.RequestsPerMinute = 120
 	c.Store.Driver = "sqlite"
+	c.Store.Durability = "full"
 	c.HTTP.TLS = "on"
 	c.API.Listen = []string{"127.0.0.1:5281"}
 	c.API.PlayerJID = "sum%d"
@@ -197,6 +198,7 @@ func (c *Config) settings(getenv func(string) string) []setting {
 		{"muc.host", restart, text(&c.MUC.Host)},
 		{"store.driver", restart, choice(&c.Store.Driver, "sqlite", "mysql", "riak")},
 		{"store.dsn", restart, r.secret(&c.Store.DSN)},
+		{"store.durability", restart, choice(&c.Store.Durability, "full", "normal")},
 
 		{"cluster.node", restart, text(&c.Cluster.Node)},
 		{"cluster.gossip", restart, text(&c.Cluster.Gossip)},

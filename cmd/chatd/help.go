@@ -77,6 +77,34 @@ Examples:
   chatd user list -data /var/lib/chatd
 `
 
+const storeHelp = `Usage: chatd store copy --from DSN --to DSN [--resume] [--force]
+       chatd store copy --from DSN --to DSN --verify
+
+Moves what is stored. Stop chatd first, on all nodes: what is written meanwhile
+is lost to the copy.
+
+  DSN       sqlite:PATH   the database file, by default chatd.db in the data
+                          directory, which no running chatd may have
+            mysql:DSN     as store.dsn has it
+            riak:HOST:PORT[,HOST:PORT]
+            env:NAME      the DSN is in this environment variable
+            file:PATH     it is in this file
+
+copy  copies everything from one store to another, then reads both and prints
+      for each kind of records how many there are and a checksum. Exit code 1 if
+      they differ. The target must be empty.
+  --resume  goes on with a copy that was broken off, in whatever way: what the
+            target has already is compared, and copied again if it differs. A
+            name that only the target has is an error.
+  --force   is --resume that removes names which only the target has.
+  --verify  copies nothing and compares.
+
+Examples:
+
+  chatd store copy --from sqlite:/var/lib/chatd/chatd.db --to env:CHATD_MYSQL
+  chatd store copy --from sqlite:old.db --to sqlite:new.db --verify
+`
+
 const checkHelp = `Usage: chatd check -config FILE
 
 Checks a configuration file without starting anything: every key and value, that

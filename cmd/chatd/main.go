@@ -203,5 +203,5 @@ func openStore(ctx context.Context, cfg *Config, log *slog.Logger) (*sqlstore.St
 	if path == "" {
 		path = filepath.Join(cfg.Data, "chatd.db")
 	}
-	return sqlstore.Open(ctx, sqlstore.Config{Path: path, Log: log})
+	return sqlstore.Open(ctx, sqlstore.Config{Path: path, Durability: cfg.Store.Durability, Log: log})
 }

@@ -20,6 +20,8 @@ type Store struct {
 	closed bool
 	users  map[string]*user
 
+	rooms map[string]*room
+
 	queues    map[string]*queue
 	announcer store.Announcer // nil: nobody
 }
@@ -46,14 +48,16 @@ type user struct {
 }
 
 // New returns an empty store.
-func New() *Store { return &Store{users: make(map[string]*user), queues: make(map[string]*queue)} }
+func New() *Store {
+	return &Store{users: make(map[string]*user), rooms: make(map[string]*room), queues: make(map[string]*queue)}
+}
 
 // Close makes every later verb return store.ErrClosed.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	s.users, s.queues = nil, nil
+	s.users, s.rooms, s.queues = nil, nil, nil
 	return nil
 }
 

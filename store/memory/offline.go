@@ -10,6 +10,9 @@ import (
 	"chatd/store"
 )
 
+// newest is among how many messages one that comes again is looked for.
+const newest = 1000
+
 // AppendOffline implements store.Offline.
 func (s *Store) AppendOffline(ctx context.Context, user string, m store.OfflineMessage, max int) (int64, error) {
 	if err := s.lock(ctx); err != nil {
@@ -17,6 +20,13 @@ func (s *Store) AppendOffline(ctx context.Context, user string, m store.OfflineM
 	}
 	defer s.mu.Unlock()
 	u := s.makeUserLocked(user)
+	if m.Again && m.ID != "" {
+		for _, kept := range slices.Backward(u.offline[len(u.offline)-min(newest, len(u.offline)):]) {
+			if kept.ID == m.ID {
+				return kept.Seq, nil
+			}
+		}
+	}
 	if max > 0 && len(u.offline) >= max {
 		return 0, store.ErrFull
 	}
@@ -25,6 +35,7 @@ func (s *Store) AppendOffline(ctx context.Context, user string, m store.OfflineM
 		Seq:    u.lastSeq,
 		Stored: m.Stored.UTC().Truncate(time.Millisecond),
 		Stanza: bytes.Clone(m.Stanza),
+		ID:     m.ID,
 	})
 	return u.lastSeq, nil
 }

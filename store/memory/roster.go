@@ -17,13 +17,16 @@ func (s *Store) Roster(ctx context.Context, user string) (store.Roster, error) {
 		return store.Roster{}, err
 	}
 	defer s.mu.Unlock()
-	u := s.userLocked(user)
+	return s.userLocked(user).rosterLocked(), nil
+}
+
+func (u *user) rosterLocked() store.Roster {
 	r := store.Roster{Version: u.rosterVersion, Items: make([]store.RosterItem, 0, len(u.roster))}
 	for _, item := range u.roster {
 		r.Items = append(r.Items, cloneItem(item))
 	}
 	slices.SortFunc(r.Items, func(a, b store.RosterItem) int { return cmp.Compare(a.JID, b.JID) })
-	return r, nil
+	return r
 }
 
 // Mutual implements store.Rosters.

@@ -46,13 +46,9 @@ func (r *accountRow) account(user string) (store.Account, error) {
 
 // CreateAccount implements store.Accounts.
 func (s *Store) CreateAccount(ctx context.Context, a store.Account) error {
-	creds, err := json.Marshal(a.Credentials)
+	insert, err := insertAccount(&a)
 	if err != nil {
-		return fmt.Errorf("sqlstore: credentials: %w", err)
-	}
-	tokens, err := encodeTokens(a.Tokens)
-	if err != nil {
-		return fmt.Errorf("sqlstore: tokens: %w", err)
+		return err
 	}
 	return s.write(ctx, func(tx *tx) error {
 		n, err := tx.count("SELECT COUNT(*) FROM account WHERE user = ?", a.User)
@@ -65,9 +61,7 @@ func (s *Store) CreateAccount(ctx context.Context, a store.Account) error {
 		if err := purge(tx, a.User); err != nil {
 			return err
 		}
-		_, err = tx.exec("INSERT INTO account (user, credentials, tokens, created, disabled) VALUES (?, ?, ?, ?, ?)",
-			a.User, string(creds), tokens, a.Created.Unix(), a.Disabled)
-		if err != nil {
+		if _, err := tx.exec(insert.text, insert.args...); err != nil {
 			return err
 		}
 		return s.announce(tx, func(to store.Announcer) []store.Posting { return to.AccountMade(&a) })

@@ -101,16 +101,28 @@ func TestOddPath(t *testing.T) {
 	}
 }
 
+// TestDurability asks the connection that writes, after it has written.
 func TestDurability(t *testing.T) {
-	for durability, want := range map[string]int{"": 2, "full": 2, "normal": 1} {
+	for durability, want := range map[string]string{"": "wal 2 1", "full": "wal 2 1", "normal": "wal 1 0"} {
 		s, err := Open(t.Context(), Config{Path: filepath.Join(t.TempDir(), "x.db"), Durability: durability})
 		if err != nil {
 			t.Fatal(err)
 		}
-		var got int
-		err = s.writer.tx.conn.QueryRowContext(t.Context(), "PRAGMA synchronous").Scan(&got)
-		if err != nil || got != want {
-			t.Errorf("durability %q: synchronous %d %v, want %d", durability, got, err, want)
+		if err := s.appendText(t.Context(), "anna", "x"); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		if err := s.write(t.Context(), func(tx *tx) error {
+			for _, text := range []string{"PRAGMA journal_mode", "PRAGMA synchronous", "PRAGMA fullfsync"} {
+				var value string
+				if err := tx.queryRow([]any{&value}, text); err != nil {
+					return err
+				}
+				got = append(got, value)
+			}
+			return nil
+		}); err != nil || strings.Join(got, " ") != want {
+			t.Errorf("durability %q: %q %v, want %s", durability, got, err, want)
 		}
 		s.Close()
 	}

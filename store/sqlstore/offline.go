@@ -17,6 +17,13 @@ func (s *Store) AppendOffline(ctx context.Context, user string, m store.OfflineM
 	stanza := append([]byte{}, m.Stanza...) // never nil, which is NULL
 	var seq int64                           // read only when the write was not abandoned
 	err := s.write(ctx, func(tx *tx) error {
+		if m.Again && m.ID != "" {
+			kept, err := keptBefore(tx, user, m.ID)
+			if kept != 0 || err != nil {
+				seq = kept
+				return err
+			}
+		}
 		if err := reserveSeq(tx, user, max); err != nil {
 			return err
 		}
@@ -24,7 +31,8 @@ func (s *Store) AppendOffline(ctx context.Context, user string, m store.OfflineM
 		if err != nil {
 			return err
 		}
-		_, err = tx.exec("INSERT INTO offline_message (user, seq, stored, stanza) VALUES (?, ?, ?, ?)", user, given, stored, stanza)
+		_, err = tx.exec("INSERT INTO offline_message (user, seq, stored, stanza, id) VALUES (?, ?, ?, ?, ?)",
+			user, given, stored, stanza, sql.NullString{String: m.ID, Valid: m.ID != ""})
 		seq = given
 		return err
 	})
@@ -32,6 +40,16 @@ func (s *Store) AppendOffline(ctx context.Context, user string, m store.OfflineM
 		return 0, err
 	}
 	return seq, nil
+}
+
+// keptBefore is the number of the message with this id among the newest 1,000; 0 if there is none.
+func keptBefore(tx *tx, user, id string) (int64, error) {
+	// The write in question may still be on its way: it has the queue's row locked until it is done.
+	if _, err := tx.exec("UPDATE offline_queue SET last_seq = last_seq WHERE user = ?", user); err != nil {
+		return 0, err
+	}
+	return tx.count(`SELECT COALESCE(MAX(seq), 0) FROM (
+		SELECT seq, id FROM offline_message WHERE user = ? ORDER BY seq DESC LIMIT 1000) newest WHERE id = ?`, user, id)
 }
 
 // reserveSeq makes last_seq the next message's.
@@ -60,11 +78,12 @@ func (s *Store) OfflinePage(ctx context.Context, user string, after int64, limit
 	err := s.query(ctx, func(rows *sql.Rows) error {
 		var m store.OfflineMessage
 		var stored int64
-		err := rows.Scan(&m.Seq, &stored, &m.Stanza)
-		m.Stored = time.UnixMilli(stored).UTC()
+		var id sql.NullString
+		err := rows.Scan(&m.Seq, &stored, &m.Stanza, &id)
+		m.Stored, m.ID = time.UnixMilli(stored).UTC(), id.String
 		page = append(page, m)
 		return err
-	}, "SELECT seq, stored, stanza FROM offline_message WHERE user = ? AND seq > ? ORDER BY seq LIMIT ?",
+	}, "SELECT seq, stored, stanza, id FROM offline_message WHERE user = ? AND seq > ? ORDER BY seq LIMIT ?",
 		user, after, max(0, limit))
 	return page, err
 }

@@ -236,11 +236,16 @@ func (c *itemChange) write(tx *tx) error {
 		_, err := tx.exec("DELETE FROM roster_item WHERE user = ? AND digest = ?", c.user, c.key)
 		return err
 	}
-	i := &c.after
-	_, err := tx.exec(`REPLACE INTO roster_item (user, digest, contact, name, in_groups, sub, flags, request, message, created)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		c.user, c.key, i.JID, i.Name, c.groups, int64(i.Sub), flagsOf(i), i.Request, i.Message, i.Created.Unix())
+	put := replaceItem(c.user, c.key, &c.after, c.groups)
+	_, err := tx.exec(put.text, put.args...)
 	return err
+}
+
+// replaceItem writes an item whose key and groups are encoded already.
+func replaceItem(user string, key []byte, i *store.RosterItem, groups []byte) statement {
+	return statement{`REPLACE INTO roster_item (user, digest, contact, name, in_groups, sub, flags, request, message, created)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		[]any{user, key, i.JID, i.Name, groups, int64(i.Sub), flagsOf(i), i.Request, i.Message, i.Created.Unix()}}
 }
 
 // growVersion gives the roster its next version; store.ErrNotFound if there

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,7 +36,7 @@ type Config struct {
 	Path string
 	// Durability is "full" (default): an answered write survives a power cut; or
 	// "normal": it survives the end of the process, and a power cut may take
-	// the last writes but leaves the database whole.
+	// the writes since the last checkpoint but leaves the database whole.
 	Durability string
 	Log        *slog.Logger
 }
@@ -76,8 +77,9 @@ func open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := createFile(cfg.Path); err != nil {
 		return nil, err
 	}
-	// No busy_timeout for the writer: retryBusy looks more often.
-	writes, err := connect(cfg.Path, 1, "synchronous("+cfg.Durability+")")
+	// No busy_timeout for the writer: retryBusy looks more often. Without fullfsync macOS leaves what it was told to sync in the
+	// disk's cache; other systems do not know it.
+	writes, err := connect(cfg.Path, 1, "synchronous("+cfg.Durability+")", "fullfsync("+strconv.FormatBool(cfg.Durability == "full")+")")
 	if err != nil {
 		return nil, err
 	}
@@ -250,7 +252,7 @@ func (s *Store) queryRow(ctx context.Context, dest []any, text string, args ...a
 // stay as they are.
 func wrap(err error) error {
 	switch err {
-	case nil, store.ErrNotFound, store.ErrExists, store.ErrFull, store.ErrClosed, errConflict,
+	case nil, store.ErrNotFound, store.ErrExists, store.ErrFull, store.ErrClosed, errConflict, errKept,
 		context.Canceled, context.DeadlineExceeded:
 		return err
 	}

@@ -43,17 +43,36 @@ func verbs(ctx context.Context, s store.Store) map[string]error {
 	errs["SetVCard"] = s.SetVCard(ctx, "anna", nil)
 	_, errs["LastActivity"] = s.LastActivity(ctx, "anna")
 	errs["SetLastActivity"] = s.SetLastActivity(ctx, "anna", store.LastActivity{})
+	_, errs["Player"] = s.Player(ctx, "anna")
 	_, errs["Post"] = s.Post(ctx, []store.Posting{{Queue: "q"}})
 	_, errs["Events"] = s.Events(ctx, "q", 0, 1)
 	errs["RemoveEvents"] = s.RemoveEvents(ctx, "q", []int64{1})
 	_, errs["CountEvents"] = s.CountEvents(ctx, "q")
 	_, errs["LeaseQueue"] = s.LeaseQueue(ctx, "q", "a", time.Now(), time.Now())
+	errs["CreateRoom"] = s.CreateRoom(ctx, store.Room{Name: "new"}, nil)
+	_, errs["Room"] = s.Room(ctx, "lobby")
+	errs["UpdateRoom"] = s.UpdateRoom(ctx, "lobby", func(*store.Room) error { return nil })
+	errs["DeleteRoom"] = s.DeleteRoom(ctx, "lobby")
+	_, errs["ListRooms"] = s.ListRooms(ctx, "", 1)
+	_, errs["Affiliations"] = s.Affiliations(ctx, "lobby")
+	errs["SetAffiliations"] = s.SetAffiliations(ctx, "lobby", nil)
+	errs["AppendHistory"] = appendHistoryErr(s, ctx, "lobby", store.HistoryMessage{}, 0)
+	_, errs["HistoryPage"] = s.HistoryPage(ctx, "lobby", 0, 1)
+	errs["ReplaceHistory"] = s.ReplaceHistory(ctx, "lobby", "1", nil)
+	_, errs["Names"] = s.Names(ctx, "", 1)
+	_, errs["Record"] = s.Record(ctx, "anna")
+	errs["PutRecord"] = s.PutRecord(ctx, store.Record{User: "new", VCard: []byte("<vCard/>"), LastSeq: 1})
+	errs["PutOffline"] = s.PutOffline(ctx, "new", []store.OfflineMessage{{Seq: 1}})
+	errs["PutOffline of none"] = s.PutOffline(ctx, "new", nil)
+	_, errs["Queues"] = s.Queues(ctx)
+	errs["PutEvents"] = s.PutEvents(ctx, store.Queue{Name: "new", LastSeq: 1}, []store.Event{{Seq: 1}})
 	return errs
 }
 
 func testContextEnded(t *testing.T, s store.Store) {
 	must(t, s.CreateAccount(t.Context(), account("anna")))
 	fill(t, s, "anna")
+	createRoom(t, s, "lobby")
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
 	late, cancel := context.WithDeadline(t.Context(), time.Unix(1, 0))
@@ -66,6 +85,7 @@ func testContextEnded(t *testing.T, s store.Store) {
 		}
 	}
 	expectFilled(t, s, "anna", true)
+	expectRooms(t, s, "", 10, "lobby")
 	if _, err := s.Account(t.Context(), "new"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("account made with an ended context: %v", err)
 	}

@@ -243,3 +243,98 @@ func testOfflineSeq(t *testing.T, s store.Store) {
 		}
 	}
 }
+
+// appendID appends a message that has an id.
+func appendID(s store.Store, ctx context.Context, user, id string, again bool, max int) (int64, error) {
+	return s.AppendOffline(ctx, user, store.OfflineMessage{ID: id, Again: again, Stored: created, Stanza: []byte(id)}, max)
+}
+
+// testOfflineID: ids are kept as they are, and alone do not keep a message from coming twice.
+func testOfflineID(t *testing.T, s store.Store) {
+	ids := append([]string{"", "same", "same", ""}, oddTexts()...)
+	for _, id := range ids {
+		_, err := appendID(s, t.Context(), "anna", id, false, 0)
+		must(t, err)
+	}
+	for i, m := range expectWaiting(t, s, "anna", ids...) {
+		equal(t, "id", m.ID, ids[i])
+		equal(t, "again", m.Again, false)
+	}
+}
+
+func testOfflineAgain(t *testing.T, s store.Store) {
+	ctx := t.Context()
+	again := func(user, id string, max int) int64 {
+		t.Helper()
+		seq, err := appendID(s, ctx, user, id, true, max)
+		must(t, err)
+		return seq
+	}
+	var seqs []int64
+	for _, id := range []string{"a", "b", "c"} {
+		seqs = append(seqs, again("anna", id, 3))
+	}
+	// Also where there is no room any more.
+	for i, id := range []string{"a", "b", "c"} {
+		equal(t, "number of "+id, again("anna", id, 3), seqs[i])
+	}
+	if _, err := appendID(s, ctx, "anna", "d", true, 3); !errors.Is(err, store.ErrFull) {
+		t.Fatalf("fourth of three: %v", err)
+	}
+	again("bob", "a", 0)
+	expectWaiting(t, s, "anna", "a", "b", "c")
+	expectWaiting(t, s, "bob", "a")
+
+	seq, err := s.AppendOffline(ctx, "anna", store.OfflineMessage{ID: "b", Again: true, Stanza: []byte("changed")}, 0)
+	must(t, err)
+	equal(t, "number", seq, seqs[1])
+	if next := again("anna", "d", 0); next <= seqs[2] {
+		t.Fatalf("seq %d behind %d", next, seqs[2])
+	}
+	expectWaiting(t, s, "anna", "a", "b", "c", "d")
+	// One that was removed is not there, and those without an id are all different.
+	must(t, s.RemoveOffline(ctx, "anna", seqs))
+	again("anna", "b", 0)
+	again("anna", "", 0)
+	again("anna", "", 0)
+	expectWaiting(t, s, "anna", "d", "b", "", "")
+}
+
+// testOfflineAgainNewest: a message is found again behind 999 others.
+func testOfflineAgainNewest(t *testing.T, s store.Store) {
+	first, err := appendID(s, t.Context(), "anna", "first", false, 0)
+	must(t, err)
+	inParallel(9, func(int) {
+		for range 111 {
+			if err := appendOffline(s, t.Context(), "anna", store.OfflineMessage{}, 0); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	seq, err := appendID(s, t.Context(), "anna", "first", true, 0)
+	must(t, err)
+	equal(t, "number", seq, first)
+	n, err := s.CountOffline(t.Context(), "anna")
+	must(t, err)
+	equal(t, "count", n, 1000)
+}
+
+// testOfflineAgainRace: of many attempts to keep the same messages each succeeds, and each message is there once.
+func testOfflineAgainRace(t *testing.T, s store.Store) {
+	const attempts, messages = 8, 10
+	var given [messages]atomic.Int64
+	inParallel(attempts, func(int) {
+		for i := range messages {
+			seq, err := appendID(s, t.Context(), "anna", fmt.Sprint(i), true, messages)
+			if err != nil {
+				t.Error(err)
+			}
+			if old := given[i].Swap(seq); old != 0 && old != seq {
+				t.Errorf("message %d was given %d and %d", i, old, seq)
+			}
+		}
+	})
+	for i, m := range expectWaiting(t, s, "anna", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9") {
+		equal(t, "seq", m.Seq, given[i].Load())
+	}
+}
