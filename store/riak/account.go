@@ -293,12 +293,12 @@ func (s *Store) purge(ctx context.Context, user string, until stamp) error {
 		if i == len(refs) {
 			return s.offline(user).purge(ctx, until)
 		}
-		return s.update(ctx, refs[i], s.quorums.lasting, func(v *value, at stamp) error {
+		return s.update(ctx, refs[i], s.quorums.lasting, func(v *value, _ stamp) error {
 			if v.empty() && (i != 0 || v.high == 0 || v.purged >= until) {
 				return errUnchanged
 			}
 			if v.purge(until); i == 0 && v.high > 0 {
-				v.high = int64(at) // a client may have seen the roster that goes
+				v.grow(s.clock) // a client may have seen the roster that goes
 			}
 			return nil
 		})

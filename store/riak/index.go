@@ -9,7 +9,7 @@ import (
 
 // An index is the set of all names that were ever written under, because Riak has no way to list keys that may be used in
 // production, nor with its default storage an index of its own. It is cut into shards by the names' hashes, each one value. Names
-// are never taken out: what is kept of one that is gone are numbers that must not repeat, and who lists looks whether there is more.
+// stay when their accounts go, since numbers are kept that must not repeat; who lists accounts or rooms looks whether they are there.
 type index struct {
 	name   string
 	shards uint32
@@ -49,6 +49,17 @@ func (s *Store) enlist(ctx context.Context, x index, name string) error {
 		s.known.put(remembered, struct{}{})
 	}
 	return err
+}
+
+// delist takes a name out of an index after nothing is left under it at all.
+func (s *Store) delist(ctx context.Context, x index, name string) error {
+	s.known.forget(ref{x.name, name})
+	return s.update(ctx, x.shardOf(name), s.quorums.lasting, func(v *value, at stamp) error {
+		if !v.remove(name, at) {
+			return errUnchanged
+		}
+		return nil
+	})
 }
 
 // shardsAtOnce bounds what listing takes of memory and connections.

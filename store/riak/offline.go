@@ -25,16 +25,19 @@ func (s *Store) AppendOffline(ctx context.Context, user string, m store.OfflineM
 			return err
 		}
 		if m.Again && m.ID != "" {
-			if seq, err := q.find(ctx, h, m.ID); seq != 0 || err != nil {
+			if _, seq, err := q.find(ctx, h, m.ID); seq != 0 || err != nil {
 				messages[0].seq = seq
 				return err
 			}
 		}
-		kept, err := q.addLocked(ctx, h, seg, messages, max)
-		if err == nil && kept == 0 {
-			err = store.ErrFull
+		kept, err := h.room(1, max)
+		if err != nil {
+			return err
 		}
-		return err
+		if kept == 0 {
+			return store.ErrFull
+		}
+		return q.addLocked(ctx, h, seg, messages)
 	})
 	if err != nil {
 		return 0, err

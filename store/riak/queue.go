@@ -5,6 +5,7 @@ import (
 	"context"
 	"hash/fnv"
 	"slices"
+	"time"
 
 	"chatd/store"
 )
@@ -13,7 +14,7 @@ import (
 // room. It is one head and any number of segments, each a value.
 //
 // A segment has up to segmentMessages messages, which only the process that made it adds. A message is an entry by its number; among
-// such, removal is final, and what is left of one that was removed is its ID. The head has an entry for each segment, which
+// such, removal is final. The head has an entry for each segment, which
 // says what is in it, and in high the last number.
 //
 // To add a message is two writes, of its segment and then of the head: until the head has its segment it does not exist. Two nodes that add at
@@ -34,9 +35,12 @@ type queue struct {
 }
 
 const (
-	segmentMessages = 100
+	segmentMessages = 250
 	segmentBytes    = 64 << 10
 	newestByID      = 1000 // how many are searched for an ID
+	// segmentLife is tombstoneLife for segments that are empty: shorter, because a busy queue leaves hundreds a day. One that came back
+	// still holds its own tombstones.
+	segmentLife = 3 * 24 * time.Hour
 )
 
 func (q queue) head() ref            { return ref{q.kind, q.owner} }
@@ -46,7 +50,7 @@ func (q queue) segment(id stamp) ref { return ref{q.kind + ".segment", q.owner +
 type message struct {
 	seq  int64
 	id   string
-	body []byte // "" once it is removed
+	body []byte
 }
 
 // A segmentInfo is what the head has of a segment.
@@ -112,7 +116,11 @@ func (s *state) count() (n int, err error) {
 
 // setSegment lists a segment, or drops it when nothing is left.
 func (s *state) setSegment(i *segmentInfo, at stamp) {
-	s.put(segmentKey+i.id.key(), entry{rank: i.rank, at: at, gone: i.count == 0, value: i.encode()})
+	e := entry{rank: i.rank, at: at, gone: i.count == 0}
+	if !e.gone {
+		e.value = i.encode()
+	}
+	s.put(segmentKey+i.id.key(), e)
 }
 
 // add keeps messages, in their order, behind all that are there, and gives each its number. It returns how many there was room for.
@@ -122,8 +130,10 @@ func (q queue) add(ctx context.Context, messages []message, max int) (kept int, 
 		if err != nil {
 			return err
 		}
-		kept, err = q.addLocked(ctx, h, seg, messages, max)
-		return err
+		if kept, err = h.room(len(messages), max); kept == 0 || err != nil {
+			return err
+		}
+		return q.addLocked(ctx, h, seg, messages[:kept])
 	})
 	return kept, err
 }
@@ -131,51 +141,62 @@ func (q queue) add(ctx context.Context, messages []message, max int) (kept int, 
 // A segmentValue is a segment as it was read.
 type segmentValue struct {
 	*value
-	id stamp
+	segmentInfo // as the head has it
 }
 
-// readEnds reads the head and, at the same time, the segment that this process adds to, if there is one.
+// readEnds reads the head and, at the same time, the segment that this process adds to; nil if there is none or it is full.
 func (q queue) readEnds(ctx context.Context) (h *value, seg *segmentValue, err error) {
 	open, ok := q.s.open.get(q.head())
 	if !ok {
 		h, err = q.s.read(ctx, q.head(), q.s.quorums.lasting)
 		return h, nil, err
 	}
-	seg = &segmentValue{id: open.id}
+	var v *value
 	err = inParallel(ctx, 2, func(ctx context.Context, i int) (err error) {
 		if i == 0 {
 			h, err = q.s.read(ctx, q.head(), q.s.quorums.lasting)
 		} else {
-			seg.value, err = q.s.read(ctx, q.segment(open.id), q.s.quorums.lasting)
+			v, err = q.s.read(ctx, q.segment(open.id), q.s.quorums.lasting)
 		}
 		return err
 	})
-	return h, seg, err
+	if err != nil {
+		return nil, nil, err
+	}
+	e, listed := h.get(segmentKey + open.id.key())
+	if !listed || len(v.context) == 0 {
+		return h, nil, nil
+	}
+	info, err := decodeInfo(segmentKey+open.id.key(), e)
+	if info.full() {
+		return h, nil, err
+	}
+	return h, &segmentValue{v, info}, err
+}
+
+// full reports that nothing more is to be added.
+func (i *segmentInfo) full() bool { return i.used >= segmentMessages || i.bytes >= segmentBytes }
+
+// room is how many of n messages there is room for.
+func (s *state) room(n, limit int) (int, error) {
+	there, err := s.count()
+	if limit > 0 {
+		n = min(n, max(0, limit-there))
+	}
+	return n, err
 }
 
 // addLocked adds messages to the open segment and to new ones.
-func (q queue) addLocked(ctx context.Context, h *value, seg *segmentValue, messages []message, limit int) (kept int, err error) {
-	there, err := h.count()
-	if err != nil {
-		return 0, err
-	}
-	kept = len(messages)
-	if limit > 0 {
-		kept = min(kept, max(0, limit-there))
-	}
-	if kept == 0 {
-		return 0, nil
-	}
+func (q queue) addLocked(ctx context.Context, h *value, seg *segmentValue, messages []message) (err error) {
 	if len(h.context) == 0 {
 		if err := q.s.enlist(ctx, q.index, q.owner); err != nil {
-			return 0, err
+			return err
 		}
 	}
-	for i := range messages[:kept] {
-		h.high = int64(q.s.clock.next(max(h.top(), stamp(h.high))))
-		messages[i].seq = h.high
+	for i := range messages {
+		messages[i].seq = h.grow(q.s.clock)
 	}
-	for rest := messages[:kept]; len(rest) > 0 && err == nil; {
+	for rest := messages; len(rest) > 0 && err == nil; {
 		rest, err = q.fill(ctx, h, seg, rest)
 		seg = nil
 	}
@@ -185,41 +206,27 @@ func (q queue) addLocked(ctx context.Context, h *value, seg *segmentValue, messa
 	if err != nil {
 		// What of it is there is not known. No other message may make it appear.
 		q.s.open.forget(q.head())
-		return 0, err
 	}
-	return kept, nil
+	return err
 }
 
-// fill writes one segment with as many messages as it takes, and lists it in h.
+// fill writes one segment, a new one if seg is nil, with as many messages as it takes, and lists it in h.
 func (q queue) fill(ctx context.Context, h *value, seg *segmentValue, messages []message) (rest []message, err error) {
-	info := segmentInfo{}
-	if seg != nil {
-		if e, ok := h.get(segmentKey + seg.id.key()); ok {
-			info, err = decodeInfo(segmentKey+seg.id.key(), e)
-		}
-		if err != nil {
-			return nil, err
-		}
+	if seg == nil {
+		seg = &segmentValue{new(value), segmentInfo{id: q.s.clock.next(h.top())}}
 	}
-	if info.used == 0 || info.used >= segmentMessages || info.bytes >= segmentBytes || len(seg.context) == 0 {
-		id := q.s.clock.next(h.top())
-		seg, info = &segmentValue{new(value), id}, segmentInfo{id: id}
+	at := q.s.clock.next(max(h.top(), seg.top()))
+	for rest = messages; len(rest) > 0 && !seg.full(); rest = rest[1:] {
+		seg.setMessage(&rest[0], at)
+		seg.add(&rest[0], at, q.hashed)
 	}
-	n := 0
-	for n < len(messages) && info.used < segmentMessages && (info.used == 0 || info.bytes < segmentBytes) {
-		m := &messages[n]
-		at := max(q.s.clock.next(0), stamp(m.seq))
-		seg.setMessage(m, at)
-		info.add(m, at, q.hashed)
-		n++
-	}
-	if err := q.s.store(ctx, q.segment(info.id), seg.value, q.s.quorums.lasting); err != nil {
+	if err := q.s.store(ctx, q.segment(seg.id), seg.value, q.s.quorums.lasting); err != nil {
 		return nil, err
 	}
-	info.count = seg.countMessages(h.purged)
-	h.setSegment(&info, q.s.clock.next(h.top()))
-	q.s.open.put(q.head(), openSegment{info.id})
-	return messages[n:], nil
+	seg.count = seg.countMessages(h.purged)
+	h.setSegment(&seg.segmentInfo, q.s.clock.next(h.top()))
+	q.s.open.put(q.head(), openSegment{seg.id})
+	return rest, nil
 }
 
 // add counts one more message.
@@ -267,7 +274,7 @@ const droppedAtOnce = 4
 func (q queue) dropExpired(ctx context.Context, h *value) {
 	now, n := q.s.clock.now(), 0
 	for key, e := range h.entries {
-		if !e.expired(now) && e.at > h.purged {
+		if !e.expired(now, segmentLife) && e.at > h.purged {
 			continue
 		}
 		if n++; n > droppedAtOnce {
@@ -399,17 +406,7 @@ func (s *state) setMessage(m *message, at stamp) {
 }
 
 func (s *state) removeMessage(seq int64, at stamp) bool {
-	key := stamp(seq).key()
-	e, ok := s.get(key)
-	if !ok {
-		return false
-	}
-	d := decoder{rest: e.value}
-	var left encoder
-	left.text(d.text())
-	left.bytes(nil)
-	s.put(key, entry{rank: 1, at: at, gone: true, value: left})
-	return true
+	return s.remove(stamp(seq).key(), at)
 }
 
 // countMessages is how many are there of a queue that was purged then.

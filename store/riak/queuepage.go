@@ -123,27 +123,13 @@ func (q queue) count(ctx context.Context) (int, error) {
 	return h.count()
 }
 
-// find is the number of the message that was added with this ID, also if it was removed since; 0 if it is not among the newest.
-func (q queue) find(ctx context.Context, h *value, id string) (int64, error) {
-	seg, seq, err := q.findEntry(ctx, h, id)
-	if seg == nil || err != nil {
-		return 0, err
+// find is the message with this ID and its segment; 0 if it is not there, or not among the newest.
+func (q queue) find(ctx context.Context, h *value, id string) (*segmentValue, int64, error) {
+	all, err := h.segments()
+	if err != nil {
+		return nil, 0, err
 	}
-	return seq, nil
-}
-
-// findEntry also returns the segment.
-func (q queue) findEntry(ctx context.Context, h *value, id string) (*segmentValue, int64, error) {
-	var all []segmentInfo
-	for key, e := range h.entries {
-		i, err := decodeInfo(key, e)
-		if err != nil {
-			return nil, 0, err
-		}
-		if e.at > h.purged && (!q.hashed || i.mayHave(id)) {
-			all = append(all, i)
-		}
-	}
+	all = slices.DeleteFunc(all, func(i segmentInfo) bool { return q.hashed && !i.mayHave(id) })
 	slices.SortFunc(all, func(a, b segmentInfo) int { return cmp.Compare(b.last, a.last) })
 	for seen := 0; len(all) > 0 && (q.hashed || seen < newestByID); {
 		n := wave(all, newestByID-seen)
@@ -157,9 +143,9 @@ func (q queue) findEntry(ctx context.Context, h *value, id string) (*segmentValu
 		}
 		for i, v := range segments {
 			if seq := v.findMessage(h.purged, id); seq != 0 {
-				return &segmentValue{v, all[i].id}, seq, nil
+				return &segmentValue{v, all[i]}, seq, nil
 			}
-			seen += all[i].used
+			seen += all[i].count
 		}
 		all = all[n:]
 	}
@@ -170,7 +156,7 @@ func (q queue) findEntry(ctx context.Context, h *value, id string) (*segmentValu
 func (s *state) findMessage(purged stamp, id string) int64 {
 	for key, e := range s.entries {
 		d := decoder{rest: e.value}
-		if e.at > max(purged, s.purged) && d.text() == id {
+		if s.shows(e) && e.at > purged && d.text() == id {
 			return int64(stampOf(key))
 		}
 	}

@@ -30,7 +30,7 @@ func (s *Store) roster(ctx context.Context, user string) (store.Roster, error) {
 		return store.Roster{}, err
 	}
 	if v.forked {
-		v.high = int64(s.clock.next(v.top()))
+		v.grow(s.clock)
 		back := *v
 		// If this fails the next reader gets yet another version, and all items once more.
 		_, _ = s.write(ctx, rosterRef(user), &back, s.quorums.lasting)
@@ -216,7 +216,7 @@ func (u *itemUpdate) write(ctx context.Context, r ref, k *lock, writes int, v *v
 		return false, store.ErrFull
 	}
 	if change.seen() || v.forked {
-		v.high = int64(u.s.clock.next(after.at))
+		v.grow(u.s.clock)
 	}
 	v.put(u.contact, after)
 	v.prune(u.s.clock.now())
@@ -231,7 +231,7 @@ func (u *itemUpdate) write(ctx context.Context, r ref, k *lock, writes int, v *v
 	}
 	if len(others) > 1 {
 		if v.forked {
-			v.high = int64(u.s.clock.next(v.top()))
+			v.grow(u.s.clock)
 		}
 		u.s.settle(ctx, r, v)
 	}

@@ -15,7 +15,7 @@ const tombstoneLife = 30 * 24 * time.Hour
 // A state is what every value in the database holds: entries by key. It merges with any other state of the same value, in any
 // order and any number of times, to the same result, so that siblings never need a judge:
 //   - of two entries of one key the greater one stays (entry.compare);
-//   - purged and high are the greater of both.
+//   - purged is the greater of both, and high too, unless one was set anew later (era).
 //
 // That is a join of total orders, hence commutative, associative and idempotent. What a state shows follows from it: the
 // entries that are not gone and that were written after purged.
@@ -24,8 +24,9 @@ type state struct {
 	// past the deletion of its account does not come back with it.
 	purged stamp
 	// high is the greatest number that was given out in this value: the version of a roster, or the number of a message. It outlives
-	// a purge.
+	// a purge. era is when it was last set to what another store had.
 	high    int64
+	era     stamp
 	entries map[string]entry
 }
 
@@ -63,7 +64,10 @@ func goneLast(e, o entry) int {
 
 // merge joins o into s. Values are shared.
 func (s *state) merge(o *state) {
-	s.purged, s.high = max(s.purged, o.purged), max(s.high, o.high)
+	s.purged = max(s.purged, o.purged)
+	if o.era > s.era || o.era == s.era && o.high > s.high {
+		s.era, s.high = o.era, o.high
+	}
 	if s.entries == nil {
 		s.entries = make(map[string]entry, len(o.entries))
 	}
@@ -74,9 +78,15 @@ func (s *state) merge(o *state) {
 	}
 }
 
+// grow gives out the next number. It is a stamp, or follows one that came from a store that counts otherwise.
+func (s *state) grow(c *clock) int64 {
+	s.high = max(int64(c.next(0)), int64(stamp(s.high)>>actorBits+1)<<actorBits|int64(c.actor))
+	return s.high
+}
+
 // top is the greatest stamp in s, for the next one to be greater.
 func (s *state) top() stamp {
-	top := max(s.purged, stamp(s.high))
+	top := max(s.purged, s.era)
 	for _, e := range s.entries {
 		top = max(top, e.at)
 	}
@@ -141,11 +151,13 @@ func (s *state) purge(at stamp) {
 // prune forgets what need not be kept any longer. It runs before a write, never in a merge: there it would depend
 // on the clock.
 func (s *state) prune(now time.Time) {
-	maps.DeleteFunc(s.entries, func(_ string, e entry) bool { return e.at <= s.purged || e.expired(now) })
+	maps.DeleteFunc(s.entries, func(_ string, e entry) bool { return e.at <= s.purged || e.expired(now, tombstoneLife) })
 }
 
 // expired reports a tombstone that has lived.
-func (e entry) expired(now time.Time) bool { return e.gone && now.Sub(e.at.time()) > tombstoneLife }
+func (e entry) expired(now time.Time, life time.Duration) bool {
+	return e.gone && now.Sub(e.at.time()) > life
+}
 
 // stateVersion begins every value; another version would be another layout.
 const stateVersion = 1
@@ -165,6 +177,7 @@ func (s *state) encode() []byte {
 	out := append(make(encoder, 0, size), stateVersion)
 	out.number(int64(s.purged))
 	out.number(s.high)
+	out.number(int64(s.era))
 	out.number(int64(len(s.entries)))
 	for _, key := range slices.Sorted(maps.Keys(s.entries)) {
 		e := s.entries[key]
@@ -192,7 +205,7 @@ func decodeState(b []byte) (*state, error) {
 		return nil, errDamaged
 	}
 	d := decoder{rest: b[1:]}
-	s := &state{purged: stamp(d.number()), high: d.number()}
+	s := &state{purged: stamp(d.number()), high: d.number(), era: stamp(d.number())}
 	n := d.count()
 	s.entries = make(map[string]entry, n)
 	for range n {

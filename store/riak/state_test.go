@@ -14,6 +14,7 @@ var states = rapid.Custom(func(t *rapid.T) *state {
 	s := &state{
 		purged:  stamp(rapid.Int64Range(0, 6).Draw(t, "purged")),
 		high:    rapid.Int64Range(0, 6).Draw(t, "high"),
+		era:     stamp(rapid.Int64Range(0, 2).Draw(t, "era")),
 		entries: rapid.MapOfN(rapid.SampledFrom([]string{"", "a", "b", "c\x00"}), entries, 0, 4).Draw(t, "entries"),
 	}
 	return s
