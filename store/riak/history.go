@@ -16,6 +16,14 @@ func (s *Store) AppendHistory(ctx context.Context, room string, m store.HistoryM
 	defer s.end()
 	q := s.history(room)
 	messages := []message{encodeHistory(&m)}
+	// The room's lock is for its deletion to wait, and to be waited for.
+	r := roomRef(room)
+	kept := s.locks.hold(r)
+	defer s.locks.let(r, kept)
+	if err := kept.lock(ctx); err != nil {
+		return 0, err
+	}
+	defer kept.unlock()
 	err := s.locks.with(ctx, q.head(), func() error {
 		h, seg, err := q.readWithRoom(ctx)
 		if err != nil {
@@ -85,7 +93,7 @@ func (q queue) trim(ctx context.Context, h *value, open *segmentValue, limit int
 		}
 		if v != nil {
 			excess -= v.removeOldest(h.purged, excess, q.s.clock.next(v.top()))
-			info.count = v.countMessages(h.purged)
+			info.count = v.countMessages(h.purged, info.last)
 		}
 		if open != nil && open.id == info.id {
 			continue

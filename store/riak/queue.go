@@ -223,7 +223,7 @@ func (q queue) fill(ctx context.Context, h *value, seg *segmentValue, messages [
 	if err := q.s.store(ctx, q.segment(seg.id), seg.value, q.s.quorums.lasting); err != nil {
 		return nil, err
 	}
-	seg.count = seg.countMessages(h.purged)
+	seg.count = seg.countMessages(h.purged, seg.last)
 	h.setSegment(&seg.segmentInfo, q.s.clock.next(h.top()))
 	q.s.open.put(q.head(), openSegment{seg.id})
 	return rest, nil
@@ -379,7 +379,7 @@ func (q queue) removeFrom(ctx context.Context, purged stamp, info *segmentInfo, 
 			return err
 		}
 	}
-	info.count = v.countMessages(purged)
+	info.count = v.countMessages(purged, info.last)
 	return nil
 }
 
@@ -409,10 +409,11 @@ func (s *state) removeMessage(seq int64, at stamp) bool {
 	return s.remove(stamp(seq).key(), at)
 }
 
-// countMessages is how many are there of a queue that was purged then.
-func (s *state) countMessages(purged stamp) (n int) {
-	for _, e := range s.entries {
-		if s.shows(e) && e.at > purged {
+// countMessages is how many are there of a queue that was purged then, up to the last one that the head knows of. What comes
+// after it was never added: its writer did not get to write the head.
+func (s *state) countMessages(purged stamp, last int64) (n int) {
+	for key, e := range s.entries {
+		if s.shows(e) && e.at > purged && int64(stampOf(key)) <= last {
 			n++
 		}
 	}

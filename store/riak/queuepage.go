@@ -105,13 +105,46 @@ func (q queue) readMessages(ctx context.Context, purged stamp, segments []segmen
 		if len(v.context) == 0 {
 			return q.missing(ctx, segments[i].id)
 		}
-		parts[i], err = v.messages(purged, after, before)
+		info := &segments[i]
+		parts[i], err = v.messages(purged, after, min(before, info.last+1))
+		if v.countMessages(purged, info.last) != info.count {
+			q.recount(ctx, info.id)
+		}
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	return slices.Concat(parts...), nil
+}
+
+// recount has the head say again what is in a segment, after two nodes changed it at the same time. If it does not
+// work out the next reader does it.
+func (q queue) recount(ctx context.Context, id stamp) {
+	_ = q.s.locks.with(ctx, q.head(), func() error {
+		h, err := q.s.read(ctx, q.head(), q.s.quorums.lasting)
+		if err != nil {
+			return err
+		}
+		e, ok := h.get(segmentKey + id.key())
+		if !ok {
+			return nil
+		}
+		info, err := decodeInfo(segmentKey+id.key(), e)
+		if err != nil {
+			return err
+		}
+		v, err := q.s.read(ctx, q.segment(id), q.s.quorums.lasting)
+		if err != nil || len(v.context) == 0 {
+			return err
+		}
+		if n := v.countMessages(h.purged, info.last); n != info.count {
+			info.count = n
+			h.setSegment(&info, q.s.clock.next(h.top()))
+			return q.writeHead(ctx, h)
+		}
+		return nil
+	})
 }
 
 // count is how many messages there are.
@@ -142,7 +175,7 @@ func (q queue) find(ctx context.Context, h *value, id string) (*segmentValue, in
 			return nil, 0, err
 		}
 		for i, v := range segments {
-			if seq := v.findMessage(h.purged, id); seq != 0 {
+			if seq := v.findMessage(h.purged, all[i].last, id); seq != 0 {
 				return &segmentValue{v, all[i]}, seq, nil
 			}
 			seen += all[i].count
@@ -153,11 +186,11 @@ func (q queue) find(ctx context.Context, h *value, id string) (*segmentValue, in
 }
 
 // findMessage is the number of the message with this ID, 0 if there is none.
-func (s *state) findMessage(purged stamp, id string) int64 {
+func (s *state) findMessage(purged stamp, last int64, id string) int64 {
 	for key, e := range s.entries {
-		d := decoder{rest: e.value}
-		if s.shows(e) && e.at > purged && d.text() == id {
-			return int64(stampOf(key))
+		seq, d := int64(stampOf(key)), decoder{rest: e.value}
+		if s.shows(e) && e.at > purged && seq <= last && d.text() == id {
+			return seq
 		}
 	}
 	return 0

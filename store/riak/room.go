@@ -151,21 +151,29 @@ func (s *Store) DeleteRoom(ctx context.Context, name string) error {
 		return err
 	}
 	defer s.end()
-	var until stamp
-	var missing error
-	err := s.update(ctx, roomRef(name), s.quorums.lasting, func(v *value, at stamp) error {
-		if _, ok := v.claim(); !ok {
-			missing, until = store.ErrNotFound, v.purged
-			return errUnchanged
+	r := roomRef(name)
+	return s.locks.with(ctx, r, func() error {
+		v, err := s.read(ctx, r, s.quorums.lasting)
+		if err != nil {
+			return err
 		}
-		until = at
-		v.purge(at)
+		_, there := v.claim()
+		if there {
+			v.purge(s.clock.next(v.top()))
+			if err := s.store(ctx, r, v, s.quorums.lasting); err != nil {
+				return err
+			}
+		}
+		if v.purged > 0 {
+			if err := s.history(name).purge(ctx, v.purged); err != nil {
+				return err
+			}
+		}
+		if !there {
+			return store.ErrNotFound
+		}
 		return nil
 	})
-	if err == nil && until > 0 {
-		err = s.history(name).purge(ctx, until)
-	}
-	return cmp.Or(err, missing)
 }
 
 // ListRooms implements store.Rooms.
