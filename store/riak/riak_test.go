@@ -50,3 +50,15 @@ func TestRealRiak(t *testing.T) {
 		return open(t, "test."+strings.ToLower(rand.Text())+".", nodes...)
 	})
 }
+
+func TestFaults(t *testing.T) {
+	storetest.RunFaults(t, func(t *testing.T) storetest.Faulty {
+		double := cluster(t)
+		return storetest.Faulty{
+			Store: open(t, "", double.Addrs()...),
+			Cut:   double.Cut,
+			Stall: double.StallAll,
+			Mend:  double.Mend,
+		}
+	})
+}
