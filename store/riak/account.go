@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"math"
 	"slices"
 	"time"
 
@@ -12,10 +13,12 @@ import (
 
 // An account is one value. Its entries are, each behind a letter and the stamp of the account's making:
 //
-//	a: that it was made, and when. Of several that were made at once, on two nodes, the first is the account.
+//	a: that it was made, and when
 //	c: the credentials
 //	d: whether it is disabled
 //	t: a token, by what names it
+//	k: that the making was settled. The first that was settled is the account, whatever others there are: one that was given
+//	   up by its maker and arrives late, say.
 //
 // So whatever is written for one that lost, or that was removed since, does not show.
 func accountRef(user string) ref { return ref{"account", user} }
@@ -25,15 +28,29 @@ const (
 	credentials = "c"
 	disabled    = "d"
 	token       = "t"
+	kept        = "k"
 )
 
-// claim is the making that counts: the first that shows.
+// claim is the making that counts: the one that was settled first, or else that was made first.
 func (s *state) claim() (made string, ok bool) {
 	all := s.keys(claimed)
 	if len(all) == 0 {
 		return "", false
 	}
-	return all[0], true
+	made, since := all[0], stamp(math.MaxInt64)
+	for _, one := range all {
+		if k, ok := s.get(kept + one); ok && k.at < since {
+			made, since = one, k.at
+		}
+	}
+	return made, true
+}
+
+// keep settles a making.
+func (s *state) keep(made string, at stamp) {
+	if _, ok := s.get(kept + made); !ok {
+		s.set(kept+made, at, nil)
+	}
 }
 
 func (s *state) account(user string) (a store.Account, err error) {
@@ -130,10 +147,9 @@ func (s *Store) Account(ctx context.Context, user string) (store.Account, error)
 	return v.account(user)
 }
 
-// CreateAccount implements store.Accounts. Of two nodes that make the same account at the same time, exactly one is told that it did:
-// each writes before it looks again, both at most of the replicas that are responsible, so at least
-// one of them sees the other; and the first, by their clocks, stays. Only if its clock is behind by more than the race is close can
-// the one that sees the other stay too: then both were told so, and the account is the one with the smaller stamp.
+// CreateAccount implements store.Accounts. Of several nodes that make the same account at the same time one is told that it did,
+// unless one of them stands still for longer than settleTime at the worst moment (stake): then two may be told so, and all nodes agree on whose
+// account it is.
 func (s *Store) CreateAccount(ctx context.Context, a store.Account) error {
 	if err := s.begin(ctx); err != nil {
 		return err
@@ -181,25 +197,48 @@ func (s *state) setAccount(at stamp, a *store.Account) {
 	s.setTokens(made, at, at, a.Tokens)
 }
 
-// stake writes a value with a claim made at, and takes it back if another was first.
+// settleTime is how long one who was first waits for another, who perhaps did not see it, to settle.
+const settleTime = 50 * time.Millisecond
+
+// stake writes a value with a claim made at, and takes it back if it does not become the one that counts. Everybody
+// writes a claim before looking again, at most of the replicas that are responsible, so of two at least one sees the other. Who sees
+// nobody else settles. Who sees somebody else leaves it to the first, and the first waits for those that had not seen it.
 func (s *Store) stake(ctx context.Context, r ref, v *value, at stamp) error {
 	if err := s.store(ctx, r, v, s.quorums.strict); err != nil {
 		return err
 	}
+	mine := at.key()
 	now, err := s.read(ctx, r, s.quorums.strict)
 	if err != nil {
 		return err
 	}
-	if first, ok := now.claim(); !ok || first == at.key() {
-		return nil
-	}
-	took := s.clock.next(now.top())
-	for key, e := range now.entries {
-		if e.at == at {
-			now.remove(key, took)
+	if len(now.keys(claimed)) > 1 {
+		if made, _ := now.claim(); made == mine {
+			sleep(ctx, settleTime)
+			now, err = s.read(ctx, r, s.quorums.strict)
+		}
+		if err != nil {
+			return err
 		}
 	}
-	// If this fails the claim stays, and counts for nothing while the first is there.
+	if made, _ := now.claim(); made == mine {
+		now.keep(mine, s.clock.next(now.top()))
+		if err := s.store(ctx, r, now, s.quorums.strict); err != nil {
+			return err
+		}
+		if now, err = s.read(ctx, r, s.quorums.strict); err != nil {
+			return err
+		}
+		if made, _ := now.claim(); made == mine {
+			return nil
+		}
+	}
+	for key, e := range now.entries {
+		if len(key) >= 1+len(mine) && key[1:1+len(mine)] == mine && now.shows(e) {
+			now.remove(key, s.clock.next(now.top()))
+		}
+	}
+	// If this fails the claim stays, and counts for nothing.
 	if err := s.store(ctx, r, now, s.quorums.lasting); err != nil {
 		return err
 	}
@@ -217,6 +256,7 @@ func (s *Store) changeAccount(ctx context.Context, user string, change func(v *v
 		if !ok {
 			return store.ErrNotFound
 		}
+		v.keep(made, at)
 		return change(v, made, at)
 	})
 }

@@ -18,18 +18,18 @@ func (s *Store) AppendHistory(ctx context.Context, room string, m store.HistoryM
 	messages := []message{encodeHistory(&m)}
 	// The room's lock is for its deletion to wait, and to be waited for.
 	r := roomRef(room)
-	kept := s.locks.hold(r)
-	defer s.locks.let(r, kept)
-	if err := kept.lock(ctx); err != nil {
+	k := s.locks.hold(r)
+	defer s.locks.let(r, k)
+	if err := k.lock(ctx); err != nil {
 		return 0, err
 	}
-	defer kept.unlock()
+	defer k.unlock()
 	err := s.locks.with(ctx, q.head(), func() error {
 		h, seg, err := q.readWithRoom(ctx)
 		if err != nil {
 			return err
 		}
-		_, seq, err := q.find(ctx, h, m.ID)
+		seq, err := q.already(ctx, h, m.ID)
 		if seq != 0 || err != nil {
 			messages[0].seq = seq
 			return err

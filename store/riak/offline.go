@@ -25,7 +25,7 @@ func (s *Store) AppendOffline(ctx context.Context, user string, m store.OfflineM
 			return err
 		}
 		if m.Again && m.ID != "" {
-			if _, seq, err := q.find(ctx, h, m.ID); seq != 0 || err != nil {
+			if seq, err := q.already(ctx, h, m.ID); seq != 0 || err != nil {
 				messages[0].seq = seq
 				return err
 			}

@@ -16,13 +16,15 @@ const (
 	dialTimeout    = time.Second
 	attemptTimeout = 3 * time.Second // for one answer
 	requestTimeout = 8 * time.Second // for all attempts of one request
-	attempts       = 4
+	tries          = 4
 	// atOnce bounds the requests under way, and with them the connections; more wait for their turn.
 	atOnce = 128
 	// idleLife is below what firewalls and load balancers leave alone.
 	idleLife = 30 * time.Second
 	// A node that failed is left alone for a while that doubles, unless all have failed.
 	firstPause, longestPause = 100 * time.Millisecond, 5 * time.Second
+	// minorityPause is for one that is cut off from most others.
+	minorityPause = time.Second
 )
 
 // A pool is the connections to all nodes. Every request is safe to repeat, so one that fails is asked of another node.
@@ -64,12 +66,19 @@ func (p *pool) do(ctx context.Context, r request) error {
 	limited, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	var err error
-	for i := range attempts {
+	for i := range tries {
 		if err = p.attempt(limited, r); err == nil {
 			return nil
 		}
-		if e, ok := errors.AsType[*serverError](err); ok && e.permanent() || limited.Err() != nil || i == attempts-1 {
+		e, answered := errors.AsType[*serverError](err)
+		if answered && e.permanent() || limited.Err() != nil || i == tries-1 {
 			break
+		}
+		if answered && e.fewPrimaries() {
+			if i >= len(p.nodes)-1 {
+				break
+			}
+			continue
 		}
 		if i > 0 { // the first other node is asked at once
 			sleep(limited, rand.N(firstPause<<i))
@@ -92,7 +101,25 @@ func (p *pool) outcome(ctx context.Context, name string, err error) error {
 	if e, ok := errors.AsType[*serverError](err); ok && e.permanent() {
 		return fmt.Errorf("riak: %s: %w", name, err)
 	}
-	return fmt.Errorf("riak: %s: %w: %v", name, store.ErrUnavailable, err)
+	return &unavailable{name, err}
+}
+
+// unavailable is a store.ErrUnavailable. It does not unwrap to a timeout of ours, which callers would take for their own.
+type unavailable struct {
+	name  string
+	cause error
+}
+
+func (e *unavailable) Error() string {
+	return fmt.Sprintf("riak: %s: %v: %v", e.name, store.ErrUnavailable, e.cause)
+}
+
+func (e *unavailable) Unwrap() error { return store.ErrUnavailable }
+
+// As finds what Riak answered.
+func (e *unavailable) As(target any) bool {
+	_, wanted := target.(**serverError)
+	return wanted && errors.As(e.cause, target)
 }
 
 // sleep ends early with ctx.
@@ -118,6 +145,9 @@ func (p *pool) attempt(ctx context.Context, r request) error {
 		late := limited.Err() != nil
 		cancel()
 		if p.give(n, c, healthy(err)); healthy(err) {
+			if e, ok := errors.AsType[*serverError](err); ok && e.fewPrimaries() {
+				p.pause(n, minorityPause) // perhaps another is on the larger side
+			}
 			return err
 		}
 		if !c.used || late {
@@ -208,12 +238,20 @@ func (p *pool) dropIdle(n *node) {
 func (p *pool) failed(ctx context.Context, n *node, err error) error {
 	if ctx.Err() == nil {
 		p.dropIdle(n)
-		p.mu.Lock()
-		n.pause = min(max(firstPause, 2*n.pause), longestPause)
-		n.until = time.Now().Add(n.pause)
-		p.mu.Unlock()
+		p.pause(n, 0)
 	}
 	return fmt.Errorf("%s: %w", n.addr, err)
+}
+
+// pause leaves the node alone for a while; 0: for twice as long as the last time.
+func (p *pool) pause(n *node, d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if d == 0 {
+		n.pause = min(max(firstPause, 2*n.pause), longestPause)
+		d = n.pause
+	}
+	n.until = time.Now().Add(d)
 }
 
 // close ends all connections, also in the middle of what they do.

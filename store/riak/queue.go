@@ -51,6 +51,14 @@ type message struct {
 	seq  int64
 	id   string
 	body []byte
+	// segment is where it is being written.
+	segment stamp
+}
+
+// An attempt to add a message has failed, but may have come through, or may do so later.
+type attempt struct {
+	segment stamp
+	seq     int64
 }
 
 // A segmentInfo is what the head has of a segment.
@@ -206,8 +214,41 @@ func (q queue) addLocked(ctx context.Context, h *value, seg *segmentValue, messa
 	if err != nil {
 		// What of it is there is not known. No other message may make it appear.
 		q.s.open.forget(q.head())
+		for _, m := range messages {
+			if m.segment != 0 && m.id != "" {
+				q.s.attempts.put(ref{q.kind + q.owner, m.id}, attempt{m.segment, m.seq})
+			}
+		}
 	}
 	return err
+}
+
+// already is the number of the message with this ID, 0 if it has to be added. An attempt that failed is called off first, so that
+// the message does not come twice if what was written then arrives late.
+func (q queue) already(ctx context.Context, h *value, id string) (int64, error) {
+	_, seq, err := q.find(ctx, h, id)
+	if err != nil {
+		return 0, err
+	}
+	of := ref{q.kind + q.owner, id}
+	for _, a := range q.s.attempts.get(of) {
+		if a.seq == seq {
+			continue
+		}
+		r := q.segment(a.segment)
+		v, err := q.s.read(ctx, r, q.s.quorums.lasting)
+		if err != nil {
+			return 0, err
+		}
+		v.put(stamp(a.seq).key(), entry{rank: 1, at: q.s.clock.next(v.top()), gone: true})
+		if err := q.s.store(ctx, r, v, q.s.quorums.lasting); err != nil {
+			return 0, err
+		}
+	}
+	if seq != 0 {
+		q.s.attempts.forget(of)
+	}
+	return seq, nil
 }
 
 // fill writes one segment, a new one if seg is nil, with as many messages as it takes, and lists it in h.
@@ -217,6 +258,7 @@ func (q queue) fill(ctx context.Context, h *value, seg *segmentValue, messages [
 	}
 	at := q.s.clock.next(max(h.top(), seg.top()))
 	for rest = messages; len(rest) > 0 && !seg.full(); rest = rest[1:] {
+		rest[0].segment = seg.id
 		seg.setMessage(&rest[0], at)
 		seg.add(&rest[0], at, q.hashed)
 	}

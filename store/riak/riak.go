@@ -61,6 +61,7 @@ type Store struct {
 
 	known     *recent[ref, struct{}]     // names that their index has
 	open      *recent[ref, openSegment]  // by queue: where its next message goes
+	attempts  attempts                   // by queue and ID of a message
 	announcer atomic.Pointer[announcing] // nil: nobody
 
 	mu     sync.Mutex
@@ -90,6 +91,8 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		prefix: cfg.Prefix,
 		known:  newRecent[ref, struct{}](rememberedNames),
 		open:   newRecent[ref, openSegment](rememberedQueues),
+
+		attempts: attempts{newRecent[ref, []attempt](rememberedAttempts)},
 	}
 	if err := s.checkBucketType(ctx); err != nil {
 		s.pool.close()

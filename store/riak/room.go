@@ -14,6 +14,7 @@ import (
 //	g: its configuration
 //	s: its subject
 //	f: an affiliation, by the JID
+//	k: which making counts
 //
 // so that two nodes' changes of different things both stay. Its history is a queue.
 func roomRef(name string) ref { return ref{"room", name} }
@@ -126,6 +127,7 @@ func (s *Store) changeRoom(ctx context.Context, name string, change func(v *valu
 		if !ok {
 			return store.ErrNotFound
 		}
+		v.keep(made, at)
 		return change(v, made, at)
 	})
 }

@@ -21,10 +21,15 @@ type value struct {
 
 // A quorum says how many replicas must have answered; pr, pw: how many of those that are responsible, rather than
 // stand in for one that is not reachable. docs/operations.md says why which verb has which.
+//
+// Where stand-ins will do, a read asks those that are responsible first all the same: two that stand in know nothing of what was there
+// before, and would be half the replicas. Only when too few are reachable does it ask all, whoever they are.
 type quorum struct{ r, pr, w, dw, pw uint32 }
 
 // quorums of a bucket type of n replicas.
 type quorums struct {
+	// all reads whatever is reachable.
+	all quorum
 	// lasting is for nearly everything: half the replicas have it on disk, if need be those that stand in for others.
 	lasting quorum
 	// strict is for what two must not both be given. It does not work on the smaller side of a partition.
@@ -36,6 +41,7 @@ type quorums struct {
 func quorumsOf(n uint32) quorums {
 	most := n/2 + 1
 	return quorums{
+		all:     quorum{r: n},
 		lasting: quorum{r: most, w: most, dw: most},
 		strict:  quorum{r: most, pr: most, w: most, dw: most, pw: most},
 		light:   quorum{r: most, w: 1},
@@ -45,6 +51,18 @@ func quorumsOf(n uint32) quorums {
 // read gets a value and merges its siblings. What is not there is an empty value. It may be a while old
 // when replicas are not reachable: what is written of it merges.
 func (s *Store) read(ctx context.Context, r ref, q quorum) (*value, error) {
+	if q.pr > 0 {
+		return s.readFrom(ctx, r, q)
+	}
+	q.pr = q.r
+	v, err := s.readFrom(ctx, r, q)
+	if e, ok := errors.AsType[*serverError](err); ok && e.fewPrimaries() {
+		return s.readFrom(ctx, r, s.quorums.all)
+	}
+	return v, err
+}
+
+func (s *Store) readFrom(ctx context.Context, r ref, q quorum) (*value, error) {
 	yes, no := true, false
 	var reply kv.RpbGetResp
 	err := s.pool.do(ctx, request{name: "get " + r.bucket, code: codeGetReq, answer: codeGetResp, reply: &reply, ask: &kv.RpbGetReq{

@@ -62,6 +62,11 @@ func (e *serverError) permanent() bool {
 	return false
 }
 
+// fewPrimaries reports that too few of the replicas that are responsible are reachable from the node that was asked.
+func (e *serverError) fewPrimaries() bool {
+	return strings.Contains(e.text, "pr_val_unsatisfied") || strings.Contains(e.text, "pw_val_unsatisfied")
+}
+
 // A conn is a connection to one node of Riak, used by one goroutine at a time.
 type conn struct {
 	net.Conn
