@@ -156,6 +156,15 @@ func (c *client) keys(kind string) []string {
 	return keys
 }
 
+// expectAll expects the value of a read that asks all replicas.
+func (c *client) expectAll(key, want string) {
+	c.t.Helper()
+	resp, err := c.get(siblingType, key, func(b *riak.FetchValueCommandBuilder) { b.WithR(3) })
+	if err != nil || len(resp.Values) != 1 || string(resp.Values[0].Value) != want {
+		c.t.Errorf("%+v, %v", resp, err)
+	}
+}
+
 // both makes a key with two siblings and is the stale context of each.
 func (c *client) both(key string) (stale []byte) {
 	c.t.Helper()

@@ -29,6 +29,10 @@ type Config struct {
 	// conditional put; default 1ms, negative: none.
 	RaceWindow time.Duration
 
+	// Lag is the longest time by which replicas that a quorum did not need get a
+	// write, or a repair, after the answer; default 0: at once after it.
+	Lag time.Duration
+
 	// Timeout is how long a request waits for replicas that do not answer, if
 	// it does not say itself; default 60s as Riak's.
 	Timeout time.Duration

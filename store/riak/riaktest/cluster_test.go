@@ -114,6 +114,25 @@ func TestListingMissesWhatFallbacksHold(t *testing.T) {
 	}
 }
 
+// Replicas that the quorum did not need are late: a read of one is stale.
+func TestLag(t *testing.T) {
+	r := cluster(t, riaktest.Config{Lag: 10 * time.Second})
+	c := dial(t, 1, r.Addrs()...)
+	c.mustPut(siblingType, "k", "v", func(b *riak.StoreValueCommandBuilder) { b.WithW(1).WithDw(1) })
+	stale := false
+	for range 100 {
+		resp, err := c.get(siblingType, "k", func(b *riak.FetchValueCommandBuilder) { b.WithR(1) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		stale = stale || resp.IsNotFound
+	}
+	if !stale {
+		t.Error("every replica had it at once")
+	}
+	c.expectAll("k", "v")
+}
+
 // A read repairs the replicas that it finds behind.
 func TestReadRepair(t *testing.T) {
 	r := cluster(t, riaktest.Config{ManualHandoff: true})

@@ -80,13 +80,25 @@ func (s *session) do(v verb, m protoadapt.MessageV1) bool {
 	if !goOn {
 		s.conn.Close()
 	}
-	for _, do := range s.after {
+	if after, lag := s.after, s.node.cluster.config.Lag; lag > 0 && len(after) > 0 {
+		s.node.cluster.conns.Go(func() {
+			s.pause(time.Duration(s.node.cluster.intn(int(lag))))
+			s.finish(after)
+		})
+	} else {
+		s.finish(after)
+	}
+	return goOn && s.alive()
+}
+
+// finish does what was put off, unless the node dies before.
+func (s *session) finish(after []func()) {
+	for _, do := range after {
 		if !s.alive() {
-			return false
+			return
 		}
 		do()
 	}
-	return goOn
 }
 
 // later puts something off until the answer is sent.

@@ -37,7 +37,7 @@ func TestAnsweredValuesStay(t *testing.T) {
 
 func (c *client) write(ctx context.Context, writer int, answered map[string][]string) {
 	for i := 0; ctx.Err() == nil; i++ {
-		key, value := fmt.Sprint("k", i%4), fmt.Sprintf("%d/%d", writer, i)
+		key, value := fmt.Sprint("k", i%32), fmt.Sprintf("%d/%d", writer, i)
 		if c.put(siblingType, key, value) == nil {
 			answered[key] = append(answered[key], value)
 		}
