@@ -14,18 +14,21 @@ var floors = map[string]int{
 	"chatd/store":           2,
 	"chatd/auth":            3,
 	"chatd/router":          4,
+	"chatd/store/guard":     4,
 	"chatd/store/memory":    4,
+	"chatd/store/resident":  4,
 	"chatd/store/sqlstore":  4,
 	"chatd/store/storecopy": 4,
 	"chatd/account":         5,
 	"chatd/c2s":             5,
+	"chatd/portable":        5,
 	"chatd/roster":          5,
 	"chatd/webhook":         5,
 	"chatd/xep":             5,
 	"chatd/api":             6,
+	"chatd/bench/compare":   7,
 	"chatd/cmd/chatd":       7,
 	"chatd/cmd/chatload":    7,
-	"chatd/bench/compare":   7,
 }
 
 // besides are packages of tests and documents, which no other package imports.
