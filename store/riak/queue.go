@@ -51,14 +51,14 @@ type message struct {
 	seq  int64
 	id   string
 	body []byte
-	// segment is where it is being written.
-	segment stamp
+	// segment is where it is being added, and added when.
+	segment, added stamp
 }
 
-// An attempt to add a message has failed, but may have come through, or may do so later.
+// An attempt to add a message has failed when the head was written: it may have come through, or may do so later.
 type attempt struct {
-	segment stamp
-	seq     int64
+	message
+	through bool // it has, as was found out since
 }
 
 // A segmentInfo is what the head has of a segment.
@@ -156,7 +156,9 @@ type segmentValue struct {
 func (q queue) readEnds(ctx context.Context) (h *value, seg *segmentValue, err error) {
 	open, ok := q.s.open.get(q.head())
 	if !ok {
-		h, err = q.s.read(ctx, q.head(), q.s.quorums.lasting)
+		if h, err = q.s.read(ctx, q.head(), q.s.quorums.lasting); err == nil {
+			err = q.resolve(ctx, h)
+		}
 		return h, nil, err
 	}
 	var v *value
@@ -209,46 +211,90 @@ func (q queue) addLocked(ctx context.Context, h *value, seg *segmentValue, messa
 		seg = nil
 	}
 	if err == nil {
-		err = q.writeHead(ctx, h)
+		if err = q.writeHead(ctx, h); err != nil {
+			q.doubt(messages)
+		}
 	}
 	if err != nil {
 		// What of it is there is not known. No other message may make it appear.
 		q.s.open.forget(q.head())
-		for _, m := range messages {
-			if m.segment != 0 && m.id != "" {
-				q.s.attempts.put(ref{q.kind + q.owner, m.id}, attempt{m.segment, m.seq})
-			}
-		}
 	}
 	return err
 }
 
-// already is the number of the message with this ID, 0 if it has to be added. An attempt that failed is called off first, so that
-// the message does not come twice if what was written then arrives late.
-func (q queue) already(ctx context.Context, h *value, id string) (int64, error) {
-	_, seq, err := q.find(ctx, h, id)
-	if err != nil {
-		return 0, err
+// doubtsKept bounds what is remembered of one queue. Callers wait for one another, so few can fail at the same time.
+const doubtsKept = 64
+
+// doubt remembers attempts.
+func (q queue) doubt(messages []message) {
+	doubts, _ := q.s.doubts.get(q.head())
+	for _, m := range messages {
+		m.body = nil
+		doubts = append(doubts, attempt{message: m})
 	}
-	of := ref{q.kind + q.owner, id}
-	for _, a := range q.s.attempts.get(of) {
-		if a.seq == seq {
+	q.s.doubts.put(q.head(), doubts[max(0, len(doubts)-doubtsKept):])
+}
+
+// revoked marks the tombstone of an attempt that has been called off, to tell it from a message that was there and was removed.
+var revoked = []byte{1}
+
+// resolve finds out what has become of attempts. One that has not come through is called off, before anything gets a
+// greater number: should it arrive later, it would come behind what was handed over already, or twice.
+func (q queue) resolve(ctx context.Context, h *value) error {
+	doubts, _ := q.s.doubts.get(q.head())
+	if len(doubts) == 0 {
+		return nil
+	}
+	var left []attempt
+	for _, a := range doubts {
+		a.through = a.through || h.entries[segmentKey+a.segment.key()].rank >= int64(a.added)
+		if a.through && a.id != "" {
+			left = append(left, a)
+		}
+		if a.through {
 			continue
 		}
-		r := q.segment(a.segment)
-		v, err := q.s.read(ctx, r, q.s.quorums.lasting)
+		err := q.changeSegment(ctx, a.segment, func(v *value) {
+			v.put(stamp(a.seq).key(), entry{rank: 1, at: q.s.clock.next(v.top()), gone: true, value: revoked})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	q.s.doubts.put(q.head(), left)
+	return nil
+}
+
+func (q queue) changeSegment(ctx context.Context, id stamp, change func(v *value)) error {
+	v, err := q.s.read(ctx, q.segment(id), q.s.quorums.lasting)
+	if err != nil {
+		return err
+	}
+	change(v)
+	return q.s.store(ctx, q.segment(id), v, q.s.quorums.lasting)
+}
+
+// already is the number of the message with this ID, 0 if it has to be added. One that was added by an attempt of which its caller was not
+// told counts also when it has been handed over and removed since.
+func (q queue) already(ctx context.Context, h *value, id string) (int64, error) {
+	_, seq, err := q.find(ctx, h, id)
+	if seq != 0 || err != nil {
+		return seq, err
+	}
+	doubts, _ := q.s.doubts.get(q.head())
+	for _, a := range doubts {
+		if a.id != id || !a.through {
+			continue
+		}
+		v, err := q.s.read(ctx, q.segment(a.segment), q.s.quorums.lasting)
 		if err != nil {
 			return 0, err
 		}
-		v.put(stamp(a.seq).key(), entry{rank: 1, at: q.s.clock.next(v.top()), gone: true})
-		if err := q.s.store(ctx, r, v, q.s.quorums.lasting); err != nil {
-			return 0, err
+		if e := v.entries[stamp(a.seq).key()]; e.gone && e.at > h.purged && len(e.value) == 0 {
+			return a.seq, nil
 		}
 	}
-	if seq != 0 {
-		q.s.attempts.forget(of)
-	}
-	return seq, nil
+	return 0, nil
 }
 
 // fill writes one segment, a new one if seg is nil, with as many messages as it takes, and lists it in h.
@@ -258,7 +304,7 @@ func (q queue) fill(ctx context.Context, h *value, seg *segmentValue, messages [
 	}
 	at := q.s.clock.next(max(h.top(), seg.top()))
 	for rest = messages; len(rest) > 0 && !seg.full(); rest = rest[1:] {
-		rest[0].segment = seg.id
+		rest[0].segment, rest[0].added = seg.id, at
 		seg.setMessage(&rest[0], at)
 		seg.add(&rest[0], at, q.hashed)
 	}

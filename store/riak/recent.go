@@ -6,8 +6,7 @@ import "sync"
 const (
 	rememberedNames  = 1 << 16
 	rememberedQueues = 1 << 15
-	// More would fail at the same time only if nobody were told that the database is gone.
-	rememberedAttempts = 1 << 14
+	rememberedDoubts = 1 << 14
 )
 
 // A recent remembers what was put last, at least size and at most twice as many.
@@ -47,14 +46,3 @@ func (r *recent[K, V]) forget(key K) {
 	delete(r.new, key)
 	delete(r.old, key)
 }
-
-// attempts remembers those of each message.
-type attempts struct{ of *recent[ref, []attempt] }
-
-func (a attempts) get(of ref) []attempt {
-	all, _ := a.of.get(of)
-	return all
-}
-
-func (a attempts) put(of ref, one attempt) { a.of.put(of, append(a.get(of), one)) }
-func (a attempts) forget(of ref)           { a.of.forget(of) }

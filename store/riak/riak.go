@@ -61,7 +61,7 @@ type Store struct {
 
 	known     *recent[ref, struct{}]     // names that their index has
 	open      *recent[ref, openSegment]  // by queue: where its next message goes
-	attempts  attempts                   // by queue and ID of a message
+	doubts    *recent[ref, []attempt]    // by queue; changed under its lock
 	announcer atomic.Pointer[announcing] // nil: nobody
 
 	mu     sync.Mutex
@@ -91,8 +91,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		prefix: cfg.Prefix,
 		known:  newRecent[ref, struct{}](rememberedNames),
 		open:   newRecent[ref, openSegment](rememberedQueues),
-
-		attempts: attempts{newRecent[ref, []attempt](rememberedAttempts)},
+		doubts: newRecent[ref, []attempt](rememberedDoubts),
 	}
 	if err := s.checkBucketType(ctx); err != nil {
 		s.pool.close()
