@@ -275,7 +275,7 @@ func (s *Store) SetCredentials(ctx context.Context, user string, creds []store.C
 
 // SetDisabled implements store.Accounts.
 func (s *Store) SetDisabled(ctx context.Context, user string, is bool) error {
-	return s.changeAccount(ctx, user, func(v *value, made string, at stamp) error {
+	err := s.changeAccount(ctx, user, func(v *value, made string, at stamp) error {
 		if is {
 			v.set(disabled+made, at, nil)
 		} else if !v.remove(disabled+made, at) {
@@ -283,6 +283,10 @@ func (s *Store) SetDisabled(ctx context.Context, user string, is bool) error {
 		}
 		return nil
 	})
+	if err == nil && is {
+		err = s.noteRemoval(ctx)
+	}
+	return err
 }
 
 // UpdateTokens implements store.Accounts.
@@ -321,7 +325,9 @@ func (s *Store) DeleteAccount(ctx context.Context, user string) error {
 		return nil
 	})
 	if err == nil && until > 0 {
-		err = s.purge(ctx, user, until)
+		if err = s.purge(ctx, user, until); err == nil {
+			err = s.noteRemoval(ctx)
+		}
 	}
 	return cmp.Or(err, missing)
 }
@@ -423,6 +429,3 @@ func (d *decoder) token() store.LoginToken {
 		Issued: d.time(), Expires: d.time(), Used: d.flag(), Limited: d.flag(),
 	}
 }
-
-// seconds is t as it is kept.
-func seconds(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"chatd/store"
@@ -31,6 +32,7 @@ const (
 type pool struct {
 	nodes []*node
 	turns chan struct{}
+	puts  atomic.Int64 // under way or waiting for their turn
 
 	mu     sync.Mutex
 	next   int
@@ -57,6 +59,10 @@ func newPool(addrs []string) *pool {
 
 // do asks until there is an answer, ctx ends, or there is no more hope for now.
 func (p *pool) do(ctx context.Context, r request) error {
+	if r.code == codePutReq {
+		p.puts.Add(1)
+		defer p.puts.Add(-1)
+	}
 	select {
 	case p.turns <- struct{}{}:
 		defer func() { <-p.turns }()

@@ -64,6 +64,9 @@ type Store struct {
 	doubts    *recent[ref, []attempt]    // by queue; changed under its lock
 	announcer atomic.Pointer[announcing] // nil: nobody
 
+	process     string
+	lastRemoval stamp // of another process, belongs to the goroutine that calls ChangedElsewhere
+
 	mu     sync.Mutex
 	closed bool
 	atWork sync.WaitGroup // verbs; grows only while not closed
@@ -83,17 +86,23 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Store{
-		pool:   newPool(cfg.Nodes),
-		clock:  newClock(time.Now),
-		locks:  locks{held: make(map[ref]*lock)},
-		log:    cfg.Log,
-		kind:   []byte(cfg.BucketType),
-		prefix: cfg.Prefix,
-		known:  newRecent[ref, struct{}](rememberedNames),
-		open:   newRecent[ref, openSegment](rememberedQueues),
-		doubts: newRecent[ref, []attempt](rememberedDoubts),
+		pool:  newPool(cfg.Nodes),
+		clock: newClock(time.Now),
+
+		process: newProcess(),
+		locks:   locks{held: make(map[ref]*lock)},
+		log:     cfg.Log,
+		kind:    []byte(cfg.BucketType),
+		prefix:  cfg.Prefix,
+		known:   newRecent[ref, struct{}](rememberedNames),
+		open:    newRecent[ref, openSegment](rememberedQueues),
+		doubts:  newRecent[ref, []attempt](rememberedDoubts),
 	}
-	if err := s.checkBucketType(ctx); err != nil {
+	err := s.checkBucketType(ctx)
+	if err == nil {
+		_, err = s.ChangedElsewhere(ctx)
+	}
+	if err != nil {
 		s.pool.close()
 		return nil, err
 	}

@@ -107,7 +107,7 @@ func TestPruneShowsNothingElse(t *testing.T) {
 }
 
 // toOurTimes: the time of synctest begins in 2000, that of stamps in 2020.
-func toOurTimes() { time.Sleep(stampEpoch.AddDate(5, 0, 0).Sub(time.Now())) }
+func toOurTimes() { time.Sleep(time.Until(stampEpoch.AddDate(5, 0, 0))) }
 
 func TestTombstonesEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
