@@ -13,13 +13,22 @@ import (
 	"chatd/store"
 	"chatd/store/memory"
 	"chatd/store/sqlstore"
+	"chatd/store/storetest/mariadb"
 )
 
-// eachStore runs a benchmark against every backend that needs no server.
+// eachStore runs a benchmark against every backend; MariaDB is started for it.
 func eachStore(b *testing.B, run func(b *testing.B, s store.Store)) {
 	b.Run("memory", func(b *testing.B) { run(b, memory.New()) })
 	b.Run("sqlite", func(b *testing.B) {
 		s, err := sqlstore.Open(b.Context(), sqlstore.Config{Path: filepath.Join(b.TempDir(), "bench.db")})
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer s.Close()
+		run(b, s)
+	})
+	b.Run("mariadb", func(b *testing.B) {
+		s, err := sqlstore.OpenMySQL(b.Context(), sqlstore.MySQL{DSN: mariadb.Start(b, mariadb.Durable).Database(b)})
 		if err != nil {
 			b.Fatal(err)
 		}

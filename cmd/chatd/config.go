@@ -64,8 +64,9 @@ type Config struct {
 	}
 	MUC   struct{ Host string }
 	Store struct {
-		Driver, DSN, Durability string
-		PatienceSeconds         int
+		Driver, DSN, Durability            string
+		PatienceSeconds, Connections       int
+		TLSCAFile, TLSCertFile, TLSKeyFile string
 	}
 	Cluster struct {
 		Node, Gossip, Link string
@@ -113,6 +114,7 @@ func defaultConfig() *Config {
 	c.Rules.RequestsPerMinute = 120
 	c.Store.Driver = "sqlite"
 	c.Store.Durability = "full"
+	c.Store.Connections = 16
 	c.Store.PatienceSeconds = 3
 	c.HTTP.TLS = "on"
 	c.API.Listen = []string{"127.0.0.1:5281"}
@@ -205,6 +207,10 @@ func (c *Config) settings(getenv func(string) string) []setting {
 		{"store.driver", restart, choice(&c.Store.Driver, "sqlite", "mysql", "riak")},
 		{"store.dsn", restart, r.secret(&c.Store.DSN)},
 		{"store.durability", restart, choice(&c.Store.Durability, "full", "normal")},
+		{"store.connections", restart, number(&c.Store.Connections, 2, 1000)},
+		{"store.tls_ca_file", restart, filePath(&c.Store.TLSCAFile, c.File)},
+		{"store.tls_cert_file", restart, filePath(&c.Store.TLSCertFile, c.File)},
+		{"store.tls_key_file", restart, filePath(&c.Store.TLSKeyFile, c.File)},
 		{"store.patience_seconds", restart, number(&c.Store.PatienceSeconds, 1, 60)},
 
 		{"cluster.node", restart, text(&c.Cluster.Node)},

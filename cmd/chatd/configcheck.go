@@ -19,6 +19,7 @@ func (c *Config) check() (errs configErrors) {
 	c.webConflicts(fail)
 	c.tokenConflicts(fail)
 	c.filterConflicts(fail)
+	c.storeConflicts(fail)
 	c.unsupported(fail)
 	return errs
 }
@@ -58,8 +59,8 @@ func (c *Config) conflicts(fail func(key, what string)) {
 // unsupported refuses what chatd will know one day rather than ignore it.
 func (c *Config) unsupported(fail func(key, what string)) {
 	const what = "not supported by this version"
-	if c.Store.Driver != "sqlite" {
-		fail("store.driver", fmt.Sprintf("%q is %s, only %q", c.Store.Driver, what, "sqlite"))
+	if c.Store.Driver == "riak" {
+		fail("store.driver", fmt.Sprintf("%q is %s", c.Store.Driver, what))
 	}
 	for key, set := range map[string]bool{
 		"cluster.node":   c.Cluster.Node != "",
@@ -84,6 +85,7 @@ func (c *Config) warn(log *slog.Logger) {
 			log.Warn("the private API is reachable from other machines, without TLS", "addr", a)
 		}
 	}
+	c.warnOfStore(log)
 	c.warnOfProxy(log)
 	c.warnOfTokens(log)
 	c.warnOfHooks(log)

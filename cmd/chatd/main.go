@@ -27,7 +27,6 @@ import (
 	"chatd/store"
 	"chatd/store/guard"
 	"chatd/store/resident"
-	"chatd/store/sqlstore"
 	"chatd/webhook"
 	"chatd/xep"
 )
@@ -106,7 +105,7 @@ func serve(ctx context.Context, e environment, args []string) (err error) {
 
 // build puts the parts together. It opens nothing, and what can change while
 // running start configures. drain ends ctx, with which serving ends.
-func build(ctx context.Context, cfg *Config, backend *sqlstore.Store, decoy []byte, log *slog.Logger, drain func()) *server {
+func build(ctx context.Context, cfg *Config, backend database, decoy []byte, log *slog.Logger, drain func()) *server {
 	// What is kept, behind what bounds the harm when it is out of reach and saves logins most of its round trips.
 	guarded := guard.New(backend, guard.Config{Patience: time.Duration(cfg.Store.PatienceSeconds) * time.Second, Log: log})
 	db := resident.New(guarded, cfg.Auth.CachedLogins)
@@ -214,9 +213,4 @@ func parseServe(args []string) (w where, level slog.Level, err error) {
 		err = usagef("serve takes no argument, not %q", rest[0])
 	}
 	return w, level, err
-}
-
-// openStore opens the configured store; its folder exists.
-func openStore(ctx context.Context, cfg *Config, log *slog.Logger) (*sqlstore.Store, error) {
-	return sqlstore.Open(ctx, sqlstore.Config{Path: databaseFile(cfg), Durability: cfg.Store.Durability, Log: log})
 }

@@ -187,6 +187,8 @@ func (d dsn) open(ctx context.Context, make bool) (store.Store, error) {
 	switch d.driver {
 	case "sqlite":
 		return openSQLiteFile(ctx, d.rest, make)
+	case "mysql":
+		return sqlstore.OpenMySQL(ctx, sqlstore.MySQL{DSN: d.rest})
 	}
 	return nil, fmt.Errorf("this chatd cannot open a store of %s", d.driver)
 }

@@ -34,7 +34,7 @@ func user(ctx context.Context, e environment, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	if (c.where == (where{}) || c.verb != "add") && !exists(cfg.Data) {
+	if cfg.Store.Driver == "sqlite" && (c.where == (where{}) || c.verb != "add") && !exists(cfg.Data) {
 		return fmt.Errorf("there is no data in %s: start chatd first, or name its -data or -config", cfg.Data)
 	}
 	var who stanza.JID
