@@ -17,6 +17,7 @@ var floors = map[string]int{
 	"chatd/store/guard":     4,
 	"chatd/store/memory":    4,
 	"chatd/store/resident":  4,
+	"chatd/store/riak":      4,
 	"chatd/store/sqlstore":  4,
 	"chatd/store/storecopy": 4,
 	"chatd/account":         5,

@@ -59,9 +59,6 @@ func (c *Config) conflicts(fail func(key, what string)) {
 // unsupported refuses what chatd will know one day rather than ignore it.
 func (c *Config) unsupported(fail func(key, what string)) {
 	const what = "not supported by this version"
-	if c.Store.Driver == "riak" {
-		fail("store.driver", fmt.Sprintf("%q is %s", c.Store.Driver, what))
-	}
 	for key, set := range map[string]bool{
 		"cluster.node":   c.Cluster.Node != "",
 		"cluster.gossip": c.Cluster.Gossip != "",

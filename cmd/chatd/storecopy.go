@@ -15,6 +15,7 @@ import (
 	"text/tabwriter"
 
 	"chatd/store"
+	"chatd/store/riak"
 	"chatd/store/sqlstore"
 	"chatd/store/storecopy"
 )
@@ -190,7 +191,11 @@ func (d dsn) open(ctx context.Context, make bool) (store.Store, error) {
 	case "mysql":
 		return sqlstore.OpenMySQL(ctx, sqlstore.MySQL{DSN: d.rest})
 	}
-	return nil, fmt.Errorf("this chatd cannot open a store of %s", d.driver)
+	nodes, err := riak.ParseNodes(d.rest)
+	if err != nil {
+		return nil, err
+	}
+	return riak.Open(ctx, riak.Config{Nodes: nodes})
 }
 
 func openSQLiteFile(ctx context.Context, path string, make bool) (store.Store, error) {
