@@ -251,7 +251,7 @@ func (s *Store) changeAccount(ctx context.Context, user string, change func(v *v
 		return err
 	}
 	defer s.end()
-	return s.update(ctx, accountRef(user), s.quorums.lasting, func(v *value, at stamp) error {
+	return s.update(ctx, accountRef(user), func(v *value, at stamp) error {
 		made, ok := v.claim()
 		if !ok {
 			return store.ErrNotFound
@@ -315,7 +315,7 @@ func (s *Store) DeleteAccount(ctx context.Context, user string) error {
 	defer s.end()
 	var until stamp
 	var missing error
-	err := s.update(ctx, accountRef(user), s.quorums.lasting, func(v *value, at stamp) error {
+	err := s.update(ctx, accountRef(user), func(v *value, at stamp) error {
 		if _, ok := v.claim(); !ok {
 			missing, until = store.ErrNotFound, v.purged
 			return errUnchanged
@@ -339,7 +339,7 @@ func (s *Store) purge(ctx context.Context, user string, until stamp) error {
 		if i == len(refs) {
 			return s.offline(user).purge(ctx, until)
 		}
-		return s.update(ctx, refs[i], s.quorums.lasting, func(v *value, _ stamp) error {
+		return s.update(ctx, refs[i], func(v *value, _ stamp) error {
 			if v.empty() && (i != 0 || v.high == 0 || v.purged >= until) {
 				return errUnchanged
 			}

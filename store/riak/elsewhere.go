@@ -13,7 +13,7 @@ func newProcess() string { return rand.Text() }
 
 // noteRemoval tells the other processes that sessions of an account may have to end.
 func (s *Store) noteRemoval(ctx context.Context) error {
-	return s.update(ctx, removalsRef(), s.quorums.lasting, func(v *value, at stamp) error {
+	return s.update(ctx, removalsRef(), func(v *value, at stamp) error {
 		for _, process := range v.keys("") {
 			if e, _ := v.get(process); s.clock.now().Sub(e.at.time()) > tombstoneLife {
 				v.remove(process, at)

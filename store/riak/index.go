@@ -38,7 +38,7 @@ func (s *Store) enlist(ctx context.Context, x index, name string) error {
 	if _, ok := s.known.get(remembered); ok {
 		return nil
 	}
-	err := s.update(ctx, x.shardOf(name), s.quorums.lasting, func(v *value, at stamp) error {
+	err := s.update(ctx, x.shardOf(name), func(v *value, at stamp) error {
 		if _, ok := v.get(name); ok {
 			return errUnchanged
 		}
@@ -54,7 +54,7 @@ func (s *Store) enlist(ctx context.Context, x index, name string) error {
 // delist takes a name out of an index after nothing is left under it at all.
 func (s *Store) delist(ctx context.Context, x index, name string) error {
 	s.known.forget(ref{x.name, name})
-	return s.update(ctx, x.shardOf(name), s.quorums.lasting, func(v *value, at stamp) error {
+	return s.update(ctx, x.shardOf(name), func(v *value, at stamp) error {
 		if !v.remove(name, at) {
 			return errUnchanged
 		}

@@ -163,7 +163,7 @@ func (s *Store) PutRecord(ctx context.Context, r store.Record) error {
 
 // replace takes back all that is in a value before set writes it anew. Nothing is written for nothing.
 func (s *Store) replace(ctx context.Context, r ref, set func(v *value, at stamp)) error {
-	return s.update(ctx, r, s.quorums.lasting, func(v *value, at stamp) error {
+	return s.update(ctx, r, func(v *value, at stamp) error {
 		had := len(v.entries) > 0 || v.high != 0
 		v.purge(at)
 		v.high = 0
@@ -203,7 +203,7 @@ func (q queue) replace(ctx context.Context, last int64, make bool) error {
 	if err := q.purge(ctx, q.s.clock.next(0)); err != nil {
 		return err
 	}
-	return q.s.update(ctx, q.head(), q.s.quorums.lasting, func(h *value, at stamp) error {
+	return q.s.update(ctx, q.head(), func(h *value, at stamp) error {
 		if h.high == last && !(make && len(h.context) == 0) {
 			return errUnchanged
 		}

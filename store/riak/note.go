@@ -77,7 +77,7 @@ func (s *Store) UpdateNotes(ctx context.Context, user string, update func([]stor
 			return err
 		}
 		raced := false
-		err = s.change(ctx, user, profileRef(user), s.quorums.lasting, func(v *value, at stamp) error {
+		err = s.change(ctx, user, profileRef(user), func(v *value, at stamp) error {
 			now, err := v.notes()
 			if err != nil {
 				return err

@@ -232,12 +232,17 @@ func TestStrictInPartition(t *testing.T) {
 }
 
 // TestTwoNodesRace: of many chatd that make the same thing at the same time one does.
-func TestTwoNodesRace(t *testing.T) {
-	double := cluster(t)
-	var stores []*riak.Store
+func TestTwoNodesRace(t *testing.T) { twoNodesRace(t, several(t, cluster(t))) }
+
+// several are chatd each with a node of its own.
+func several(t *testing.T, double *riaktest.Cluster) (stores []*riak.Store) {
 	for i := range 4 {
 		stores = append(stores, open(t, "", double.Addrs()[i%3]))
 	}
+	return stores
+}
+
+func twoNodesRace(t *testing.T, stores []*riak.Store) {
 	race := func(call func(s *riak.Store, i int) bool) (won int) {
 		var mu sync.Mutex
 		var wg sync.WaitGroup
@@ -278,13 +283,11 @@ func TestTwoNodesRace(t *testing.T) {
 }
 
 // TestTwoNodesWrite: what many chatd write at the same time is all there, once, and in the order of each.
-func TestTwoNodesWrite(t *testing.T) {
-	double := cluster(t)
+func TestTwoNodesWrite(t *testing.T) { twoNodesWrite(t, several(t, cluster(t))[:3]) }
+
+func twoNodesWrite(t *testing.T, stores []*riak.Store) {
 	const each = 30
-	var stores []*riak.Store
-	for i := range 3 {
-		stores = append(stores, open(t, "", double.Addrs()[i]))
-	}
+	writers := 2 * len(stores)
 	var wg sync.WaitGroup
 	for i, s := range stores {
 		for w := range 2 {
@@ -312,7 +315,7 @@ func TestTwoNodesWrite(t *testing.T) {
 	wg.Wait()
 	for _, s := range stores {
 		texts, _ := waiting(t, s, "anna")
-		next := make([]int, 6)
+		next := make([]int, writers)
 		for _, text := range texts {
 			var w, n int
 			if _, err := fmt.Sscan(text, &w, &n); err != nil || n != next[w] {
@@ -320,14 +323,14 @@ func TestTwoNodesWrite(t *testing.T) {
 			}
 			next[w]++
 		}
-		if len(texts) != 6*each {
-			t.Fatalf("%d messages of %d", len(texts), 6*each)
+		if len(texts) != writers*each {
+			t.Fatalf("%d messages of %d", len(texts), writers*each)
 		}
 		r, err := s.Roster(t.Context(), "anna")
 		must(t, err)
-		if len(r.Items) != 6*each+1 {
-			t.Fatalf("%d items of %d", len(r.Items), 6*each+1)
+		if len(r.Items) != writers*each+1 {
+			t.Fatalf("%d items of %d", len(r.Items), writers*each+1)
 		}
-		t.Logf("%d of %d changes of one item are there", len(r.Items[len(r.Items)-1].Groups), 6*each)
+		t.Logf("%d of %d changes of one item are there", len(r.Items[len(r.Items)-1].Groups), writers*each)
 	}
 }

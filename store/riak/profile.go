@@ -37,12 +37,12 @@ func (s *Store) fetchFor(ctx context.Context, r ref) (*value, error) {
 }
 
 // change is update for a value of a user, who may be new.
-func (s *Store) change(ctx context.Context, user string, r ref, q quorum, change func(v *value, at stamp) error) error {
+func (s *Store) change(ctx context.Context, user string, r ref, change func(v *value, at stamp) error) error {
 	if err := s.begin(ctx); err != nil {
 		return err
 	}
 	defer s.end()
-	return s.update(ctx, r, q, func(v *value, at stamp) error {
+	return s.update(ctx, r, func(v *value, at stamp) error {
 		if err := change(v, at); err != nil {
 			return err
 		}
@@ -64,7 +64,7 @@ func (s *Store) Blocklist(ctx context.Context, user string) ([]string, error) {
 
 // Block implements store.Blocklists.
 func (s *Store) Block(ctx context.Context, user string, jids []string, max int) error {
-	return s.change(ctx, user, profileRef(user), s.quorums.lasting, func(v *value, at stamp) error {
+	return s.change(ctx, user, profileRef(user), func(v *value, at stamp) error {
 		before, added := len(v.keys(blocked)), 0
 		for _, jid := range jids {
 			if _, ok := v.get(blocked + jid); !ok {
@@ -84,7 +84,7 @@ func (s *Store) Block(ctx context.Context, user string, jids []string, max int) 
 
 // Unblock implements store.Blocklists.
 func (s *Store) Unblock(ctx context.Context, user string, jids []string) error {
-	return s.change(ctx, user, profileRef(user), s.quorums.lasting, func(v *value, at stamp) error {
+	return s.change(ctx, user, profileRef(user), func(v *value, at stamp) error {
 		if jids == nil {
 			jids = v.keys(blocked)
 		}
@@ -120,7 +120,7 @@ func (s *state) privacy() (p store.Privacy, err error) {
 
 // SetPrivacy implements store.Privacies.
 func (s *Store) SetPrivacy(ctx context.Context, user string, p store.Privacy) error {
-	return s.change(ctx, user, profileRef(user), s.quorums.lasting, func(v *value, at stamp) error {
+	return s.change(ctx, user, profileRef(user), func(v *value, at stamp) error {
 		v.setPrivacy(at, p)
 		return nil
 	})
@@ -156,10 +156,9 @@ func (s *state) lastActivity() (a store.LastActivity, ok bool, err error) {
 	return a, true, d.err()
 }
 
-// SetLastActivity implements store.LastActivities. It is for every logout, and the one write that is told to be done when one
-// replica has it.
+// SetLastActivity implements store.LastActivities.
 func (s *Store) SetLastActivity(ctx context.Context, user string, a store.LastActivity) error {
-	return s.change(ctx, user, profileRef(user), s.quorums.light, func(v *value, at stamp) error {
+	return s.change(ctx, user, profileRef(user), func(v *value, at stamp) error {
 		v.setLastActivity(at, a)
 		return nil
 	})
@@ -187,7 +186,7 @@ func (s *Store) VCard(ctx context.Context, user string) ([]byte, error) {
 
 // SetVCard implements store.VCards.
 func (s *Store) SetVCard(ctx context.Context, user string, xml []byte) error {
-	return s.change(ctx, user, vcardRef(user), s.quorums.lasting, func(v *value, at stamp) error {
+	return s.change(ctx, user, vcardRef(user), func(v *value, at stamp) error {
 		if len(xml) > 0 {
 			v.set("", at, xml)
 		} else if !v.remove("", at) {
@@ -219,7 +218,7 @@ func (s *Store) PrivateXML(ctx context.Context, user, space, local string) ([]by
 
 // SetPrivateXML implements store.Private.
 func (s *Store) SetPrivateXML(ctx context.Context, user, space, local string, xml []byte, max int) error {
-	return s.change(ctx, user, privateRef(user), s.quorums.lasting, func(v *value, at stamp) error {
+	return s.change(ctx, user, privateRef(user), func(v *value, at stamp) error {
 		key := privateKey(space, local)
 		if _, ok := v.get(key); !ok && max > 0 && len(v.keys("")) >= max {
 			return store.ErrFull

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -41,7 +42,7 @@ func ParseNodes(dsn string) ([]string, error) {
 		if err != nil {
 			host, port = strings.Trim(addr, "[]"), defaultPort
 		}
-		if host == "" || port == "" || strings.ContainsAny(host, "/@ ") {
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil || host == "" || strings.ContainsAny(host, "/@ ") {
 			return nil, fmt.Errorf("riak: %q is no host:port", addr)
 		}
 		nodes = append(nodes, net.JoinHostPort(host, port))

@@ -122,7 +122,7 @@ func (s *Store) changeRoom(ctx context.Context, name string, change func(v *valu
 		return err
 	}
 	defer s.end()
-	return s.update(ctx, roomRef(name), s.quorums.lasting, func(v *value, at stamp) error {
+	return s.update(ctx, roomRef(name), func(v *value, at stamp) error {
 		made, ok := v.claim()
 		if !ok {
 			return store.ErrNotFound

@@ -34,8 +34,6 @@ type quorums struct {
 	lasting quorum
 	// strict is for what two must not both be given. It does not work on the smaller side of a partition.
 	strict quorum
-	// light is for what may be lost.
-	light quorum
 }
 
 func quorumsOf(n uint32) quorums {
@@ -44,7 +42,6 @@ func quorumsOf(n uint32) quorums {
 		all:     quorum{r: n},
 		lasting: quorum{r: most, w: most, dw: most},
 		strict:  quorum{r: most, pr: most, w: most, dw: most, pw: most},
-		light:   quorum{r: most, w: 1},
 	}
 }
 
@@ -182,9 +179,9 @@ func (s *Store) fetch(ctx context.Context, r ref) (*value, error) {
 var errUnchanged = errors.New("riak: unchanged")
 
 // update is a read-modify-write of one value. change gets a stamp for what it writes.
-func (s *Store) update(ctx context.Context, r ref, q quorum, change func(v *value, at stamp) error) error {
+func (s *Store) update(ctx context.Context, r ref, change func(v *value, at stamp) error) error {
 	err := s.locks.with(ctx, r, func() error {
-		v, err := s.read(ctx, r, q)
+		v, err := s.read(ctx, r, s.quorums.lasting)
 		if err != nil {
 			return err
 		}
@@ -192,7 +189,7 @@ func (s *Store) update(ctx context.Context, r ref, q quorum, change func(v *valu
 			return err
 		}
 		v.prune(s.clock.now())
-		return s.store(ctx, r, v, q)
+		return s.store(ctx, r, v, s.quorums.lasting)
 	})
 	if err == errUnchanged {
 		return nil
