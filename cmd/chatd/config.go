@@ -39,6 +39,7 @@ type Config struct {
 		}
 	}
 	Auth struct {
+		SCRAM        []string
 		CachedLogins int // users
 		Token        struct {
 			Issuer, Audience          string
@@ -103,6 +104,7 @@ func defaultConfig() *Config {
 	c.C2S.Limits.StanzaBurst = 200
 	c.C2S.Limits.BytesPerSecond = 65536
 	c.C2S.Limits.ByteBurst = 262144
+	c.Auth.SCRAM = []string{"SCRAM-SHA-256", "SCRAM-SHA-1"}
 	c.Auth.Token.Refresh = 3600
 	c.Auth.Token.UserClaim = "sub"
 	c.Auth.Token.Leeway = 30
@@ -183,6 +185,7 @@ func (c *Config) settings(getenv func(string) string) []setting {
 		{"c2s.limits.byte_burst", reload, number(&c.C2S.Limits.ByteBurst, 1, 1_000_000_000)},
 		{"c2s.limits.logins_per_second", reload, number(&c.C2S.Limits.LoginsPerSecond, 0, 1_000_000)},
 
+		{"auth.scram", reload, choices(&c.Auth.SCRAM, "SCRAM-SHA-256", "SCRAM-SHA-1")},
 		{"auth.cached_logins", restart, number(&c.Auth.CachedLogins, 0, 10_000_000)},
 		{"auth.token.issuer", reload, text(&c.Auth.Token.Issuer)},
 		{"auth.token.audience", reload, text(&c.Auth.Token.Audience)},

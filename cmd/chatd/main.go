@@ -176,7 +176,7 @@ func build(ctx context.Context, cfg *Config, backend database, decoy []byte, log
 		PlayerJID: cfg.API.PlayerJID, Router: rt, Friends: friends, Blocking: blocking, Auth: accounts, Accounts: players, Webhooks: hooks, Store: db,
 	})
 
-	return &server{log: log, db: db, tokens: tokens, friends: friends, accounts: players, foreign: backend.ChangedElsewhere,
+	return &server{log: log, db: db, logins: accounts, tokens: tokens, friends: friends, accounts: players, foreign: backend.ChangedElsewhere,
 		router: rt, hooks: hooks, clients: clients, operators: operators}
 }
 

@@ -38,6 +38,7 @@ type server struct {
 	log       *slog.Logger
 	getenv    func(string) string
 	where     where
+	logins    *auth.Service
 	db        *resident.Store
 	tokens    *auth.Tokens
 	friends   *roster.Service
@@ -210,6 +211,7 @@ func (s *server) apply(cfg *Config) error {
 		}
 	}
 	s.tokens.Reload(loginTokens)
+	s.logins.SetSCRAM(cfg.Auth.SCRAM)
 	s.clients.Reload(s.clientConfig(cfg))
 	s.friends.Reload(friendsConfig(cfg))
 	s.hooks.Reload(cfg.Webhooks)
