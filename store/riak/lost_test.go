@@ -178,3 +178,54 @@ func TestNodesDown(t *testing.T) {
 		t.Fatalf("%d accounts of %d, %v", len(names), len(want), err)
 	}
 }
+
+// TestBacklog: what waits does not make a page, or one more message, cost more requests.
+func TestBacklog(t *testing.T) {
+	double := cluster(t)
+	s := open(t, "", double.Addrs()...)
+	const n = 20_000
+	must(t, s.PutRecord(t.Context(), store.Record{User: "anna", LastSeq: n}))
+	var messages []store.OfflineMessage
+	for i := range n {
+		messages = append(messages, store.OfflineMessage{Seq: int64(i + 1), Stanza: []byte("<message/>")})
+	}
+	must(t, s.PutOffline(t.Context(), "anna", messages))
+	appendText(t, s, "anna", "first")
+
+	cost := func(what string, puts, gets int, call func()) {
+		t.Helper()
+		before := double.Counts().Requests
+		call()
+		after := double.Counts().Requests
+		if p, g := after[riaktest.Put]-before[riaktest.Put], after[riaktest.Get]-before[riaktest.Get]; p > puts || g > gets {
+			t.Errorf("%s: %d puts and %d gets, want %d and %d", what, p, g, puts, gets)
+		}
+	}
+	cost("append", 2, 2, func() { appendText(t, s, "anna", "second") })
+	cost("count", 0, 1, func() {
+		if got, err := s.CountOffline(t.Context(), "anna"); got != n+2 || err != nil {
+			t.Errorf("%d wait, %v", got, err)
+		}
+	})
+	var page []store.OfflineMessage
+	cost("page", 0, 3, func() {
+		var err error
+		page, err = s.OfflinePage(t.Context(), "anna", n/2, 50)
+		must(t, err)
+	})
+	if len(page) != 50 || page[0].Seq != n/2+1 {
+		t.Fatalf("page of %d from %d", len(page), page[0].Seq)
+	}
+	cost("remove a page", 3, 3, func() {
+		var seqs []int64
+		for _, m := range page {
+			seqs = append(seqs, m.Seq)
+		}
+		must(t, s.RemoveOffline(t.Context(), "anna", seqs))
+	})
+	next, err := s.OfflinePage(t.Context(), "anna", n/2, 1)
+	must(t, err)
+	if next[0].Seq != n/2+51 {
+		t.Fatalf("behind those that were removed is %d", next[0].Seq)
+	}
+}

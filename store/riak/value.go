@@ -14,9 +14,9 @@ import (
 // A value is a state as it was read, with the causal context that a write of it has to carry.
 type value struct {
 	state
-	context []byte // nil: nothing was there
-	// forked: it was merged from siblings none of which had it all.
-	forked bool
+	context  []byte   // nil: nothing was there
+	siblings []*state // that it was merged from
+	forked   bool     // none of them had it all
 }
 
 // A quorum says how many replicas must have answered; pr, pw: how many of those that are responsible, rather than
@@ -70,7 +70,7 @@ func (s *Store) readFrom(ctx context.Context, r ref, q quorum) (*value, error) {
 		return nil, err
 	}
 	v := &value{context: reply.Vclock}
-	if _, err := v.take(reply.Content); err != nil {
+	if err := v.take(reply.Content); err != nil {
 		return nil, fmt.Errorf("riak: %s of %q: %w", r.bucket, r.key, err)
 	}
 	return v, nil
@@ -87,22 +87,22 @@ func keyOf(key string) []byte { return append([]byte{'='}, key...) }
 
 func (s *Store) bucket(name string) []byte { return []byte(s.prefix + name) }
 
-// take merges siblings into v and returns them, without those that are tombstones of Riak's: what they deleted
-// and somebody wrote nevertheless is there.
-func (v *value) take(contents []*kv.RpbContent) (siblings []*state, err error) {
+// take merges siblings into v, but for tombstones of Riak's: what they deleted and somebody wrote nevertheless is there.
+func (v *value) take(contents []*kv.RpbContent) error {
 	encoded := make([][]byte, 0, len(contents))
+	v.siblings, v.forked = nil, false
 	for _, c := range contents {
 		if c.GetDeleted() || len(c.GetValue()) == 0 {
 			continue
 		}
 		sibling, err := decodeState(c.GetValue())
 		if err != nil {
-			return nil, err
+			return err
 		}
-		siblings, encoded = append(siblings, sibling), append(encoded, c.GetValue())
+		v.siblings, encoded = append(v.siblings, sibling), append(encoded, c.GetValue())
 		v.merge(sibling)
 	}
-	if len(siblings) > 1 {
+	if len(v.siblings) > 1 {
 		all := v.encode()
 		v.forked = true
 		for _, one := range encoded {
@@ -111,11 +111,11 @@ func (v *value) take(contents []*kv.RpbContent) (siblings []*state, err error) {
 			}
 		}
 	}
-	return siblings, nil
+	return nil
 }
 
-// write puts a value in the place of those that were read, and merges into it what others have put there meanwhile, which
-// it returns. It may run twice, or late, without harm: what it puts merges.
+// write puts a value in the place of those that were read. Riak tells how many siblings there are afterwards; if there are others
+// it merges them into the value and returns all. It may run twice, or late, without harm: what it puts merges.
 func (s *Store) write(ctx context.Context, r ref, v *value, q quorum) (others []*state, err error) {
 	yes := true
 	body := v.encode()
@@ -125,20 +125,22 @@ func (s *Store) write(ctx context.Context, r ref, v *value, q quorum) (others []
 	var reply kv.RpbPutResp
 	err = s.pool.do(ctx, request{name: "put " + r.bucket, code: codePutReq, answer: codePutResp, reply: &reply, ask: &kv.RpbPutReq{
 		Type: s.kind, Bucket: s.bucket(r.bucket), Key: keyOf(r.key), Vclock: v.context, Content: &kv.RpbContent{Value: body},
-		W: &q.w, Dw: &q.dw, Pw: &q.pw, ReturnBody: &yes, Timeout: attemptMillis(),
+		W: &q.w, Dw: &q.dw, Pw: &q.pw, ReturnHead: &yes, Timeout: attemptMillis(),
 	}})
 	if err != nil {
 		return nil, err
 	}
-	v.context = reply.Vclock
-	if len(reply.Content) == 1 && bytes.Equal(reply.Content[0].GetValue(), body) {
-		return nil, nil
+	if len(reply.Content) == 1 {
+		v.context = reply.Vclock
+		return nil, nil // ours
 	}
-	others, err = v.take(reply.Content)
+	now, err := s.read(ctx, r, q)
 	if err != nil {
-		return nil, fmt.Errorf("riak: %s of %q: %w", r.bucket, r.key, err)
+		return nil, err
 	}
-	return others, nil
+	v.merge(&now.state)
+	v.context, v.forked = now.context, now.forked
+	return now.siblings, nil
 }
 
 // settleRounds is how often a writer who finds siblings tries to make one of them; then the next one does.
