@@ -1,12 +1,8 @@
 package riak
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"math"
-	"slices"
-	"time"
 
 	"chatd/store"
 )
@@ -31,28 +27,6 @@ const (
 	kept        = "k"
 )
 
-// claim is the making that counts: the one that was settled first, or else that was made first.
-func (s *state) claim() (made string, ok bool) {
-	all := s.keys(claimed)
-	if len(all) == 0 {
-		return "", false
-	}
-	made, since := all[0], stamp(math.MaxInt64)
-	for _, one := range all {
-		if k, ok := s.get(kept + one); ok && k.at < since {
-			made, since = one, k.at
-		}
-	}
-	return made, true
-}
-
-// keep settles a making.
-func (s *state) keep(made string, at stamp) {
-	if _, ok := s.get(kept + made); !ok {
-		s.set(kept+made, at, nil)
-	}
-}
-
 func (s *state) account(user string) (a store.Account, err error) {
 	made, ok := s.claim()
 	if !ok {
@@ -71,69 +45,6 @@ func (s *state) account(user string) (a store.Account, err error) {
 	return a, cmp.Or(d.err(), c.err())
 }
 
-// A keptToken is one with its place among the others.
-type keptToken struct {
-	token store.LoginToken
-	place int64
-	key   string
-}
-
-// tokens are those that belong to the credentials that were written at under, in their order. Others were issued beside
-// a change of the credentials that their issuer did not know of, and ended with it.
-func (s *state) tokens(made string, under stamp) []keptToken {
-	var all []keptToken
-	for _, key := range s.keys(token + made) {
-		e, _ := s.get(token + made + key)
-		d := decoder{rest: e.value}
-		if stamp(d.number()) != under {
-			continue
-		}
-		t := keptToken{key: key, place: d.number()}
-		if t.token = d.token(); d.err() == nil {
-			all = append(all, t)
-		}
-	}
-	slices.SortStableFunc(all, func(a, b keptToken) int { return cmp.Compare(a.place, b.place) })
-	return all
-}
-
-// setTokens makes tokens the account's. It leaves alone those that stay, so that another node's change of them is not undone.
-func (s *state) setTokens(made string, under, at stamp, tokens []store.LoginToken) {
-	before := make(map[string]keptToken)
-	for _, t := range s.tokens(made, under) {
-		before[t.key] = t
-	}
-	place := int64(-1)
-	for _, t := range tokens {
-		key := tokenKey(&t)
-		old, stays := before[key]
-		delete(before, key)
-		if stays && old.place > place {
-			place = old.place
-		} else {
-			place++
-		}
-		var e encoder
-		e.number(int64(under))
-		e.number(place)
-		e.token(&t)
-		if now, ok := s.get(token + made + key); !ok || !bytes.Equal(now.value, e) {
-			s.set(token+made+key, at, e)
-		}
-	}
-	for key := range before {
-		s.remove(token+made+key, at)
-	}
-}
-
-func tokenKey(t *store.LoginToken) string {
-	var e encoder
-	e.text(t.Client)
-	e.text(t.Mechanism)
-	e.bytes(t.Nonce)
-	return string(e)
-}
-
 // Account implements store.Accounts.
 func (s *Store) Account(ctx context.Context, user string) (store.Account, error) {
 	if err := s.begin(ctx); err != nil {
@@ -145,42 +56,6 @@ func (s *Store) Account(ctx context.Context, user string) (store.Account, error)
 		return store.Account{}, err
 	}
 	return v.account(user)
-}
-
-// CreateAccount implements store.Accounts. Of several nodes that make the same account at the same time one is told that it did,
-// unless one of them stands still for longer than settleTime at the worst moment (stake): then two may be told so, and all nodes agree on whose
-// account it is.
-func (s *Store) CreateAccount(ctx context.Context, a store.Account) error {
-	if err := s.begin(ctx); err != nil {
-		return err
-	}
-	defer s.end()
-	err := s.locks.with(ctx, accountRef(a.User), func() error { return s.createAccount(ctx, &a) })
-	if err != nil {
-		return err
-	}
-	return s.announce(ctx, func(to store.Announcer) []store.Posting { return to.AccountMade(&a) })
-}
-
-func (s *Store) createAccount(ctx context.Context, a *store.Account) error {
-	r := accountRef(a.User)
-	v, err := s.read(ctx, r, s.quorums.strict)
-	if err != nil {
-		return err
-	}
-	if _, exists := v.claim(); exists {
-		return store.ErrExists
-	}
-	if err := s.enlist(ctx, userIndex, a.User); err != nil {
-		return err
-	}
-	if err := s.purge(ctx, a.User, s.clock.next(v.top())); err != nil {
-		return err
-	}
-	at := s.clock.next(v.top())
-	v.setAccount(at, a)
-	v.prune(s.clock.now())
-	return s.stake(ctx, r, v, at)
 }
 
 // setAccount writes a new account.
@@ -195,54 +70,6 @@ func (s *state) setAccount(at stamp, a *store.Account) {
 		s.set(disabled+made, at, nil)
 	}
 	s.setTokens(made, at, at, a.Tokens)
-}
-
-// settleTime is how long one who was first waits for another, who perhaps did not see it, to settle.
-const settleTime = 50 * time.Millisecond
-
-// stake writes a value with a claim made at, and takes it back if it does not become the one that counts. Everybody
-// writes a claim before looking again, at most of the replicas that are responsible, so of two at least one sees the other. Who sees
-// nobody else settles. Who sees somebody else leaves it to the first, and the first waits for those that had not seen it.
-func (s *Store) stake(ctx context.Context, r ref, v *value, at stamp) error {
-	if err := s.store(ctx, r, v, s.quorums.strict); err != nil {
-		return err
-	}
-	mine := at.key()
-	now, err := s.read(ctx, r, s.quorums.strict)
-	if err != nil {
-		return err
-	}
-	if len(now.keys(claimed)) > 1 {
-		if made, _ := now.claim(); made == mine {
-			sleep(ctx, settleTime)
-			now, err = s.read(ctx, r, s.quorums.strict)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if made, _ := now.claim(); made == mine {
-		now.keep(mine, s.clock.next(now.top()))
-		if err := s.store(ctx, r, now, s.quorums.strict); err != nil {
-			return err
-		}
-		if now, err = s.read(ctx, r, s.quorums.strict); err != nil {
-			return err
-		}
-		if made, _ := now.claim(); made == mine {
-			return nil
-		}
-	}
-	for key, e := range now.entries {
-		if len(key) >= 1+len(mine) && key[1:1+len(mine)] == mine && now.shows(e) {
-			now.remove(key, s.clock.next(now.top()))
-		}
-	}
-	// If this fails the claim stays, and counts for nothing.
-	if err := s.store(ctx, r, now, s.quorums.lasting); err != nil {
-		return err
-	}
-	return store.ErrExists
 }
 
 // changeAccount is a read-modify-write of an account that exists.
@@ -287,23 +114,6 @@ func (s *Store) SetDisabled(ctx context.Context, user string, is bool) error {
 		err = s.noteRemoval(ctx)
 	}
 	return err
-}
-
-// UpdateTokens implements store.Accounts.
-func (s *Store) UpdateTokens(ctx context.Context, user string, update func(store.Account) ([]store.LoginToken, error)) error {
-	return s.changeAccount(ctx, user, func(v *value, made string, at stamp) error {
-		a, err := v.account(user)
-		if err != nil {
-			return err
-		}
-		tokens, err := update(a)
-		if err != nil {
-			return err
-		}
-		creds, _ := v.get(credentials + made)
-		v.setTokens(made, creds.at, at, tokens)
-		return nil
-	})
 }
 
 // DeleteAccount implements store.Accounts. The account goes first: from then on everything else is what was
@@ -411,21 +221,4 @@ func (d *decoder) credentials() []store.Credential {
 		})
 	}
 	return creds
-}
-
-func (e *encoder) token(t *store.LoginToken) {
-	e.text(t.Client)
-	e.text(t.Mechanism)
-	e.bytes(t.Nonce)
-	e.time(t.Issued)
-	e.time(t.Expires)
-	e.flag(t.Used)
-	e.flag(t.Limited)
-}
-
-func (d *decoder) token() store.LoginToken {
-	return store.LoginToken{
-		Client: d.text(), Mechanism: d.text(), Nonce: d.bytes(),
-		Issued: d.time(), Expires: d.time(), Used: d.flag(), Limited: d.flag(),
-	}
 }
