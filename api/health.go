@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"time"
@@ -13,6 +14,18 @@ const readyTimeout = 2 * time.Second
 // healthz says that the process runs and answers.
 func healthz(w http.ResponseWriter, _ *http.Request) { ok(w) }
 
+// NotReady is an error that says in one word, which everybody may know, why a node is not ready.
+func NotReady(what string, cause error) error { return &notReady{what, cause} }
+
+type notReady struct {
+	what  string
+	cause error
+}
+
+func (n *notReady) Error() string { return n.what + ": " + n.cause.Error() }
+
+func (n *notReady) Unwrap() error { return n.cause }
+
 // readyz says whether clients should be sent here.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
@@ -20,7 +33,11 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	if err := s.cfg.Ready(ctx); err != nil {
 		// The path is open to all: the reason in full is for the log.
 		s.cfg.Log.Warn("not ready", "err", err)
-		problem(w, http.StatusServiceUnavailable, "not ready")
+		what := "not ready"
+		if n, ok := errors.AsType[*notReady](err); ok {
+			what += ": " + n.what
+		}
+		problem(w, http.StatusServiceUnavailable, what)
 		return
 	}
 	ok(w)

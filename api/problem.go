@@ -60,11 +60,20 @@ func (s *Server) problemOf(ctx context.Context, operation string, err error) err
 		return failure(statusOf(refused), refusalText(refused))
 	case errors.Is(err, store.ErrClosed):
 		return failure(http.StatusServiceUnavailable, "the server is stopping")
+	case errors.Is(err, store.ErrNotTried):
+		return tryLater(failure(http.StatusServiceUnavailable, "the store is out of reach; nothing was done"))
+	case errors.Is(err, store.ErrUnavailable):
+		return tryLater(failure(http.StatusServiceUnavailable, "the store is out of reach; whether it was done is not known"))
 	case ctx.Err() != nil, errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return failure(http.StatusServiceUnavailable, "it took too long; whether it was done is not known")
 	}
 	s.cfg.Log.Error("api operation failed", "operation", operation, "err", err)
 	return failure(http.StatusInternalServerError, "the reason is in the log")
+}
+
+// tryLater adds when to try again (RFC 9110 §10.2.3).
+func tryLater(err error) error {
+	return huma.ErrorWithHeaders(err, http.Header{"Retry-After": {"2"}})
 }
 
 // statusOf is the status that says what a stanza error says.

@@ -77,10 +77,17 @@ func NewChannel(state *tls.ConnectionState, cert []byte) Channel {
 
 func (c Channel) private() bool { return c.TLS != nil || c.Private }
 
+// Accounts is where accounts are kept. store.Store is one. A login begins with Player, so that the store may have ready what
+// follows.
+type Accounts interface {
+	store.Accounts
+	store.Players
+}
+
 // A Service verifies users of one domain and keeps their credentials. It is
 // safe for concurrent use.
 type Service struct {
-	accounts store.Accounts
+	accounts Accounts
 	domain   string
 	secret   []byte
 	hashing  chan struct{}            // one element for each password that is being hashed
@@ -93,7 +100,7 @@ type Service struct {
 // bytes, at least 16 (32 are plenty), the same on every start and every node, or a salt
 // that changed would give an unknown user away, and a token not be known again. New
 // panics if it is shorter.
-func New(accounts store.Accounts, domain string, secret []byte) *Service {
+func New(accounts Accounts, domain string, secret []byte) *Service {
 	if len(secret) < 16 {
 		panic("auth: the secret is too short")
 	}

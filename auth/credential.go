@@ -57,8 +57,19 @@ func (h scramHash) mac(key []byte, text string) []byte {
 	return d.Sum(nil)
 }
 
-// newCredentials makes what is kept of a new password, for each hash.
-func (s *Service) newCredentials(ctx context.Context, password string) ([]store.Credential, error) {
+// KeySize is the length of the keys of a SCRAM mechanism in bytes; 0 for one that no account has a credential for.
+func KeySize(mechanism string) int {
+	for _, h := range scramHashes {
+		if h.name == mechanism {
+			return h.new().Size()
+		}
+	}
+	return 0
+}
+
+// NewCredentials makes what is kept of a password, for each hash. It keeps a core busy for some milliseconds. The error is
+// ErrBadPassword.
+func NewCredentials(password string) ([]store.Credential, error) {
 	password, err := preparePassword(password)
 	if err != nil {
 		return nil, err
@@ -67,7 +78,7 @@ func (s *Service) newCredentials(ctx context.Context, password string) ([]store.
 	for _, h := range scramHashes {
 		salt := make([]byte, saltSize)
 		rand.Read(salt)
-		c, err := s.derive(ctx, h, password, salt, iterations)
+		c, err := compute(h, password, salt, iterations)
 		if err != nil {
 			return nil, err
 		}
@@ -76,15 +87,33 @@ func (s *Service) newCredentials(ctx context.Context, password string) ([]store.
 	return creds, nil
 }
 
-// derive computes StoredKey and ServerKey of a prepared password (RFC 5802
-// §3). It waits for its turn at the CPU.
-func (s *Service) derive(ctx context.Context, h scramHash, password string, salt []byte, rounds int) (store.Credential, error) {
+// newCredentials is NewCredentials when it is its turn at the CPU.
+func (s *Service) newCredentials(ctx context.Context, password string) (creds []store.Credential, err error) {
+	if _, err := preparePassword(password); err != nil {
+		return nil, err
+	}
+	err = s.inTurn(ctx, func() error { creds, err = NewCredentials(password); return err })
+	return creds, err
+}
+
+// derive is compute when it is its turn at the CPU.
+func (s *Service) derive(ctx context.Context, h scramHash, password string, salt []byte, rounds int) (c store.Credential, err error) {
+	err = s.inTurn(ctx, func() error { c, err = compute(h, password, salt, rounds); return err })
+	return c, err
+}
+
+func (s *Service) inTurn(ctx context.Context, hash func() error) error {
 	select {
 	case s.hashing <- struct{}{}:
 		defer func() { <-s.hashing }()
+		return hash()
 	case <-ctx.Done():
-		return store.Credential{}, fmt.Errorf("auth: waiting to hash a password: %w", ctx.Err())
+		return fmt.Errorf("auth: waiting to hash a password: %w", ctx.Err())
 	}
+}
+
+// compute makes StoredKey and ServerKey of a prepared password (RFC 5802 §3).
+func compute(h scramHash, password string, salt []byte, rounds int) (store.Credential, error) {
 	salted, err := pbkdf2.Key(h.new, password, salt, rounds, h.new().Size())
 	if err != nil {
 		return store.Credential{}, fmt.Errorf("auth: hashing a password: %w", err)
@@ -98,21 +127,23 @@ func (s *Service) derive(ctx context.Context, h scramHash, password string, salt
 	}, nil
 }
 
-// credential finds a user's credential for one hash, or a decoy with known
-// false. It does the same work either way.
-func (e *Exchange) credential(ctx context.Context, user string, h scramHash) (c store.Credential, known bool, err error) {
-	decoy := e.service.decoy(user, h)
-	account, err := e.service.accounts.Account(ctx, user)
+// credential finds a user's credential for the first hash that there is one for, or a
+// decoy for the first hash with known false. It does the same work either way.
+func (e *Exchange) credential(ctx context.Context, user string, hashes ...scramHash) (c store.Credential, known bool, err error) {
+	decoy := e.service.decoy(user, hashes[0])
+	player, err := e.service.accounts.Player(ctx, user)
 	if errors.Is(err, store.ErrNotFound) {
 		return decoy, false, nil
 	}
 	if err != nil {
 		return store.Credential{}, false, fmt.Errorf("auth: reading credentials: %w", err)
 	}
-	e.disabled = account.Disabled
-	for _, c := range account.Credentials {
-		if c.Mechanism == h.name {
-			return c, true, nil
+	e.disabled = player.Account.Disabled
+	for _, h := range hashes {
+		for _, c := range player.Account.Credentials {
+			if c.Mechanism == h.name {
+				return c, true, nil
+			}
 		}
 	}
 	return decoy, false, nil

@@ -33,7 +33,7 @@ var testSecret = []byte("0123456789abcdef0123456789abcdef")
 
 // accounts counts the reads of a store in memory and can be made to fail.
 type accounts struct {
-	store.Accounts
+	Accounts
 	reads atomic.Int64
 	fault error
 }
@@ -44,6 +44,14 @@ func (a *accounts) Account(ctx context.Context, user string) (store.Account, err
 		return store.Account{}, a.fault
 	}
 	return a.Accounts.Account(ctx, user)
+}
+
+func (a *accounts) Player(ctx context.Context, user string) (store.Player, error) {
+	a.reads.Add(1)
+	if a.fault != nil {
+		return store.Player{}, a.fault
+	}
+	return a.Accounts.Player(ctx, user)
 }
 
 // newTestService has one account: juliet, with testPassword.

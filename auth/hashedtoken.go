@@ -82,10 +82,11 @@ func (x *hashedToken) verify(ctx context.Context, response []byte) ([]byte, bool
 	if err != nil {
 		return nil, false, errNotAuthorized
 	}
-	account, err := s.accounts.Account(ctx, user)
+	player, err := s.accounts.Player(ctx, user)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, false, fmt.Errorf("auth: reading tokens: %w", err)
 	}
+	account := &player.Account
 	x.disabled = account.Disabled
 	for i := range account.Tokens {
 		t := &account.Tokens[i]

@@ -37,11 +37,11 @@ func (e *Exchange) plain(ctx context.Context, response []byte) ([]byte, bool, er
 	if err != nil {
 		return nil, false, errNotAuthorized
 	}
-	kept, known, err := e.credential(ctx, user, scramHashes[0])
+	kept, known, err := e.credential(ctx, user, scramHashes...)
 	if err != nil {
 		return nil, false, err
 	}
-	shown, err := s.derive(ctx, scramHashes[0], password, kept.Salt, kept.Iterations)
+	shown, err := s.derive(ctx, hashByName(kept.Mechanism), password, kept.Salt, kept.Iterations)
 	if err != nil {
 		return nil, false, err
 	}

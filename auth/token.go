@@ -226,7 +226,7 @@ func (s *Service) verifyToken(ctx context.Context, token string) (user string, e
 // credentials, in which no password can log in.
 func (e *Exchange) admit(ctx context.Context, user string, expires time.Time) error {
 	accounts := e.service.accounts
-	account, err := accounts.Account(ctx, user)
+	player, err := accounts.Player(ctx, user)
 	if errors.Is(err, store.ErrNotFound) {
 		err = accounts.CreateAccount(ctx, store.Account{User: user, Created: time.Now().UTC().Truncate(time.Second)})
 		if errors.Is(err, store.ErrExists) { // another login was faster
@@ -236,6 +236,6 @@ func (e *Exchange) admit(ctx context.Context, user string, expires time.Time) er
 	if err != nil {
 		return fmt.Errorf("auth: account of a token: %w", err)
 	}
-	e.user, e.expires, e.disabled = user, expires, account.Disabled
+	e.user, e.expires, e.disabled = user, expires, player.Account.Disabled
 	return nil
 }

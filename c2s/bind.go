@@ -156,8 +156,11 @@ func (n *negotiation) bindTo(s *Session, policy ConflictPolicy) (ok bool, err er
 			n.leave(s)
 			return false, reason
 		}
-		n.srv.log.Error("session not prepared", "jid", s.jid, "err", err)
+		n.srv.log.Log(n.srv.ctx, stanza.FaultLevel(err), "session not prepared", "jid", s.jid, "err", err)
 		n.leave(s)
+		if stanza.Passing(err) {
+			return false, stanza.StreamResourceConstraint // RFC 6120 §4.9.3.17
+		}
 		return false, stanza.StreamInternalServerError
 	}
 	return true, nil
@@ -201,7 +204,7 @@ func (n *negotiation) leave(s *Session) {
 
 // sendError answers a stanza that came before the session.
 func (n *negotiation) sendError(st *stanza.Stanza, fault error) {
-	reply := asStanzaError(fault).Reply(st)
+	reply := stanza.Fault(fault).Reply(st)
 	if reply == nil {
 		return
 	}

@@ -64,7 +64,7 @@ func (n *negotiation) bindInline(req *authRequest) (s *Session, answer []byte, e
 		return nil, nil, err
 	}
 	if fault != nil {
-		return nil, nil, stanza.StreamResourceConstraint.WithText(asStanzaError(fault).Text) // there is no other way to say it
+		return nil, nil, stanza.StreamResourceConstraint.WithText(stanza.Fault(fault).Text) // there is no other way to say it
 	}
 	if s.smID != "" {
 		n.srv.resumable(s.smID, s)

@@ -153,7 +153,7 @@ func (s *Session) prepare(ctx context.Context) time.Duration {
 		err = s.srv.OnBind(ctx, s)
 	}
 	if err != nil {
-		s.srv.log.Error("session not prepared", "jid", s.jid, "err", err)
+		s.srv.log.Log(ctx, stanza.FaultLevel(err), "session not prepared", "jid", s.jid, "err", err)
 	}
 	if err != nil || !exists || !s.expires.IsZero() && time.Now().After(s.expires) {
 		return 0

@@ -27,7 +27,7 @@ func (n *negotiation) register(st *stanza.Stanza) {
 	case stanza.Set:
 		n.turn.end() // the disk is waited for
 		if err := n.createAccount(st); err != nil {
-			n.sendError(st, asStanzaError(err).WithSecret())
+			n.sendError(st, stanza.Fault(err).WithSecret())
 			return
 		}
 		n.sendResult(st, nil)
@@ -72,8 +72,8 @@ func (n *negotiation) createAccount(st *stanza.Stanza) error {
 		return stanza.ErrNotAcceptable
 	}
 	n.srv.Metrics.Registrations.WithLabelValues("error").Inc()
-	n.srv.log.Error("registration failed", "conn", n.wire.peer().id, "err", err)
-	return stanza.ErrInternalServerError
+	n.srv.log.Log(ctx, stanza.FaultLevel(err), "registration failed", "conn", n.wire.peer().id, "err", err)
+	return stanza.Fault(err)
 }
 
 func (n *negotiation) sendResult(st *stanza.Stanza, inner []byte) {

@@ -241,7 +241,7 @@ func (n *negotiation) acknowledged(old *Session, h uint32) error {
 	ctx, cancel := context.WithTimeout(n.srv.ctx, loginTimeout)
 	defer cancel()
 	if err := n.srv.router.Spool.Forget(ctx, old.jid.Local(), stored); err != nil {
-		n.srv.log.Error("delivered messages not removed", "jid", old.jid, "err", err)
+		n.srv.log.Log(ctx, stanza.FaultLevel(err), "delivered messages not removed", "jid", old.jid, "err", err)
 		return stanza.StreamInternalServerError
 	}
 	return nil

@@ -117,7 +117,7 @@ func (n *negotiation) ours(err error) error {
 	if errors.As(err, &f) {
 		return f
 	}
-	n.srv.log.Error("authentication failed on our side", "conn", n.wire.peer().id, "err", err)
+	n.srv.log.Log(n.srv.ctx, stanza.FaultLevel(err), "authentication failed on our side", "conn", n.wire.peer().id, "err", err)
 	return &auth.Failure{Condition: "temporary-auth-failure"}
 }
 

@@ -449,17 +449,9 @@ func (s *Session) element(tok *xmlstream.Token) error {
 // refuse answers a stanza that cannot be routed as it is.
 func (s *Session) refuse(st *stanza.Stanza, fault error) {
 	s.srv.Metrics.BadStanzas.Inc()
-	if reply := asStanzaError(fault).Reply(st); reply != nil {
+	if reply := stanza.Fault(fault).Reply(st); reply != nil {
 		s.Send(&s.scratch.batch, reply)
 	}
-}
-
-func asStanzaError(err error) *stanza.Error {
-	var e *stanza.Error
-	if errors.As(err, &e) {
-		return e
-	}
-	return stanza.ErrInternalServerError
 }
 
 // isStreamError reports whether the client has ended the stream with an error.

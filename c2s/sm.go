@@ -255,7 +255,7 @@ func (s *Session) forget(stored []int64) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.srv.ctx), endTimeout)
 	defer cancel()
 	if err := s.srv.router.Spool.Forget(ctx, s.jid.Local(), stored); err != nil {
-		s.srv.log.Error("delivered messages not removed", "jid", s.jid, "err", err)
+		s.srv.log.Log(ctx, stanza.FaultLevel(err), "delivered messages not removed", "jid", s.jid, "err", err)
 	}
 }
 

@@ -170,7 +170,7 @@ func (s *Service) leave(ctx context.Context, b *router.Batch, sess router.Sessio
 	if was != nil && !s.succeeded(sess) {
 		var err error
 		if viewers, err = s.viewersLocked(ctx, a, user); err != nil {
-			s.log.Error("contacts not told of unavailable presence", "jid", st.From, "err", err)
+			s.log.Log(ctx, stanza.FaultLevel(err), "contacts not told of unavailable presence", "jid", st.From, "err", err)
 		}
 		s.broadcast(b, sess, st, viewers)
 	}

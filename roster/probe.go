@@ -23,7 +23,7 @@ func (s *Service) watch(ctx context.Context, b *router.Batch, sess router.Sessio
 			err = s.disavow(ctx, b, contact, user, nil)
 		}
 		if err != nil {
-			s.log.Error("contact's presence not told", "user", user, "contact", contact, "err", err)
+			s.log.Log(ctx, stanza.FaultLevel(err), "contact's presence not told", "user", user, "contact", contact, "err", err)
 		}
 	}
 }
@@ -51,7 +51,7 @@ func (s *Service) Probe(ctx context.Context, b *router.Batch, st *stanza.Stanza)
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	if err := s.probe(ctx, b, st); err != nil {
-		s.log.Error("probe not answered", "from", st.From, "to", st.To, "err", err) // §4.3: no error to a client
+		s.log.Log(ctx, stanza.FaultLevel(err), "probe not answered", "from", st.From, "to", st.To, "err", err) // §4.3: no error to a client
 	}
 }
 

@@ -201,8 +201,8 @@ func (s *Service) refuse(b *router.Batch, st *stanza.Stanza, err error) {
 		s.r.Fail(b, st, refusal, dropRefused)
 		return
 	}
-	s.log.Error("presence not processed", "from", st.From, "to", st.To, "type", st.Type.String(), "err", err)
-	s.r.Fail(b, st, stanza.ErrInternalServerError, dropStore)
+	s.log.Log(context.Background(), stanza.FaultLevel(err), "presence not processed", "from", st.From, "to", st.To, "type", st.Type.String(), "err", err)
+	s.r.Fail(b, st, stanza.Fault(err), dropStore)
 }
 
 // nextID is the id of a push, unique while the server runs.

@@ -76,7 +76,7 @@ func (s *Service) withdraw(ctx context.Context, b *router.Batch, st *stanza.Stan
 	back := s.verb(stanza.Unsubscribe, st.From, st.To)
 	c, err := s.update(ctx, b, st.From, st.To, sent(back, now()))
 	if err != nil {
-		s.log.Error("subscription request not withdrawn", "from", st.From, "to", st.To, "err", err)
+		s.log.Log(ctx, stanza.FaultLevel(err), "subscription request not withdrawn", "from", st.From, "to", st.To, "err", err)
 		return
 	}
 	s.push(b, st.From, &c)

@@ -39,8 +39,7 @@ func (r *Router) blockedOffline(ctx context.Context, b *Batch, rows []Row, st *s
 	}
 	blocked, err := r.BlockedInStore(ctx, st)
 	if err != nil {
-		r.Log.Error("block list not read", "user", st.To, "err", err)
-		r.Fail(b, st, stanza.ErrInternalServerError, dropStore)
+		r.fault(ctx, b, st, "block list not read", err)
 		return true
 	}
 	if blocked {

@@ -40,8 +40,7 @@ func (r *Router) toAccount(ctx context.Context, b *Batch, s Session, st *stanza.
 		b.Flush()
 		exists, err := r.Users.Exists(ctx, st.To.Local())
 		if err != nil {
-			r.Log.Error("account not looked up", "user", st.To, "err", err)
-			r.Fail(b, st, stanza.ErrInternalServerError, dropStore)
+			r.fault(ctx, b, st, "account not looked up", err)
 			return
 		}
 		if !exists {
@@ -77,7 +76,6 @@ func (r *Router) answer(ctx context.Context, b *Batch, s Session, st *stanza.Sta
 	case errors.As(err, &refusal):
 		r.Fail(b, st, refusal, dropRefused)
 	default:
-		r.Log.Error("request failed", "from", st.From, "payload", string(st.Space), "err", err)
-		r.Fail(b, st, stanza.ErrInternalServerError, dropStore)
+		r.fault(ctx, b, st, "request failed", err)
 	}
 }

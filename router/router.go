@@ -309,7 +309,7 @@ func (r *Router) hold(ctx context.Context, b *Batch, st *stanza.Stanza, rows fun
 		case errors.As(err, &refusal):
 			r.Fail(b, st, refusal, dropRefused)
 		default:
-			r.Log.Error("message not stored", "to", st.To, "err", err)
+			r.Log.Log(ctx, stanza.FaultLevel(err), "message not stored", "to", st.To, "err", err)
 			r.Fail(b, st, stanza.ErrResourceConstraint, dropStore)
 		}
 		return
@@ -323,6 +323,12 @@ func (r *Router) Fail(b *Batch, st *stanza.Stanza, e *stanza.Error, reason strin
 	if reply := e.Reply(st); reply != nil {
 		r.toSender(b, nil, reply)
 	}
+}
+
+// fault is Fail for a failure on our side, which is what the log says of it.
+func (r *Router) fault(ctx context.Context, b *Batch, st *stanza.Stanza, what string, err error) {
+	r.Log.Log(ctx, stanza.FaultLevel(err), what, "from", st.From, "to", st.To, "payload", string(st.Space), "err", err)
+	r.Fail(b, st, stanza.Fault(err), dropStore)
 }
 
 // toSender hands an answer to the session that asked, if it is still there.

@@ -124,7 +124,7 @@ func (r *Router) refusedAtSender(ctx context.Context, b *Batch, st *stanza.Stanz
 	}
 	rule, err := r.Rules.Sender(ctx, b, st)
 	if err != nil {
-		return r.undecided(b, st, err)
+		return r.undecided(ctx, b, st, err)
 	}
 	if rule == "" {
 		return false
@@ -159,7 +159,7 @@ func (r *Router) refusedAtReceiver(ctx context.Context, b *Batch, rows []Row, st
 	}
 	rule, err := r.Rules.Receiver(ctx, b, st, audience)
 	if err != nil {
-		return r.undecided(b, st, err)
+		return r.undecided(ctx, b, st, err)
 	}
 	if rule == "" {
 		return false
@@ -169,9 +169,8 @@ func (r *Router) refusedAtReceiver(ctx context.Context, b *Batch, rows []Row, st
 }
 
 // undecided is for a stanza of which the store does not say whether it may go on: it does not.
-func (r *Router) undecided(b *Batch, st *stanza.Stanza, err error) bool {
-	r.Log.Error("rules not decided", "from", st.From, "to", st.To, "err", err)
-	r.Fail(b, st, stanza.ErrInternalServerError, dropStore)
+func (r *Router) undecided(ctx context.Context, b *Batch, st *stanza.Stanza, err error) bool {
+	r.fault(ctx, b, st, "rules not decided", err)
 	return true
 }
 

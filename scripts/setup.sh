@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs what the tests need beside Go, on Debian 12 or a relative of it: the
 # clients of e2e (slixmpp, profanity in tmux, Chromium, schemathesis, and what e2e/node/package.json
-# names) and a C compiler for the race detector. What is there already is left alone. Without root and sudo
+# names), MariaDB, and a C compiler for the race detector. What is there already is left alone. Without root and sudo
 # it says what is missing: the tests that need it are then skipped; where
 # CI=true that is a failure.
 set -eu
@@ -21,6 +21,8 @@ have "$python" -m venv --help || missing+=(python3-venv)
 have node --version || missing+=(nodejs)
 have npm --version || missing+=(npm)
 have chromium --version || missing+=(chromium)
+# The server alone: mariadb-server would start one as a service.
+have env PATH="$PATH:/usr/sbin" mariadbd --version || missing+=(mariadb-server-core)
 
 give_up() {
     echo "setup: $1" >&2

@@ -1,6 +1,10 @@
 package stanza
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+)
 
 // An Error is a stanza error (RFC 6120 §8.3): what a handler returns to have
 // the sender told. The predeclared ones cover the usual cases; WithText adds
@@ -42,6 +46,34 @@ var (
 	ErrResourceConstraint   = &Error{Type: "wait", Condition: "resource-constraint"}
 	ErrServiceUnavailable   = &Error{Type: "cancel", Condition: "service-unavailable"}
 )
+
+// Fault is what the sender of a stanza is told of a failure: the stanza error that err is, to try again if it passes by itself, as
+// with a store out of reach (RFC 6120 §8.3.3.18), and else that it is a fault of the server's (§8.3.3.6).
+func Fault(err error) *Error {
+	var e *Error
+	switch {
+	case errors.As(err, &e):
+		return e
+	case Passing(err):
+		return ErrResourceConstraint
+	}
+	return ErrInternalServerError
+}
+
+// Passing reports whether an error says of itself that it passes, or is the end of a wait.
+func Passing(err error) bool {
+	var t interface{ Temporary() bool }
+	return errors.As(err, &t) && t.Temporary()
+}
+
+// FaultLevel is how important a failure is: what passes and concerns all is told once, by who knows of it, and not for each
+// stanza.
+func FaultLevel(err error) slog.Level {
+	if Passing(err) {
+		return slog.LevelDebug
+	}
+	return slog.LevelError
+}
 
 // WithSecret is e for a request that must not be echoed.
 func (e *Error) WithSecret() *Error { c := *e; c.Secret = true; return &c }

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"chatd/stanza"
 	"chatd/store"
 )
 
@@ -109,7 +110,7 @@ func (b *buffer) insist(ctx context.Context, batch []store.Posting) bool {
 			return true
 		}
 		if ctx.Err() == nil {
-			b.s.log.Error("events not stored yet", "events", len(batch), "err", err)
+			b.s.log.Log(ctx, stanza.FaultLevel(err), "events not stored yet", "events", len(batch), "err", err)
 		}
 		select {
 		case <-ctx.Done():

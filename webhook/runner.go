@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"chatd/stanza"
 	"chatd/store"
 )
 
@@ -328,7 +329,7 @@ func (r *runner) measure(ctx context.Context) {
 // failed logs what the store could not do. The store is left alone for a moment.
 func (r *runner) failed(ctx context.Context, what string, err error) {
 	if ctx.Err() != context.Canceled {
-		r.s.log.Error(what, "webhook", r.hook.Name, "err", err)
+		r.s.log.Log(ctx, stanza.FaultLevel(err), what, "webhook", r.hook.Name, "err", err)
 	}
 	r.look = time.Now().Add(storePause)
 }

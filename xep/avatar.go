@@ -61,7 +61,7 @@ func (a *Avatar) Amend(ctx context.Context, s router.Session, st *stanza.Stanza)
 	initial := s.State().Presence.Load() == nil
 	hash, err := a.hash(ctx, s.JID().Local(), initial)
 	if err != nil {
-		a.log.Error("avatar not looked up", "user", s.JID(), "err", err)
+		a.log.Log(ctx, stanza.FaultLevel(err), "avatar not looked up", "user", s.JID(), "err", err)
 		return st
 	}
 	if hash == noVCard {
@@ -140,7 +140,7 @@ func (a *Avatar) changed(ctx context.Context, b *router.Batch, user stanza.JID, 
 	change := func(p *stanza.Stanza) *stanza.Stanza { return renewed(p, hash) }
 	for _, row := range a.table.Rows(user) {
 		if err := a.reannounce(ctx, b, row.Session, change); err != nil {
-			a.log.Error("avatar not announced", "user", row.Session.JID(), "err", err)
+			a.log.Log(ctx, stanza.FaultLevel(err), "avatar not announced", "user", row.Session.JID(), "err", err)
 		}
 	}
 }

@@ -16,13 +16,19 @@ const nsDelay = "urn:xmpp:delay"
 // leaves the store once the operating system has taken it for the client.
 //
 // reachable is called exactly once whatever happens. After a failure the rest
-// waits for the next HandOver, so that newer messages overtake it; and when
+// waits for the next HandOver, so that newer messages overtake it; after one of the store's
+// that comes by itself when the store works again. When
 // another session of the user takes too long over its own HandOver, that one
 // gets the messages and this one becomes reachable without.
 //
 // It runs on the session's reading goroutine and blocks on the store and on the
 // client.
 func (o *Offline) HandOver(ctx context.Context, s router.Session, reachable func()) {
+	o.handOver(ctx, s, 0, reachable)
+}
+
+// handOver is HandOver of what waits behind a number.
+func (o *Offline) handOver(ctx context.Context, s router.Session, after int64, reachable func()) {
 	user := s.JID().Local()
 	end, ok := o.begin(ctx, user)
 	if !ok {
@@ -30,9 +36,14 @@ func (o *Offline) HandOver(ctx context.Context, s router.Session, reachable func
 		return
 	}
 	defer end()
-	for after := int64(0); ; {
-		page, done := o.next(ctx, user, after, reachable)
-		if done {
+	for {
+		page, err := o.next(ctx, user, after, reachable)
+		if err != nil {
+			o.owe(ctx, s, after)
+			return
+		}
+		if len(page) == 0 {
+			o.settled(s)
 			return
 		}
 		after = page[len(page)-1].Seq
@@ -51,21 +62,20 @@ func (o *Offline) HandOver(ctx context.Context, s router.Session, reachable func
 
 // next reads a page of messages. If there is none, or none can be read, it makes
 // the session reachable before anyone can store another.
-func (o *Offline) next(ctx context.Context, user string, after int64, reachable func()) (page []store.OfflineMessage, done bool) {
+func (o *Offline) next(ctx context.Context, user string, after int64, reachable func()) (page []store.OfflineMessage, err error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	gate := o.gate(user)
 	gate.Lock()
 	defer gate.Unlock()
-	page, err := o.messages.OfflinePage(ctx, user, after, offlinePage)
+	page, err = o.messages.OfflinePage(ctx, user, after, offlinePage)
 	if err != nil {
-		o.r.Log.Error("waiting messages not read", "user", user, "err", err)
+		o.r.Log.Log(ctx, stanza.FaultLevel(err), "waiting messages not read", "user", user, "err", err)
 	}
 	if err != nil || len(page) == 0 {
 		reachable()
-		return nil, true
 	}
-	return page, false
+	return page, err
 }
 
 // open makes a session reachable that was not handed everything.
@@ -102,7 +112,7 @@ func (o *Offline) remove(ctx context.Context, user string, seqs []int64) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
 	if err := o.messages.RemoveOffline(ctx, user, seqs); err != nil {
-		o.r.Log.Error("delivered messages not removed", "user", user, "err", err)
+		o.r.Log.Log(ctx, stanza.FaultLevel(err), "delivered messages not removed", "user", user, "err", err)
 	}
 }
 

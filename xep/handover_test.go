@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -254,4 +255,69 @@ type cancelling struct {
 func (s cancelling) RemoveOffline(ctx context.Context, user string, seqs []int64) error {
 	s.cancel()
 	return s.Offline.RemoveOffline(ctx, user, seqs)
+}
+
+// unreachable is a store that is, now.
+type unreachable struct {
+	store.Offline
+	now, was atomic.Bool
+}
+
+func (s *unreachable) OfflinePage(ctx context.Context, user string, after int64, limit int) ([]store.OfflineMessage, error) {
+	if s.now.Load() {
+		return nil, store.ErrNotTried
+	}
+	return s.Offline.OfflinePage(ctx, user, after, limit)
+}
+
+// Who comes while the store fails gets what waits when it works again, without coming again, and nothing twice.
+func TestHandOverCatchesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		romeo := f.online("romeo@chat.test/orchard", 0)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer synctest.Wait()
+		defer cancel()
+		db := &unreachable{Offline: f.db}
+		o := f.Spool.(*Offline)
+		o.messages = db
+		const n = offlinePage + 7
+		var want []string
+		for i := range n {
+			f.send(romeo, "<message to='juliet@chat.test' type='chat' id='"+fmt.Sprint(i)+"'>"+body(i)+"</message>")
+			want = append(want, "id='"+fmt.Sprint(i)+"'")
+		}
+		juliet := f.connect("juliet@chat.test/balcony")
+		juliet.keeps = true // as with stream management: nothing leaves the store yet
+		juliet.sendNow = func([]*stanza.Stanza) error {
+			db.now.Store(!db.was.Swap(true)) // after the first page
+			return nil
+		}
+		f.Table.SetPresence(juliet, true, -1)
+		o.HandOver(ctx, juliet, func() { f.Table.SetPresence(juliet, true, 0) })
+		f.reachable(juliet)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		f.send(romeo, "<message to='juliet@chat.test' id='new'><body/></message>")
+		if got := juliet.take(); len(got) != offlinePage+1 {
+			t.Fatalf("%d during the outage", len(got))
+		}
+		db.now.Store(false)
+		time.Sleep(2 * arrearsPause)
+		synctest.Wait()
+		got := juliet.take()
+		if len(got) != n-offlinePage {
+			t.Fatalf("%d handed over afterwards", len(got))
+		}
+		for i, st := range got {
+			if !strings.Contains(st, want[offlinePage+i]) {
+				t.Errorf("%d is %s", i, st)
+			}
+		}
+		time.Sleep(2 * arrearsPause)
+		synctest.Wait()
+		if len(o.arrears) != 0 || o.serving {
+			t.Error("still at it")
+		}
+	})
 }

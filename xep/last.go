@@ -115,13 +115,13 @@ func (l *Last) leaves(ctx context.Context, s router.Session, status string) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	exists, err := l.r.Users.Exists(ctx, user) // an account that was just removed leaves nothing
-	if err == nil && exists {
+	if err == nil && exists || stanza.Passing(err) {
 		err = l.seen.SetLastActivity(ctx, user, store.LastActivity{
 			At: time.Now().UTC().Truncate(time.Second), Status: status,
 		})
 	}
 	if err != nil {
-		l.r.Log.Error("last activity not kept", "user", s.JID(), "err", err)
+		l.r.Log.Log(ctx, stanza.FaultLevel(err), "last activity not kept", "user", s.JID(), "err", err)
 	}
 }
 

@@ -38,14 +38,17 @@ type Offline struct {
 	seed  maphash.Seed
 	gates [256]sync.RWMutex // by user
 
-	mu   sync.Mutex
-	busy map[string]chan struct{} // users being handed messages; closed at the end
+	mu      sync.Mutex
+	busy    map[string]chan struct{} // users being handed messages; closed at the end
+	arrears map[router.Session]int64 // sessions that the store kept from what waits behind these numbers
+	serving bool                     // somebody sees to them
 }
 
 // NewOffline makes the spool. max bounds the messages that wait for one user;
 // 0 = unlimited.
 func NewOffline(r *router.Router, messages store.Offline, max int) *Offline {
-	return &Offline{r: r, messages: messages, max: max, seed: maphash.MakeSeed(), busy: make(map[string]chan struct{})}
+	return &Offline{r: r, messages: messages, max: max, seed: maphash.MakeSeed(), busy: make(map[string]chan struct{}),
+		arrears: make(map[router.Session]int64)}
 }
 
 // Features is XEP-0160 §4.

@@ -90,8 +90,8 @@ func (g *Register) setPassword(ctx context.Context, user stanza.JID, q registrat
 	case errors.Is(err, auth.ErrBadPassword):
 		return stanza.ErrNotAcceptable.WithText("not a valid password").WithSecret()
 	case err != nil:
-		g.r.Log.Error("password not changed", "user", user.Bare(), "err", err)
-		return stanza.ErrInternalServerError.WithSecret()
+		g.r.Log.Log(ctx, stanza.FaultLevel(err), "password not changed", "user", user.Bare(), "err", err)
+		return stanza.Fault(err).WithSecret()
 	}
 	return nil
 }

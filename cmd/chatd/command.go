@@ -35,7 +35,7 @@ func commands() []command {
 	return []command{
 		{"serve", "run the server (the default)", serveHelp, serve},
 		{"user", "add, change, remove and list accounts", userHelp, user},
-		{"store", "copy what is stored to another store", storeHelp, storeCommand},
+		{"store", "back up, check and move what is stored", storeHelp, storeCommand},
 		{"check", "check a configuration file", checkHelp, check},
 		{"version", "print the version", versionHelp, version},
 	}

@@ -50,6 +50,18 @@ func TestExitCodes(t *testing.T) {
 		{"user list alice", exitUsage, "", "user list takes no JID"},
 		{"user remove alice -password x", exitUsage, "", "not defined: -password"},
 		{"user list -config " + bad, exitFailed, "", "domian"},
+		{"store", exitUsage, "", "store needs one of backup, check, copy"},
+		{"store help", exitOK, "Usage: chatd store backup", ""},
+		{"store check -help", exitOK, "Usage: chatd store backup", ""},
+		{"store bakup", exitUsage, "", `unknown command "store bakup", did you mean "backup"?`},
+		{"store backup", exitUsage, "", "store backup needs one FILE"},
+		{"store backup a b", exitUsage, "", "store backup needs one FILE"},
+		{"store check a b", exitUsage, "", "store check needs one FILE, or -config or -data"},
+		{"store check a -data b", exitUsage, "", "store check needs one FILE, or -config or -data"},
+		{"store check no-such-file", exitFailed, "", "no such file"},
+		{"store check -data no-such-folder", exitFailed, "", "there is no database no-such-folder/chatd.db: start chatd first"},
+		{"store backup x -config " + good, exitFailed, "", "there is no database"},
+		{"store check -config " + bad, exitFailed, "", "domian"},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
 			code, stdout, stderr := call(t, "", strings.Fields(tt.args)...)

@@ -39,7 +39,8 @@ type Config struct {
 		}
 	}
 	Auth struct {
-		Token struct {
+		CachedLogins int // users
+		Token        struct {
 			Issuer, Audience          string
 			Secret, JWKSFile, JWKSURL string
 			Refresh, Leeway           int // seconds
@@ -61,8 +62,11 @@ type Config struct {
 		RequireFriendship []string
 		RequestsPerMinute int
 	}
-	MUC     struct{ Host string }
-	Store   struct{ Driver, DSN, Durability string }
+	MUC   struct{ Host string }
+	Store struct {
+		Driver, DSN, Durability string
+		PatienceSeconds         int
+	}
 	Cluster struct {
 		Node, Gossip, Link string
 		Join               []string
@@ -109,6 +113,7 @@ func defaultConfig() *Config {
 	c.Rules.RequestsPerMinute = 120
 	c.Store.Driver = "sqlite"
 	c.Store.Durability = "full"
+	c.Store.PatienceSeconds = 3
 	c.HTTP.TLS = "on"
 	c.API.Listen = []string{"127.0.0.1:5281"}
 	c.API.PlayerJID = "sum%d"
@@ -176,6 +181,7 @@ func (c *Config) settings(getenv func(string) string) []setting {
 		{"c2s.limits.byte_burst", reload, number(&c.C2S.Limits.ByteBurst, 1, 1_000_000_000)},
 		{"c2s.limits.logins_per_second", reload, number(&c.C2S.Limits.LoginsPerSecond, 0, 1_000_000)},
 
+		{"auth.cached_logins", restart, number(&c.Auth.CachedLogins, 0, 10_000_000)},
 		{"auth.token.issuer", reload, text(&c.Auth.Token.Issuer)},
 		{"auth.token.audience", reload, text(&c.Auth.Token.Audience)},
 		{"auth.token.secret", reload, r.tokenSecret(&c.Auth.Token.Secret)},
@@ -199,6 +205,7 @@ func (c *Config) settings(getenv func(string) string) []setting {
 		{"store.driver", restart, choice(&c.Store.Driver, "sqlite", "mysql", "riak")},
 		{"store.dsn", restart, r.secret(&c.Store.DSN)},
 		{"store.durability", restart, choice(&c.Store.Durability, "full", "normal")},
+		{"store.patience_seconds", restart, number(&c.Store.PatienceSeconds, 1, 60)},
 
 		{"cluster.node", restart, text(&c.Cluster.Node)},
 		{"cluster.gossip", restart, text(&c.Cluster.Gossip)},

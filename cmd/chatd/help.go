@@ -77,11 +77,25 @@ Examples:
   chatd user list -data /var/lib/chatd
 `
 
-const storeHelp = `Usage: chatd store copy --from DSN --to DSN [--resume] [--force]
+const storeHelp = `Usage: chatd store backup FILE   [-config FILE] [-data DIR]
+       chatd store check  [FILE] [-config FILE] [-data DIR]
+       chatd store copy --from DSN --to DSN [--resume] [--force]
        chatd store copy --from DSN --to DSN --verify
 
-Moves what is stored. Stop chatd first, on all nodes: what is written meanwhile
-is lost to the copy.
+backup and check take care of a database in SQLite, also while the server runs.
+Name the server's data by the same -config or -data that the server has; without
+either it is ./chatd-data. Run them as the user that the server runs as.
+
+backup  writes a consistent copy into a new file, which only its owner can
+        read: everything that was acknowledged before. It is on disk and has
+        been checked when the command ends well; nothing is left if it fails.
+        To restore: stop chatd, put the copy in place of chatd.db, remove
+        chatd.db-wal and chatd.db-shm, start.
+check   reads a whole database, the server's or FILE, and looks for damage.
+        Prints one line; the exit code is 1 if there is any.
+
+copy moves what is stored elsewhere. Stop chatd first, on all nodes: what is
+written meanwhile is lost to the copy.
 
   DSN       sqlite:PATH   the database file, by default chatd.db in the data
                           directory, which no running chatd may have
@@ -101,6 +115,8 @@ copy  copies everything from one store to another, then reads both and prints
 
 Examples:
 
+  chatd store backup /backup/chatd-$(date +%F).db -config /etc/chatd/chatd.toml
+  chatd store check /backup/chatd-2026-11-22.db
   chatd store copy --from sqlite:/var/lib/chatd/chatd.db --to env:CHATD_MYSQL
   chatd store copy --from sqlite:old.db --to sqlite:new.db --verify
 `

@@ -11,8 +11,8 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -24,6 +24,9 @@ import (
 	"chatd/roster"
 	"chatd/router"
 	"chatd/stanza"
+	"chatd/store"
+	"chatd/store/guard"
+	"chatd/store/resident"
 	"chatd/store/sqlstore"
 	"chatd/webhook"
 	"chatd/xep"
@@ -89,6 +92,7 @@ func serve(ctx context.Context, e environment, args []string) (err error) {
 	ctx, drain := context.WithCancel(ctx)
 	defer drain()
 	s := build(ctx, cfg, db, decoy, log, drain)
+	defer func() { err = errors.Join(err, s.db.Close()) }()
 	s.getenv, s.where, s.files = e.getenv, where, files
 	defer s.tokens.Close()
 	if err := s.start(ctx, cfg); err != nil {
@@ -102,7 +106,11 @@ func serve(ctx context.Context, e environment, args []string) (err error) {
 
 // build puts the parts together. It opens nothing, and what can change while
 // running start configures. drain ends ctx, with which serving ends.
-func build(ctx context.Context, cfg *Config, db *sqlstore.Store, decoy []byte, log *slog.Logger, drain func()) *server {
+func build(ctx context.Context, cfg *Config, backend *sqlstore.Store, decoy []byte, log *slog.Logger, drain func()) *server {
+	// What is kept, behind what bounds the harm when it is out of reach and saves logins most of its round trips.
+	guarded := guard.New(backend, guard.Config{Patience: time.Duration(cfg.Store.PatienceSeconds) * time.Second, Log: log})
+	db := resident.New(guarded, cfg.Auth.CachedLogins)
+
 	// Who may log in.
 	accounts := auth.New(db, cfg.Domain, decoy)
 	tokens := auth.NewTokens(log)
@@ -158,24 +166,35 @@ func build(ctx context.Context, cfg *Config, db *sqlstore.Store, decoy []byte, l
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "chatd_store_writes_waiting", Help: "Changes that wait for the disk."}, func() float64 { return float64(db.Waiting()) }))
+		Name: "chatd_store_writes_waiting", Help: "Changes that wait for the disk."}, func() float64 { return float64(backend.Waiting()) }))
+	guarded.Register(metrics)
+	registerResident(metrics, db)
 	rt.Metrics.Register(metrics)
 	clients.Metrics.Register(metrics)
 	hooks.Metrics.Register(metrics)
 	operators := api.New(api.Config{
-		Metrics: metrics, Ready: ready(ctx, db), Drain: drain, Log: log, Version: buildVersion(), Node: nodeName(cfg),
+		Metrics: metrics, Ready: ready(ctx, guarded), Drain: drain, Log: log, Version: buildVersion(), Node: nodeName(cfg),
 		PlayerJID: cfg.API.PlayerJID, Router: rt, Friends: friends, Blocking: blocking, Auth: accounts, Accounts: players, Webhooks: hooks, Store: db,
 	})
 
-	return &server{log: log, tokens: tokens, friends: friends, accounts: players, foreign: db.ChangedElsewhere,
+	return &server{log: log, db: db, tokens: tokens, friends: friends, accounts: players, foreign: backend.ChangedElsewhere,
 		router: rt, hooks: hooks, clients: clients, operators: operators}
 }
 
 // newHooks makes the webhooks' service, which hears of what changes in the store.
-func newHooks(cfg *Config, db *sqlstore.Store, log *slog.Logger) *webhook.Service {
+func newHooks(cfg *Config, db store.Store, log *slog.Logger) *webhook.Service {
 	hooks := webhook.New(stanza.MustJID(cfg.Domain), cmp.Or(cfg.Cluster.Node, "chatd"), db, log)
 	db.Announce(hooks)
 	return hooks
+}
+
+// registerResident registers what is to be seen of the logins that need no database.
+func registerResident(reg prometheus.Registerer, db *resident.Store) {
+	reg.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "chatd_cached_logins", Help: "Users who could log in while the store is out of reach."}, func() float64 { return float64(db.Kept()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "chatd_cached_logins_used_total", Help: "Logins that were begun by what is cached."}, func() float64 { return float64(db.Served()) }))
 }
 
 // features is what several extensions say in service discovery.
@@ -199,9 +218,5 @@ func parseServe(args []string) (w where, level slog.Level, err error) {
 
 // openStore opens the configured store; its folder exists.
 func openStore(ctx context.Context, cfg *Config, log *slog.Logger) (*sqlstore.Store, error) {
-	path := beside(cfg.File, cfg.Store.DSN)
-	if path == "" {
-		path = filepath.Join(cfg.Data, "chatd.db")
-	}
-	return sqlstore.Open(ctx, sqlstore.Config{Path: path, Durability: cfg.Store.Durability, Log: log})
+	return sqlstore.Open(ctx, sqlstore.Config{Path: databaseFile(cfg), Durability: cfg.Store.Durability, Log: log})
 }

@@ -16,7 +16,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"chatd/store/guard"
 	"chatd/store/memory"
 )
 
@@ -266,7 +268,7 @@ func TestDirectTLS(t *testing.T) {
 
 func TestReady(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
-	db := memory.New()
+	db := guard.New(memory.New(), guard.Config{Patience: time.Second, Log: quiet})
 	check := ready(ctx, db)
 	if err := check(context.Background()); err != nil {
 		t.Error(err)

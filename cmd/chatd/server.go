@@ -17,7 +17,9 @@ import (
 	"chatd/c2s"
 	"chatd/roster"
 	"chatd/router"
-	"chatd/store"
+	"chatd/stanza"
+	"chatd/store/guard"
+	"chatd/store/resident"
 	"chatd/webhook"
 )
 
@@ -36,6 +38,7 @@ type server struct {
 	log       *slog.Logger
 	getenv    func(string) string
 	where     where
+	db        *resident.Store
 	tokens    *auth.Tokens
 	friends   *roster.Service
 	accounts  *account.Service
@@ -129,12 +132,15 @@ func (s *server) run(ctx context.Context, hangup <-chan os.Signal) error {
 
 // heed takes note of what another process, such as chatd user remove, has done to the store.
 func (s *server) heed(ctx context.Context) {
-	changed, err := s.foreign(ctx)
+	asking, cancel := context.WithTimeout(ctx, watchInterval)
+	defer cancel()
+	changed, err := s.foreign(asking)
 	ended := 0
 	if err == nil && changed {
+		s.db.Forget("")
 		ended, err = s.accounts.EndOrphans(ctx)
 	}
-	if err != nil && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && !stanza.Passing(err) { // of an outage the store itself tells
 		s.log.Error("changes by other processes not heeded", "err", err)
 	}
 	if ended > 0 {
@@ -300,14 +306,19 @@ func nodeName(cfg *Config) string {
 	return name
 }
 
-// ready says whether the node can do its work: it is not stopping, and the
-// store answers. Its sockets are open before anybody can ask.
-func ready(serving context.Context, db store.Accounts) func(context.Context) error {
+// ready says whether clients should be sent here: the node is not stopping, and the store can be read and
+// written. Its sockets are open before anybody can ask.
+func ready(serving context.Context, db *guard.Store) func(context.Context) error {
 	return func(ctx context.Context) error {
 		if serving.Err() != nil {
-			return errors.New("stopping")
+			return api.NotReady("stopping", serving.Err())
 		}
-		_, err := db.ListAccounts(ctx, "", 1)
-		return err
+		if _, err := db.ListAccounts(ctx, "", 1); err != nil {
+			return api.NotReady("store", err)
+		}
+		if what, since := db.Failing(); what != "" {
+			return api.NotReady("store", fmt.Errorf("no %s since %s", what, since.UTC().Format(time.RFC3339)))
+		}
+		return nil
 	}
 }

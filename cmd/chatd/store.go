@@ -10,6 +10,8 @@ import (
 // storeVerbs is what chatd store can do.
 func storeVerbs() []command {
 	return []command{
+		{name: "backup", run: storeBackup},
+		{name: "check", run: storeCheck},
 		{name: "copy", run: storeCopy},
 	}
 }

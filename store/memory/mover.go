@@ -97,6 +97,7 @@ func (s *Store) PutOffline(ctx context.Context, name string, messages []store.Of
 	defer s.mu.Unlock()
 	u := s.makeUserLocked(name)
 	for _, m := range messages {
+		m.Again = false
 		m.Stored, m.Stanza = m.Stored.UTC().Truncate(time.Millisecond), bytes.Clone(m.Stanza)
 		u.offline = putNumbered(u.offline, m, func(m store.OfflineMessage) int64 { return m.Seq })
 	}

@@ -184,7 +184,7 @@ func TestDiskFull(t *testing.T) {
 		func() error { return s.appendText(t.Context(), "anna", large) },
 		func() error { return s.SetVCard(t.Context(), "anna", []byte(large)) },
 	)
-	if errs[1] == nil || errs[2] == nil || !strings.Contains(errs[1].Error(), "full") {
+	if errs[1] == nil || errs[2] == nil || !errors.Is(errs[1], store.ErrUnavailable) || !strings.Contains(errs[1].Error(), "full") {
 		t.Fatalf("a full disk is reported as %v and %v", errs[1], errs[2])
 	}
 	kept := []string{"before"}

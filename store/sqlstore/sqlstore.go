@@ -59,7 +59,7 @@ type Store struct {
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	s, err := open(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("sqlstore: open %s: %w", cfg.Path, err)
+		return nil, fmt.Errorf("sqlstore: open %s: %w", cfg.Path, marked(err))
 	}
 	return s, nil
 }
@@ -248,13 +248,13 @@ func (s *Store) queryRow(ctx context.Context, dest []any, text string, args ...a
 	return err
 }
 
-// wrap marks the faults of the database; the errors that callers tell apart
-// stay as they are.
+// wrap marks the faults of the database, and those that may pass as store.ErrUnavailable; the errors that callers tell
+// apart stay as they are.
 func wrap(err error) error {
 	switch err {
 	case nil, store.ErrNotFound, store.ErrExists, store.ErrFull, store.ErrClosed, errConflict, errKept,
 		context.Canceled, context.DeadlineExceeded:
 		return err
 	}
-	return fmt.Errorf("sqlstore: %w", err)
+	return fmt.Errorf("sqlstore: %w", marked(err))
 }

@@ -58,7 +58,10 @@ func (c *Copy) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.queues(ctx)
+	if err := c.queues(ctx); err != nil {
+		return err
+	}
+	return c.rooms(ctx)
 }
 
 func isEmpty(ctx context.Context, s store.Store) (bool, error) {
@@ -67,12 +70,16 @@ func isEmpty(ctx context.Context, s store.Store) (bool, error) {
 		return false, err
 	}
 	queues, err := s.Queues(ctx)
-	return len(queues) == 0, err
+	if err != nil || len(queues) > 0 {
+		return false, err
+	}
+	rooms, err := s.ListRooms(ctx, "", 1)
+	return len(rooms) == 0, err
 }
 
-// clean sees to the names that only the target has.
+// clean sees to the names and rooms that only the target has.
 func (c *Copy) clean(ctx context.Context) error {
-	return eachName(ctx, c.To, func(ctx context.Context, _ int, name string) error {
+	err := eachName(ctx, c.To, func(ctx context.Context, _ int, name string) error {
 		r, err := c.From.Record(ctx, name)
 		if err != nil || !r.Empty() {
 			return err
@@ -86,6 +93,10 @@ func (c *Copy) clean(ctx context.Context) error {
 		}
 		return c.To.PutRecord(ctx, store.Record{User: name})
 	})
+	if err != nil {
+		return err
+	}
+	return c.cleanRooms(ctx)
 }
 
 // name copies all that is kept under a name.

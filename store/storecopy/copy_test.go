@@ -68,6 +68,13 @@ func fill(t *testing.T, s store.Store, users int) {
 		}
 	}
 	for i := range 3 {
+		room := fmt.Sprint("room", i)
+		must(t, s.CreateRoom(ctx, store.Room{Name: room, Config: []byte("{}"), Subject: []byte("<message/>")[:10*i/2], Created: noon},
+			[]store.Affiliation{{JID: "a@x", As: "owner", Nick: "A"}, {JID: "b@x", As: "outcast", Reason: "spam"}}))
+		for n := range i * 130 {
+			_, err := s.AppendHistory(ctx, room, store.HistoryMessage{ID: fmt.Sprint("id", n), Stored: noon, Stanza: fmt.Appendf(nil, "<message>%d</message>", n)}, 200)
+			must(t, err)
+		}
 		_, err := s.Post(ctx, []store.Posting{{Queue: "a", Event: store.Event{ID: fmt.Sprint(i), Type: "t", Key: "k", Queued: noon, Body: []byte("{}")}}, {Queue: "b"}})
 		must(t, err)
 	}
@@ -134,6 +141,13 @@ func TestSumsDiffer(t *testing.T) {
 		lastActivities: func(s store.Store) error { return s.SetLastActivity(ctx, "user002", store.LastActivity{At: noon}) },
 		messages:       func(s store.Store) error { return s.RemoveOffline(ctx, "user002", []int64{1}) },
 		events:         func(s store.Store) error { return s.RemoveEvents(ctx, "a", []int64{1}) },
+		rooms: func(s store.Store) error {
+			return s.UpdateRoom(ctx, "room1", func(r *store.Room) error { r.Config = nil; return nil })
+		},
+		affiliations: func(s store.Store) error {
+			return s.SetAffiliations(ctx, "room1", []store.Affiliation{{JID: "b@x", As: "none"}})
+		},
+		history: func(s store.Store) error { return s.ReplaceHistory(ctx, "room1", "id5", []byte("<message/>")) },
 	} {
 		s := memory.New()
 		fill(t, s, 5)
@@ -168,6 +182,13 @@ func (f *failing) PutOffline(ctx context.Context, user string, page []store.Offl
 		return errors.Join(f.Store.PutOffline(ctx, user, page[:len(page)/2]), errBroken)
 	}
 	return f.Store.PutOffline(ctx, user, page)
+}
+
+func (f *failing) AppendHistory(ctx context.Context, room string, m store.HistoryMessage, max int) (int64, error) {
+	if m.ID == "id100" && f.left.Add(-1) < 0 {
+		return 0, errBroken
+	}
+	return f.Store.AppendHistory(ctx, room, m, max)
 }
 
 func (f *failing) PutEvents(ctx context.Context, q store.Queue, page []store.Event) error {
@@ -223,6 +244,7 @@ func TestResumeLater(t *testing.T) {
 	_, err := from.AppendOffline(ctx, "user008", store.OfflineMessage{Stanza: []byte("new")}, 0)
 	must(t, err)
 	must(t, from.DeleteAccount(ctx, "user011"))
+	must(t, from.SetAffiliations(ctx, "room2", []store.Affiliation{{JID: "c@x", As: "member"}}))
 	_, err = from.Post(ctx, []store.Posting{{Queue: "a"}, {Queue: "new"}})
 	must(t, err)
 	must(t, (&Copy{From: from, To: to, Resume: true}).Run(ctx))
@@ -235,6 +257,7 @@ func TestForeignTarget(t *testing.T) {
 	fill(t, from, 10)
 	must(t, to.SetVCard(ctx, "stranger", []byte("<vCard/>")))
 	must(t, to.SetVCard(ctx, "user001", []byte("<vCard>other</vCard>")))
+	must(t, to.CreateRoom(ctx, store.Room{Name: "strange"}, nil))
 	if err := (&Copy{From: from, To: to}).Run(ctx); err != ErrNotEmpty {
 		t.Fatal(err)
 	}
@@ -244,7 +267,9 @@ func TestForeignTarget(t *testing.T) {
 	}
 	names, err := to.Names(ctx, "", 100)
 	must(t, err)
-	if !slices.Equal(names, []string{"stranger", "user001"}) {
+	rooms, err := to.ListRooms(ctx, "", 100)
+	must(t, err)
+	if !slices.Equal(names, []string{"stranger", "user001"}) || !slices.Equal(rooms, []string{"strange"}) {
 		t.Fatalf("a refused copy wrote: %q", names)
 	}
 	must(t, (&Copy{From: from, To: to, Force: true}).Run(ctx))

@@ -30,12 +30,16 @@ const (
 	messages
 	queues
 	events
+	rooms
+	affiliations
+	history
 	domains
 )
 
 var domainNames = [domains]string{
 	"accounts", "rosters", "roster items", "blocked", "notes", "privacy", "private XML", "vCards", "last activity",
 	"message numbers", "messages", "queues", "events",
+	"rooms", "affiliations", "room history",
 }
 
 // String is the domain's name for people.
@@ -197,7 +201,10 @@ func Summed(ctx context.Context, from store.Store, done *Done) (*Sums, error) {
 	for _, part := range parts {
 		total.merge(part)
 	}
-	return total, sumQueues(ctx, from, total)
+	if err := sumQueues(ctx, from, total); err != nil {
+		return nil, err
+	}
+	return total, walkRooms(ctx, from, func(name string) error { return sumRoom(ctx, from, name, total) })
 }
 
 func sumName(ctx context.Context, from store.Store, name string, sums *Sums, done *Done) error {

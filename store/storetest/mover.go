@@ -183,7 +183,7 @@ func testPutOffline(t *testing.T, s store.Store) {
 	ctx := t.Context()
 	number := func(seqs ...int64) (messages []store.OfflineMessage) {
 		for _, seq := range seqs {
-			messages = append(messages, store.OfflineMessage{Seq: seq, Stored: created, Stanza: fmt.Append(nil, seq)})
+			messages = append(messages, store.OfflineMessage{Seq: seq, Stored: created, Stanza: fmt.Append(nil, seq), ID: fmt.Sprint("id ", seq)})
 		}
 		return messages
 	}
@@ -197,6 +197,12 @@ func testPutOffline(t *testing.T, s store.Store) {
 		equal(t, "seq", all[i].Seq, want)
 		equal(t, "stored", all[i].Stored, created.UTC().Truncate(time.Millisecond))
 	}
+	for _, m := range all {
+		equal(t, "id", m.ID, fmt.Sprint("id ", m.Seq))
+	}
+	seq, err := s.AppendOffline(ctx, "anna", store.OfflineMessage{ID: "id 90", Again: true}, 0)
+	must(t, err)
+	equal(t, "seq of what is there", seq, 90)
 	must(t, s.PutOffline(ctx, "anna", []store.OfflineMessage{{Seq: 4, ID: "four", Stanza: []byte("other")}}))
 	if seq, err := s.AppendOffline(ctx, "anna", store.OfflineMessage{ID: "four", Again: true}, 0); err != nil || seq != 4 {
 		t.Fatalf("the message that moved with its id has number %d, %v", seq, err)

@@ -1,0 +1,79 @@
+package xep
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"chatd/router"
+)
+
+const (
+	// arrearsPause is how often it is tried to hand over what the store has kept back.
+	arrearsPause = time.Second
+	// arrearsHands is how many sessions are seen to at once: a client that does not read keeps one busy.
+	arrearsHands = 8
+)
+
+// owe notes that a session has not got what waits behind a number. It is handed over once the store works again, while the
+// session is reachable: what came meanwhile has overtaken it.
+func (o *Offline) owe(ctx context.Context, s router.Session, after int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.arrears[s] = after
+	if !o.serving {
+		o.serving = true
+		go o.serve(ctx)
+	}
+}
+
+func (o *Offline) settled(s router.Session) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.arrears, s)
+}
+
+// serve ends when nothing is owed to anybody any more, or with the server, when ctx does.
+func (o *Offline) serve(ctx context.Context) {
+	for {
+		select {
+		case <-time.After(arrearsPause):
+		case <-ctx.Done():
+			return
+		}
+		o.mu.Lock()
+		sessions := slices.Collect(maps.Keys(o.arrears))
+		if o.serving = len(sessions) > 0; !o.serving {
+			o.mu.Unlock()
+			return
+		}
+		o.mu.Unlock()
+		var hands sync.WaitGroup
+		free := make(chan struct{}, arrearsHands)
+		for _, s := range sessions {
+			free <- struct{}{}
+			hands.Go(func() {
+				o.settle(ctx, s)
+				<-free
+			})
+		}
+		hands.Wait()
+	}
+}
+
+// settle hands a session what it is owed, unless that is no more for it to get.
+func (o *Offline) settle(ctx context.Context, s router.Session) {
+	row, ok := o.r.Table.Row(s.JID())
+	if !ok || row.Session != s || !row.Reachable() {
+		o.settled(s)
+		return
+	}
+	o.mu.Lock()
+	after, owed := o.arrears[s]
+	o.mu.Unlock()
+	if owed {
+		o.handOver(ctx, s, after, func() {})
+	}
+}
