@@ -33,8 +33,7 @@ var floors = map[string]int{
 
 // besides are packages of tests and documents, which no other package imports.
 var besides = map[string]bool{"chatd": true, "chatd/docs": true, "chatd/e2e": true, "chatd/api/apiclient": true, "chatd/store/storetest": true,
-	"chatd/store/storetest/faultproxy": true, "chatd/store/storetest/mariadb": true,
-	"chatd/store/riak/riaktest": true}
+	"chatd/store/storetest/faultproxy": true, "chatd/store/storetest/mariadb": true, "chatd/store/riak/riaktest": true}
 
 func TestLayers(t *testing.T) {
 	cmd := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...")
