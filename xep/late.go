@@ -175,6 +175,7 @@ func (o *Offline) keepLate(ctx context.Context, user string, l *lateMessage) boo
 	switch {
 	case err == nil:
 		o.r.Metrics.Held.Inc()
+		o.r.Table.Elsewhere.Held(l.st.To)
 		o.oweReachable(l.st.To, seq-1)
 		return true
 	case errors.Is(err, router.ErrTransient):
@@ -187,7 +188,7 @@ func (o *Offline) keepLate(ctx context.Context, user string, l *lateMessage) boo
 	return false
 }
 
-// oweReachable has the user's most available session handed what waits behind a number.
+// oweReachable has the user's most available session, if it is one of this node, handed what waits behind a number.
 func (o *Offline) oweReachable(user stanza.JID, after int64) {
 	var best *router.Row
 	rows := o.r.Table.Rows(user)
@@ -196,7 +197,7 @@ func (o *Offline) oweReachable(user stanza.JID, after int64) {
 			best = &rows[i]
 		}
 	}
-	if best == nil {
+	if best == nil || best.Remote {
 		return
 	}
 	o.mu.Lock()

@@ -70,9 +70,11 @@ type Config struct {
 		TLSCAFile, TLSCertFile, TLSKeyFile string
 	}
 	Cluster struct {
-		Node, Gossip, Link string
-		Join               []string
-		Secret             string
+		Node, Gossip, Link             string
+		AdvertiseGossip, AdvertiseLink string
+		Join                           []string
+		Secret                         string
+		Weight                         int
 	}
 	HTTP struct {
 		Listen            []string
@@ -118,6 +120,7 @@ func defaultConfig() *Config {
 	c.Store.Durability = "full"
 	c.Store.Connections = 16
 	c.Store.PatienceSeconds = 3
+	c.Cluster.Weight = 1
 	c.HTTP.TLS = "on"
 	c.API.Listen = []string{"127.0.0.1:5281"}
 	c.API.PlayerJID = "sum%d"
@@ -216,11 +219,14 @@ func (c *Config) settings(getenv func(string) string) []setting {
 		{"store.tls_key_file", restart, filePath(&c.Store.TLSKeyFile, c.File)},
 		{"store.patience_seconds", restart, number(&c.Store.PatienceSeconds, 1, 60)},
 
-		{"cluster.node", restart, text(&c.Cluster.Node)},
-		{"cluster.gossip", restart, text(&c.Cluster.Gossip)},
-		{"cluster.link", restart, text(&c.Cluster.Link)},
-		{"cluster.join", restart, addresses(&c.Cluster.Join)},
+		{"cluster.node", restart, nodeLabel(&c.Cluster.Node)},
+		{"cluster.gossip", restart, listenAddress(&c.Cluster.Gossip)},
+		{"cluster.link", restart, listenAddress(&c.Cluster.Link)},
+		{"cluster.advertise_gossip", restart, destination(&c.Cluster.AdvertiseGossip)},
+		{"cluster.advertise_link", restart, destination(&c.Cluster.AdvertiseLink)},
+		{"cluster.join", restart, destinations(&c.Cluster.Join)},
 		{"cluster.secret", restart, r.secret(&c.Cluster.Secret)},
+		{"cluster.weight", restart, number(&c.Cluster.Weight, 1, 1000)},
 		{"http.listen", restart, addresses(&c.HTTP.Listen)},
 		{"http.tls", reload, choice(&c.HTTP.TLS, "on", "proxy", "off")},
 		{"http.url", reload, publicURL(&c.HTTP.URL)},

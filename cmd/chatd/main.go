@@ -21,6 +21,7 @@ import (
 	"chatd/api"
 	"chatd/auth"
 	"chatd/c2s"
+	"chatd/cluster"
 	"chatd/roster"
 	"chatd/router"
 	"chatd/stanza"
@@ -77,7 +78,7 @@ func serve(ctx context.Context, e environment, args []string) (err error) {
 		return err
 	}
 	defer lock.Close()
-	decoy, err := decoyKey(cfg.Data)
+	decoy, err := decoyKey(cfg)
 	if err != nil {
 		return err
 	}
@@ -118,6 +119,15 @@ func build(ctx context.Context, cfg *Config, backend database, decoy []byte, log
 	// Where stanzas go, and who hears of whom.
 	rt := router.New(stanza.MustJID(cfg.Domain), log)
 	rt.Users = accounts
+	var others *cluster.Service // the other nodes
+	if cfg.Cluster.Node != "" {
+		others = cluster.New(rt, clusterConfig(cfg, log))
+		db.AccountChanged = func(user string) {
+			if j, err := stanza.ParseJID(user + "@" + cfg.Domain); err == nil {
+				others.Stale(j, router.KeptAccount)
+			}
+		}
+	}
 	friends := roster.New(rt, db, roster.Config{}, log)
 	friends.Register()
 	rt.Rules = friends
@@ -159,6 +169,10 @@ func build(ctx context.Context, cfg *Config, backend database, decoy []byte, log
 	clients.OnResume = offline.HandOver
 	clients.Keep = keepSessions(cfg.Data)
 	clients.Features = disco.CapsElement
+	if others != nil {
+		clients.Node = cfg.Cluster.Node
+		(&joined{others, ctx, clientNode(cfg), friends, blocking, avatar, offline, clients, db.Forget, log}).connect()
+	}
 
 	// What operators and other services see of it all, and may do.
 	metrics := prometheus.NewRegistry()
@@ -175,11 +189,11 @@ func build(ctx context.Context, cfg *Config, backend database, decoy []byte, log
 	hooks.Metrics.Register(metrics)
 	operators := api.New(api.Config{
 		Metrics: metrics, Ready: ready(ctx, guarded), Drain: drain, Log: log, Version: buildVersion(), Node: nodeName(cfg),
-		PlayerJID: cfg.API.PlayerJID, Router: rt, Friends: friends, Blocking: blocking, Auth: accounts, Accounts: players, Webhooks: hooks, Store: db,
+		PlayerJID: cfg.API.PlayerJID, Router: rt, Friends: friends, Blocking: blocking, Auth: accounts, Accounts: players, Webhooks: hooks, Store: db, Cluster: others,
 	})
 
 	return &server{log: log, db: db, logins: accounts, tokens: tokens, friends: friends, accounts: players, foreign: backend.ChangedElsewhere,
-		router: rt, spool: offline, hooks: hooks, clients: clients, operators: operators}
+		router: rt, spool: offline, hooks: hooks, clients: clients, operators: operators, others: others, metrics: metrics}
 }
 
 // newHooks makes the webhooks' service, which hears of what changes in the store.

@@ -11,10 +11,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"chatd/account"
 	"chatd/api"
 	"chatd/auth"
 	"chatd/c2s"
+	"chatd/cluster"
 	"chatd/roster"
 	"chatd/router"
 	"chatd/stanza"
@@ -50,6 +53,8 @@ type server struct {
 	foreign   func(context.Context) (bool, error) // whether another process has changed the store
 	clients   *c2s.Server
 	operators *api.Server
+	others    *cluster.Service // nil: this node is alone
+	metrics   prometheus.Registerer
 
 	cfg     *Config         // in force
 	filter  *webhook.Filter // of messages; nil: none
@@ -84,7 +89,15 @@ func (s *server) start(ctx context.Context, cfg *Config) (err error) {
 	if s.sockets, err = s.listen(); err != nil {
 		return err
 	}
-	if err = s.restoreSessions(ctx); err != nil {
+	if s.others != nil {
+		if err = s.others.Start(ctx, clusterConfig(cfg, s.log)); err == nil {
+			s.others.Register(s.metrics)
+		}
+	}
+	if err == nil {
+		err = s.restoreSessions(ctx)
+	}
+	if err != nil {
 		for _, k := range s.sockets {
 			k.Close()
 		}
@@ -157,10 +170,17 @@ func (s *server) stop(ended <-chan error, serving int) {
 	s.log.Info("stopping")
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout+time.Duration(s.cfg.C2S.DrainSeconds)*time.Second)
 	defer cancel()
-	err := errors.Join(s.clients.Shutdown(ctx), s.operators.Shutdown(ctx), s.hooks.Close(ctx))
+	if s.others != nil {
+		s.others.Tell()
+	}
+	err := s.clients.Shutdown(ctx)
+	if s.others != nil {
+		err = errors.Join(err, s.others.Leave(ctx))
+	}
 	if lost := s.spool.Close(ctx); lost > 0 {
 		s.log.Error("messages not stored", "messages", lost)
 	}
+	err = errors.Join(err, s.operators.Shutdown(ctx), s.hooks.Close(ctx))
 	for range serving {
 		err = errors.Join(err, <-ended)
 	}
