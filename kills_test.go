@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"chatd/store/riak/riaktest"
 	"chatd/store/storetest/mariadb"
 )
 
@@ -27,7 +28,7 @@ type mortal struct {
 	restart  func()
 }
 
-var mortals = map[string]func(t *testing.T) mortal{"sqlite": mortalSQLite, "mysql": mortalMySQL}
+var mortals = map[string]func(t *testing.T) mortal{"sqlite": mortalSQLite, "mysql": mortalMySQL, "riak": mortalRiak}
 
 // mortalSQLite lives in chatd's process and dies with it. Besides that another process can keep chatd from writing.
 func mortalSQLite(t *testing.T) mortal {
@@ -64,6 +65,33 @@ func mortalMySQL(t *testing.T) mortal {
 		settings: map[string]string{"store.driver": `"mysql"`, "store.dsn": strconv.Quote(db.Database(t))},
 		kill:     func(*server) { db.Kill() },
 		restart:  func() { db.Restart(t) },
+	}
+}
+
+// mortalRiak loses in turn a node, the sight of each other, and all nodes.
+func mortalRiak(t *testing.T) mortal {
+	double := riaktest.Start(t, riaktest.Config{Types: map[string]string{"chatd": `{"props":{"n_val":3,"allow_mult":true}}`}, Lag: 20 * time.Millisecond})
+	deaths := 0
+	return mortal{
+		settings: map[string]string{"store.driver": `"riak"`, "store.dsn": strconv.Quote(strings.Join(double.Addrs(), ","))},
+		kill: func(*server) {
+			switch deaths++; deaths % 3 {
+			case 0:
+				double.Kill(deaths / 3 % 3)
+			case 1:
+				for i := range double.Addrs() {
+					double.Kill(i)
+				}
+			case 2:
+				double.Partition([]int{0}, []int{1, 2})
+			}
+		},
+		restart: func() {
+			double.Heal()
+			for i := range double.Addrs() {
+				double.Restart(i)
+			}
+		},
 	}
 }
 
