@@ -204,6 +204,16 @@ func (s *server) writeConfig() {
 	s.replaceFile(s.config(), []byte(b.String()))
 }
 
+// addConfig adds to the configuration file.
+func (s *server) addConfig(text string) {
+	s.t.Helper()
+	config, err := os.ReadFile(s.config())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.replaceFile(s.config(), append(config, text...))
+}
+
 // replaceFile puts a file in place at once, as an editor does.
 func (s *server) replaceFile(path string, data []byte) {
 	s.t.Helper()

@@ -52,7 +52,7 @@ func (s *Service) update(ctx context.Context, b *router.Batch, user, contact sta
 			return verdict, err
 		})
 	c.version = version
-	if err != nil && (refusal != nil || errors.Is(err, store.ErrFull)) {
+	if err != nil && (refusal != nil || errors.Is(err, store.ErrFull) || errors.Is(err, store.ErrNotTried)) {
 		return c, err // nothing was written
 	}
 	if written || err != nil {

@@ -214,9 +214,13 @@ func (s *Service) viewersLocked(ctx context.Context, a *stripe, user stanza.JID)
 
 // loadLocked reads a user's roster and caches what viewersLocked needs.
 func (s *Service) loadLocked(ctx context.Context, a *stripe, user stanza.JID) (store.Roster, error) {
+	changes := s.circles.seen(user)
 	list, err := s.store.Roster(ctx, user.Local())
 	if err == nil && !s.lists.doubtful(user) {
 		a.keepLocked(user, viewersIn(list.Items))
+		if s.asksFriends(user) { // now, lest it cannot be read when it is asked for
+			s.circles.keep(s.circles.shard(user), user.Clone().String(), s.circleIn(list.Items), changes)
+		}
 	}
 	return list, err
 }

@@ -39,6 +39,10 @@ func (s *Service) SetPrivacy(ctx context.Context, user stanza.JID, p store.Priva
 	for _, row := range s.r.Table.Local(user) {
 		row.Session.State().Audience.Store(uint32(p.Messages))
 	}
+	if s.asksFriends(user) {
+		_, err := s.circles.get(ctx, user, s.readCircle) // now, lest it cannot be read when it is asked for
+		return err
+	}
 	return nil
 }
 

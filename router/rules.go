@@ -55,6 +55,9 @@ const (
 // Require changes for what friendship is required, from the next stanza on.
 func (r *Router) Require(q Requirement) { r.required.Store(uint32(q)) }
 
+// RequiresFriends reports whether friendship is required for anything.
+func (r *Router) RequiresFriends() bool { return r.required.Load() != 0 }
+
 // Requires reports whether friendship is required for a stanza.
 func (r *Router) Requires(st *stanza.Stanza) bool {
 	required := Requirement(r.required.Load())

@@ -39,6 +39,7 @@ type Config struct {
 		}
 	}
 	Auth struct {
+		SCRAM        []string
 		CachedLogins int // users
 		Token        struct {
 			Issuer, Audience          string
@@ -105,6 +106,7 @@ func defaultConfig() *Config {
 	c.C2S.Limits.StanzaBurst = 200
 	c.C2S.Limits.BytesPerSecond = 65536
 	c.C2S.Limits.ByteBurst = 262144
+	c.Auth.SCRAM = []string{"SCRAM-SHA-256", "SCRAM-SHA-1"}
 	c.Auth.Token.Refresh = 3600
 	c.Auth.Token.UserClaim = "sub"
 	c.Auth.Token.Leeway = 30
@@ -116,9 +118,9 @@ func defaultConfig() *Config {
 	c.Rules.RequestsPerMinute = 120
 	c.Store.Driver = "sqlite"
 	c.Store.Durability = "full"
-	c.Cluster.Weight = 1
-	c.Store.PatienceSeconds = 3
 	c.Store.Connections = 16
+	c.Store.PatienceSeconds = 3
+	c.Cluster.Weight = 1
 	c.HTTP.TLS = "on"
 	c.API.Listen = []string{"127.0.0.1:5281"}
 	c.API.PlayerJID = "sum%d"
@@ -186,6 +188,7 @@ func (c *Config) settings(getenv func(string) string) []setting {
 		{"c2s.limits.byte_burst", reload, number(&c.C2S.Limits.ByteBurst, 1, 1_000_000_000)},
 		{"c2s.limits.logins_per_second", reload, number(&c.C2S.Limits.LoginsPerSecond, 0, 1_000_000)},
 
+		{"auth.scram", reload, choices(&c.Auth.SCRAM, "SCRAM-SHA-256", "SCRAM-SHA-1")},
 		{"auth.cached_logins", restart, number(&c.Auth.CachedLogins, 0, 10_000_000)},
 		{"auth.token.issuer", reload, text(&c.Auth.Token.Issuer)},
 		{"auth.token.audience", reload, text(&c.Auth.Token.Audience)},
@@ -210,11 +213,11 @@ func (c *Config) settings(getenv func(string) string) []setting {
 		{"store.driver", restart, choice(&c.Store.Driver, "sqlite", "mysql", "riak")},
 		{"store.dsn", restart, r.secret(&c.Store.DSN)},
 		{"store.durability", restart, choice(&c.Store.Durability, "full", "normal")},
-		{"store.patience_seconds", restart, number(&c.Store.PatienceSeconds, 1, 60)},
 		{"store.connections", restart, number(&c.Store.Connections, 2, 1000)},
 		{"store.tls_ca_file", restart, filePath(&c.Store.TLSCAFile, c.File)},
 		{"store.tls_cert_file", restart, filePath(&c.Store.TLSCertFile, c.File)},
 		{"store.tls_key_file", restart, filePath(&c.Store.TLSKeyFile, c.File)},
+		{"store.patience_seconds", restart, number(&c.Store.PatienceSeconds, 1, 60)},
 
 		{"cluster.node", restart, nodeLabel(&c.Cluster.Node)},
 		{"cluster.gossip", restart, listenAddress(&c.Cluster.Gossip)},

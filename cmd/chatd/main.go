@@ -182,11 +182,11 @@ func build(ctx context.Context, cfg *Config, backend database, decoy []byte, log
 	hooks.Metrics.Register(metrics)
 	operators := api.New(api.Config{
 		Metrics: metrics, Ready: ready(ctx, guarded), Drain: drain, Log: log, Version: buildVersion(), Node: nodeName(cfg),
-		PlayerJID: cfg.API.PlayerJID, Router: rt, Friends: friends, Blocking: blocking, Auth: accounts, Accounts: players, Webhooks: hooks, Store: db,
+		PlayerJID: cfg.API.PlayerJID, Router: rt, Friends: friends, Blocking: blocking, Auth: accounts, Accounts: players, Webhooks: hooks, Store: db, Cluster: others,
 	})
 
-	return &server{log: log, db: db, tokens: tokens, friends: friends, accounts: players, foreign: backend.ChangedElsewhere,
-		router: rt, hooks: hooks, clients: clients, operators: operators, others: others}
+	return &server{log: log, db: db, logins: accounts, tokens: tokens, friends: friends, accounts: players, foreign: backend.ChangedElsewhere,
+		router: rt, hooks: hooks, clients: clients, operators: operators, others: others, metrics: metrics}
 }
 
 // newHooks makes the webhooks' service, which hears of what changes in the store.

@@ -24,11 +24,7 @@ type database interface {
 func openStore(ctx context.Context, cfg *Config, log *slog.Logger) (database, error) {
 	switch cfg.Store.Driver {
 	case "sqlite":
-		path := beside(cfg.File, cfg.Store.DSN)
-		if path == "" {
-			path = filepath.Join(cfg.Data, "chatd.db")
-		}
-		return sqlstore.Open(ctx, sqlstore.Config{Path: path, Durability: cfg.Store.Durability, Log: log})
+		return sqlstore.Open(ctx, sqlstore.Config{Path: databaseFile(cfg), Durability: cfg.Store.Durability, Log: log})
 	case "mysql":
 		m := cfg.mysql()
 		m.Log = log

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"chatd/account"
 	"chatd/api"
 	"chatd/auth"
@@ -39,6 +41,7 @@ type server struct {
 	log       *slog.Logger
 	getenv    func(string) string
 	where     where
+	logins    *auth.Service
 	db        *resident.Store
 	tokens    *auth.Tokens
 	friends   *roster.Service
@@ -49,6 +52,7 @@ type server struct {
 	clients   *c2s.Server
 	operators *api.Server
 	others    *cluster.Service // nil: this node is alone
+	metrics   prometheus.Registerer
 
 	cfg     *Config         // in force
 	filter  *webhook.Filter // of messages; nil: none
@@ -84,7 +88,9 @@ func (s *server) start(ctx context.Context, cfg *Config) (err error) {
 		return err
 	}
 	if s.others != nil {
-		err = s.others.Start(ctx, clusterConfig(cfg, s.log))
+		if err = s.others.Start(ctx, clusterConfig(cfg, s.log)); err == nil {
+			s.others.Register(s.metrics)
+		}
 	}
 	if err == nil {
 		err = s.restoreSessions(ctx)
@@ -222,6 +228,7 @@ func (s *server) apply(cfg *Config) error {
 		}
 	}
 	s.tokens.Reload(loginTokens)
+	s.logins.SetSCRAM(cfg.Auth.SCRAM)
 	s.clients.Reload(s.clientConfig(cfg))
 	s.friends.Reload(friendsConfig(cfg))
 	s.hooks.Reload(cfg.Webhooks)

@@ -74,13 +74,16 @@ func (s *Store) SetCredentials(ctx context.Context, user string, creds []store.C
 	if err != nil {
 		return fmt.Errorf("sqlstore: credentials: %w", err)
 	}
-	return s.write(ctx, user, func(tx *tx) error {
+	return s.ownChange(s.write(ctx, user, func(tx *tx) error {
 		n, err := tx.exec("UPDATE account SET credentials = ?, tokens = NULL WHERE user = ?", string(text), user)
 		if err == nil && n == 0 {
 			err = store.ErrNotFound
 		}
-		return err
-	})
+		if err != nil {
+			return err
+		}
+		return s.noteAccountChange(tx)
+	}))
 }
 
 // SetDisabled implements store.Accounts.

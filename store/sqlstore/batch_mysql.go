@@ -73,8 +73,11 @@ func (b *mysqlBatches) commit(batch []write, closing <-chan struct{}) {
 // insist tries until the batch is committed, or cannot be, or its time is over.
 func (b *mysqlBatches) insist(s *batchState, closing <-chan struct{}) error {
 	deadline := time.Now().Add(batchPatience)
-	for pause := retryPause; ; pause = min(2*pause, maxRetryPause) {
+	pause := retryPause
+	for tries := 1; ; tries++ {
 		err := b.try(s)
+		// A server that was silent until now may answer on another connection.
+		late := tries > 1 && time.Now().After(deadline)
 		switch {
 		case err == nil:
 			b.gone = false
@@ -85,7 +88,7 @@ func (b *mysqlBatches) insist(s *batchState, closing <-chan struct{}) error {
 			continue
 		case isLost(err):
 			b.drop()
-			if b.gone || time.Now().After(deadline) {
+			if b.gone || late {
 				b.gone = true
 				return unavailable(s, err)
 			}
@@ -93,7 +96,7 @@ func (b *mysqlBatches) insist(s *batchState, closing <-chan struct{}) error {
 			// Those that are in nobody's way need not wait for the others.
 			s.careful = s.careful || isLockTimeout(err)
 			b.rollback()
-			if time.Now().After(deadline) {
+			if late {
 				return unavailable(s, err)
 			}
 		default:
@@ -105,6 +108,7 @@ func (b *mysqlBatches) insist(s *batchState, closing <-chan struct{}) error {
 			return unavailable(s, err)
 		case <-time.After(rand.N(pause)):
 		}
+		pause = min(2*pause, maxRetryPause)
 	}
 }
 

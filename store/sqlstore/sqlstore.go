@@ -38,7 +38,7 @@ type Store struct {
 }
 
 // ChangedElsewhere reports whether another process has written to the database since the last call, or since it was
-// opened; with MySQL, where others write all the time, whether it has removed or disabled an account. One goroutine may call it.
+// opened; with MySQL, where others write all the time, whether it has removed or disabled an account or changed a password. One goroutine may call it.
 func (s *Store) ChangedElsewhere(ctx context.Context) (bool, error) {
 	version, err := s.version(ctx)
 	if err != nil {
@@ -160,9 +160,6 @@ func wrap(err error) error {
 	case nil, store.ErrNotFound, store.ErrExists, store.ErrFull, store.ErrClosed, errConflict, errKept,
 		context.Canceled, context.DeadlineExceeded:
 		return err
-	}
-	if isLost(err) || isConflict(err) || isBusy(err) {
-		return fmt.Errorf("sqlstore: %w: %w", store.ErrUnavailable, err)
 	}
 	return fmt.Errorf("sqlstore: %w", marked(err))
 }

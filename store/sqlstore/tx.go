@@ -24,6 +24,8 @@ type tx struct {
 	conn    *sql.Conn
 	stmts   map[string]*sql.Stmt
 	changed int64 // rows, by exec
+
+	returning bool // the database has INSERT ... RETURNING
 }
 
 func (t *tx) begin() error {

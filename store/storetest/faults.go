@@ -92,10 +92,13 @@ func (o *outages) run(fail func(Faulty)) {
 			}
 		})
 	}
-	for range faultRounds {
+	for round := range faultRounds {
 		pause(50 * time.Millisecond)
 		fail(o.faulty)
-		pause(verbTime * 3 / 2)
+		if round%2 == 0 {
+			time.Sleep(verbTime) // longer than callers wait
+		}
+		pause(verbTime / 2)
 		o.faulty.Mend()
 		o.awaitProgress()
 	}
