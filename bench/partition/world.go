@@ -138,7 +138,7 @@ func (w *world) views(should func(a, b *client) bool) bool {
 
 // whole reports whether everybody is connected and sees all friends.
 func (w *world) whole() bool {
-	return w.all((*client).idle) && w.views(everybody)
+	return w.all(func(c *client) bool { return c.online() >= 0 }) && w.views(everybody)
 }
 
 // missing says who does not see whom.
