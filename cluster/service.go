@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"chatd/router"
@@ -24,6 +25,7 @@ const (
 const (
 	askTake  byte = 40 // full JID: its session is to end
 	askYield byte = 41 // id, localpart of the user: the session is to be handed over
+	askAdopt byte = 42 // session: it is to go on there
 )
 
 // Sessions is what the service needs of those who have the sessions of this node. All fields are set before Start; all
@@ -35,6 +37,8 @@ type Sessions struct {
 	Look func(ctx context.Context, user stanza.JID)
 	// Yield gives up the session of an id for another node, in an encoding of its own.
 	Yield func(id, user string) ([]byte, error)
+	// Adopt goes on with a session of another node's Yield, until its client comes.
+	Adopt func(ctx context.Context, session []byte) error
 	// Restore takes a session back that the other node has not kept.
 	Restore func(ctx context.Context, session []byte)
 	// Lost tells the users here that resources of others, full JIDs by bare ones, are gone with their node.
@@ -60,6 +64,8 @@ type Service struct {
 	missing  missing
 	returned returned
 	yielded  yielded
+	giving   giving
+	givenTo  atomic.Uint32 // counts, for taking turns
 
 	ctx    context.Context // of what goes on in the background
 	cancel context.CancelFunc
@@ -229,7 +235,8 @@ func (s *Service) complete(o *Owner) {
 	})
 }
 
-// seek looks for what waits for the users here. Who has stored it during a split says so; but that node may be gone since.
+// seek looks for what waits for the users here. Who has stored it during a split says so; but that node may be gone since. It ends when
+// the next node is missed: what comes back from the link to that one may be in the store although it is known here.
 func (s *Service) seek(ctx context.Context) {
 	pause := time.NewTimer(seekAfter)
 	defer pause.Stop()
@@ -238,6 +245,9 @@ func (s *Service) seek(ctx context.Context) {
 		case <-pause.C:
 			pause.Reset(time.Millisecond)
 		case <-ctx.Done():
+			return
+		}
+		if s.missing.any() {
 			return
 		}
 		if row.Reachable() {
@@ -277,7 +287,9 @@ func (s *Service) Request(ctx context.Context, p *Peer, kind byte, payload []byt
 	case askTake:
 		return nil, s.give(ctx, string(payload))
 	case askYield:
-		return s.yield(payload)
+		return s.yield(ctx, payload)
+	case askAdopt:
+		return nil, s.Sessions.Adopt(ctx, payload)
 	}
 	return nil, errRequest
 }

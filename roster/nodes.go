@@ -92,12 +92,27 @@ func (s *Service) visitWatched(ctx context.Context, b *router.Batch, user stanza
 	visit(b, user, user)
 	friends, err := s.Friends(ctx, user)
 	if err != nil {
-		s.log.Error("contacts' presence not told after a change of nodes", "user", user, "err", err)
+		s.visitViewers(ctx, b, user, visit)
 		return
 	}
 	for i := range friends {
 		if sub := friends[i].Subscription; sub == store.SubTo || sub == store.SubBoth {
 			visit(b, user, friends[i].JID)
 		}
+	}
+}
+
+// visitViewers visits those who see the user's presence, which is known of who is online also while the store does not answer. Among
+// friends they are the same.
+func (s *Service) visitViewers(ctx context.Context, b *router.Batch, user stanza.JID, visit func(b *router.Batch, user, contact stanza.JID)) {
+	a := s.accounts.lock(user)
+	viewers, err := s.viewersLocked(ctx, a, user)
+	a.Unlock()
+	if err != nil {
+		s.log.Log(ctx, stanza.FaultLevel(err), "contacts' presence not told after a change of nodes", "user", user, "err", err)
+		return
+	}
+	for _, viewer := range viewers {
+		visit(b, user, viewer)
 	}
 }

@@ -44,6 +44,7 @@ type client struct {
 	asked     time.Time // since when an acknowledgement is due; zero: none is
 	contacts  map[string]bool
 	stopping  bool
+	avoid     int // 1 + the node that did not answer
 
 	logins, resumptions, refusals int
 }
@@ -74,7 +75,7 @@ func (c *client) run(ctx context.Context) {
 		if stopping {
 			return
 		}
-		c.w.debug(c.name, "disconnected: ", err)
+		c.w.debug(c.name, " disconnected: ", err)
 		if established {
 			attempt = -1
 		}
@@ -95,6 +96,10 @@ func (c *client) target(attempt int) int {
 		if n.addr() == next {
 			return i
 		}
+	}
+	if (c.home+attempt)%len(c.w.nodes) == c.avoid-1 {
+		c.avoid = 0
+		return (c.home + attempt + 1) % len(c.w.nodes)
 	}
 	return (c.home + attempt) % len(c.w.nodes)
 }
@@ -120,13 +125,10 @@ func (c *client) session(ctx context.Context, at int) (established bool, err err
 	done := make(chan struct{})
 	defer close(done)
 	go c.askOften(s, done)
-	for {
-		e, err := s.read(0)
-		if err != nil {
-			break
-		}
-		if err = c.take(s, e); err != nil {
-			break
+	for err == nil {
+		var e *element
+		if e, err = s.read(0); err == nil {
+			err = c.take(s, e)
 		}
 	}
 	c.mu.Lock()
@@ -251,6 +253,7 @@ func (c *client) askOften(s *stream, done chan struct{}) {
 			c.asked = time.Now()
 			_ = s.write("<r xmlns='" + nsSM + "'/>")
 		case !c.asked.IsZero() && time.Since(c.asked) > answerTime:
+			c.avoid = c.at + 1
 			s.conn.Close()
 		}
 		c.mu.Unlock()

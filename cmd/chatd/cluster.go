@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -39,9 +40,10 @@ type joined struct {
 func (j *joined) connect() {
 	j.Sessions = cluster.Sessions{
 		Stale: j.stale, Look: j.look, Lost: j.friends.Lost, Found: j.friends.Found,
-		Yield: j.yield, Restore: j.restore,
+		Yield: j.yield, Restore: j.restore, Adopt: j.adopt,
 	}
 	j.clients.Fetch = j.fetch
+	j.clients.HandOver = j.handOver
 }
 
 // stale brings up to date what is kept here of a user whom another node has changed.
@@ -96,4 +98,22 @@ func (j *joined) restore(ctx context.Context, session []byte) {
 		return
 	}
 	j.clients.Import(ctx, []*c2s.Suspended{x})
+}
+
+// handOver is c2s.Server.HandOver.
+func (j *joined) handOver(ctx context.Context, id string, give func() *c2s.Suspended) error {
+	return j.Service.HandOver(ctx, id, func() ([]byte, error) { return json.Marshal(give()) })
+}
+
+var errNotAdopted = errors.New("the session cannot go on here")
+
+func (j *joined) adopt(ctx context.Context, session []byte) error {
+	x := new(c2s.Suspended)
+	if err := json.Unmarshal(session, x); err != nil {
+		return err
+	}
+	if j.clients.Import(context.WithoutCancel(ctx), []*c2s.Suspended{x}) == 0 {
+		return errNotAdopted
+	}
+	return nil
 }
