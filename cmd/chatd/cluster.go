@@ -88,8 +88,13 @@ func (j *joined) fetch(ctx context.Context, id, user string) (*c2s.Suspended, er
 		return nil, fmt.Errorf("session of another node: %w", err)
 	}
 	kept()
+	j.moved(x)
 	return x, nil
 }
+
+// moved makes a session that has been another node's bound here last: that one's row of it may be seen for a moment longer, and is
+// not to win.
+func (j *joined) moved(x *c2s.Suspended) { x.Begun = j.Now() }
 
 func (j *joined) restore(ctx context.Context, session []byte) {
 	x := new(c2s.Suspended)
@@ -112,6 +117,7 @@ func (j *joined) adopt(ctx context.Context, session []byte) error {
 	if err := json.Unmarshal(session, x); err != nil {
 		return err
 	}
+	j.moved(x)
 	if j.clients.Import(context.WithoutCancel(ctx), []*c2s.Suspended{x}) == 0 {
 		return errNotAdopted
 	}
