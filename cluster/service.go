@@ -19,6 +19,7 @@ const (
 	kindStale  byte = 22 // bare JID, what (router.Kept)
 	kindLook   byte = 23 // bare JID of a user for whom messages were stored
 	kindKept   byte = 24 // id of a session that was taken over and is kept now
+	kindHeld   byte = 25 // bare JID of a user for whom messages were stored, while a node is missing
 )
 
 // Kinds of requests.
@@ -171,6 +172,8 @@ func (s *Service) PeerDown(p *Peer, unacked []Frame, left bool) {
 	s.background(func(ctx context.Context) {
 		s.takeBack(ctx, unacked, r)
 		s.moved(r.users)
+	})
+	s.background(func(ctx context.Context) { // which is not to wait for the store
 		s.tellLost(ctx, lost)
 		s.replica.Release(lost)
 	})
@@ -183,7 +186,7 @@ func (s *Service) Frame(p *Peer, kind byte, seq uint64, payload []byte) {
 		s.replica.Frame(p, kind, payload)
 	case kind == kindKept:
 		s.yielded.kept(string(payload))
-	case kind > kindKept:
+	case kind > kindHeld:
 		p.Unknown(kind)
 	default:
 		to, _, ok := cutTo(payload)
