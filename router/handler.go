@@ -121,3 +121,14 @@ func (r *Router) Handle(scope Scope, space, local string, h IQHandler) {
 		m[p] = h
 	}
 }
+
+// A Service has an address of its own beside the users': rooms, say (XEP-0045).
+type Service interface {
+	// Handle takes each stanza that is for the service's domain, or for anything at it. st is a view, valid until
+	// Handle returns. s is the sender's session if it is a client of this node, else nil. It runs on the sender's
+	// goroutine, may block on the store, and calls b.Flush before it does. With errors and results it never blocks.
+	Handle(ctx context.Context, b *Batch, s Session, st *stanza.Stanza)
+}
+
+// Serve gives the service all that is for a domain, which is not the server's own. Call it before the first Route.
+func (r *Router) Serve(domain string, s Service) { r.services[domain] = s }

@@ -138,7 +138,7 @@ func (o *Offline) message(st *stanza.Stanza) (store.OfflineMessage, error) {
 	}
 	kept := *st
 	if containsAny(st.Inner, unusual[:]) {
-		all, err := elements(st)
+		all, err := stanza.Elements(st)
 		if err == nil {
 			err = storable(all)
 		}
@@ -163,13 +163,13 @@ func knownAs(st *stanza.Stanza) string {
 	if !bytes.Contains(st.Inner, []byte(stanza.NSStanzaID)) {
 		return ""
 	}
-	all, err := elements(st)
+	all, err := stanza.Elements(st)
 	if err != nil {
 		return ""
 	}
 	for _, e := range all {
-		if e.is(stanza.NSStanzaID, "stanza-id") && e.attr("by") == st.To.Bare().String() {
-			return e.attr("id")
+		if e.Is(stanza.NSStanzaID, "stanza-id") && e.Attribute("by") == st.To.Bare().String() {
+			return e.Attribute("id")
 		}
 	}
 	return ""
@@ -178,15 +178,15 @@ func knownAs(st *stanza.Stanza) string {
 // storable is XEP-0160 §3 for messages of type chat and normal, with the hints
 // of XEP-0334. <no-permanent-store/> does not forbid storage until delivery
 // (XEP-0334 §3.3).
-func storable(all []element) error {
+func storable(all []stanza.Element) error {
 	var state, content, noStore bool
 	for _, e := range all {
 		switch {
-		case e.is(nsHints, "store"): // XEP-0334 §4.4
+		case e.Is(nsHints, "store"): // XEP-0334 §4.4
 			return nil
-		case e.is(nsHints, "no-store"): // XEP-0334 §4.2
+		case e.Is(nsHints, "no-store"): // XEP-0334 §4.2
 			noStore = true
-		case e.Name.Space == nsHints, e.is(stanza.NSStanzaID, "stanza-id"), e.is(stanza.NSClient, "thread"): // XEP-0085 §5.6
+		case e.Name.Space == nsHints, e.Is(stanza.NSStanzaID, "stanza-id"), e.Is(stanza.NSClient, "thread"): // XEP-0085 §5.6
 		case e.Name.Space == nsChatStates:
 			state = true
 		default:
@@ -204,13 +204,13 @@ func storable(all []element) error {
 
 // withoutForgedDelays leaves out what claims that this server delayed the
 // message (XEP-0203 §5).
-func withoutForgedDelays(inner []byte, all []element, domain string) []byte {
+func withoutForgedDelays(inner []byte, all []stanza.Element, domain string) []byte {
 	var kept []byte
 	from := 0
 	for _, e := range all {
-		if e.is(nsDelay, "delay") && e.attr("from") == domain {
-			kept = append(kept, inner[from:e.at]...)
-			from = e.at + len(e.raw)
+		if e.Is(nsDelay, "delay") && e.Attribute("from") == domain {
+			kept = append(kept, inner[from:e.At]...)
+			from = e.At + len(e.Raw)
 		}
 	}
 	if from == 0 {
