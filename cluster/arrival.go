@@ -22,14 +22,16 @@ func newArrival(s *Service) *arrival {
 
 func (a *arrival) flush() { a.batch.Flush() }
 
-func (a *arrival) deal(kind byte, payload []byte) {
+func (a *arrival) overflow(kind byte, payload []byte) { a.s.overflowed(kind, payload) }
+
+func (a *arrival) deal(kind byte, payload []byte) (wait func()) {
 	to, rest, _ := cutTo(payload)
 	jid, ok := a.s.r.Table.Intern(to)
 	if !ok {
 		var err error
 		if jid, err = stanza.ParseJID(string(to)); err != nil {
 			a.s.log.Warn("frame for no address", "kind", kind)
-			return
+			return nil
 		}
 	}
 	switch kind {
@@ -46,8 +48,10 @@ func (a *arrival) deal(kind byte, payload []byte) {
 		}
 	case kindLook:
 		a.batch.Flush()
-		a.s.Sessions.Look(a.s.ctx, jid.Clone())
+		user := jid.Clone()
+		return func() { a.s.Sessions.Look(a.s.ctx, user) }
 	}
+	return nil
 }
 
 // load reads a stanza as Send of a session wrote it; a view.
