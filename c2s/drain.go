@@ -154,14 +154,7 @@ func (s *Server) handOver(ctx context.Context, session *Session) bool {
 	}
 	if err != nil {
 		s.log.Info("session ends: it was not taken over by another node", "jid", x.JID, "err", err)
-		x.Until = time.Time{}
-		s.Import(ctx, []*Suspended{x})
-		if again := s.resumableBy(x.ID); again != nil {
-			select {
-			case <-again.Done():
-			case <-ctx.Done():
-			}
-		}
+		s.endImported(ctx, x)
 	}
 	return true
 }
@@ -198,6 +191,7 @@ func (s *Server) keep(ctx context.Context) {
 // when it returns.
 func (s *Server) waiting(ctx context.Context) (claimed []*Session) {
 	s.mu.Lock()
+	s.kept = true
 	all := make([]*Session, 0, len(s.byID))
 	for _, session := range s.byID {
 		all = append(all, session)

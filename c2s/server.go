@@ -129,6 +129,7 @@ type Server struct {
 	endedIDs  []string                // their keys, a ring
 	endedNext int                     // the oldest of them once the ring is full
 	closing   bool
+	kept      bool          // what can be resumed has been collected, to be kept
 	idle      chan struct{} // closed when closing and the last connection has gone
 	lastID    uint64
 }

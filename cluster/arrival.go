@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"time"
 
 	"chatd/router"
 	"chatd/stanza"
@@ -46,6 +47,14 @@ func (a *arrival) deal(kind byte, payload []byte) (wait func()) {
 		if len(rest) == 1 {
 			a.s.Sessions.Stale(a.s.ctx, jid.Clone(), router.Kept(rest[0]))
 		}
+	case kindHeld:
+		user := jid.Bare().Clone()
+		a.s.held.add(user.String(), time.Now(), true)
+		a.s.tellHeld(user)
+		if len(a.s.r.Table.Local(user)) == 0 {
+			return nil
+		}
+		fallthrough
 	case kindLook:
 		a.batch.Flush()
 		user := jid.Clone()

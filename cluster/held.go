@@ -89,8 +89,15 @@ func (h *held) all() []string {
 // Held implements router.Elsewhere: the nodes where the user is are told, now and if the user turns up.
 func (s *Service) Held(user stanza.JID) {
 	bare := user.Bare().Clone()
-	s.held.add(bare.String(), time.Now(), s.missing.any())
+	split := s.missing.any()
+	s.held.add(bare.String(), time.Now(), split)
 	s.tellHeld(bare)
+	if !split {
+		return
+	}
+	for _, p := range s.peers() { // who may reach the one that is missing here
+		p.Send(kindHeld, appendTo(nil, bare))
+	}
 }
 
 // tellHeld has the nodes where a user is look for what waits.

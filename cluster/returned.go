@@ -5,6 +5,7 @@ import (
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"chatd/stanza"
 )
@@ -15,6 +16,10 @@ const (
 	returnedMax = 1 << 17
 	// returnLanes is how many messages of a node that is gone are stored at the same time, each of another user.
 	returnLanes = 16
+	// returnPatience is for how long they are kept for a store that does not answer. Then their senders are told.
+	returnPatience = time.Minute
+	returnPauseMin = 50 * time.Millisecond
+	returnPauseMax = time.Second
 )
 
 // Returned is what links gave back and the store has, until the node is back and says what it had, or is started anew.
@@ -80,11 +85,11 @@ func (t *returned) take(node string, incarnation uint64) *returnedTo {
 	return r
 }
 
-// takeBack stores the messages that a peer did not confirm, those of each user in order. It goes on when the
-// service ends: nobody else has them.
+// takeBack stores the messages that a peer did not confirm, those of each user in order.
 func (s *Service) takeBack(ctx context.Context, unacked []Frame, r *returnedTo) {
-	ctx = context.WithoutCancel(ctx)
 	defer close(r.ready)
+	ctx, cancel := context.WithTimeout(ctx, returnPatience)
+	defer cancel()
 	seed := maphash.MakeSeed()
 	var lanes [returnLanes][]Frame
 	for _, f := range unacked {
@@ -104,6 +109,7 @@ func (s *Service) takeBack(ctx context.Context, unacked []Frame, r *returnedTo) 
 	work.Wait()
 }
 
+// takeOneBack tries until ctx ends, and at least once: nobody else has the message.
 func (s *Service) takeOneBack(ctx context.Context, f Frame, r *returnedTo) {
 	_, raw, _ := cutTo(f.Payload)
 	st, err := stanza.Parse(raw)
@@ -111,8 +117,20 @@ func (s *Service) takeOneBack(ctx context.Context, f Frame, r *returnedTo) {
 		s.log.Error("a stanza that came back cannot be read", "err", err)
 		return
 	}
-	if seq := s.r.Returned(ctx, st); seq != 0 {
-		s.returned.add(r, returnedFrame{f.Seq, st.To.Local(), seq})
+	for pause := returnPauseMin; ; pause = min(2*pause, returnPauseMax) {
+		seq, err := s.r.Returned(context.WithoutCancel(ctx), st)
+		if err == nil {
+			if seq != 0 {
+				s.returned.add(r, returnedFrame{f.Seq, st.To.Local(), seq})
+			}
+			return
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			s.r.NotReturned(st, err)
+			return
+		}
 	}
 }
 

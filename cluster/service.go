@@ -20,6 +20,7 @@ const (
 	kindLook   byte = 23 // bare JID of a user for whom messages were stored
 	kindKept   byte = 24 // id of a session that was taken over and is kept now
 	kindAbout  byte = 25 // what Service.About says
+	kindHeld   byte = 26 // bare JID of a user for whom messages were stored, while a node is missing
 )
 
 // Kinds of requests.
@@ -197,6 +198,8 @@ func (s *Service) PeerDown(p *Peer, unacked []Frame, left bool) {
 	s.background(func(ctx context.Context) {
 		s.takeBack(ctx, unacked, r)
 		s.moved(r.users)
+	})
+	s.background(func(ctx context.Context) { // which is not to wait for the store
 		s.tellLost(ctx, lost)
 		s.replica.Release(lost)
 	})
@@ -211,7 +214,7 @@ func (s *Service) Frame(p *Peer, kind byte, seq uint64, payload []byte) {
 		s.yielded.kept(string(payload))
 	case kind == kindAbout:
 		s.about.Store(p, string(payload))
-	case kind > kindAbout:
+	case kind > kindHeld:
 		p.Unknown(kind)
 	default:
 		to, _, ok := cutTo(payload)

@@ -76,6 +76,12 @@ func (s *Service) confirm(p *Peer, id string) (kept func()) {
 	return func() { p.Send(kindKept, []byte(id)) }
 }
 
+// BoundAfter reports whether a resource is bound on another node, later than at a time.
+func (s *Service) BoundAfter(full stanza.JID, at time.Time) bool {
+	row, ok := s.rows.Row(full)
+	return ok && row.Bound > at.UnixNano()
+}
+
 // HandOver gives a session of this node's, which is about to leave, to another one. If there is one, give is called, after which the
 // session is not here any more; who asks for it meanwhile waits. An error says that no node has it.
 func (s *Service) HandOver(ctx context.Context, id string, give func() ([]byte, error)) error {
@@ -88,7 +94,14 @@ func (s *Service) HandOver(ctx context.Context, id string, give func() ([]byte, 
 	if err != nil {
 		return err
 	}
-	_, err = peers[int(s.givenTo.Add(1))%len(peers)].Request(ctx, askAdopt, session)
+	first := int(s.givenTo.Add(1))
+	for i := range peers {
+		_, err = peers[(first+i)%len(peers)].Request(ctx, askAdopt, session)
+		var refused *RemoteError // it may be about to leave, too
+		if !errors.As(err, &refused) {
+			return err
+		}
+	}
 	return err
 }
 

@@ -106,28 +106,36 @@ func (r *Router) Overflowed(b *Batch, st *stanza.Stanza) {
 
 // Returned takes back a stanza that was sent to a resource on another node, which did not confirm it and is gone. A message
 // goes to another resource here or to the store; then its number there is returned, so that it can be taken out when
-// the node turns out to have had it after all. It blocks on the store.
-func (r *Router) Returned(ctx context.Context, st *stanza.Stanza) (seq int64) {
+// the node turns out to have had it after all. It blocks on the store. An error says that this could not keep it now: the caller
+// tries again, or gives up by NotReturned.
+func (r *Router) Returned(ctx context.Context, st *stanza.Stanza) (seq int64, err error) {
 	if !Storable(st) {
 		r.Reroute(ctx, st)
-		return 0
+		return 0, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	for !r.toMostAvailable(ctx, nil, r.Table.Local(st.To), st) {
 		seq, err := r.Spool.Hold(ctx, st)
+		var refusal *stanza.Error
 		switch {
 		case err == nil:
 			r.Metrics.Held.Inc()
 			r.Table.Elsewhere.Held(st.To)
-			return seq
-		case !errors.Is(err, ErrReachable) || ctx.Err() != nil:
+			return seq, nil
+		case errors.Is(err, ErrReachable) && ctx.Err() == nil:
+		case errors.Is(err, ErrTransient) || errors.As(err, &refusal):
 			r.notHeld(nil, st, err)
-			return 0
+			return 0, nil
+		default:
+			return 0, err
 		}
 	}
-	return 0
+	return 0, nil
 }
+
+// NotReturned tells the sender of a message that Returned could not keep.
+func (r *Router) NotReturned(st *stanza.Stanza, err error) { r.notHeld(nil, st, err) }
 
 // judgedThere reports whether it is for another node to ask its sessions' block lists and settings about a stanza.
 func judgedThere(rows []Row, to stanza.JID) bool {

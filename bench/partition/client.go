@@ -280,7 +280,7 @@ func (c *client) take(s *stream, e *element) error {
 		return fmt.Errorf("stream error %v", e.Children)
 	case "message":
 		c.in++
-		c.w.ledger.got(c.name, e, false)
+		c.w.ledger.got(c.name, c.at, e, false)
 	case "presence":
 		c.in++
 		c.presenceLocked(e)

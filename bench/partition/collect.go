@@ -36,7 +36,7 @@ func (c *client) collectFrom(ctx context.Context, n *node) error {
 				return err
 			}
 			if e.XMLName.Local == "message" {
-				c.w.ledger.got(c.name, e, true)
+				c.w.ledger.got(c.name, n.number, e, true)
 			}
 			if e.XMLName.Local == "iq" && e.attr("id") == "end" {
 				break

@@ -20,8 +20,7 @@ type talk struct {
 	to        string // address
 	recipient string // name
 	next      int
-	highest   int       // the latest that has come, guarded by the ledger's lock
-	heard     time.Time // when that was sent
+	latest    *message // that has come, guarded by the ledger's lock
 }
 
 // A message is one that was sent.
@@ -35,7 +34,9 @@ type message struct {
 	got       int
 	collected bool // it came only at a later login
 	ids       []string
-	late      bool // out of order
+	late      *message // that came before, and was sent later
+	came      time.Time
+	where     int // the recipient's node then
 }
 
 func newLedger() *ledger { return &ledger{messages: make(map[string]*message)} }
@@ -73,7 +74,7 @@ func (l *ledger) conflict() {
 }
 
 // got takes a message that a client has received.
-func (l *ledger) got(name string, e *element, collected bool) {
+func (l *ledger) got(name string, where int, e *element, collected bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	m := l.messages[e.attr("id")]
@@ -99,18 +100,19 @@ func (l *ledger) got(name string, e *element, collected bool) {
 	}
 	l.last = time.Now()
 	m.collected = collected
-	if m.seq < m.talk.highest {
-		m.late = true
+	m.came, m.where = l.last, where
+	if latest := m.talk.latest; latest != nil && m.seq < latest.seq {
+		m.late = latest
 		return
 	}
-	m.talk.highest, m.talk.heard = m.seq, m.at
+	m.talk.latest = m
 }
 
 // heardSince reports whether something of a talk has come that was sent after a time.
 func (l *ledger) heardSince(t *talk, at time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return t.heard.After(at)
+	return t.latest != nil && t.latest.at.After(at)
 }
 
 func (l *ledger) lastNews() time.Time {
@@ -118,6 +120,8 @@ func (l *ledger) lastNews() time.Time {
 	defer l.mu.Unlock()
 	return l.last
 }
+
+const clockTime = "15:04:05.000"
 
 // A tally is what became of all messages.
 type tally struct {
@@ -133,8 +137,12 @@ func (l *ledger) tally(online map[string]bool) (t tally) {
 	defer l.mu.Unlock()
 	note := func(count *int, what, id string, m *message) {
 		if *count++; *count <= 3 {
-			t.Examples = append(t.Examples, fmt.Sprintf("%s: %s sent %s to %s, came %d times %v, refused %q, acknowledged %t, open %t",
-				what, id, m.at.Format("15:04:05.000"), m.talk.to, m.got, m.ids, m.refused, m.acked, m.open))
+			example := fmt.Sprintf("%s: %s sent %s to %s, came %d times at %s on n%d %v, refused %q, acknowledged %t, open %t",
+				what, id, m.at.Format(clockTime), m.talk.to, m.got, m.came.Format(clockTime), m.where+1, m.ids, m.refused, m.acked, m.open)
+			if m.late != nil {
+				example += fmt.Sprintf(", behind %d of %s, which came at %s on n%d", m.late.seq, m.late.at.Format(clockTime), m.late.came.Format(clockTime), m.late.where+1)
+			}
+			t.Examples = append(t.Examples, example)
 		}
 	}
 	for id, m := range l.messages {
@@ -160,7 +168,7 @@ func (l *ledger) tally(online map[string]bool) (t tally) {
 		if m.acked && m.got == 0 && m.refused == "" {
 			note(&t.Lost, "lost", id, m)
 		}
-		if m.late {
+		if m.late != nil {
 			note(&t.Reordered, "out of order", id, m)
 		}
 		if m.collected && online[m.talk.recipient] {

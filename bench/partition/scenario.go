@@ -105,7 +105,7 @@ func (s scenario) play(ctx context.Context, l *lab, o options, db *database, dir
 		r.err = fmt.Errorf("%w; %v", r.err, w.missing())
 	}
 	r.flaps = w.gone.Load()
-	r.err = errors.Join(r.err, w.settle())
+	r.err = errors.Join(r.err, w.lab.heal(), w.settle())
 	r.logins = w.sum(func(c *client) int { return c.logins }) - r.loginsBefore
 	r.resumed = w.sum(func(c *client) int { return c.resumptions })
 	t, err := w.count()

@@ -110,6 +110,9 @@ func (w *world) befriend() error {
 	if _, err := w.await(time.Minute, w.whole); err != nil {
 		return fmt.Errorf("friends do not see each other: %w", err)
 	}
+	for _, c := range w.clients { // so that the nodes know the friends, as after a login
+		c.say("<presence/>")
+	}
 	return nil
 }
 

@@ -152,6 +152,9 @@ func (j *joined) adopt(ctx context.Context, session []byte) error {
 	if err := json.Unmarshal(session, x); err != nil {
 		return err
 	}
+	if full, err := stanza.ParseJID(x.JID); err != nil || j.BoundAfter(full, x.Begun) {
+		return errNotAdopted // its client has not waited for it
+	}
 	j.moved(x)
 	if j.clients.Import(context.WithoutCancel(ctx), []*c2s.Suspended{x}) == 0 {
 		return errNotAdopted
