@@ -99,6 +99,7 @@ func (s *Service) Start(ctx context.Context, cfg Config) (err error) {
 func (s *Service) Leave(ctx context.Context) error {
 	err := s.node.Leave(ctx)
 	s.arrivals.stop()
+	s.yielded.end()
 	s.cancel()
 	s.work.Wait()
 	return err
