@@ -38,6 +38,10 @@ func (s *Session) detach() bool {
 	release(o.sending)
 	o.sending = nil
 	o.detached = true
+	if o.idle != nil { // who waits to write does so in vain
+		close(o.idle)
+		o.idle = nil
+	}
 	s.broken.Store(true)
 	s.until = time.Now().Add(o.managed.wait)
 	s.expiry = time.AfterFunc(o.managed.wait, s.expire)

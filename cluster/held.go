@@ -113,7 +113,7 @@ func (s *Service) tellHeld(user stanza.JID) {
 // lookFirst has a node look for what waits for a user before anything else for the user gets there that is sent from now on.
 func (s *Service) lookFirst(user stanza.JID, p *Peer) {
 	bare := user.Bare()
-	if s.moving.of(bare.String()) != nil {
+	if s.moving.of(bare) != nil {
 		return // told when all is in the store
 	}
 	s.held.look(bare.String(), p, func() bool {

@@ -167,16 +167,8 @@ func (s *Service) moved(users map[string]bool) {
 	}
 }
 
-// Settle implements router.Elsewhere.
-func (s *Service) Settle(ctx context.Context, user stanza.JID) {
-	for done := s.moving.of(user.Bare().String()); done != nil; done = s.moving.of(user.Bare().String()) {
-		select {
-		case <-done:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
+// Moving implements router.Elsewhere.
+func (s *Service) Moving(user stanza.JID) <-chan struct{} { return s.moving.of(user) }
 
 // Moving is the users whose messages are just on their way from a link into the store, or out of it again. What is sent to them meanwhile
 // must not overtake these, nor may the store be looked into.
@@ -221,13 +213,13 @@ func (m *moving) end(users map[string]bool) {
 }
 
 // of is closed when the user's messages have been moved; nil: none are.
-func (m *moving) of(bare string) <-chan struct{} {
+func (m *moving) of(user stanza.JID) <-chan struct{} {
 	if m.count.Load() == 0 {
 		return nil
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if u := m.users[bare]; u != nil {
+	if u := m.users[user.Bare().String()]; u != nil {
 		return u.done
 	}
 	return nil

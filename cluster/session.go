@@ -37,7 +37,7 @@ var encoded = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b 
 // is not needed: links write by themselves what has come together.
 func (s *session) Send(_ *router.Batch, st *stanza.Stanza) bool {
 	if st.Kind == stanza.Message {
-		if s.s.moving.of(s.full.Bare().String()) != nil {
+		if s.s.moving.of(s.full) != nil {
 			return false
 		}
 		s.s.lookFirst(s.full, s.peer)
@@ -63,7 +63,7 @@ func (s *session) Close(reason *stanza.StreamError) {
 // Done implements router.Session. What a session elsewhere holds its own node finds other ways for. Nobody here
 // waits for that, but for what was on its way there: when the node is down, until that is known to be in the store or about to be.
 func (s *session) Done() <-chan struct{} {
-	if done := s.s.moving.of(s.full.Bare().String()); done != nil {
+	if done := s.s.moving.of(s.full); done != nil {
 		return done
 	}
 	if down := s.peer.Down(); down != nil {

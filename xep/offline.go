@@ -40,7 +40,7 @@ type Offline struct {
 
 	mu      sync.Mutex
 	busy    map[string]chan struct{} // users being handed messages; closed at the end
-	arrears map[router.Session]int64 // sessions that the store kept from what waits behind these numbers
+	arrears map[router.Session]bool  // sessions that the store kept from what waits
 	serving bool                     // somebody sees to them
 }
 
@@ -48,7 +48,7 @@ type Offline struct {
 // 0 = unlimited.
 func NewOffline(r *router.Router, messages store.Offline, max int) *Offline {
 	return &Offline{r: r, messages: messages, max: max, seed: maphash.MakeSeed(), busy: make(map[string]chan struct{}),
-		arrears: make(map[router.Session]int64)}
+		arrears: make(map[router.Session]bool)}
 }
 
 // Features is XEP-0160 §4.
