@@ -129,6 +129,9 @@ func (s *Service) appeared(row Row, o *Owner) {
 	}
 }
 
+// Split reports whether a node is missing that did not leave.
+func (s *Service) Split() bool { return s.missing.any() }
+
 // Missing is the nodes that are down and did not leave.
 type missing struct {
 	mu    sync.Mutex
