@@ -210,6 +210,7 @@ func (n *negotiation) fetch(id string) *Session {
 		n.srv.log.Info("session not taken over from another node", "user", n.user, "node", id[:dot], "err", err)
 		return nil
 	}
+	x.Begun = n.srv.router.Table.Elsewhere.Now() // newer than its row there, which others may see for a moment longer
 	n.srv.Import(n.srv.ctx, []*Suspended{x})
 	return n.srv.resumableBy(id)
 }

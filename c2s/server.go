@@ -94,6 +94,8 @@ type Server struct {
 	HandOver func(ctx context.Context, id string, give func() *Suspended) error
 	// Fetch, if set, takes a session that can be resumed over from another node, by Yield there. It blocks on that node.
 	Fetch func(ctx context.Context, id, user string) (*Suspended, error)
+	// Nodes, if set, is all nodes of the cluster that take clients now, this one first. It must not block.
+	Nodes func() []Node
 	// Features is raw XML for the stream features after login, such as the
 	// server's capabilities (XEP-0115 §6.3).
 	Features func() []byte

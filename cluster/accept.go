@@ -103,7 +103,7 @@ func (n *Node) greeted(ctx context.Context, conn net.Conn) (*offer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errTLS, err)
 	}
-	o := &offer{conn: s}
+	o := &offer{conn: s, at: time.Now()}
 	kind, payload, err := readShort(s)
 	if err == nil && kind != kindHello {
 		err = errGarbled
@@ -125,7 +125,7 @@ func (n *Node) greeted(ctx context.Context, conn net.Conn) (*offer, error) {
 	case n.leaving.Load():
 		return o, refusal{reason: refusedLeaving}
 	}
-	if o.version, err = h.version(); err != nil {
+	if o.version, err = h.version(n.about); err != nil {
 		n.heardOf(h.name, h.about)
 		if l := n.link(h.name); l != nil {
 			l.noteRefused(err)
@@ -171,7 +171,7 @@ func (n *Node) greet(s secured, said *hello) (*hello, int, error) {
 	if h.name != said.to || h.to != n.cfg.Node {
 		return nil, 0, refusal{refusedTarget, "it is " + h.name}
 	}
-	version, err := h.version()
+	version, err := h.version(n.about)
 	return h, version, err
 }
 

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,6 +17,19 @@ const million = 1_000_000
 
 func benchJID(i int) stanza.JID {
 	return stanza.MustJID(fmt.Sprintf("player%07d@chat.test/game%03d", i, i%1000))
+}
+
+const rusageThread = 1 // getrusage(2)
+
+// cpuTime is what the process has used of all processors.
+func cpuTime() time.Duration { return usage(syscall.RUSAGE_SELF) }
+
+func usage(who int) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(who, &u); err != nil {
+		panic(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // fill gives an owner n rows from the number from on.
@@ -62,14 +77,20 @@ func BenchmarkRowLookup(b *testing.B) {
 	r := NewRows("")
 	o := fill(b, r, "b", 0, million)
 	users := make([]stanza.JID, 1<<16)
-	for i := range users {
-		users[i] = benchJID(rand.IntN(million)).Bare()
+	var text strings.Builder // one after another, as what a stanza is to is at hand
+	for range users {
+		text.WriteString(benchJID(rand.IntN(million)).Bare().String())
+	}
+	for i, size := 0, text.Len()/len(users); i < len(users); i++ {
+		users[i] = stanza.Restore(text.String()[i*size : (i+1)*size])
 	}
 	for _, rate := range []int{0, 100_000} {
 		b.Run(fmt.Sprintf("changes=%d", rate), func(b *testing.B) {
 			stop, stopped := make(chan struct{}), make(chan int)
 			go func() { stopped <- change(r, o, rate, stop) }()
-			start := time.Now()
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			start, cpu := time.Now(), usage(rusageThread)
 			b.ReportAllocs()
 			buf := make([]RemoteRow, 0, 4)
 			for i := 0; b.Loop(); i++ {
@@ -77,6 +98,7 @@ func BenchmarkRowLookup(b *testing.B) {
 					b.Fatal("not found")
 				}
 			}
+			b.ReportMetric(float64((usage(rusageThread)-cpu).Nanoseconds())/float64(b.N), "cpu-ns/lookup")
 			close(stop)
 			b.ReportMetric(float64(<-stopped)/time.Since(start).Seconds(), "changes/s")
 		})
@@ -85,6 +107,11 @@ func BenchmarkRowLookup(b *testing.B) {
 
 // change changes rows at a rate until it is stopped, and counts them.
 func change(r *Rows, o *Owner, rate int, stop chan struct{}) (done int) {
+	jids := make([]stanza.JID, 1<<16)
+	for i := range jids {
+		jids[i] = benchJID(i * 7919 % million)
+	}
+	var rec record
 	start := time.Now()
 	for {
 		select {
@@ -93,7 +120,9 @@ func change(r *Rows, o *Owner, rate int, stop chan struct{}) (done int) {
 		case <-time.After(time.Millisecond):
 		}
 		for ; done < int(time.Since(start).Seconds()*float64(rate)); done++ {
-			r.set(o, Row{JID: benchJID(done * 7919 % million), Bound: int64(done), Priority: int8(done), Available: true})
+			rec.Row = Row{JID: jids[done%len(jids)], Bound: int64(done), Priority: int8(done), Available: true}
+			rec.enc = rec.append(rec.enc[:0])
+			r.enter(o, &rec)
 		}
 	}
 }
@@ -109,7 +138,9 @@ func BenchmarkPurge(b *testing.B) {
 		start := time.Now()
 		r.swap(nil, o)
 		b.ReportMetric(float64(time.Since(start).Microseconds()), "us/hide")
+		cpu := cpuTime()
 		r.reclaim(o)
+		b.ReportMetric(float64((cpuTime() - cpu).Milliseconds()), "cpu-ms")
 	}
 }
 
@@ -128,7 +159,7 @@ func waitFor(ok func() bool) {
 	}
 }
 
-// BenchmarkSnapshot sends a million rows and applies them, from PeerUp until they are seen; the receiver has as many of its own.
+// BenchmarkSnapshot has two nodes with a million rows each send them to one another, from PeerUp until all are seen.
 func BenchmarkSnapshot(b *testing.B) {
 	for b.Loop() {
 		b.StopTimer()
@@ -136,23 +167,26 @@ func BenchmarkSnapshot(b *testing.B) {
 		for i := range million {
 			w.b.Changed(Row{JID: benchJID(million + i), Bound: int64(i), Available: true})
 		}
+		runtime.GC()
+		cpu := cpuTime()
 		b.StartTimer()
-		w.b.PeerUp(w.ba, "a", 1)
-		w.a.PeerUp(w.ab, "b", 1)
-		waitFor(func() bool { return w.b.Rows.Len() == million })
+		w.up()
+		waitFor(func() bool { return w.b.Rows.Len() == million && w.a.Rows.Len() == million })
 		b.StopTimer()
+		b.ReportMetric(float64((cpuTime()-cpu).Milliseconds())/2, "cpu-ms/snapshot")
 		w.stop()
 		b.StartTimer()
 	}
-	b.ReportMetric(million*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
+	b.ReportMetric(2*million*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
 }
 
-// BenchmarkDeltas changes rows among a million as fast as they can be made, sent and applied.
+// BenchmarkDeltas changes rows among a million as fast as they can be made, sent and applied, all of which it does.
 func BenchmarkDeltas(b *testing.B) {
 	w := benchTwin(b, million)
 	defer w.stop()
 	w.up()
 	waitFor(func() bool { return w.b.Rows.Len() == million })
+	cpu := cpuTime()
 	b.ResetTimer()
 	b.ReportAllocs()
 	for i := range b.N {
@@ -161,8 +195,9 @@ func BenchmarkDeltas(b *testing.B) {
 			time.Sleep(100 * time.Microsecond)
 		}
 	}
-	waitFor(func() bool { return w.a.States()[0].Lag == 0 })
+	waitFor(func() bool { return w.b.Stats().DeltasApplied == w.a.log.last.Load()-million })
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "deltas/s")
+	b.ReportMetric(float64((cpuTime()-cpu).Nanoseconds())/float64(b.N), "cpu-ns/op")
 	if s := w.b.Stats(); s.SnapshotsApplied != 1 {
 		b.Fatalf("%+v", s)
 	}

@@ -183,18 +183,18 @@ func (c *conn) read() {
 	}
 }
 
-// makeRoom moves what is left of the input to the buffer's beginning, of a buffer in which the
-// frame that it begins with will fit.
+// makeRoom moves what is left of the input to the beginning of a buffer in which the frame that it begins
+// with will fit.
 func makeRoom(buf []byte, start, end int) (b []byte, s, e int) {
-	if start == 0 && end < len(buf) && end >= headerBytes && len(buf) > readBytes {
-		return buf, start, end // a long frame that is still coming
-	}
 	rest := buf[start:end]
 	need := readBytes
 	if len(rest) >= headerBytes {
 		need = max(need, headerBytes+int(binary.BigEndian.Uint32(rest)))
 	}
-	if need != len(buf) {
+	switch {
+	case need == len(buf) && start == 0:
+		return buf, 0, end
+	case need != len(buf):
 		bigger := make([]byte, need)
 		return bigger, 0, copy(bigger, rest)
 	}

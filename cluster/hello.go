@@ -24,7 +24,8 @@ const (
 const (
 	helloMagic = "chatd-link"
 	// maxHello bounds what an unauthenticated connection can make a node read, in bytes.
-	maxHello = 1024
+	maxHello   = 1024
+	maxAddress = 255
 	// maxNodeName keeps hello and gossip's metadata short.
 	maxNodeName = 64
 	proofBytes  = sha256.Size
@@ -149,18 +150,18 @@ func decodeHello(b []byte, proof func(said []byte) []byte) (*hello, error) {
 	return h, nil
 }
 
-// GoodName reports whether a node may be called so: what can be written in a log, a
-// label and a stream-management id as it is.
-// GoodName reports whether a node can have this name.
+// GoodName reports whether a node may be called so: 1 to 64 lower-case letters, digits, "-", "_" and ".",
+// which can be written in a log, a label and a stream-management id as they are.
 func GoodName(s string) bool {
-	return len(s) > 0 && len(s) <= maxNodeName && strings.Trim(strings.ToLower(s), "abcdefghijklmnopqrstuvwxyz0123456789-_.") == ""
+	return len(s) > 0 && len(s) <= maxNodeName && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == ""
 }
 
-// version is what both sides speak, or a refusal.
-func (h *hello) version() (int, error) {
-	v := min(h.versionMax, versionMax)
-	if v < max(h.versionMin, versionMin) {
-		return 0, refusal{refusedVersion, fmt.Sprintf("it speaks versions %d to %d, this node %d to %d", h.versionMin, h.versionMax, versionMin, versionMax)}
+// version is the highest that both sides speak, or a refusal.
+func (h *hello) version(own about) (int, error) {
+	v := min(h.versionMax, own.versionMax)
+	if v < max(h.versionMin, own.versionMin) {
+		return 0, refusal{refusedVersion, fmt.Sprintf("%s speaks versions %d to %d, %s speaks %d to %d",
+			h.name, h.versionMin, h.versionMax, h.to, own.versionMin, own.versionMax)}
 	}
 	return int(v), nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"time"
 )
@@ -37,6 +38,7 @@ const (
 	dampWindow = 2 * time.Minute
 	dampMin    = time.Second
 	dampMax    = 30 * time.Second
+	dampDowns  = 15 // more are not remembered: the pause is the longest already
 )
 
 var (
@@ -90,6 +92,7 @@ type offer struct {
 	conn    secured
 	hello   *hello
 	version int
+	at      time.Time
 }
 
 func newLink(n *Node, name string) *link {
@@ -350,7 +353,7 @@ func (l *link) down(left bool) {
 	l.peer, l.dealt, l.next = nil, p.dealt.Load(), next
 	l.inDoubt = !left && len(unacked) > 0
 	if !left {
-		l.downs = append(l.downs, time.Now())
+		l.downs = append(l.downs[max(0, len(l.downs)-dampDowns):], time.Now())
 		l.node.metrics.downs.Inc()
 	}
 	if left {
@@ -438,6 +441,10 @@ func (l *link) dial(addr string) (*conn, error) {
 
 // answer ends the handshake of an accepted connection.
 func (l *link) answer(o *offer) (*conn, error) {
+	if time.Since(o.at) > dialFor { // who dialled has given up
+		o.conn.raw.Close()
+		return nil, os.ErrDeadlineExceeded
+	}
 	session := o.hello.session
 	if !l.resumes(o.hello, session) {
 		session = rand.Uint64() | 1

@@ -244,6 +244,9 @@ func (n *Node) rejoin() {
 	for {
 		select {
 		case <-time.After(jitter(delay)):
+		case <-n.stir:
+			delay = rejoinMin
+			continue
 		case <-n.ending.Done():
 			return
 		}
@@ -278,7 +281,7 @@ func (n *Node) seeds(ctx context.Context) []string {
 			continue
 		}
 		addrs, err := n.cfg.net.lookup(ctx, host)
-		if err != nil {
+		if err != nil && n.seldom.may("join "+join) {
 			n.log.Warn("cluster: join", "address", join, "error", err)
 		}
 		for _, a := range addrs {
@@ -302,14 +305,15 @@ func (n *Node) conflictLocked() *about {
 	return n.conflict
 }
 
-// missing is which of the seeds, and of all nodes that ever were members, memberlist does not have for
-// alive; or all of them.
+// missing is which of the seeds, and of all nodes that ever were members, are not up or not alive for
+// memberlist; or all of them. One that was restarted at once is alive for memberlist, and may not know of
+// anybody.
 func (n *Node) missing(seeds []string, all bool) []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	there := map[string]bool{n.about.gossip: true, "": true}
-	for _, m := range n.members {
-		if m.alive && !all {
+	for name, m := range n.members {
+		if l := n.links[name]; m.alive && l != nil && l.isUp() && !all {
 			there[m.gossip] = true
 		}
 	}

@@ -42,6 +42,7 @@ type Node struct {
 	peers  atomic.Pointer[[]*Peer]
 	gate   gate
 	seldom seldom
+	stir   chan struct{} // a peer is down: look for it soon
 
 	mu         sync.Mutex
 	members    map[string]*member
@@ -80,18 +81,24 @@ func newNode(cfg Config, h Handler) (*Node, error) {
 	if !GoodName(cfg.Node) {
 		return nil, fmt.Errorf("cluster node name %q: 1 to %d lower-case letters, digits, \"-\", \"_\" and \".\"", cfg.Node, maxNodeName)
 	}
+	if len(cfg.AdvertiseLink) > maxAddress {
+		return nil, fmt.Errorf("cluster link address: more than %d bytes", maxAddress)
+	}
 	if err := checkSecret(&cfg); err != nil {
 		return nil, err
 	}
 	if cfg.net == nil {
 		cfg.net = realNetwork{}
 	}
+	if cfg.speaks == [2]byte{} {
+		cfg.speaks = [2]byte{versionMin, versionMax}
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
 	cfg.Weight = min(max(cfg.Weight, 1), 1<<16-1)
 	n := &Node{Incarnation: uint64(time.Now().UnixNano()), cfg: cfg, handler: h, log: cfg.Log, clock: newClock(), started: time.Now(),
-		metrics: newMetrics(), members: make(map[string]*member), links: make(map[string]*link)}
+		metrics: newMetrics(), stir: make(chan struct{}, 1), members: make(map[string]*member), links: make(map[string]*link)}
 	n.peers.Store(&[]*Peer{})
 	n.ending, n.end = context.WithCancel(context.Background())
 	var err error
@@ -110,7 +117,7 @@ func (n *Node) open() error {
 	if n.listener, err = n.cfg.net.listen(n.cfg.Link); err != nil {
 		return fmt.Errorf("cluster link: %w", err)
 	}
-	g, err := n.cfg.net.gossip(n.ending, n.cfg.Gossip, n.gossipLog())
+	g, err := n.cfg.net.gossip(n.ending, n.cfg.Gossip, n.log)
 	if err != nil {
 		return fmt.Errorf("cluster gossip: %w", err)
 	}
@@ -120,7 +127,7 @@ func (n *Node) open() error {
 		return fmt.Errorf("cluster gossip: %w", err)
 	}
 	gossip := net.JoinHostPort(conf.AdvertiseAddr, fmt.Sprint(conf.AdvertisePort))
-	n.about = about{versionMin: versionMin, versionMax: versionMax, weight: uint16(n.cfg.Weight), incarnation: n.Incarnation,
+	n.about = about{versionMin: n.cfg.speaks[0], versionMax: n.cfg.speaks[1], weight: uint16(n.cfg.Weight), incarnation: n.Incarnation,
 		link: n.advertisedLink(conf.AdvertiseAddr), gossip: gossip}
 	if n.gossip, err = memberlist.Create(conf); err != nil {
 		g.Shutdown()
@@ -156,7 +163,9 @@ func (n *Node) Leave(ctx context.Context) error {
 		wait = min(wait, max(time.Until(deadline), time.Millisecond))
 	}
 	// The flag first: memberlist's own word for leaving is not told apart from death.
-	err := errors.Join(n.gossip.UpdateNode(wait), n.gossip.Leave(wait))
+	if err := errors.Join(n.gossip.UpdateNode(wait), n.gossip.Leave(wait)); err != nil {
+		n.log.Warn("cluster: leaving: gossip", "error", err)
+	}
 	n.mu.Lock()
 	n.closed = true
 	links := n.links
@@ -165,11 +174,12 @@ func (n *Node) Leave(ctx context.Context) error {
 	for _, l := range links {
 		close(l.quit)
 	}
+	var err error
 	for _, l := range links {
 		select {
 		case <-l.done:
 		case <-ctx.Done():
-			err = errors.Join(err, ctx.Err())
+			err = ctx.Err()
 		}
 	}
 	n.Close()
@@ -214,6 +224,10 @@ func (n *Node) fall(p *Peer) {
 	defer n.mu.Unlock()
 	peers := slices.DeleteFunc(slices.Clone(n.Peers()), func(q *Peer) bool { return q == p })
 	n.peers.Store(&peers)
+	select {
+	case n.stir <- struct{}{}:
+	default:
+	}
 }
 
 // link finds or begins what there is with a node of that name; nil: the node ends, or there are
@@ -236,7 +250,7 @@ func (n *Node) linkLocked(name string) *link {
 
 // greeting begins what this node says in every hello.
 func (n *Node) greeting(to string) *hello {
-	return &hello{versionMin: versionMin, versionMax: versionMax, name: n.cfg.Node, to: to, incarnation: n.Incarnation, about: n.about}
+	return &hello{versionMin: n.about.versionMin, versionMax: n.about.versionMax, name: n.cfg.Node, to: to, incarnation: n.Incarnation, about: n.about}
 }
 
 // jitter is between half and all of d.

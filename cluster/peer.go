@@ -21,7 +21,8 @@ type Config struct {
 	Weight          int      // how much this node can take compared with others, 0..65535; 0: 1
 	Log             *slog.Logger
 
-	net network // simulated in tests; nil: the real one
+	net    network // simulated in tests; nil: the real one
+	speaks [2]byte // least and highest version of the protocol, of another build in tests; 0: this build's
 }
 
 // A Handler is told what happens on the links. For one node name the calls of PeerReceived, PeerUp,
@@ -39,8 +40,9 @@ type Handler interface {
 	// Request is answered with what is returned. It runs on a goroutine of its own; ctx
 	// ends when the asker no longer waits or the peer is down.
 	Request(ctx context.Context, p *Peer, kind byte, payload []byte) ([]byte, error)
-	// PeerReceived comes before PeerUp, when an incarnation that had been declared down
-	// with frames unacknowledged is back: it had dealt with all up to this number.
+	// PeerReceived comes before PeerUp, when an incarnation is back whose last PeerDown handed back frames: it had
+	// dealt with those up to this number after all, and with none of the others. It says
+	// nothing of what earlier PeerDowns handed back.
 	PeerReceived(name string, incarnation uint64, upTo uint64)
 }
 

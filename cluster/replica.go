@@ -46,6 +46,8 @@ const (
 	retryAfter = 20 * time.Millisecond
 	// digestEvery is how often each peer is told the digest of this node's rows.
 	digestEvery = 5 * time.Second
+	// stallAfter is how long a peer may confirm nothing while its window is full.
+	stallAfter = 10 * time.Second
 	// rivalsLength is how many of this node's new rows wait for being compared with others': with more, all are.
 	rivalsLength = 4096
 )

@@ -29,6 +29,7 @@ type pipe struct {
 	lose   func(kind byte) bool
 	full   int // frames that were not taken
 	more   chan struct{}
+	ready  chan struct{} // closed when both sides know each other
 }
 
 func (p *pipe) Send(kind byte, parts ...[]byte) (uint64, bool) {
@@ -51,6 +52,11 @@ func (p *pipe) Send(kind byte, parts ...[]byte) (uint64, bool) {
 }
 
 func (p *pipe) run(ctx context.Context, delay time.Duration) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-p.ready:
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -84,6 +90,7 @@ type twin struct {
 	ab, ba *pipe // as a and b hold them
 	wg     sync.WaitGroup
 	cancel context.CancelFunc
+	ready  chan struct{}
 }
 
 func silent() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -91,7 +98,9 @@ func silent() *slog.Logger { return slog.New(slog.DiscardHandler) }
 func newTwin(cfgA, cfgB ReplicaConfig, delay time.Duration) *twin {
 	cfgA.Node, cfgB.Node, cfgA.Log, cfgB.Log = "a", "b", silent(), silent()
 	w := &twin{a: NewReplica(cfgA), b: NewReplica(cfgB)}
-	w.ab, w.ba = &pipe{to: w.b, more: make(chan struct{}, 1)}, &pipe{to: w.a, more: make(chan struct{}, 1)}
+	w.ready = make(chan struct{})
+	w.ab = &pipe{to: w.b, more: make(chan struct{}, 1), ready: w.ready}
+	w.ba = &pipe{to: w.a, more: make(chan struct{}, 1), ready: w.ready}
 	w.ab.as, w.ba.as = w.ba, w.ab
 	var ctx context.Context
 	ctx, w.cancel = context.WithCancel(context.Background())
@@ -105,6 +114,7 @@ func newTwin(cfgA, cfgB ReplicaConfig, delay time.Duration) *twin {
 func (w *twin) up() {
 	w.a.PeerUp(w.ab, "b", 1)
 	w.b.PeerUp(w.ba, "a", 1)
+	close(w.ready)
 }
 
 func (w *twin) stop() {
@@ -289,6 +299,27 @@ func TestLostFramesAreMadeUpFor(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestStalledPeerGetsASnapshot loses so much that the window stays full, as when frames come before PeerUp.
+func TestStalledPeerGetsASnapshot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTwin(ReplicaConfig{}, ReplicaConfig{}, 0)
+		defer w.stop()
+		const n = 60_000
+		for i := range n {
+			w.a.Changed(simRow(i))
+		}
+		w.a.PeerUp(w.ab, "b", 1)
+		close(w.ready)
+		time.Sleep(time.Second)
+		w.b.PeerUp(w.ba, "a", 1)
+		time.Sleep(stallAfter + time.Second)
+		w.same(t)
+		if w.b.Rows.Len() != n {
+			t.Error(w.b.Rows.Len())
+		}
+	})
 }
 
 func TestDriftIsRepairedBySegment(t *testing.T) {

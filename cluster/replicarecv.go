@@ -287,7 +287,7 @@ func (r *Replica) onGot(p *replicaPeer, b []byte) error {
 	}
 	p.mu.Lock()
 	if snapshot == p.number && bytes <= p.sent {
-		p.got = max(p.got, bytes)
+		p.got, p.moved = max(p.got, bytes), time.Now()
 	}
 	p.mu.Unlock()
 	poke(r.wake)

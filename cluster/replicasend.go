@@ -16,14 +16,15 @@ type replicaPeer struct {
 
 	mu      sync.Mutex
 	gone    bool
-	number  uint64 // of the snapshot that is being sent or was
-	begun   bool   // it
-	segment int    // the next one to be sent of it
-	whole   bool   // all was sent
-	cursor  uint64 // the last change sent
-	sent    uint64 // bytes of rows sent since the snapshot began
-	got     uint64 // as the peer says
-	sending part   // a segment that is being sent
+	number  uint64    // of the snapshot that is being sent or was
+	begun   bool      // it
+	segment int       // the next one to be sent of it
+	whole   bool      // all was sent
+	cursor  uint64    // the last change sent
+	sent    uint64    // bytes of rows sent since the snapshot began
+	got     uint64    // as the peer says
+	moved   time.Time // when it last did, or the snapshot began
+	sending part      // a segment that is being sent
 	repairs segments
 	deltas  []byte    // buffer
 	next    time.Time // a digest is due
@@ -65,8 +66,10 @@ func (r *Replica) send() time.Time {
 			switch {
 			case !p.retry.IsZero():
 				due = earlier(due, p.retry)
-			case p.next.After(now): // else the peer is too slow for its digest: kindGot wakes
+			case p.next.After(now):
 				due = earlier(due, p.next)
+			case !p.gone: // the window is full: kindGot wakes
+				due = earlier(due, p.moved.Add(stallAfter))
 			}
 			p.mu.Unlock()
 		}
@@ -109,7 +112,7 @@ func (r *Replica) sendOne(p *replicaPeer, now time.Time) bool {
 	case !p.begun:
 		return r.begin(p, now)
 	case p.sent-p.got >= window:
-		return false // until kindGot
+		return p.stalled(now) // else until kindGot
 	case p.sending.records != nil:
 		return p.sendPart(now)
 	case p.cursor < r.log.last.Load():
@@ -139,6 +142,15 @@ func (p *replicaPeer) send(now time.Time, kind byte, parts ...[]byte) bool {
 	return ok
 }
 
+// stalled begins anew with a peer that has not confirmed anything for long: what was sent did not reach it.
+func (p *replicaPeer) stalled(now time.Time) bool {
+	if now.Sub(p.moved) < stallAfter {
+		return false
+	}
+	p.begun = false
+	return true
+}
+
 func (p *replicaPeer) told() bool {
 	p.applied.told = p.applied.bytes
 	return true
@@ -165,7 +177,7 @@ func (r *Replica) begin(p *replicaPeer, now time.Time) bool {
 		return false
 	}
 	p.number++
-	p.begun, p.whole, p.segment, p.cursor, p.sent, p.got = true, false, 0, after, 0, 0
+	p.begun, p.whole, p.segment, p.cursor, p.sent, p.got, p.moved = true, false, 0, after, 0, 0, now
 	p.sending, p.repairs = part{}, segments{}
 	r.stats.snapshotsSent.Add(1)
 	return true

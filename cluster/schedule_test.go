@@ -33,7 +33,10 @@ type schedule struct {
 	start time.Time
 	trace []string
 	peace atomic.Bool
+	lossy bool // some links lose frames
 
+	loses    bool              // a link is one that loses frames
+	damages  bool              // rows were changed behind a replica's back
 	happened map[string]uint64 // how often what is to be tested has been
 
 	mu    sync.Mutex
@@ -66,6 +69,7 @@ type simProcess struct {
 func newSchedule(t *testing.T, seed uint64) *schedule {
 	s := &schedule{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), links: map[[2]int]*simLink{}, happened: map[string]uint64{}, start: time.Now(), store: map[string]Token{}}
 	n := 2 + s.rng.IntN(5)
+	s.lossy = s.rng.IntN(3) == 0
 	for i := range 30 {
 		s.jids = append(s.jids, stanza.MustJID(fmt.Sprintf("player%d@chat.test/game", i)), stanza.MustJID(fmt.Sprintf("player%d@chat.test/phone", i)))
 	}
@@ -234,9 +238,10 @@ func (s *schedule) connect(i, j int) {
 		pair[k] = &simLink{
 			s: s, from: s.nodes[ends[0]].simProcess, to: s.nodes[ends[1]].simProcess,
 			delays: rand.New(rand.NewPCG(s.rng.Uint64(), 2)), losses: rand.New(rand.NewPCG(s.rng.Uint64(), 3)),
-			latency: time.Duration(s.rng.IntN(20_000_000)), limit: 40_000 << s.rng.IntN(4), lossy: s.rng.IntN(10) == 0,
+			latency: time.Duration(s.rng.IntN(20_000_000)), limit: 40_000 << s.rng.IntN(4), lossy: s.lossy && s.rng.IntN(5) == 0,
 			done: make(chan struct{}), more: make(chan struct{}, 1),
 		}
+		s.loses = s.loses || pair[k].lossy
 		s.links[ends] = pair[k]
 		s.made = append(s.made, pair[k])
 	}
@@ -329,10 +334,13 @@ func (s *schedule) watch() {
 			a, b := s.nodes[i].simProcess, s.nodes[j].simProcess
 			cut := s.isCut(i, j) || s.isCut(j, i)
 			l := s.links[[2]int{i, j}]
-			if l == nil || finished(l) && finished(l.back) || l.from != a && !l.from.alive() && s.rng.IntN(2) == 0 || l.to != b && !l.to.alive() && s.rng.IntN(2) == 0 {
-				if a.alive() && b.alive() && !cut && s.rng.IntN(3) == 0 {
-					s.connect(i, j)
-				}
+			over := l == nil || finished(l) && finished(l.back)
+			replaced := !over && (l.from != a || l.to != b) && s.rng.IntN(2) == 0 // by a new process, which does not wait
+			if (over || replaced) && a.alive() && b.alive() && !cut && s.rng.IntN(3) == 0 {
+				s.connect(i, j)
+				continue
+			}
+			if over {
 				continue
 			}
 			if !cut && l.from.alive() && l.to.alive() {
@@ -425,6 +433,7 @@ func (s *schedule) disturb(n *simNode, r int) {
 		s.setCut(n.i, other, n.i != other)
 	case r < 982:
 		s.note("%s's copy of the rows is damaged", n.name)
+		s.damages = true
 		for row := range n.replica.Rows.All() {
 			n.replica.Rows.unset(row.Owner, row.JID)
 			break
@@ -451,6 +460,16 @@ func (s *schedule) mend() {
 // run is the whole schedule: acts, then peace, then the checks.
 func (s *schedule) run() {
 	defer s.stop()
+	s.live()
+	s.check()
+	s.stop()
+	if !s.loses && s.happened["gaps"]+s.happened["malformed"] > 0 || !s.loses && !s.damages && s.happened["drift"] > 0 {
+		s.fail("no link lost anything, but %v", s.happened)
+	}
+}
+
+// live is acts, then peace.
+func (s *schedule) live() {
 	acts := 100 + s.rng.IntN(600)
 	for i := range acts {
 		s.act()
@@ -475,7 +494,6 @@ func (s *schedule) run() {
 		time.Sleep(50 * time.Millisecond)
 	}
 	synctest.Wait()
-	s.check()
 }
 
 func (s *schedule) stop() {

@@ -19,7 +19,8 @@ const (
 	kindStale  byte = 22 // bare JID, what (router.Kept)
 	kindLook   byte = 23 // bare JID of a user for whom messages were stored
 	kindKept   byte = 24 // id of a session that was taken over and is kept now
-	kindHeld   byte = 25 // bare JID of a user for whom messages were stored, while a node is missing
+	kindAbout  byte = 25 // what Service.About says
+	kindHeld   byte = 26 // bare JID of a user for whom messages were stored, while a node is missing
 )
 
 // Kinds of requests.
@@ -52,6 +53,8 @@ type Sessions struct {
 // router's Elsewhere, and the Handler of the links.
 type Service struct {
 	Sessions Sessions
+	// About is what the other nodes are told of this one, in an encoding of the caller's. It is called when a node comes up, and by Tell.
+	About func() []byte
 
 	r        *router.Router
 	name     string // this node's
@@ -67,6 +70,7 @@ type Service struct {
 	yielded  yielded
 	giving   giving
 	givenTo  atomic.Uint32 // counts, for taking turns
+	about    sync.Map      // *Peer to string: what it has said of itself
 
 	ctx    context.Context // of what goes on in the background
 	cancel context.CancelFunc
@@ -160,7 +164,28 @@ func (s *Service) peers() []*Peer {
 }
 
 // PeerUp implements Handler.
-func (s *Service) PeerUp(p *Peer) { s.replica.PeerUp(p, p.Name, p.Incarnation) }
+func (s *Service) PeerUp(p *Peer) {
+	p.Send(kindAbout, s.About())
+	s.replica.PeerUp(p, p.Name, p.Incarnation)
+}
+
+// Tell tells all nodes anew what About says.
+func (s *Service) Tell() {
+	for _, p := range s.peers() {
+		p.Send(kindAbout, s.About())
+	}
+}
+
+// Abouts is what each other node that is up has said of itself, by name.
+func (s *Service) Abouts() map[string][]byte {
+	all := make(map[string][]byte)
+	for _, p := range s.peers() {
+		if text, ok := s.about.Load(p); ok {
+			all[p.Name] = []byte(text.(string))
+		}
+	}
+	return all
+}
 
 // PeerDown implements Handler. From before the node's rows are gone until what comes back is in the store, messages for the users whom
 // that is for wait.
@@ -168,6 +193,7 @@ func (s *Service) PeerDown(p *Peer, unacked []Frame, left bool) {
 	r := s.returned.begin(p, unacked)
 	s.moving.begin(r.users)
 	s.missing.set(p.Name, !left)
+	s.about.Delete(p)
 	lost := s.replica.PeerDown(p)
 	s.background(func(ctx context.Context) {
 		s.takeBack(ctx, unacked, r)
@@ -186,6 +212,8 @@ func (s *Service) Frame(p *Peer, kind byte, seq uint64, payload []byte) {
 		s.replica.Frame(p, kind, payload)
 	case kind == kindKept:
 		s.yielded.kept(string(payload))
+	case kind == kindAbout:
+		s.about.Store(p, string(payload))
 	case kind > kindHeld:
 		p.Unknown(kind)
 	default:

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -106,13 +106,7 @@ func (s *simNet) cutLocked(from, to string) {
 	}
 }
 
-// mend undoes cut.
-func (s *simNet) mend(from, to string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.mendLocked(from, to)
-}
-
+// mendLocked undoes cut.
 func (s *simNet) mendLocked(from, to string) {
 	if p := s.pathLocked(from, to); p.cut {
 		p.cut = false
@@ -297,7 +291,7 @@ func (h *simHost) dial(ctx context.Context, addr string) (net.Conn, error) {
 	}
 }
 
-func (h *simHost) gossip(_ context.Context, addr string, _ *log.Logger) (memberlist.NodeAwareTransport, error) {
+func (h *simHost) gossip(_ context.Context, addr string, _ *slog.Logger) (memberlist.NodeAwareTransport, error) {
 	_, port, err := splitPort(addr)
 	if err != nil {
 		return nil, err

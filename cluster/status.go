@@ -64,7 +64,7 @@ type Member struct {
 // Status is what the node knows now.
 func (n *Node) Status() Status {
 	s := Status{Node: n.cfg.Node, Incarnation: n.Incarnation, Started: n.started, Gossip: n.about.gossip, Link: n.about.link,
-		Weight: n.cfg.Weight, VersionMin: versionMin, VersionMax: versionMax, Leaving: n.leaving.Load()}
+		Weight: n.cfg.Weight, VersionMin: int(n.about.versionMin), VersionMax: int(n.about.versionMax), Leaving: n.leaving.Load()}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if other := n.conflictLocked(); other != nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 
 	"chatd/store/storetest/mariadb"
@@ -26,7 +27,7 @@ func newCluster(t *testing.T, count int, users ...string) nodes {
 	}
 	var all nodes
 	for i := range count {
-		s := &server{t: t, dir: t.TempDir(), domain: domain, host: "127.0.0.1", web: `"on"`, apiScopes: []string{"admin"}}
+		s := &server{t: t, dir: t.TempDir(), domain: domain, host: "127.0.0.1", web: `"on"`, apiScopes: []string{"admin", "metrics"}}
 		s.sections = fmt.Sprintf("\n[store]\ndriver = \"mysql\"\ndsn = %q\n\n[cluster]\nnode = \"n%d\"\ngossip = %q\nlink = %q\njoin = [\"%s\"]\nsecret = \"%s\"\n",
 			dsn, i+1, gossip[i], link[i], strings.Join(gossip, `", "`), strings.Repeat("secret", 4))
 		if i == 0 {
@@ -94,4 +95,62 @@ func TestClusterRoutes(t *testing.T) {
 		other.say("<iq type='get' id='v' to='%s'><query xmlns='jabber:iq:version'/></iq>", bob.full)
 		other.await("id='v'")
 	})
+}
+
+// TestClusterResumes has a client go on with its session on another node (XEP-0198 §5).
+func TestClusterResumes(t *testing.T) {
+	n := newCluster(t, 2, "alice", "bob")
+	alice, bob := n[0].raw(t, "alice", "game"), n[1].raw(t, "bob", "game")
+	bob.say("<enable xmlns='urn:xmpp:sm:3' resume='true'/>")
+	id := bob.await("<enabled[^>]* id='([^']*)'")[1]
+	if !strings.HasPrefix(id, "n2.") {
+		t.Fatalf("the session's id %q does not say where it is", id)
+	}
+	alice.say("<message to='%s' type='chat'><body>one</body></message>", bob.full)
+	bob.await("<body>one</body>")
+	bob.conn.Close() // without an acknowledgement
+	alice.say("<message to='%s' type='chat'><body>two</body></message>", bob.full)
+	alice.barrier()
+
+	again := n[0].dialRaw(t, "bob")
+	again.say("<resume xmlns='urn:xmpp:sm:3' previd='%s' h='0'/>", id)
+	again.await("<resumed[^>]* previd='" + id + "'")
+	again.await("<body>one</body>")
+	again.await("<body>two</body>")
+	alice.say("<message to='%s' type='chat'><body>three</body></message>", bob.full)
+	again.await("<body>three</body>")
+	if said := alice.barrier(); strings.Contains(said, "unavailable") {
+		t.Errorf("alice was told that bob had gone: %s", said)
+	}
+}
+
+// TestClusterNodeDies kills a node: the others notice, tell their players, and keep what is for those who were on it.
+func TestClusterNodeDies(t *testing.T) {
+	n := newCluster(t, 3, "alice", "bob")
+	alice, bob := n[0].raw(t, "alice", "game"), n[1].raw(t, "bob", "game")
+	alice.say("<presence to='bob@%s' type='subscribe'/>", domain)
+	bob.await("type='subscribe'")
+	bob.say("<presence to='alice@%s' type='subscribed'/>", domain)
+	alice.await("<presence[^>]*from='" + bob.full + "'")
+
+	out, err := n[0].command("cluster", "status", "-api", n[0].api)
+	if err != nil || !strings.Contains(out, "n2") || !strings.Contains(out, "whole") {
+		t.Errorf("cluster status: %v\n%s", err, out)
+	}
+
+	if _, err := n[1].stop(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	alice.await("<presence[^>]*(from='" + bob.full + "'[^>]*type='unavailable'|type='unavailable'[^>]*from='" + bob.full + "')")
+	alice.say("<message to='bob@%s' type='chat'><body>for later</body></message>", domain)
+	if said := alice.barrier(); strings.Contains(said, "type='error'") {
+		t.Errorf("a message for bob came back: %s", said)
+	}
+	n[2].raw(t, "bob", "game").await("<body>for later</body>")
+	alice.await("<presence[^>]*from='" + bob.full + "'")
+
+	n[1].start()
+	n[0].must(n[0].log.await("rows of a peer are complete", "peer=n2"))
+	n[1].raw(t, "bob", "phone")
+	alice.await("<presence[^>]*from='bob@" + domain + "/phone'")
 }

@@ -321,6 +321,7 @@ func (s *server) command(args ...string) (string, error) {
 	}
 	cmd := exec.Command(path, append(args, s.flags...)...)
 	cmd.Dir = s.dir
+	cmd.Env = append(os.Environ(), "CHATD_API_TOKEN="+apiToken)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("chatd %s: %w: %s", strings.Join(args, " "), err, out)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 
 	"chatd/c2s"
@@ -28,6 +30,8 @@ func clusterConfig(cfg *Config, log *slog.Logger) cluster.Config {
 // joined is what a node of a cluster consists of besides the rest of a server.
 type joined struct {
 	*cluster.Service
+	serving  context.Context // ends when this node begins to stop
+	self     c2s.Node
 	friends  *roster.Service
 	blocking *xep.Blocking
 	avatar   *xep.Avatar
@@ -54,6 +58,31 @@ func (j *joined) connect() {
 	j.clients.Fetch = j.fetch
 	j.clients.HandOver = j.handOver
 	j.clients.OnResume = j.resume
+	j.clients.Nodes = j.nodes
+	j.About = func() []byte {
+		self := j.self
+		if j.serving.Err() != nil {
+			self.Weight = 0 // no more clients
+		}
+		text, err := json.Marshal(self)
+		if err != nil { // strings and numbers
+			panic(err)
+		}
+		return text
+	}
+}
+
+// nodes is how clients reach the nodes that are there, this one first.
+func (j *joined) nodes() []c2s.Node {
+	all := []c2s.Node{j.self}
+	abouts := j.Abouts()
+	for _, name := range slices.Sorted(maps.Keys(abouts)) {
+		n := c2s.Node{Name: name}
+		if err := json.Unmarshal(abouts[name], &n); err == nil && n.Name == name && n.Weight > 0 {
+			all = append(all, n)
+		}
+	}
+	return all
 }
 
 // stale brings up to date what is kept here of a user whom another node has changed.
@@ -132,6 +161,7 @@ func (j *joined) restore(ctx context.Context, session []byte) {
 		j.log.Error("session not restored", "err", err)
 		return
 	}
+	x.Begun = j.Now()
 	j.clients.Import(ctx, []*c2s.Suspended{x.Suspended})
 }
 
@@ -160,4 +190,9 @@ func (j *joined) adopt(ctx context.Context, session []byte) error {
 		j.settle(ctx, row.Session)
 	}
 	return nil
+}
+
+// clientNode is how clients reach this node.
+func clientNode(cfg *Config) c2s.Node {
+	return c2s.Node{Name: cfg.Cluster.Node, Address: cfg.C2S.Address, URL: cfg.HTTP.URL, Weight: cfg.Cluster.Weight}
 }

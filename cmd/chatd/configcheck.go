@@ -20,7 +20,6 @@ func (c *Config) check() (errs configErrors) {
 	c.tokenConflicts(fail)
 	c.filterConflicts(fail)
 	c.storeConflicts(fail)
-	c.unsupported(fail)
 	c.clusterConflicts(fail)
 	return errs
 }
@@ -54,14 +53,6 @@ func (c *Config) conflicts(fail func(key, what string)) {
 			fail(fmt.Sprintf("api.tokens[%d]", i), fmt.Sprintf("another token is named %q", t.Name))
 		}
 		seen[t.Name] = true
-	}
-}
-
-// unsupported refuses what chatd will know one day rather than ignore it.
-func (c *Config) unsupported(fail func(key, what string)) {
-	const what = "not supported by this version"
-	if c.Store.Driver == "riak" {
-		fail("store.driver", fmt.Sprintf("%q is %s", c.Store.Driver, what))
 	}
 }
 

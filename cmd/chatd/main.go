@@ -78,7 +78,7 @@ func serve(ctx context.Context, e environment, args []string) (err error) {
 		return err
 	}
 	defer lock.Close()
-	decoy, err := decoyKey(cfg.Data)
+	decoy, err := decoyKey(cfg)
 	if err != nil {
 		return err
 	}
@@ -122,6 +122,11 @@ func build(ctx context.Context, cfg *Config, backend database, decoy []byte, log
 	var others *cluster.Service // the other nodes
 	if cfg.Cluster.Node != "" {
 		others = cluster.New(rt, clusterConfig(cfg, log))
+		db.AccountChanged = func(user string) {
+			if j, err := stanza.ParseJID(user + "@" + cfg.Domain); err == nil {
+				others.Stale(j, router.KeptAccount)
+			}
+		}
 	}
 	friends := roster.New(rt, db, roster.Config{}, log)
 	friends.Register()
@@ -166,8 +171,8 @@ func build(ctx context.Context, cfg *Config, backend database, decoy []byte, log
 	clients.Features = disco.CapsElement
 	if others != nil {
 		clients.Node = cfg.Cluster.Node
-		(&joined{Service: others, friends: friends, blocking: blocking, avatar: avatar, offline: offline, clients: clients, table: rt.Table,
-			forget: db.Forget, log: log}).connect()
+		(&joined{Service: others, serving: ctx, self: clientNode(cfg), friends: friends, blocking: blocking, avatar: avatar, offline: offline,
+			clients: clients, table: rt.Table, forget: db.Forget, log: log}).connect()
 	}
 
 	// What operators and other services see of it all, and may do.

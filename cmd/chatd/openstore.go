@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"chatd/store"
+	"chatd/store/riak"
 	"chatd/store/sqlstore"
 )
 
@@ -29,6 +30,12 @@ func openStore(ctx context.Context, cfg *Config, log *slog.Logger) (database, er
 		m := cfg.mysql()
 		m.Log = log
 		return sqlstore.OpenMySQL(ctx, m)
+	case "riak":
+		nodes, err := riak.ParseNodes(cfg.Store.DSN)
+		if err != nil {
+			return nil, err
+		}
+		return riak.Open(ctx, riak.Config{Nodes: nodes, Log: log})
 	}
 	return nil, fmt.Errorf("store.driver = %q is not supported by this version", cfg.Store.Driver)
 }
@@ -43,12 +50,17 @@ func (c *Config) mysql() sqlstore.MySQL {
 
 // storeConflicts leaves files to checkFiles.
 func (c *Config) storeConflicts(fail func(key, what string)) {
+	if c.Store.Driver != "sqlite" && c.Store.DSN == "" {
+		fail("store.driver", fmt.Sprintf("%q needs store.dsn", c.Store.Driver))
+		return
+	}
+	if c.Store.Driver == "riak" {
+		if _, err := riak.ParseNodes(c.Store.DSN); err != nil {
+			fail("store.dsn", err.Error())
+		}
+	}
 	switch c.Store.Driver {
 	case "mysql":
-		if c.Store.DSN == "" {
-			fail("store.driver", `"mysql" needs store.dsn`)
-			return
-		}
 		m := sqlstore.MySQL{DSN: c.Store.DSN, Connections: c.Store.Connections}
 		if err := m.Check(); err != nil {
 			fail("store.dsn", err.Error())
@@ -73,6 +85,8 @@ func (c *Config) checkStoreFiles() error {
 	case c.Store.Driver == "mysql":
 		m := c.mysql()
 		return m.Check()
+	case c.Store.Driver == "riak":
+		return nil
 	case c.Store.DSN != "":
 		_, err := os.Stat(filepath.Dir(beside(c.File, c.Store.DSN)))
 		return err

@@ -168,6 +168,9 @@ func (s *server) stop(ended <-chan error, serving int) {
 	s.log.Info("stopping")
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout+time.Duration(s.cfg.C2S.DrainSeconds)*time.Second)
 	defer cancel()
+	if s.others != nil {
+		s.others.Tell()
+	}
 	err := s.clients.Shutdown(ctx)
 	if s.others != nil {
 		err = errors.Join(err, s.others.Leave(ctx))
