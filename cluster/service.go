@@ -19,8 +19,8 @@ const (
 	kindStale  byte = 22 // bare JID, what (router.Kept)
 	kindLook   byte = 23 // bare JID of a user for whom messages were stored
 	kindKept   byte = 24 // id of a session that was taken over and is kept now
-	kindAbout  byte = 25 // what Service.About says
-	kindHeld   byte = 26 // bare JID of a user for whom messages were stored, while a node is missing
+	kindHeld   byte = 25 // bare JID of a user for whom messages were stored, while a node is missing
+	kindAbout  byte = 26 // what Service.About says
 )
 
 // Kinds of requests.
@@ -68,9 +68,9 @@ type Service struct {
 	missing  missing
 	returned returned
 	yielded  yielded
+	about    sync.Map // *Peer to string: what it has said of itself
 	giving   giving
 	givenTo  atomic.Uint32 // counts, for taking turns
-	about    sync.Map      // *Peer to string: what it has said of itself
 
 	ctx    context.Context // of what goes on in the background
 	cancel context.CancelFunc
@@ -214,7 +214,7 @@ func (s *Service) Frame(p *Peer, kind byte, seq uint64, payload []byte) {
 		s.yielded.kept(string(payload))
 	case kind == kindAbout:
 		s.about.Store(p, string(payload))
-	case kind > kindHeld:
+	case kind > kindAbout:
 		p.Unknown(kind)
 	default:
 		to, _, ok := cutTo(payload)

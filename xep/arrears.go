@@ -22,12 +22,12 @@ const (
 	lookPause = 100 * time.Millisecond
 )
 
-// owe notes that a session has not got all that waits. It is handed over once the store works again, while the
+// owe notes that a session has not got what waits behind a number. It is handed over once the store works again, while the
 // session is reachable: what came meanwhile has overtaken it.
-func (o *Offline) owe(ctx context.Context, s router.Session) {
+func (o *Offline) owe(ctx context.Context, s router.Session, after int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.arrears[s] = true
+	o.arrears[s] = after
 	if !o.serving {
 		o.serving = true
 		go o.serve(ctx)
@@ -41,13 +41,13 @@ func (o *Offline) Look(ctx context.Context, user stanza.JID) {
 	defer cancel()
 	for {
 		s := o.reachable(user)
-		if s == nil || o.handOver(trying, s, false, func() {}) {
+		if s == nil || o.handOver(trying, s, 0, func() {}) {
 			return
 		}
 		select {
 		case <-time.After(lookPause):
 		case <-trying.Done():
-			o.owe(ctx, s)
+			o.owe(ctx, s, 0)
 			return
 		}
 	}
@@ -105,9 +105,9 @@ func (o *Offline) settle(ctx context.Context, s router.Session) {
 		return
 	}
 	o.mu.Lock()
-	owed := o.arrears[s]
+	after, owed := o.arrears[s]
 	o.mu.Unlock()
 	if owed {
-		o.handOver(ctx, s, false, func() {})
+		o.handOver(ctx, s, after, func() {})
 	}
 }

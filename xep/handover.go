@@ -24,13 +24,17 @@ const nsDelay = "urn:xmpp:delay"
 // It runs on the session's reading goroutine and blocks on the store and on the
 // client.
 func (o *Offline) HandOver(ctx context.Context, s router.Session, reachable func()) {
-	if !o.handOver(ctx, s, true, reachable) {
-		o.owe(ctx, s)
+	if !o.handOver(ctx, s, anew, reachable) {
+		o.owe(ctx, s, 0)
 	}
 }
 
-// handOver is HandOver, or goes on behind what the session has been handed. It reports whether the store could be read.
-func (o *Offline) handOver(ctx context.Context, s router.Session, anew bool, reachable func()) bool {
+// anew, as a number, is for what the session has been handed and not acknowledged, too.
+const anew = -1
+
+// handOver is HandOver of what waits behind a number and behind what the session has been handed. It reports whether the store could be
+// read.
+func (o *Offline) handOver(ctx context.Context, s router.Session, after int64, reachable func()) bool {
 	user := s.JID().Local()
 	end, ok := o.begin(ctx, user)
 	if !ok {
@@ -39,8 +43,8 @@ func (o *Offline) handOver(ctx context.Context, s router.Session, anew bool, rea
 	}
 	defer end()
 	handed := &s.State().HandedOver
-	if anew {
-		handed.Store(0)
+	if after > handed.Load() || after == anew {
+		handed.Store(max(0, after))
 	}
 	for {
 		page, err := o.next(ctx, user, handed.Load(), reachable)

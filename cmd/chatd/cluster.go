@@ -165,6 +165,11 @@ func (j *joined) restore(ctx context.Context, session []byte) {
 	j.clients.Import(ctx, []*c2s.Suspended{x.Suspended})
 }
 
+// clientNode is how clients reach this node.
+func clientNode(cfg *Config) c2s.Node {
+	return c2s.Node{Name: cfg.Cluster.Node, Address: cfg.C2S.Address, URL: cfg.HTTP.URL, Weight: cfg.Cluster.Weight}
+}
+
 // handOver is c2s.Server.HandOver.
 func (j *joined) handOver(ctx context.Context, id string, give func() *c2s.Suspended) error {
 	return j.Service.HandOver(ctx, id, func() ([]byte, error) { return json.Marshal(transfer{give(), j.Split()}) })
@@ -190,9 +195,4 @@ func (j *joined) adopt(ctx context.Context, session []byte) error {
 		j.settle(ctx, row.Session)
 	}
 	return nil
-}
-
-// clientNode is how clients reach this node.
-func clientNode(cfg *Config) c2s.Node {
-	return c2s.Node{Name: cfg.Cluster.Node, Address: cfg.C2S.Address, URL: cfg.HTTP.URL, Weight: cfg.Cluster.Weight}
 }
