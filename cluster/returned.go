@@ -35,6 +35,7 @@ type returnedTo struct {
 	users       map[string]bool // bare JIDs; fixed
 	frames      []returnedFrame // those of one user in order
 	ready       chan struct{}   // closed when all frames are in
+	taken       bool            // does not count any more
 }
 
 type returnedFrame struct {
@@ -59,7 +60,10 @@ func (t *returned) begin(p *Peer, unacked []Frame) *returnedTo {
 	if old := t.nodes[p.Name]; old != nil {
 		t.count -= len(old.frames)
 	}
-	t.nodes[p.Name] = r
+	delete(t.nodes, p.Name)
+	if len(r.users) > 0 {
+		t.nodes[p.Name] = r
+	}
 	return r
 }
 
@@ -68,7 +72,31 @@ func (t *returned) add(r *returnedTo, f returnedFrame) {
 	defer t.mu.Unlock()
 	if t.count < returnedMax {
 		r.frames = append(r.frames, f)
-		t.count++
+		if !r.taken {
+			t.count++
+		}
+	}
+}
+
+// doubts reports whether something for a user is in the store that a node may have had.
+func (t *returned) doubts(bare string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, r := range t.nodes {
+		if r.users[bare] {
+			return true
+		}
+	}
+	return false
+}
+
+// expect forgets what was on its way to an earlier incarnation of a node, which will never tell.
+func (t *returned) expect(node string, incarnation uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if r := t.nodes[node]; r != nil && r.incarnation != incarnation {
+		delete(t.nodes, node)
+		t.count -= len(r.frames)
 	}
 }
 
@@ -82,6 +110,7 @@ func (t *returned) take(node string, incarnation uint64) *returnedTo {
 	}
 	delete(t.nodes, node)
 	t.count -= len(r.frames)
+	r.taken = true
 	return r
 }
 
