@@ -166,6 +166,7 @@ func (s *Service) peers() []*Peer {
 
 // PeerUp implements Handler.
 func (s *Service) PeerUp(p *Peer) {
+	s.returned.expect(p.Name, p.Incarnation)
 	p.Send(kindAbout, s.About())
 	s.replica.PeerUp(p, p.Name, p.Incarnation)
 }
@@ -198,6 +199,7 @@ func (s *Service) PeerDown(p *Peer, unacked []Frame, left bool) {
 	lost := s.replica.PeerDown(p)
 	s.background(func(ctx context.Context) {
 		s.takeBack(ctx, unacked, r)
+		close(p.back)
 		s.moved(r.users)
 	})
 	s.background(func(ctx context.Context) { // which is not to wait for the store
