@@ -86,6 +86,12 @@ type Server struct {
 	// Keep, if set, is given what becomes of the sessions that can be resumed at Shutdown. With nil it has
 	// taken all of them, and another process may import them; else they end.
 	Keep func(iter.Seq[*Suspended]) error
+	// Node is this node's name in the cluster, with which the ids of its sessions begin; "" without one.
+	Node string
+	// Fetch, if set, takes a session that can be resumed over from another node, by Yield there. It blocks on that node.
+	Fetch func(ctx context.Context, id, user string) (*Suspended, error)
+	// Nodes, if set, is all nodes of the cluster that take clients now, this one first. It must not block.
+	Nodes func() []Node
 	// Features is raw XML for the stream features after login, such as the
 	// server's capabilities (XEP-0115 §6.3).
 	Features func() []byte

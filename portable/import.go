@@ -29,6 +29,7 @@ type Report struct {
 	Exist    int            // users who existed and were left as they are
 	Refused  int            // users
 	OnlySHA1 int            // imported users who cannot log in by SCRAM-SHA-256 until they have another password
+	Unproven int            // imported users without a password or credentials that chatd knows
 	Messages int            // that wait for users who were imported
 	Skipped  map[string]int // what chatd does not keep, by kind
 }
@@ -120,7 +121,10 @@ func (i *importer) put(ctx context.Context, u *user) error {
 	}
 	i.report.Imported++
 	i.report.Messages += len(u.messages)
-	if creds := u.record.Account.Credentials; len(creds) == 1 && creds[0].Mechanism == "SCRAM-SHA-1" {
+	switch creds := u.record.Account.Credentials; {
+	case len(creds) == 0:
+		i.report.Unproven++
+	case len(creds) == 1 && creds[0].Mechanism == "SCRAM-SHA-1":
 		i.report.OnlySHA1++
 	}
 	for kind, n := range u.skipped {

@@ -59,6 +59,7 @@ func (r *Router) notifyOrHold(ctx context.Context, b *Batch, rows []Row, st *sta
 		switch {
 		case err == nil:
 			r.Metrics.Held.Inc()
+			r.Table.Elsewhere.Held(st.To)
 			return Stored, nil
 		case errors.Is(err, ErrReachable) && ctx.Err() == nil:
 			continue

@@ -301,28 +301,36 @@ func (r *Router) hold(ctx context.Context, b *Batch, st *stanza.Stanza, rows fun
 	defer cancel()
 	for {
 		_, err := r.Spool.Hold(ctx, st)
-		var refusal *stanza.Error
 		switch {
 		case err == nil:
 			r.Metrics.Held.Inc()
+			r.Table.Elsewhere.Held(st.To)
 			return
-		case errors.Is(err, ErrReachable):
-			if r.toMostAvailable(ctx, b, rows(st.To), st) {
-				return
-			}
-			if ctx.Err() == nil {
-				continue
-			}
-			r.Fail(b, st, stanza.ErrRecipientUnavailable, dropStore)
-		case errors.Is(err, ErrTransient):
-			r.drop(dropNoResource)
-		case errors.As(err, &refusal):
-			r.Fail(b, st, refusal, dropRefused)
-		default:
-			r.Log.Log(ctx, stanza.FaultLevel(err), "message not stored", "to", st.To, "err", err)
-			r.Fail(b, st, stanza.ErrResourceConstraint, dropStore)
+		case !errors.Is(err, ErrReachable):
+			r.notHeld(b, st, err)
+			return
+		case r.toMostAvailable(ctx, b, rows(st.To), st):
+			return
+		case ctx.Err() != nil:
+			r.notHeld(b, st, err)
+			return
 		}
-		return
+	}
+}
+
+// notHeld is for a message that the spool does not keep.
+func (r *Router) notHeld(b *Batch, st *stanza.Stanza, err error) {
+	var refusal *stanza.Error
+	switch {
+	case errors.Is(err, ErrReachable): // and yet not
+		r.Fail(b, st, stanza.ErrRecipientUnavailable, dropStore)
+	case errors.Is(err, ErrTransient):
+		r.drop(dropNoResource)
+	case errors.As(err, &refusal):
+		r.Fail(b, st, refusal, dropRefused)
+	default:
+		r.Log.Log(context.Background(), stanza.FaultLevel(err), "message not stored", "to", st.To, "err", err)
+		r.Fail(b, st, stanza.ErrResourceConstraint, dropStore)
 	}
 }
 

@@ -51,6 +51,9 @@ type State struct {
 	// Audience is who may send the user messages, as Rules has it; 0: everyone. Written by whoever keeps the
 	// settings; read by anyone.
 	Audience atomic.Uint32
+	// HandedOver is the number of the newest of the messages that waited which the session was handed. Written by whoever hands
+	// over; read by anyone.
+	HandedOver atomic.Int64
 	// Directed is the set of addresses that were sent directed presence and are
 	// to be told of the end (RFC 6121 §4.6). Owned by the session's reading goroutine.
 	Directed map[stanza.JID]struct{}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"chatd/router"
+	"chatd/stanza"
 )
 
 const (
@@ -26,6 +27,16 @@ func (o *Offline) owe(ctx context.Context, s router.Session, after int64) {
 	if !o.serving {
 		o.serving = true
 		go o.serve(ctx)
+	}
+}
+
+// Look hands over what another node has stored for a user who is reachable here. It comes within seconds, and does not block.
+func (o *Offline) Look(ctx context.Context, user stanza.JID) {
+	for _, row := range o.r.Table.Local(user) {
+		if row.Reachable() {
+			o.owe(ctx, row.Session, row.Session.State().HandedOver.Load())
+			return
+		}
 	}
 }
 

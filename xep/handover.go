@@ -54,6 +54,7 @@ func (o *Offline) handOver(ctx context.Context, s router.Session, after int64, r
 			o.open(user, reachable)
 			return
 		}
+		s.State().HandedOver.Store(after)
 		if !kept {
 			o.remove(ctx, user, seqs)
 		}

@@ -74,7 +74,7 @@ func (o *Offline) Hold(ctx context.Context, st *stanza.Stanza) (seq int64, err e
 	gate := o.gate(user)
 	gate.RLock()
 	defer gate.RUnlock()
-	for _, row := range o.r.Table.Rows(st.To) {
+	for _, row := range o.r.Table.Local(st.To) {
 		if row.Reachable() {
 			return 0, router.ErrReachable
 		}

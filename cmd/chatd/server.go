@@ -11,10 +11,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"chatd/account"
 	"chatd/api"
 	"chatd/auth"
 	"chatd/c2s"
+	"chatd/cluster"
 	"chatd/muc"
 	"chatd/roster"
 	"chatd/router"
@@ -39,6 +42,7 @@ type server struct {
 	log       *slog.Logger
 	getenv    func(string) string
 	where     where
+	logins    *auth.Service
 	db        *resident.Store
 	tokens    *auth.Tokens
 	friends   *roster.Service
@@ -49,6 +53,8 @@ type server struct {
 	rooms     *muc.Service
 	clients   *c2s.Server
 	operators *api.Server
+	others    *cluster.Service // nil: this node is alone
+	metrics   prometheus.Registerer
 
 	cfg     *Config         // in force
 	filter  *webhook.Filter // of messages; nil: none
@@ -83,7 +89,15 @@ func (s *server) start(ctx context.Context, cfg *Config) (err error) {
 	if s.sockets, err = s.listen(); err != nil {
 		return err
 	}
-	if err = s.restoreSessions(ctx); err != nil {
+	if s.others != nil {
+		if err = s.others.Start(ctx, clusterConfig(cfg, s.log)); err == nil {
+			s.others.Register(s.metrics)
+		}
+	}
+	if err == nil {
+		err = s.restoreSessions(ctx)
+	}
+	if err != nil {
 		for _, k := range s.sockets {
 			k.Close()
 		}
@@ -156,7 +170,14 @@ func (s *server) stop(ended <-chan error, serving int) {
 	s.log.Info("stopping")
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout+time.Duration(s.cfg.C2S.DrainSeconds)*time.Second)
 	defer cancel()
-	err := errors.Join(s.clients.Shutdown(ctx), s.rooms.Close(ctx), s.operators.Shutdown(ctx), s.hooks.Close(ctx))
+	if s.others != nil {
+		s.others.Tell()
+	}
+	err := errors.Join(s.clients.Shutdown(ctx), s.rooms.Close(ctx))
+	if s.others != nil {
+		err = errors.Join(err, s.others.Leave(ctx))
+	}
+	err = errors.Join(err, s.operators.Shutdown(ctx), s.hooks.Close(ctx))
 	for range serving {
 		err = errors.Join(err, <-ended)
 	}
@@ -212,6 +233,7 @@ func (s *server) apply(cfg *Config) error {
 		}
 	}
 	s.tokens.Reload(loginTokens)
+	s.logins.SetSCRAM(cfg.Auth.SCRAM)
 	s.clients.Reload(s.clientConfig(cfg))
 	s.friends.Reload(friendsConfig(cfg))
 	s.rooms.Reload(cfg.MUC.Config)

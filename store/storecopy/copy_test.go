@@ -13,6 +13,8 @@ import (
 
 	"chatd/store"
 	"chatd/store/memory"
+	"chatd/store/riak"
+	"chatd/store/riak/riaktest"
 	"chatd/store/sqlstore"
 )
 
@@ -25,6 +27,15 @@ func openSQLite(t *testing.T) store.Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func openRiak(t *testing.T) store.Store {
+	t.Helper()
+	double := riaktest.Start(t, riaktest.Config{Types: map[string]string{"chatd": `{"props":{"n_val":3,"allow_mult":true}}`}})
+	s, err := riak.Open(t.Context(), riak.Config{Nodes: double.Addrs()})
+	must(t, err)
+	t.Cleanup(func() { must(t, s.Close()) })
 	return s
 }
 
@@ -105,6 +116,8 @@ func TestCopy(t *testing.T) {
 		{"memory to SQLite", openMemory, openSQLite},
 		{"SQLite to memory", openSQLite, openMemory},
 		{"SQLite to SQLite", openSQLite, openSQLite},
+		{"SQLite to Riak", openSQLite, openRiak},
+		{"Riak to SQLite", openRiak, openSQLite},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			from, to := test.from(t), test.to(t)

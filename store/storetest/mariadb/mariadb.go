@@ -40,6 +40,10 @@ type Server struct {
 	databases atomic.Int64
 }
 
+// Durable is the option for a server that waits for the disk, as a benchmark needs it. Without it what was committed outlives the
+// process and not the machine.
+const Durable = "--skip-debug-no-sync"
+
 // Start makes a server with no database in it, which ends with the test. options are more of mariadbd's, such as
 // --max-connections=4. Without mariadbd the test is skipped, or fails where CI=true.
 func Start(t testing.TB, options ...string) *Server {
@@ -97,7 +101,8 @@ func (s *Server) command(options ...string) (*exec.Cmd, error) {
 	return exec.Command(path, append([]string{"--no-defaults", "--datadir=" + s.dir, "--user=" + me.Username,
 		// A small database, which is quick to make.
 		"--innodb-data-file-path=ibdata1:1M:autoextend", "--innodb-temp-data-file-path=ibtmp1:1M:autoextend",
-		"--innodb-autoextend-increment=1", "--innodb-log-file-size=32M", "--innodb-buffer-pool-size=128M"}, options...)...), nil
+		"--innodb-autoextend-increment=1", "--innodb-log-file-size=32M", "--innodb-buffer-pool-size=128M",
+		"--debug-no-sync"}, options...)...), nil
 }
 
 // install makes the server's own tables and the account, as mariadb-install-db does, which needs more packages and
@@ -240,7 +245,7 @@ func Via(t testing.TB, dsn, addr string) string {
 // Exec runs statements, each by itself, as the account that may do everything.
 func (s *Server) Exec(t testing.TB, statements ...string) {
 	t.Helper()
-	db := Open(t, s.DSN(""))
+	db := Open(t, s.DSN("")+"?tls=preferred")
 	for _, text := range statements {
 		if _, err := db.ExecContext(t.Context(), text); err != nil {
 			t.Fatalf("%s: %v", strings.TrimSpace(text), err)
