@@ -34,7 +34,7 @@ type Membership struct {
 
 type membersPage struct {
 	Members []RoomMember `json:"members" nullable:"false"`
-	Next    string   `json:"next,omitempty" doc:"cursor of what follows; absent at the end"`
+	Next    string       `json:"next,omitempty" doc:"cursor of what follows; absent at the end"`
 }
 
 // A RoomOccupant is somebody who is in a room now.
