@@ -122,7 +122,7 @@ func (r *Router) Handle(scope Scope, space, local string, h IQHandler) {
 type Service interface {
 	// Handle takes each stanza that is for the service's domain, or for anything at it. st is a view, valid until
 	// Handle returns. s is the sender's session if it is a client of this node, else nil. It runs on the sender's
-	// goroutine, may block on the store, and calls b.Flush before it does. With a stanza of type error it never blocks.
+	// goroutine, may block on the store, and calls b.Flush before it does. With errors and results it never blocks.
 	Handle(ctx context.Context, b *Batch, s Session, st *stanza.Stanza)
 }
 

@@ -352,7 +352,7 @@ func (r *Router) fault(ctx context.Context, b *Batch, st *stanza.Stanza, what st
 // toSender hands an answer to the session that asked, if it is still there.
 func (r *Router) toSender(b *Batch, s Session, st *stanza.Stanza) {
 	if s == nil {
-		if svc := r.services[st.To.Domain()]; svc != nil && st.Type == stanza.TypeError {
+		if svc := r.services[st.To.Domain()]; svc != nil {
 			svc.Handle(context.Background(), b, nil, st)
 			return
 		}
