@@ -111,6 +111,12 @@ func (s *Service) Import(x *State) error {
 		}
 	}
 	if len(r.all) == 0 {
+		for _, o := range left {
+			s.tellLeft(r, o, &notice{})
+		}
+		if !r.cfg.Persistent {
+			s.tellDestroyed(r, LeftEmpty, "")
+		}
 		return nil
 	}
 	r.mu.Lock()
@@ -122,6 +128,7 @@ func (s *Service) Import(x *State) error {
 	var b router.Batch
 	defer b.Flush()
 	for _, o := range left {
+		s.tellLeft(r, o, &notice{})
 		if r.shown(o.role) {
 			s.showOthers(&b, r, o, &notice{gone: true})
 		}
