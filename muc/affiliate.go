@@ -23,7 +23,7 @@ func (s *Service) changeAffiliations(ctx context.Context, b *router.Batch, sess 
 			}
 			list[i] = a
 		}
-		if err := s.consistent(r, st.From, list); err != nil {
+		if err := s.consistent(r, list); err != nil {
 			return plan{}, err
 		}
 		after = s.lettersTo(r, st.From, list)
@@ -89,7 +89,7 @@ func (r *room) mayAffiliate(user stanza.JID, a affiliate) error {
 }
 
 // consistent reports what must not become of a room's affiliations: no owner left (XEP-0045 §10.4), too many, or one nick for two (§7.10).
-func (s *Service) consistent(r *room, user stanza.JID, list []affiliate) error {
+func (s *Service) consistent(r *room, list []affiliate) error {
 	next := append(affiliates(nil), r.affiliates...)
 	for _, a := range list {
 		if a.nick != "" {

@@ -61,7 +61,8 @@ func (s *Service) createdBy(r *room, user stanza.JID, now time.Time) error {
 		s.Metrics.refuse(refusedCreation)
 		return errTooFast
 	}
-	return s.begin(r, user)
+	r.affiliates.set(affiliate{jid: user.Bare().String(), as: Owner})
+	return s.begin(r)
 }
 
 // admit lets a session in, if it may.
@@ -107,6 +108,7 @@ func (s *Service) admit(b *router.Batch, r *room, who seat, st *stanza.Stanza, j
 	} else {
 		r.join(o, who)
 	}
+	r.expected = false
 	s.Metrics.occupants.Inc()
 	s.welcome(b, r, o, o.seat(who.jid), &n, join.history)
 	return nil

@@ -130,7 +130,7 @@ func (s *Service) listed(ctx context.Context, name string) (l Listed, ok bool, e
 
 func (r *room) listed() Listed { return listedAs(r.at.Local(), r.cfg, len(r.all)) }
 
-func listedAs(name string, c *settings, occupants int) Listed {
+func listedAs(name string, c *Settings, occupants int) Listed {
 	title := c.Title
 	if strings.TrimSpace(title) == "" {
 		title = name

@@ -96,14 +96,14 @@ func (s *Service) say(b *router.Batch, r *room, o *occupant, st *stanza.Stanza) 
 	*buf = o.id.append(*buf)
 	*buf = m.id.Append(*buf, r.at)
 	out := stanza.Stanza{Kind: stanza.Message, Type: stanza.Groupchat, From: o.at, ID: st.ID, Lang: st.Lang, Attrs: st.Attrs, Inner: *buf}
-	s.Metrics.messages.Inc()
-	m.wire = s.cast(b, r, &out)
+	wire := s.cast(b, r, &out)
 	if retracts != "" {
 		s.retract(r, o, retracts, string(st.ID), m.at)
 	}
 	if memorable(st) {
-		r.past.add(m, s.cfg.Load())
-		s.archive(r, archived{memory: m})
+		s.remember(r, m, wire)
+	} else {
+		s.Metrics.messages.Inc()
 	}
 	return nil
 }
@@ -114,13 +114,13 @@ func memorable(st *stanza.Stanza) bool {
 }
 
 // suspicious are the words without which a message has nothing in it that only a room may say, nor retracts anything.
-var suspicious = [...][]byte{[]byte("stanza-id"), []byte("occupant-id"), []byte("protocol/muc"), []byte("message-retract"), []byte("message-moderate"), []byte("protocol/address"), []byte("&")}
+var suspicious = [...][]byte{[]byte("stanza-id"), []byte("occupant-id"), []byte("protocol/muc"), []byte("message-retract"), []byte("message-moderate")}
 
 // withoutForgeries is the children of a message but for what only the room may say (XEP-0359 §5, XEP-0421 §4, XEP-0425 §5), and the id of
 // the message that it retracts.
 func withoutForgeries(room stanza.JID, st *stanza.Stanza) (inner []byte, retracts string, err error) {
 	clean := true
-	for _, word := range suspicious[:len(suspicious)-1] {
+	for _, word := range suspicious {
 		if bytes.Contains(st.Inner, word) {
 			clean = false
 			break

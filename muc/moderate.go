@@ -43,9 +43,7 @@ func (s *Service) moderate(ctx context.Context, b *router.Batch, sess router.Ses
 		inner = append(append(append(inner, "'>"...), by...), "</retract>"...)
 		inner = told.id.Append(inner, r.at)
 		out := stanza.Stanza{Kind: stanza.Message, Type: stanza.Groupchat, From: r.at, ID: told.id[:], Inner: inner}
-		told.wire = s.cast(b, r, &out)
-		r.past.add(told, s.cfg.Load())
-		s.archive(r, archived{memory: told})
+		s.remember(r, told, s.cast(b, r, &out))
 		s.answer(b, sess, st, nil)
 		return nil
 	})

@@ -82,7 +82,7 @@ func (s *Service) configure(ctx context.Context, b *router.Batch, sess router.Se
 		}
 		list, err := r.lists(f)
 		if err == nil {
-			err = s.consistent(r, st.From, list)
+			err = s.consistent(r, list)
 		}
 		if err != nil {
 			return plan{}, err
@@ -132,7 +132,7 @@ func (r *room) lists(f *form) (list []affiliate, err error) {
 }
 
 // configuration plans another configuration, with changes of affiliations. done runs before anybody is told.
-func (s *Service) configuration(b *router.Batch, r *room, next *settings, list []affiliate, done func()) (plan, error) {
+func (s *Service) configuration(b *router.Batch, r *room, next *Settings, list []affiliate, done func()) (plan, error) {
 	was := r.cfg
 	rec, err := r.record(next)
 	if err != nil {
@@ -182,7 +182,7 @@ func (s *Service) configuration(b *router.Batch, r *room, next *settings, list [
 }
 
 // announce tells everybody that the configuration has changed (XEP-0045 §10.2.1).
-func (s *Service) announce(b *router.Batch, r *room, was *settings) {
+func (s *Service) announce(b *router.Batch, r *room, was *Settings) {
 	var codes []int
 	if r.cfg.Logged != was.Logged {
 		codes = append(codes, map[bool]int{true: 170, false: 171}[r.cfg.Logged])
@@ -208,7 +208,7 @@ func (s *Service) castCodes(b *router.Batch, r *room, codes ...int) {
 
 // enforce makes a new configuration be felt: who may not be in the room any more leaves it (XEP-0045 §9.4), and in a room that is not moderated
 // any more everybody may speak.
-func (s *Service) enforce(b *router.Batch, r *room, was *settings) {
+func (s *Service) enforce(b *router.Batch, r *room, was *Settings) {
 	for _, o := range append([]*occupant(nil), r.all...) {
 		switch {
 		case r.cfg.MembersOnly && !was.MembersOnly && o.affiliation < Member:

@@ -88,7 +88,7 @@ func (s *Service) registerAs(ctx context.Context, b *router.Batch, sess router.S
 			return plan{apply: func() { done(); s.askAdmins(b, r, st.From, at.Resource()) }}, nil
 		}
 		a := affiliate{jid: user.String(), as: max(who.as, Member), nick: at.Resource(), reason: who.reason}
-		if err := s.consistent(r, st.From, []affiliate{a}); err != nil {
+		if err := s.consistent(r, []affiliate{a}); err != nil {
 			return plan{}, err
 		}
 		return s.affiliate(b, r, []affiliate{a}, notice{}, done), nil
@@ -148,7 +148,7 @@ func (s *Service) approve(ctx context.Context, b *router.Batch, st *stanza.Stanz
 		if has := r.affiliation(user); has != None {
 			return plan{}, nil
 		}
-		if err := s.consistent(r, st.From, []affiliate{a}); err != nil {
+		if err := s.consistent(r, []affiliate{a}); err != nil {
 			return plan{}, err
 		}
 		return s.affiliate(b, r, []affiliate{a}, notice{}, nil), nil

@@ -32,7 +32,7 @@ const everyRole = roleSet(1<<Visitor | 1<<Participant | 1<<Moderator)
 func (s roleSet) has(r Role) bool { return s&(1<<r) != 0 }
 
 // initial is the role of who enters (XEP-0045 §5.1.2).
-func (c *settings) initial(as Affiliation) Role {
+func (c *Settings) initial(as Affiliation) Role {
 	switch {
 	case as >= Admin:
 		return Moderator
@@ -44,7 +44,7 @@ func (c *settings) initial(as Affiliation) Role {
 
 // after is the role of an occupant whose affiliation has changed: what it gains is certain, what
 // it loses is what it would have if it entered now (XEP-0045 §5.1.3).
-func (c *settings) after(has Role, was, is Affiliation) Role {
+func (c *Settings) after(has Role, was, is Affiliation) Role {
 	if is > was {
 		return max(has, c.initial(is))
 	}

@@ -27,11 +27,12 @@ type room struct {
 
 	admin sync.Mutex // held while a change is stored, and while the room is loaded; taken before mu
 
-	mu      sync.Mutex
-	phase   phase
-	writing bool // a goroutine writes history
-	secret  secret
-	cfg     *settings // immutable; replaced as a whole
+	mu       sync.Mutex
+	phase    phase
+	writing  bool // a goroutine writes history
+	expected bool // made by a service, and nobody has been in it yet
+	secret   secret
+	cfg      *Settings // immutable; replaced as a whole
 	crowd
 	affiliates affiliates
 	subject    []byte // the message that set it as it is sent to who enters, without 'to'; nil: never set
@@ -199,7 +200,9 @@ func (s *Service) settle(r *room) {
 		return
 	}
 	if !r.cfg.Persistent { // XEP-0045 §7.14
-		s.vanish(r)
+		if !r.expected {
+			s.vanish(r)
+		}
 		return
 	}
 	if r.writing || !r.admin.TryLock() {
@@ -209,15 +212,14 @@ func (s *Service) settle(r *room) {
 	r.admin.Unlock()
 }
 
-// begin makes a new room of r, with its first owner. The caller holds r.mu.
-func (s *Service) begin(r *room, owner stanza.JID) error {
+// begin makes a new room of r, which has its affiliations. The caller holds r.mu.
+func (s *Service) begin(r *room) error {
 	limits := s.cfg.Load()
 	if limits.Rooms > 0 && s.count.Load() > int64(limits.Rooms) {
 		s.Metrics.refuse(refusedRooms)
 		return stanza.ErrResourceConstraint
 	}
 	r.cfg, r.secret, r.created, r.phase = s.defaults.Load(), newSecret(), time.Now().Unix(), locked
-	r.affiliates.set(affiliate{jid: owner.Bare().String(), as: Owner})
 	s.Metrics.created.Inc()
 	return nil
 }
@@ -234,7 +236,7 @@ func (r *room) role(user stanza.JID) (role Role) {
 }
 
 // record is what the store keeps of the room.
-func (r *room) record(cfg *settings) (store.Room, error) {
+func (r *room) record(cfg *Settings) (store.Room, error) {
 	raw, err := cfg.encode(r.secret)
 	return store.Room{Name: r.at.Local(), Config: raw, Subject: r.subject, Created: time.Unix(r.created, 0).UTC()}, err
 }

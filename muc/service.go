@@ -30,7 +30,7 @@ type Service struct {
 	log   *slog.Logger
 	cfg   atomic.Pointer[Config]
 
-	defaults  atomic.Pointer[settings] // of a new room
+	defaults  atomic.Pointer[Settings] // of a new room
 	creations ration
 	joins     ration
 	count     atomic.Int64 // rooms in memory

@@ -12,8 +12,8 @@ import (
 	"chatd/stanza"
 )
 
-// settings is a room's configuration (XEP-0045 §10.1.3, §16.5.3). It is immutable, so that rooms that are as the service makes them share one.
-type settings struct {
+// Settings is a room's configuration (XEP-0045 §10.1.3, §16.5.3). It is immutable, so that rooms that are as the service makes them share one.
+type Settings struct {
 	Title    string `json:"title,omitempty"`
 	About    string `json:"about,omitempty"`
 	Language string `json:"language,omitempty"`
@@ -42,21 +42,21 @@ type settings struct {
 const nobody = Moderator + 1
 
 // defaults is how a service makes rooms.
-func defaults(cfg *Config) *settings {
-	return &settings{Public: true, Registration: true, Private: Visitor, Broadcast: everyRole, MemberList: everyRole, History: cfg.HistoryMessages}
+func defaults(cfg *Config) *Settings {
+	return &Settings{Public: true, Registration: true, Private: Visitor, Broadcast: everyRole, MemberList: everyRole, History: cfg.HistoryMessages}
 }
 
-// kept is settings as the store has them, with the secret of the room's occupant ids.
+// kept is Settings as the store has them, with the secret of the room's occupant ids.
 type kept struct {
-	settings
+	Settings
 	Secret []byte `json:"secret"`
 }
 
-func (c *settings) encode(s secret) ([]byte, error) {
+func (c *Settings) encode(s secret) ([]byte, error) {
 	return json.Marshal(kept{*c, s[:]})
 }
 
-func decodeSettings(raw []byte) (*settings, secret, error) {
+func decodeSettings(raw []byte) (*Settings, secret, error) {
 	var k kept
 	if err := json.Unmarshal(raw, &k); err != nil {
 		return nil, secret{}, fmt.Errorf("muc: configuration: %w", err)
@@ -64,7 +64,7 @@ func decodeSettings(raw []byte) (*settings, secret, error) {
 	if len(k.Secret) != len(secret{}) {
 		return nil, secret{}, errors.New("muc: configuration without a secret")
 	}
-	return &k.settings, secret(k.Secret), nil
+	return &k.Settings, secret(k.Secret), nil
 }
 
 // Limits of what an owner may write, in bytes.
@@ -86,7 +86,7 @@ const (
 )
 
 // form is the configuration form (XEP-0045 §10.1.3, §10.2).
-func (c *settings) form(name string, owners, admins []string) []byte {
+func (c *Settings) form(name string, owners, admins []string) []byte {
 	var w formWriter
 	w.begin("form", "Configuration of "+name, "", nsRoomConfig)
 	w.field("text-single", "muc#roomconfig_roomname", "Name of the room", c.Title)
@@ -114,7 +114,7 @@ func (c *settings) form(name string, owners, admins []string) []byte {
 	return w.end()
 }
 
-func (c *settings) whois() string {
+func (c *Settings) whois() string {
 	if c.NonAnonymous {
 		return "anyone"
 	}
@@ -149,9 +149,9 @@ func occupantsOptions(now int) (all []option) {
 	return append(all, option{"none", "No limit"})
 }
 
-// submitted is the settings with what an owner has submitted (XEP-0045 §10.1.3). What the form leaves out stays as it is. The error is
+// submitted is the Settings with what an owner has submitted (XEP-0045 §10.1.3). What the form leaves out stays as it is. The error is
 // for the owner.
-func (c *settings) submitted(f *form) (*settings, error) {
+func (c *Settings) submitted(f *form) (*Settings, error) {
 	n := *c
 	texts := []struct {
 		name string
@@ -200,7 +200,7 @@ func (c *settings) submitted(f *form) (*settings, error) {
 }
 
 // choices reads the fields that are neither text nor yes or no.
-func (c *settings) choices(f *form) error {
+func (c *Settings) choices(f *form) error {
 	if v, ok := f.value("muc#roomconfig_whois"); ok {
 		if v != "anyone" && v != "moderators" {
 			return notAcceptable("muc#roomconfig_whois")

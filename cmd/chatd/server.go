@@ -97,6 +97,9 @@ func (s *server) start(ctx context.Context, cfg *Config) (err error) {
 	if err == nil {
 		err = s.restoreSessions(ctx)
 	}
+	if err == nil {
+		err = s.restoreRooms()
+	}
 	if err != nil {
 		for _, k := range s.sockets {
 			k.Close()
@@ -173,7 +176,7 @@ func (s *server) stop(ended <-chan error, serving int) {
 	if s.others != nil {
 		s.others.Tell()
 	}
-	err := errors.Join(s.clients.Shutdown(ctx), s.rooms.Close(ctx))
+	err := errors.Join(s.clients.Shutdown(ctx), s.keepRooms(), s.rooms.Close(ctx))
 	if s.others != nil {
 		err = errors.Join(err, s.others.Leave(ctx))
 	}
