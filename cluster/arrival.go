@@ -23,6 +23,10 @@ func newArrival(s *Service) *arrival {
 func (a *arrival) flush() { a.batch.Flush() }
 
 func (a *arrival) deal(kind byte, payload []byte) {
+	if kind >= firstRoomKind && kind <= lastRoomKind {
+		a.s.Rooms.deal(&a.batch, kind, payload)
+		return
+	}
 	to, rest, _ := cutTo(payload)
 	jid, ok := a.s.r.Table.Intern(to)
 	if !ok {

@@ -48,6 +48,7 @@ type Sessions struct {
 // router's Elsewhere, and the Handler of the links.
 type Service struct {
 	Sessions Sessions
+	Rooms    *Rooms // whose fields are set before Start
 	// About is what the other nodes are told of this one, in an encoding of the caller's. It is called when a node comes up, and by Tell.
 	About func() []byte
 
@@ -71,7 +72,8 @@ type Service struct {
 // New makes the service of a node whose router has no rows yet.
 func New(r *router.Router, cfg Config) *Service {
 	s := &Service{r: r, name: cfg.Node, log: cfg.Log, node: nil}
-	s.replica = NewReplica(ReplicaConfig{Node: cfg.Node, Secret: cfg.Secret, Log: cfg.Log, Duplicate: s.duplicate, Arrived: s.appeared, Complete: s.complete})
+	s.Rooms = &Rooms{s: s}
+	s.replica = NewReplica(ReplicaConfig{Placed: s.Rooms.placed, Node: cfg.Node, Secret: cfg.Secret, Log: cfg.Log, Duplicate: s.duplicate, Arrived: s.appeared, Complete: s.complete})
 	s.rows = s.replica.Rows
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	r.Table.Elsewhere = s
@@ -184,6 +186,9 @@ func (s *Service) PeerDown(p *Peer, unacked []Frame, _ bool) {
 	lost := s.replica.PeerDown(p)
 	r := s.returned.begin(p.Name, p.Incarnation)
 	s.background(func(ctx context.Context) {
+		if s.Rooms.Down != nil {
+			s.Rooms.Down(ctx, p.Name, s.Rooms.unacked(unacked))
+		}
 		s.takeBack(ctx, p, unacked, r)
 		s.tellLost(ctx, lost)
 		s.replica.Release(lost)
@@ -199,6 +204,11 @@ func (s *Service) Frame(p *Peer, kind byte, seq uint64, payload []byte) {
 		s.yielded.kept(string(payload))
 	case kind == kindAbout:
 		s.about.Store(p, string(payload))
+	case kind >= firstRoomKind && kind <= lastRoomKind:
+		room, _, ok := cutTo(payload)
+		if !ok || !s.arrivals.put(room, kind, payload) {
+			s.Rooms.overflowed(p.Name, payload, kind)
+		}
 	case kind > kindAbout:
 		p.Unknown(kind)
 	default:

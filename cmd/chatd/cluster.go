@@ -10,6 +10,7 @@ import (
 
 	"chatd/c2s"
 	"chatd/cluster"
+	"chatd/muc"
 	"chatd/roster"
 	"chatd/router"
 	"chatd/stanza"
@@ -35,6 +36,7 @@ type joined struct {
 	avatar   *xep.Avatar
 	offline  *xep.Offline
 	clients  *c2s.Server
+	rooms    *muc.Service
 	forget   func(user string) // drops what is in memory of the store
 	log      *slog.Logger
 }
@@ -45,6 +47,8 @@ func (j *joined) connect() {
 		Stale: j.stale, Look: j.look, Lost: j.friends.Lost, Found: j.friends.Found,
 		Yield: j.yield, Restore: j.restore,
 	}
+	j.rooms.Place = place{j.Rooms}
+	j.Rooms.Frame = j.rooms.Frame
 	j.clients.Fetch = j.fetch
 	j.clients.Nodes = j.nodes
 	j.About = func() []byte {
@@ -132,3 +136,9 @@ func (j *joined) restore(ctx context.Context, session []byte) {
 func clientNode(cfg *Config) c2s.Node {
 	return c2s.Node{Name: cfg.Cluster.Node, Address: cfg.C2S.Address, URL: cfg.HTTP.URL, Weight: cfg.Cluster.Weight}
 }
+
+// A place is where rooms are, as they have it.
+type place struct{ *cluster.Rooms }
+
+// Token implements muc.Place.
+func (p place) Token() muc.Token { return muc.Token(p.Rooms.Token()) }

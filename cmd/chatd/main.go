@@ -177,7 +177,7 @@ func build(ctx context.Context, cfg *Config, backend database, decoy []byte, log
 	clients.Features = disco.CapsElement
 	if others != nil {
 		clients.Node = cfg.Cluster.Node
-		(&joined{others, ctx, clientNode(cfg), friends, blocking, avatar, offline, clients, db.Forget, log}).connect()
+		(&joined{others, ctx, clientNode(cfg), friends, blocking, avatar, offline, clients, rooms, db.Forget, log}).connect()
 	}
 
 	// What operators and other services see of it all, and may do.
