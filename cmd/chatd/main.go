@@ -179,7 +179,7 @@ func build(ctx context.Context, cfg *Config, backend database, decoy []byte, log
 	if others != nil {
 		clients.Node = cfg.Cluster.Node
 		(&joined{Service: others, serving: ctx, self: clientNode(cfg), friends: friends, blocking: blocking, avatar: avatar, offline: offline,
-			clients: clients, table: rt.Table, forget: db.Forget, log: log}).connect()
+			clients: clients, rooms: rooms, table: rt.Table, forget: db.Forget, log: log}).connect()
 	}
 
 	// What operators and other services see of it all, and may do.
