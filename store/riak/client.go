@@ -78,8 +78,17 @@ func newClient(ctx context.Context, addr string) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !strings.HasSuffix(node.String(), "|1|1") {
+		_ = c.Stop()
+		return nil, errNotConnected
+	}
 	return &client{Client: c}, nil
 }
+
+// errNotConnected is for a node that answered a ping and then took no connection. Start does not tell; Node.String does, which ends in
+// the numbers of connections and of those that are free. The first command of a client without a connection would spin without
+// end (node_manager.go: a round that starts at index 0 never comes back to it).
+var errNotConnected = errors.New("the connection was refused after a ping was answered")
 
 // probe dials a node, pings it, and returns the address that has answered.
 func probe(ctx context.Context, addr string) (resolved string, err error) {
