@@ -87,13 +87,14 @@ func (q queue) trim(ctx context.Context, h *value, open *segmentValue, limit int
 			excess -= info.count
 			info.count = 0
 		default:
-			if v, err = q.s.read(ctx, q.segment(info.id), q.s.quorums.lasting); err != nil {
+			if v, err = q.readSegment(ctx, info); err != nil {
 				return err
 			}
 		}
 		if v != nil {
-			excess -= v.removeOldest(h.purged, excess, q.s.clock.next(v.top()))
-			info.count = v.countMessages(h.purged, info.last)
+			removed := v.removeOldest(h.purged, excess, q.s.clock.next(v.top()))
+			excess -= removed
+			info.count = info.left(&v.state, h.purged, removed)
 		}
 		if open != nil && open.id == info.id {
 			continue

@@ -165,6 +165,26 @@ func (s *state) countMessages(purged stamp, last int64) (n int) {
 	return n
 }
 
+// whole reports that a segment was read new enough to know of all messages that the head says were added to it.
+func (i *segmentInfo) whole(s *state) bool {
+	n := 0
+	for key := range s.entries {
+		if int64(stampOf(key)) <= i.last {
+			n++
+		}
+	}
+	return n >= i.used
+}
+
+// left is how many messages are there after some were removed. What was not read whole may have more than can be seen.
+func (i *segmentInfo) left(s *state, purged stamp, removed int) int {
+	n := s.countMessages(purged, i.last)
+	if !i.whole(s) {
+		n = max(n, i.count-removed)
+	}
+	return n
+}
+
 // messages are those with numbers between two, excluding both, in their order.
 func (s *state) messages(purged stamp, after, before int64) ([]message, error) {
 	var all []message

@@ -180,6 +180,7 @@ func (q queue) fill(ctx context.Context, h *value, seg *segmentValue, messages [
 		seg = &segmentValue{new(value), segmentInfo{id: q.s.clock.next(h.top())}}
 	}
 	at := q.s.clock.next(max(h.top(), seg.top()))
+	used := seg.used
 	for rest = messages; len(rest) > 0 && !seg.full(); rest = rest[1:] {
 		rest[0].segment, rest[0].added = seg.id, at
 		seg.setMessage(&rest[0], at)
@@ -188,7 +189,7 @@ func (q queue) fill(ctx context.Context, h *value, seg *segmentValue, messages [
 	if err := q.s.store(ctx, q.segment(seg.id), seg.value, q.s.quorums.lasting); err != nil {
 		return nil, err
 	}
-	seg.count = seg.countMessages(h.purged, seg.last)
+	seg.count = seg.left(&seg.state, h.purged, used-seg.used)
 	h.setSegment(&seg.segmentInfo, q.s.clock.next(h.top()))
 	q.s.open.put(q.head(), openSegment{seg.id})
 	return rest, nil

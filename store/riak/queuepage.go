@@ -98,7 +98,7 @@ func sortMessages(all []message) []message {
 func (q queue) readMessages(ctx context.Context, purged stamp, segments []segmentInfo, after, before int64) ([]message, error) {
 	parts := make([][]message, len(segments))
 	err := inParallel(ctx, len(segments), func(ctx context.Context, i int) error {
-		v, err := q.s.fetch(ctx, q.segment(segments[i].id))
+		v, err := q.readSegment(ctx, &segments[i])
 		if err != nil {
 			return err
 		}
@@ -107,7 +107,7 @@ func (q queue) readMessages(ctx context.Context, purged stamp, segments []segmen
 		}
 		info := &segments[i]
 		parts[i], err = v.messages(purged, after, min(before, info.last+1))
-		if v.countMessages(purged, info.last) != info.count {
+		if v.countMessages(purged, info.last) != info.count && info.whole(&v.state) {
 			q.recount(ctx, info.id)
 		}
 		return err
@@ -138,7 +138,7 @@ func (q queue) recount(ctx context.Context, id stamp) {
 		if err != nil || len(v.context) == 0 {
 			return err
 		}
-		if n := v.countMessages(h.purged, info.last); n != info.count {
+		if n := v.countMessages(h.purged, info.last); n != info.count && info.whole(&v.state) {
 			info.count = n
 			h.setSegment(&info, q.s.clock.next(h.top()))
 			return q.writeHead(ctx, h)
@@ -168,7 +168,7 @@ func (q queue) find(ctx context.Context, h *value, id string) (*segmentValue, in
 		n := wave(all, newestByID-seen)
 		segments := make([]*value, n)
 		err := inParallel(ctx, n, func(ctx context.Context, i int) (err error) {
-			segments[i], err = q.s.read(ctx, q.segment(all[i].id), q.s.quorums.lasting)
+			segments[i], err = q.readSegment(ctx, &all[i])
 			return err
 		})
 		if err != nil {

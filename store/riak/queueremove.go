@@ -99,27 +99,58 @@ func (q queue) removeLocked(ctx context.Context, h *value, seqs []int64) error {
 // removeFrom takes messages out of one segment, and says in info what is left.
 func (q queue) removeFrom(ctx context.Context, purged stamp, info *segmentInfo, seqs []int64) error {
 	r := q.segment(info.id)
-	v, err := q.s.read(ctx, r, q.s.quorums.lasting)
+	v, err := q.readSegment(ctx, info)
 	if err != nil {
 		return err
 	}
 	if len(v.context) == 0 {
 		return q.missing(ctx, info.id)
 	}
-	removed, at := false, q.s.clock.next(v.top())
+	if !info.whole(&v.state) {
+		// What is not seen cannot be removed: only those that are responsible may say that it is no more.
+		if err := q.readMore(ctx, info, v, q.s.quorums.strict); err != nil {
+			return err
+		}
+		if !info.whole(&v.state) {
+			q.s.log.Error("riak: messages of a segment are lost", "queue", q.kind, "segment", int64(info.id))
+		}
+	}
+	removed, at := 0, q.s.clock.next(v.top())
 	from, _ := slices.BinarySearch(seqs, info.first)
 	for _, seq := range seqs[from:] {
 		if seq > info.last {
 			break
 		}
-		removed = v.removeMessage(seq, at) || removed
+		if v.removeMessage(seq, at) {
+			removed++
+		}
 	}
-	if removed {
+	if removed > 0 {
 		if err := q.s.store(ctx, r, v, q.s.quorums.lasting); err != nil {
 			return err
 		}
 	}
-	info.count = v.countMessages(purged, info.last)
+	info.count = info.left(&v.state, purged, removed)
+	return nil
+}
+
+// readSegment reads a segment as new as the head says that it is, or at least all that is reachable of it.
+func (q queue) readSegment(ctx context.Context, info *segmentInfo) (*value, error) {
+	v, err := q.s.fetch(ctx, q.segment(info.id))
+	if err != nil || len(v.context) == 0 || info.whole(&v.state) {
+		return v, err
+	}
+	return v, q.readMore(ctx, info, v, q.s.quorums.all)
+}
+
+// readMore reads a segment from others too.
+func (q queue) readMore(ctx context.Context, info *segmentInfo, v *value, from quorum) error {
+	more, err := q.s.readFrom(ctx, q.segment(info.id), from)
+	if err != nil || len(more.context) == 0 {
+		return err
+	}
+	v.merge(&more.state)
+	v.context = more.context
 	return nil
 }
 
