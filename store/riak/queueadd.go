@@ -6,6 +6,8 @@ import "context"
 type attempt struct {
 	message
 	through bool // it has, as was found out since
+	// calledOff: a tombstone was written, or may have been. Then the message must not be relied on, even if the head has it.
+	calledOff bool
 }
 
 // add keeps messages, in their order, behind all that are there, and gives each its number. It returns how many there was room for.
@@ -123,23 +125,33 @@ func (q queue) resolve(ctx context.Context, h *value) error {
 		return nil
 	}
 	var left []attempt
-	for _, a := range doubts {
-		a.through = a.through || h.entries[segmentKey+a.segment.key()].rank >= int64(a.added)
+	for i := range doubts {
+		a := &doubts[i]
+		listed := h.entries[segmentKey+a.segment.key()].rank >= int64(a.added)
+		if a.through = a.through || listed && !a.calledOff; !a.through {
+			a.calledOff = true
+			err := q.changeSegment(ctx, a.segment, func(v *value) { a.through = a.callOff(v, q.s.clock.next(v.top())) })
+			if err != nil {
+				a.through = false
+				return err
+			}
+		}
 		if a.through && a.id != "" {
-			left = append(left, a)
-		}
-		if a.through {
-			continue
-		}
-		err := q.changeSegment(ctx, a.segment, func(v *value) {
-			v.put(stamp(a.seq).key(), entry{rank: 1, at: q.s.clock.next(v.top()), gone: true, value: revoked})
-		})
-		if err != nil {
-			return err
+			left = append(left, *a)
 		}
 	}
 	q.s.doubts.put(q.head(), left)
 	return nil
+}
+
+// callOff leaves a tombstone, unless the message had come through and was removed, which it reports.
+func (a *attempt) callOff(v *value, at stamp) (removed bool) {
+	key := stamp(a.seq).key()
+	if e := v.entries[key]; e.gone && len(e.value) == 0 {
+		return true
+	}
+	v.put(key, entry{rank: 1, at: at, gone: true, value: revoked})
+	return false
 }
 
 func (q queue) changeSegment(ctx context.Context, id stamp, change func(v *value)) error {

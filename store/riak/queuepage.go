@@ -33,7 +33,7 @@ func (q queue) page(ctx context.Context, after int64, limit int) ([]message, err
 		if err != nil {
 			return nil, err
 		}
-		found, all = sortMessages(append(found, more...)), all[n:]
+		found, all = q.dropRepeated(ctx, sortMessages(append(found, more...))), all[n:]
 	}
 	return found[:min(limit, len(found))], nil
 }
@@ -71,6 +71,24 @@ func (q queue) pageBefore(ctx context.Context, before int64, limit int) ([]messa
 		found, all = sortMessages(append(found, more...)), all[n:]
 	}
 	return found[max(0, len(found)-limit):], nil
+}
+
+// dropRepeated drops messages of an ID that a smaller number has too, also from the database: one node's attempt to add it came through
+// after another node, which could not know of that attempt, had added it again.
+func (q queue) dropRepeated(ctx context.Context, found []message) []message {
+	seen := make(map[string]bool, len(found))
+	var repeated []int64
+	found = slices.DeleteFunc(found, func(m message) bool {
+		again := m.id != "" && seen[m.id]
+		if seen[m.id] = true; again {
+			repeated = append(repeated, m.seq)
+		}
+		return again
+	})
+	if err := q.remove(ctx, repeated); err != nil {
+		q.s.log.Warn("riak: a repeated message stays for now", "queue", q.kind, "error", err)
+	}
+	return found
 }
 
 // wave is how many of the segments may have this many messages, but no more than are read at once.
