@@ -138,25 +138,3 @@ func TestCloseUnderWay(t *testing.T) {
 		t.Errorf("told %v", err)
 	}
 }
-
-// TestRepeatedElsewhere: a message that two nodes have added, because neither could know of the other's attempt, comes once.
-func TestRepeatedElsewhere(t *testing.T) {
-	double := cluster(t)
-	one, other := open(t, "", double.Addrs()...), open(t, "", double.Addrs()...)
-	for i, s := range []*riak.Store{one, other, one} {
-		appendText(t, s, "anna", "x")
-		appendText(t, s, "anna", string(rune('a'+i)))
-	}
-	for _, s := range []*riak.Store{other, one} {
-		page, err := s.OfflinePage(t.Context(), "anna", 0, 3)
-		must(t, err)
-		var texts []string
-		for _, m := range page {
-			texts = append(texts, string(m.Stanza))
-		}
-		expect(t, "first three", texts, []string{"x", "a", "b"})
-		if n, err := s.CountOffline(t.Context(), "anna"); n != 4 || err != nil {
-			t.Errorf("%d are counted, %v", n, err)
-		}
-	}
-}

@@ -113,7 +113,7 @@ func (q queue) trim(ctx context.Context, h *value, open *segmentValue, limit int
 func (s *state) removeOldest(purged stamp, n int, at stamp) (removed int) {
 	for _, key := range s.keys("") {
 		if e, _ := s.get(key); removed < n && e.at > purged {
-			s.remove(key, at)
+			s.removeMessage(int64(stampOf(key)), at)
 			removed++
 		}
 	}

@@ -73,13 +73,13 @@ func (q queue) pageBefore(ctx context.Context, before int64, limit int) ([]messa
 	return found[max(0, len(found)-limit):], nil
 }
 
-// dropRepeated drops messages of an ID that a smaller number has too, also from the database: one node's attempt to add it came through
-// after another node, which could not know of that attempt, had added it again.
+// dropRepeated drops messages that were added again although they were there, also from the database: an attempt to add them came through, of
+// which the node that added them again could not know.
 func (q queue) dropRepeated(ctx context.Context, found []message) []message {
 	seen := make(map[string]bool, len(found))
 	var repeated []int64
 	found = slices.DeleteFunc(found, func(m message) bool {
-		again := m.id != "" && seen[m.id]
+		again := m.again && seen[m.id]
 		if seen[m.id] = true; again {
 			repeated = append(repeated, m.seq)
 		}

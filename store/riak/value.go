@@ -34,6 +34,8 @@ type quorums struct {
 	lasting quorum
 	// strict is for what two must not both be given. It does not work on the smaller side of a partition.
 	strict quorum
+	// sure reads all that is reachable, if that is most of those that are responsible.
+	sure quorum
 }
 
 func quorumsOf(n uint32) quorums {
@@ -42,6 +44,7 @@ func quorumsOf(n uint32) quorums {
 		all:     quorum{r: n},
 		lasting: quorum{r: most, w: most, dw: most},
 		strict:  quorum{r: most, pr: most, w: most, dw: most, pw: most},
+		sure:    quorum{r: n, pr: most},
 	}
 }
 
