@@ -284,7 +284,7 @@ func twoNodesRace(t *testing.T, stores []*riak.Store) {
 		return won
 	}
 	now := time.Now()
-	for round := range 40 {
+	for round := range 15 {
 		user := fmt.Sprint("user", round)
 		if n := race(func(s *riak.Store, i int) bool {
 			err := s.CreateAccount(t.Context(), store.Account{User: user, Created: time.Unix(int64(i), 0)})
@@ -311,7 +311,7 @@ func twoNodesRace(t *testing.T, stores []*riak.Store) {
 func TestTwoNodesWrite(t *testing.T) { twoNodesWrite(t, several(t, cluster(t))[:3]) }
 
 func twoNodesWrite(t *testing.T, stores []*riak.Store) {
-	const each = 30
+	const each = 15
 	writers := 2 * len(stores)
 	var wg sync.WaitGroup
 	for i, s := range stores {

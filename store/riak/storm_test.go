@@ -22,31 +22,28 @@ import (
 type storm struct {
 	*testing.T
 	seed   uint64
+	lasts  time.Duration
 	riak   *riaktest.Cluster
 	stores [2]*riak.Store
 }
 
-// stormTime is how long one storm lasts.
-const stormTime = time.Second
-
-// storms runs a test for some seeds, or for the one that CHATD_TEST_STORM names. Either both stores reach all nodes, or
+// storms runs a test for a short storm, or for two longer ones of the seed that CHATD_TEST_STORM names. Either both stores reach all nodes, or, pinned,
 // each those of its own side of every partition.
 func storms(t *testing.T, run func(s *storm)) {
 	t.Parallel()
-	seeds := []uint64{1}
-	if named, err := strconv.ParseUint(os.Getenv("CHATD_TEST_STORM"), 10, 64); err == nil {
-		seeds = []uint64{named}
+	seed, err := strconv.ParseUint(os.Getenv("CHATD_TEST_STORM"), 10, 64)
+	if err != nil {
+		run(newStorm(t, 1, true, 500*time.Millisecond))
+		return
 	}
 	for _, pinned := range []bool{false, true} {
-		for _, seed := range seeds {
-			t.Run(fmt.Sprintf("pinned=%v/%d", pinned, seed), func(t *testing.T) { run(newStorm(t, seed, pinned)) })
-		}
+		t.Run(fmt.Sprintf("pinned=%v/%d", pinned, seed), func(t *testing.T) { run(newStorm(t, seed, pinned, 2*time.Second)) })
 	}
 }
 
 // newStorm opens the stores: pinned ones have each its own side of every partition.
-func newStorm(t *testing.T, seed uint64, pinned bool) *storm {
-	s := &storm{T: t, seed: seed, riak: riaktest.Start(t, riaktest.Config{
+func newStorm(t *testing.T, seed uint64, pinned bool, lasts time.Duration) *storm {
+	s := &storm{T: t, seed: seed, lasts: lasts, riak: riaktest.Start(t, riaktest.Config{
 		Seed: seed, Types: map[string]string{"chatd": ""}, Lag: 5 * time.Millisecond,
 		ReapAfter: 5 * time.Millisecond, ManualHandoff: true, Timeout: time.Second,
 	})}
@@ -110,7 +107,7 @@ func (s *storm) disturb() {
 	s.spoil()
 	random := rand.New(rand.NewPCG(s.seed, 9))
 	down := -1
-	for end := time.Now().Add(stormTime); time.Now().Before(end); {
+	for end := time.Now().Add(s.lasts); time.Now().Before(end); {
 		switch what := random.IntN(6); {
 		case what == 0 && down < 0:
 			down = random.IntN(3)
