@@ -22,6 +22,7 @@ import (
 
 	"chatd/account"
 	"chatd/auth"
+	"chatd/cluster"
 	"chatd/roster"
 	"chatd/router"
 	"chatd/store"
@@ -65,6 +66,7 @@ type Config struct {
 	Accounts  *account.Service
 	Webhooks  *webhook.Service
 	Store     store.Accounts
+	Cluster   *cluster.Service // nil: this node is alone
 }
 
 // A Server answers on any number of listeners. Its methods are safe for

@@ -28,6 +28,7 @@ func (s *Server) routes() {
 	s.addMessages()
 	s.addDeadLetters()
 	s.addOperators()
+	s.addCluster()
 	s.addDocs()
 	s.mux.HandleFunc("/", s.nothing)
 	s.building = nil

@@ -167,8 +167,16 @@ func (s *Server) newManaged(resume bool, preferred string) (m *managed, answer s
 	if !resume {
 		return &managed{}, "<enabled xmlns='" + nsSM + "'/>"
 	}
-	m = &managed{id: randomName(), wait: s.resumeTime(preferred)}
+	m = &managed{id: s.newSessionID(), wait: s.resumeTime(preferred)}
 	return m, s.enabled(m)
+}
+
+// newSessionID names a session for its resumption, on whatever node that will be.
+func (s *Server) newSessionID() string {
+	if s.Node == "" {
+		return randomName()
+	}
+	return s.Node + "." + randomName()
 }
 
 // enable is XEP-0198 §3.
@@ -186,6 +194,7 @@ func (s *Session) enable(tok *xmlstream.Token) {
 	o.managed = m
 	o.mu.Unlock()
 	s.managed = true
+	s.scratch.batch.Certain(true)
 	s.control([]byte(answer))
 	if m.id != "" {
 		s.smID = m.id

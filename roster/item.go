@@ -71,6 +71,7 @@ func (s *Service) changed(user stanza.JID, c *change, doubt bool) {
 	if doubt || (c.was == both) != (c.now == both) {
 		s.circles.forget(user, doubt)
 	}
+	s.r.Table.Elsewhere.Stale(user, router.KeptFriends)
 }
 
 // look reads one item's state. The caller holds the user's lock.

@@ -54,10 +54,10 @@ func (s *Service) BlocklistChanged(ctx context.Context, b *router.Batch, user st
 	return nil
 }
 
-// turn shows or hides the user's available resources to one resource of a
+// turn shows or hides the user's available resources of this node to one resource of a
 // viewer. The caller holds the user's lock.
 func (s *Service) turn(b *router.Batch, user stanza.JID, viewer router.Session, hidden bool) {
-	for _, row := range s.r.Table.Rows(user) {
+	for _, row := range s.r.Table.Local(user) {
 		p := row.Session.State().Presence.Load()
 		if p == nil || viewer.State().Blocked.Load().Matches(p.From) {
 			continue

@@ -20,7 +20,7 @@ func (c *Config) check() (errs configErrors) {
 	c.tokenConflicts(fail)
 	c.filterConflicts(fail)
 	c.storeConflicts(fail)
-	c.unsupported(fail)
+	c.clusterConflicts(fail)
 	return errs
 }
 
@@ -34,6 +34,9 @@ func (c *Config) conflicts(fail func(key, what string)) {
 		if len(c.C2S.ListenTLS) > 0 {
 			fail("c2s.listen_tls", `needs TLS, but c2s.tls is "off"`)
 		}
+	}
+	if c.MUC.Host == c.Domain {
+		fail("muc.host", "must not be the domain itself: its addresses are users'")
 	}
 	if c.Data == "" {
 		fail("data", "must name a directory")
@@ -56,27 +59,31 @@ func (c *Config) conflicts(fail func(key, what string)) {
 	}
 }
 
-// unsupported refuses what chatd will know one day rather than ignore it.
-func (c *Config) unsupported(fail func(key, what string)) {
-	const what = "not supported by this version"
-	for key, set := range map[string]bool{
-		"cluster.node":   c.Cluster.Node != "",
-		"cluster.gossip": c.Cluster.Gossip != "",
-		"cluster.link":   c.Cluster.Link != "",
-		"cluster.join":   len(c.Cluster.Join) > 0,
-		"cluster.secret": c.Cluster.Secret != "",
-	} {
-		if set {
-			fail(key, what)
+// clusterConflicts finds what is missing for a node of a cluster.
+func (c *Config) clusterConflicts(fail func(key, what string)) {
+	k := &c.Cluster
+	if k.Node == "" {
+		if k.Gossip != "" || k.Link != "" || len(k.Join) > 0 {
+			fail("cluster.node", "is missing: each node of a cluster has a name of its own")
 		}
+		return
+	}
+	if k.Gossip == "" {
+		fail("cluster.gossip", "is missing: host:port where the other nodes find this one")
+	}
+	if k.Link == "" {
+		fail("cluster.link", "is missing: host:port where the other nodes link to this one")
+	}
+	if c.Store.Driver == "sqlite" {
+		fail("store.driver", `"sqlite" is for one node: a cluster needs a store that all its nodes share, "mysql" or "riak"`)
+	}
+	if k.Secret == "" && !(loopback(k.Gossip) && loopback(k.Link)) {
+		fail("cluster.secret", "is missing: only nodes that are all on loopback may do without")
 	}
 }
 
 // warn logs what is allowed and yet likely to surprise.
 func (c *Config) warn(log *slog.Logger) {
-	if c.MUC.Host != "" {
-		log.Warn("no effect in this version", "key", "muc.host")
-	}
 	for _, a := range c.API.Listen {
 		if !loopback(a) {
 			log.Warn("the private API is reachable from other machines, without TLS", "addr", a)

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"chatd/api"
+	"chatd/cluster"
 	"chatd/stanza"
 )
 
@@ -117,8 +118,16 @@ func choices(at *[]string, options ...string) value {
 	}}
 }
 
-func domainName(at *string) value {
+func domainName(at *string) value { return domainOr(at, false) }
+
+// optionalDomain is a domain name, or nothing.
+func optionalDomain(at *string) value { return domainOr(at, true) }
+
+func domainOr(at *string, empty bool) value {
 	return checked(at, "a domain name", func(s string) (string, error) {
+		if s == "" && empty {
+			return "", nil
+		}
 		j, err := stanza.ParseJID(s)
 		if err != nil || j.String() != j.Domain() {
 			return "", fmt.Errorf("%q is not a domain name", s)
@@ -193,6 +202,26 @@ func addressList(at *[]string, check func(string) error) value {
 		*at = list
 		return nil
 	}}
+}
+
+// listenAddress is one to listen on, or nothing.
+func listenAddress(at *string) value {
+	return checked(at, "host:port", func(s string) (string, error) {
+		if s == "" {
+			return "", nil
+		}
+		return s, checkAddress(s)
+	})
+}
+
+// nodeLabel is the name of a node, or nothing.
+func nodeLabel(at *string) value {
+	return checked(at, "1 to 64 of a-z 0-9 - _ .", func(s string) (string, error) {
+		if s != "" && !cluster.GoodName(s) {
+			return "", fmt.Errorf("%q is not a node's name: lower-case letters, digits, \"-\", \"_\" and \".\"", s)
+		}
+		return s, nil
+	})
 }
 
 // destination is where clients are sent, or nothing.

@@ -11,16 +11,21 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"chatd/account"
 	"chatd/api"
 	"chatd/auth"
 	"chatd/c2s"
+	"chatd/cluster"
+	"chatd/muc"
 	"chatd/roster"
 	"chatd/router"
 	"chatd/stanza"
 	"chatd/store/guard"
 	"chatd/store/resident"
 	"chatd/webhook"
+	"chatd/xep"
 )
 
 const (
@@ -44,10 +49,14 @@ type server struct {
 	friends   *roster.Service
 	accounts  *account.Service
 	router    *router.Router
+	spool     *xep.Offline
 	hooks     *webhook.Service
 	foreign   func(context.Context) (bool, error) // whether another process has changed the store
+	rooms     *muc.Service
 	clients   *c2s.Server
 	operators *api.Server
+	others    *cluster.Service // nil: this node is alone
+	metrics   prometheus.Registerer
 
 	cfg     *Config         // in force
 	filter  *webhook.Filter // of messages; nil: none
@@ -82,7 +91,18 @@ func (s *server) start(ctx context.Context, cfg *Config) (err error) {
 	if s.sockets, err = s.listen(); err != nil {
 		return err
 	}
-	if err = s.restoreSessions(ctx); err != nil {
+	if s.others != nil {
+		if err = s.others.Start(ctx, clusterConfig(cfg, s.log)); err == nil {
+			s.others.Register(s.metrics)
+		}
+	}
+	if err == nil {
+		err = s.restoreSessions(ctx)
+	}
+	if err == nil {
+		err = s.restoreRooms()
+	}
+	if err != nil {
 		for _, k := range s.sockets {
 			k.Close()
 		}
@@ -155,7 +175,17 @@ func (s *server) stop(ended <-chan error, serving int) {
 	s.log.Info("stopping")
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout+time.Duration(s.cfg.C2S.DrainSeconds)*time.Second)
 	defer cancel()
-	err := errors.Join(s.clients.Shutdown(ctx), s.operators.Shutdown(ctx), s.hooks.Close(ctx))
+	if s.others != nil {
+		s.others.Tell()
+	}
+	err := errors.Join(s.clients.Shutdown(ctx), s.keepRooms(), s.rooms.Close(ctx))
+	if s.others != nil {
+		err = errors.Join(err, s.others.Leave(ctx))
+	}
+	if lost := s.spool.Close(ctx); lost > 0 {
+		s.log.Error("messages not stored", "messages", lost)
+	}
+	err = errors.Join(err, s.operators.Shutdown(ctx), s.hooks.Close(ctx))
 	for range serving {
 		err = errors.Join(err, <-ended)
 	}
@@ -214,6 +244,7 @@ func (s *server) apply(cfg *Config) error {
 	s.logins.SetSCRAM(cfg.Auth.SCRAM)
 	s.clients.Reload(s.clientConfig(cfg))
 	s.friends.Reload(friendsConfig(cfg))
+	s.rooms.Reload(cfg.MUC.Config)
 	s.hooks.Reload(cfg.Webhooks)
 	s.applyFilter(cfg)
 	tokens := cfg.API.Tokens

@@ -105,7 +105,7 @@ func parseUser(args []string) (c userCommand, err error) {
 // change does add, passwd or remove and says so, or why not in the words of
 // the caller.
 func (c userCommand) change(ctx context.Context, out io.Writer, cfg *Config, db store.Store, who stanza.JID) error {
-	decoy, err := decoyKey(cfg.Data)
+	decoy, err := decoyKey(cfg)
 	if err != nil {
 		return err
 	}
