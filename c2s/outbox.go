@@ -326,9 +326,12 @@ func (s *Session) allowTime() (ending bool) {
 	return ending
 }
 
-// acquireLocked makes the caller, who holds the lock, the holder of writing.
+// acquireLocked makes the caller, who holds the lock, the holder of writing. It fails when there is no connection any more.
 func (o *outbox) acquireLocked(ctx context.Context) error {
 	for o.writing {
+		if o.detached {
+			return errEnded
+		}
 		idle := o.idleLocked()
 		o.mu.Unlock()
 		select {

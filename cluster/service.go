@@ -19,8 +19,8 @@ const (
 	kindStale  byte = 22 // bare JID, what (router.Kept)
 	kindLook   byte = 23 // bare JID of a user for whom messages were stored
 	kindKept   byte = 24 // id of a session that was taken over and is kept now
-	kindHeld   byte = 25 // bare JID of a user for whom messages were stored, while a node is missing
-	kindAbout  byte = 26 // what Service.About says
+	kindAbout  byte = 25 // what Service.About says
+	kindHeld   byte = 26 // bare JID of a user for whom messages were stored, while a node is missing
 )
 
 // Kinds of requests.
@@ -99,6 +99,7 @@ func (s *Service) Start(ctx context.Context, cfg Config) (err error) {
 func (s *Service) Leave(ctx context.Context) error {
 	err := s.node.Leave(ctx)
 	s.arrivals.stop()
+	s.yielded.end()
 	s.cancel()
 	s.work.Wait()
 	return err
@@ -165,6 +166,7 @@ func (s *Service) peers() []*Peer {
 
 // PeerUp implements Handler.
 func (s *Service) PeerUp(p *Peer) {
+	s.returned.expect(p.Name, p.Incarnation)
 	p.Send(kindAbout, s.About())
 	s.replica.PeerUp(p, p.Name, p.Incarnation)
 }
@@ -197,6 +199,7 @@ func (s *Service) PeerDown(p *Peer, unacked []Frame, left bool) {
 	lost := s.replica.PeerDown(p)
 	s.background(func(ctx context.Context) {
 		s.takeBack(ctx, unacked, r)
+		close(p.back)
 		s.moved(r.users)
 	})
 	s.background(func(ctx context.Context) { // which is not to wait for the store
@@ -214,7 +217,7 @@ func (s *Service) Frame(p *Peer, kind byte, seq uint64, payload []byte) {
 		s.yielded.kept(string(payload))
 	case kind == kindAbout:
 		s.about.Store(p, string(payload))
-	case kind > kindAbout:
+	case kind > kindHeld:
 		p.Unknown(kind)
 	default:
 		to, _, ok := cutTo(payload)

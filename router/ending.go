@@ -16,6 +16,9 @@ const endingTimeout = 5 * time.Second
 // rows is the table's rows for the recipient, once those of its sessions that are
 // ending have ended.
 func (r *Router) rows(ctx context.Context, b *Batch, st *stanza.Stanza) []Row {
+	if done := r.Table.Elsewhere.Moving(st.To); done != nil {
+		r.await(ctx, b, st, stanza.JID{}, done)
+	}
 	rows := b.recipients(r.Table, st)
 	for i := range rows {
 		if rows[i].Wait != nil {
@@ -23,6 +26,16 @@ func (r *Router) rows(ctx context.Context, b *Batch, st *stanza.Stanza) []Row {
 		}
 	}
 	return rows
+}
+
+// settle waits until nothing of the recipient's is being moved, so that st is not stored before it.
+func (r *Router) settle(ctx context.Context, st *stanza.Stanza) {
+	for done := r.Table.Elsewhere.Moving(st.To); done != nil && ctx.Err() == nil; done = r.Table.Elsewhere.Moving(st.To) {
+		select {
+		case <-done:
+		case <-ctx.Done():
+		}
+	}
 }
 
 func (r *Router) settledRows(ctx context.Context, b *Batch, st *stanza.Stanza, rows []Row) []Row {

@@ -302,7 +302,7 @@ func (r *Router) hold(ctx context.Context, b *Batch, st *stanza.Stanza, rows fun
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	for {
-		r.Table.Elsewhere.Settle(ctx, st.To)
+		r.settle(ctx, st)
 		_, err := r.Spool.Hold(ctx, st)
 		switch {
 		case err == nil:

@@ -102,6 +102,13 @@ type Settler interface {
 	Settle()
 }
 
+// A Confirmer has been sent stanzas for sessions on another node.
+type Confirmer interface {
+	// Confirm waits, within ctx, until none of what it was sent so far can be lost with this process or with that node alone, and
+	// reports whether that is so.
+	Confirm(ctx context.Context) bool
+}
+
 // maxBehind bounds the sessions that a batch waits for when it is flushed.
 const maxBehind = 64
 
@@ -111,7 +118,8 @@ const maxBehind = 64
 // read at once is mostly of one conversation.
 type Batch struct {
 	dirty    []Flusher
-	behind   []Settler // at most maxBehind
+	behind   []Settler   // at most maxBehind
+	owed     []Confirmer // as many as there are nodes
 	certain  bool
 	from, to view
 }
@@ -144,6 +152,26 @@ func (b *Batch) Behind(f Settler) {
 		b.settle()
 	}
 	b.behind = append(b.behind, f)
+}
+
+// Owe notes that a stanza of the batch went to another node.
+func (b *Batch) Owe(c Confirmer) {
+	if b != nil && b.certain && !slices.Contains(b.owed, c) {
+		b.owed = append(b.owed, c)
+	}
+}
+
+// Confirmed waits, within ctx, for the nodes that stanzas of the batch went to, and reports whether all have them. The batch has been
+// flushed.
+func (b *Batch) Confirmed(ctx context.Context) bool {
+	for len(b.owed) > 0 {
+		if !b.owed[0].Confirm(ctx) {
+			return false
+		}
+		b.owed = slices.Delete(b.owed, 0, 1)
+	}
+	b.owed = nil
+	return true
 }
 
 func (b *Batch) settle() {

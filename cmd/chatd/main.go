@@ -177,7 +177,8 @@ func build(ctx context.Context, cfg *Config, backend database, decoy []byte, log
 	clients.Features = disco.CapsElement
 	if others != nil {
 		clients.Node = cfg.Cluster.Node
-		(&joined{others, ctx, clientNode(cfg), friends, blocking, avatar, offline, clients, db.Forget, log}).connect()
+		(&joined{Service: others, serving: ctx, self: clientNode(cfg), friends: friends, blocking: blocking, avatar: avatar, offline: offline,
+			clients: clients, table: rt.Table, forget: db.Forget, log: log}).connect()
 	}
 
 	// What operators and other services see of it all, and may do.
