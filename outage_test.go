@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,7 +22,7 @@ import (
 // steadySettings are for a server whose store fails in the test.
 func steadySettings(api string) map[string]string {
 	return map[string]string{
-		"store.patience_seconds": "1", "auth.cached_logins": "100", "api.listen": fmt.Sprintf("[%q]", api),
+		"store.patience_seconds": "1", "auth.cached_logins": "100", "message.offline_max": "100000", "c2s.limits.stanzas_per_second": "0", "api.listen": fmt.Sprintf("[%q]", api),
 		"api.tokens": `[{name = "test", hash = "1ec1c26b50d5d3c58d9583181af8076655fe00756bf7285940ba3670f99fcba0", scopes = ["metrics", "friends:write"]}]`, // s3cret
 	}
 }
@@ -156,6 +158,9 @@ func outage(t *testing.T, srv *server, api string, cut, mend func(), readable bo
 	o := &outageTest{T: t, srv: srv, readable: readable}
 	alice, bob := srv.login(t, "alice", "r"), srv.login(t, "bob", "r")
 	befriend(t, alice, bob)
+	if reply, err := bob.request("<iq type='set' id='privacy'><privacy xmlns='urn:x-chatd:privacy' messages='friends'/></iq>"); err != nil || reply.attr("type") != "result" {
+		t.Fatal(reply, err)
+	}
 	leaver := srv.login(t, "leaver", "r")
 	for _, c := range []*client{alice, bob, leaver} {
 		o.do(c.send("<presence/>"), c.sync())
@@ -168,6 +173,7 @@ func outage(t *testing.T, srv *server, api string, cut, mend func(), readable bo
 	o.send(alice, "known", "waits")
 	o.do(alice.sync())
 
+	w := o.writeTo("absent-too")
 	cut()
 	if e := o.refused(alice, "absent", "lost"); e != "wait resource-constraint" {
 		t.Error("a message to somebody absent:", e)
@@ -179,9 +185,7 @@ func outage(t *testing.T, srv *server, api string, cut, mend func(), readable bo
 	if resp, _ := ask(t, api, "GET", "/healthz"); resp.StatusCode != 200 {
 		t.Error("healthz:", resp.Status)
 	}
-	if up, _ := metric(t, api, "chatd_store_up"); up > 1 {
-		t.Error("chatd_store_up:", up)
-	}
+	settle(t, "the store is up", func() bool { up, _ := metric(t, api, "chatd_store_up"); return up <= 1 })
 	if resp, body := ask(t, api, "DELETE", "/players/alice@chat.test/friends/bob@chat.test"); resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" ||
 		!strings.Contains(resp.Header.Get("Content-Type"), "problem+json") {
 		t.Error("REST:", resp.Status, resp.Header, body)
@@ -249,6 +253,7 @@ func outage(t *testing.T, srv *server, api string, cut, mend func(), readable bo
 	settle(t, "not ready again", func() bool { resp, _ := ask(t, api, "GET", "/readyz"); return resp.StatusCode == 200 })
 
 	// All catches up.
+	w.check()
 	settle(t, "nothing handed over", func() bool {
 		early = append(early, texts(t, known)...)
 		return len(early) >= 2
@@ -341,6 +346,91 @@ func (o *outageTest) refused(c *client, to, body string) string {
 		func(n *node) bool { return n.is(nsClient, "message") && n.attr("type") == "error" })
 	o.do(err)
 	return condition(reply)
+}
+
+// An outageWriter sends messages to somebody who is not there, from before the outage until after it.
+type outageWriter struct {
+	o        *outageTest
+	to       string
+	more     chan struct{} // closed at the end
+	done     chan struct{}
+	accepted []string
+	count    atomic.Int64 // of these
+	refusals int
+}
+
+func (o *outageTest) writeTo(to string) *outageWriter {
+	o.Helper()
+	o.do(o.srv.register(to, "secret"))
+	w := &outageWriter{o: o, to: to, more: make(chan struct{}), done: make(chan struct{})}
+	c := o.srv.login(o.T, "writer", "r")
+	begun := make(chan struct{})
+	go w.run(c, sync.OnceFunc(func() { close(begun) }))
+	<-begun
+	return w
+}
+
+func (w *outageWriter) run(c *client, begun func()) {
+	defer close(w.done)
+	defer begun()
+	for i := 0; ; i++ {
+		select {
+		case <-w.more:
+			return
+		case <-time.After(2 * time.Millisecond):
+		}
+		err := c.send(fmt.Sprintf("<message type='chat' to='%s@%s'><body>%d</body></message>", w.to, testDomain, i))
+		if err = errors.Join(err, c.ping()); err != nil {
+			w.o.Error("writer:", err)
+			return
+		}
+		refused := slices.ContainsFunc(c.pending, func(n *node) bool { return n.attr("type") == "error" })
+		c.pending = nil
+		if refused {
+			w.refusals++
+		} else {
+			w.accepted = append(w.accepted, strconv.Itoa(i))
+			w.count.Add(1)
+		}
+		if i == 20 {
+			begun()
+		}
+	}
+}
+
+// check ends the writing after an outage.
+func (w *outageWriter) check() {
+	w.o.Helper()
+	before := w.count.Load()
+	settle(w.o.T, "nothing is accepted after the outage", func() bool { return w.count.Load() >= before+10 })
+	w.end()
+	if len(w.accepted) < 30 || w.refusals == 0 {
+		w.o.Errorf("%d accepted, %d refused: no outage in the middle", len(w.accepted), w.refusals)
+	}
+}
+
+// end ends the writing: what was accepted is there, once and in order; of what was refused some may be there, once.
+func (w *outageWriter) end() {
+	w.o.Helper()
+	close(w.more)
+	<-w.done
+	c := w.o.login(w.to)
+	w.o.do(c.send("<presence/>"))
+	got := texts(w.o.T, c)
+	seen, last := make(map[string]bool), -1
+	for _, text := range got {
+		n, err := strconv.Atoi(text)
+		if err != nil || seen[text] || n <= last {
+			w.o.Fatalf("%q after %d, seen before: %v", text, last, seen[text])
+		}
+		seen[text], last = true, n
+	}
+	for _, text := range w.accepted {
+		if !seen[text] {
+			w.o.Errorf("message %s was accepted and is lost", text)
+		}
+	}
+	w.o.Logf("%d accepted, %d refused, %d of these kept", len(w.accepted), w.refusals, len(got)-len(w.accepted))
 }
 
 // condition is a stanza error's type and condition.

@@ -22,6 +22,8 @@ import (
 
 	"chatd/account"
 	"chatd/auth"
+	"chatd/cluster"
+	"chatd/muc"
 	"chatd/roster"
 	"chatd/router"
 	"chatd/store"
@@ -64,7 +66,9 @@ type Config struct {
 	Auth      *auth.Service
 	Accounts  *account.Service
 	Webhooks  *webhook.Service
+	Rooms     *muc.Service
 	Store     store.Accounts
+	Cluster   *cluster.Service // nil: this node is alone
 }
 
 // A Server answers on any number of listeners. Its methods are safe for

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"time"
@@ -40,6 +41,13 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusServiceUnavailable, what)
 		return
 	}
+	if s.cfg.Cluster != nil {
+		if missing := s.cfg.Cluster.Missing(); len(missing) > 0 {
+			// It works, for its own players and those of the nodes that it reaches: still the place for clients.
+			answer(w, fmt.Sprintf("ok, on an island: %d of the other nodes cannot be reached\n", len(missing)))
+			return
+		}
+	}
 	ok(w)
 }
 
@@ -52,8 +60,10 @@ func (s *Server) drain(w http.ResponseWriter, r *http.Request) {
 	s.cfg.Drain()
 }
 
-func ok(w http.ResponseWriter) {
+func ok(w http.ResponseWriter) { answer(w, "ok\n") }
+
+func answer(w http.ResponseWriter, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
-	io.WriteString(w, "ok\n")
+	io.WriteString(w, text)
 }

@@ -93,6 +93,7 @@ type Service struct {
 	hashing  chan struct{}            // one element for each password that is being hashed
 	endPoint atomic.Pointer[endPoint] // of the certificate last asked for
 	tokens   atomic.Pointer[Tokens]   // nil: none are accepted
+	only     atomic.Pointer[[]string] // SCRAM mechanisms that are offered; nil: all
 }
 
 // New makes the service of one domain, a normalized domainpart. secret is what
@@ -120,6 +121,9 @@ func (s *Service) Mechanisms(ch Channel) []string {
 	plus := len(s.ChannelBindings(ch)) > 0
 	var names []string
 	for _, h := range scramHashes {
+		if only := s.only.Load(); only != nil && !slices.Contains(*only, h.name) {
+			continue
+		}
 		if plus {
 			names = append(names, h.name+plusSuffix)
 		}
@@ -132,6 +136,13 @@ func (s *Service) Mechanisms(ch Channel) []string {
 		names = append(names, "PLAIN")
 	}
 	return names
+}
+
+// SetSCRAM says which SCRAM mechanisms are offered, without -PLUS; at first that is all. An account that was imported may have a
+// credential for one of them only, while clients take the best that they are offered.
+func (s *Service) SetSCRAM(mechanisms []string) {
+	mechanisms = slices.Clone(mechanisms)
+	s.only.Store(&mechanisms)
 }
 
 // Start begins an exchange by a mechanism that a client chose. The error is a

@@ -1,6 +1,7 @@
 package c2s
 
 import (
+	"context"
 	"encoding/xml"
 	"errors"
 	"time"
@@ -134,6 +135,13 @@ func (n *negotiation) bindTo(s *Session, policy ConflictPolicy) (ok bool, err er
 	if !n.srv.bound(n.wire, s) {
 		return false, stanza.StreamSystemShutdown
 	}
+	if row, taken := n.srv.router.Table.Row(s.jid); taken && row.Remote {
+		if policy != Replace {
+			n.srv.bound(n.wire, nil)
+			return false, nil
+		}
+		n.take(s.jid)
+	}
 	old, ok := n.srv.router.Table.Bind(s, policy == Replace)
 	if old != nil {
 		s.state.Blocked.Store(old.State().Blocked.Load()) // until OnBind has read it
@@ -168,7 +176,7 @@ func (n *negotiation) bindTo(s *Session, policy ConflictPolicy) (ok bool, err er
 
 // session makes the session of a resource.
 func (n *negotiation) session(jid stanza.JID) *Session {
-	s := &Session{srv: n.srv, jid: jid, wire: n.wire, state: &router.State{Begun: time.Now().UTC().Round(0)}, done: make(chan struct{}), scope: n.scanner.Scope(), lang: n.lang}
+	s := &Session{srv: n.srv, jid: jid, wire: n.wire, state: &router.State{Begun: n.srv.router.Table.Elsewhere.Now().UTC().Round(0)}, done: make(chan struct{}), scope: n.scanner.Scope(), lang: n.lang}
 	s.out.confirms, _ = n.wire.(confirmer)
 	s.out.writing = true // until begin: nothing may come before the answer to the bind request
 	s.onInput = s.readInput
@@ -187,6 +195,17 @@ func (n *negotiation) replace(old router.Session) error {
 		return nil
 	case <-time.After(loginTimeout / 2):
 		return stanza.StreamResourceConstraint.WithText("the session before this one does not end")
+	}
+}
+
+// take has the node that has a session of the same resource end it. If that node cannot be asked, it ends the
+// session by itself when it hears of the one that is newer.
+func (n *negotiation) take(full stanza.JID) {
+	n.turn.end()
+	ctx, cancel := context.WithTimeout(n.srv.ctx, loginTimeout/2)
+	defer cancel()
+	if err := n.srv.router.Table.Elsewhere.Take(ctx, full); err != nil {
+		n.srv.log.Warn("session on another node not ended", "jid", full, "err", err)
 	}
 }
 

@@ -95,8 +95,9 @@ func (n *negotiation) endOthers(s *Session, client string) {
 	for _, row := range n.srv.router.Table.Rows(s.jid) {
 		other, local := row.Session.(*Session)
 		resource := row.Resource()
-		if local && other.wire.peer().id < s.wire.peer().id && other.jid != s.jid && (resource == client || strings.HasSuffix(resource, "/"+client)) {
-			other.Close(stanza.StreamConflict)
+		older := local && other.wire.peer().id < s.wire.peer().id || row.Remote && row.Session.State().Begun.Before(s.state.Begun)
+		if older && row.Session.JID() != s.jid && (resource == client || strings.HasSuffix(resource, "/"+client)) {
+			row.Session.Close(stanza.StreamConflict)
 		}
 	}
 }

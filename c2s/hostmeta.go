@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -17,13 +18,24 @@ type metaLink struct {
 	Href    string   `xml:"href,attr" json:"href"`
 }
 
-// metaLinks are the ways to connect, for a client that has asked by r.
+// metaLinks are the ways to connect, for a client that has asked by r: those of this node, and of each other one that says
+// how it is reached.
 func (h *web) metaLinks(r *http.Request) []metaLink {
-	base := h.baseURL(r) // of http or https
-	return []metaLink{
-		{Rel: "urn:xmpp:alt-connections:websocket", Href: "ws" + strings.TrimPrefix(base, "http") + WebSocketPath},
-		{Rel: "urn:xmpp:alt-connections:xbosh", Href: base + BOSHPath},
+	bases := []string{h.baseURL(r)} // of http or https
+	if h.srv.Nodes != nil {
+		for _, n := range h.srv.Nodes() {
+			if n.URL != "" && !slices.Contains(bases, n.URL) {
+				bases = append(bases, n.URL)
+			}
+		}
 	}
+	var links []metaLink
+	for _, base := range bases {
+		links = append(links,
+			metaLink{Rel: "urn:xmpp:alt-connections:websocket", Href: "ws" + strings.TrimPrefix(base, "http") + WebSocketPath},
+			metaLink{Rel: "urn:xmpp:alt-connections:xbosh", Href: base + BOSHPath})
+	}
+	return links
 }
 
 // baseURL is how clients reach us: as configured, else as this one has.
@@ -61,7 +73,11 @@ func (h *web) answerMeta(rw http.ResponseWriter, kind string, body []byte, err e
 	}
 	rw.Header().Set("Content-Type", kind)
 	rw.Header().Set("Access-Control-Allow-Origin", "*") // XEP-0156 §3
-	rw.Header().Set("Cache-Control", "public, max-age=3600")
+	age := "3600"
+	if h.srv.Nodes != nil { // they come and go
+		age = nodesAge
+	}
+	rw.Header().Set("Cache-Control", "public, max-age="+age)
 	rw.Header().Set("Vary", "Host")
 	_, _ = rw.Write(body)
 }

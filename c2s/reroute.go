@@ -45,7 +45,7 @@ func (s *Session) others(was router.Row, since uint64) []router.Row {
 		return nil // replaced, or changed meanwhile
 	}
 	var others []router.Row
-	for _, row := range s.srv.router.Table.Rows(s.jid) {
+	for _, row := range s.srv.router.Table.Local(s.jid) {
 		if row.Session != router.Session(s) && row.Wait == nil && row.Since <= since {
 			others = append(others, row)
 		}

@@ -2,8 +2,10 @@ package c2s
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"chatd/router"
@@ -36,6 +38,10 @@ func (s *Session) detach() bool {
 	release(o.sending)
 	o.sending = nil
 	o.detached = true
+	if o.idle != nil { // who waits to write does so in vain
+		close(o.idle)
+		o.idle = nil
+	}
 	s.broken.Store(true)
 	s.until = time.Now().Add(o.managed.wait)
 	s.expiry = time.AfterFunc(o.managed.wait, s.expire)
@@ -167,6 +173,9 @@ func (n *negotiation) resume(r *resumption) (s *Session, answer []byte, err erro
 	}
 	n.turn.end() // the old connection may take its time
 	old := n.srv.resumableBy(r.id)
+	if old == nil {
+		old = n.fetch(r.id)
+	}
 	if old == nil || old.jid.Local() != n.user || !old.detachNow() {
 		n.srv.Metrics.Resumptions.WithLabelValues("failed").Inc()
 		return nil, n.srv.notFound(r.id, n.user), nil
@@ -188,10 +197,52 @@ func (n *negotiation) resume(r *resumption) (s *Session, answer []byte, err erro
 	return s, fmt.Appendf(answer, "' h='%d'/>", s.handled), nil
 }
 
+// fetch gets the session from the node that has it.
+func (n *negotiation) fetch(id string) *Session {
+	dot := strings.LastIndexByte(id, '.')
+	if dot < 0 || n.srv.Fetch == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(n.srv.ctx, takeOverTimeout)
+	defer cancel()
+	x, err := n.srv.Fetch(ctx, id, n.user)
+	if err != nil {
+		n.srv.log.Info("session not taken over from another node", "user", n.user, "node", id[:dot], "err", err)
+		return nil
+	}
+	x.Begun = n.srv.router.Table.Elsewhere.Now() // newer than its row there, which others may see for a moment longer
+	n.srv.Import(n.srv.ctx, []*Suspended{x})
+	return n.srv.resumableBy(id)
+}
+
+// Yield gives up a session that can be resumed, for another node to go on with it. It blocks until the session has left its
+// connection. The error says that there is no such session of the user's, or that somebody else is resuming it.
+func (s *Server) Yield(id, user string) (*Suspended, error) {
+	old := s.resumableBy(id)
+	if old == nil || old.jid.Local() != user {
+		return nil, errNoSession
+	}
+	if !old.detachNow() {
+		if s.isClosing() { // it may just be given to another node: then it is there when this returns
+			select {
+			case <-old.Done():
+			case <-time.After(takeOverTimeout):
+			}
+		}
+		return nil, errNoSession
+	}
+	x := old.export()
+	x.Storing = true // what comes while the session is nowhere is in the store
+	old.depart()
+	return x, nil
+}
+
+var errNoSession = errors.New("c2s: no such session")
+
 // takeOver makes a session on this connection that goes on where old stopped.
 func (n *negotiation) takeOver(old *Session, h uint32) (*Session, error) {
 	s := n.session(old.jid)
-	s.state, s.managed, s.handled, s.smID = old.state, true, old.handled, old.smID
+	s.state, s.managed, s.handled, s.sure, s.smID = old.state, true, old.handled, old.handled, old.smID
 	if err := n.acknowledged(old, h); err != nil {
 		return nil, err
 	}

@@ -86,6 +86,16 @@ type Server struct {
 	// Keep, if set, is given what becomes of the sessions that can be resumed at Shutdown. With nil it has
 	// taken all of them, and another process may import them; else they end.
 	Keep func(iter.Seq[*Suspended]) error
+	// Node is this node's name in the cluster, with which the ids of its sessions begin; "" without one.
+	Node string
+	// HandOver, if set, is given each session that can be resumed at Shutdown, on several goroutines: it calls give, from which
+	// on the session is nowhere, and has another node Import what that returns. If there is none it does not call give, and returns an
+	// error, as it does if that node does not take it: then the session ends here.
+	HandOver func(ctx context.Context, id string, give func() *Suspended) error
+	// Fetch, if set, takes a session that can be resumed over from another node, by Yield there. It blocks on that node.
+	Fetch func(ctx context.Context, id, user string) (*Suspended, error)
+	// Nodes, if set, is all nodes of the cluster that take clients now, this one first. It must not block.
+	Nodes func() []Node
 	// Features is raw XML for the stream features after login, such as the
 	// server's capabilities (XEP-0115 §6.3).
 	Features func() []byte
@@ -119,6 +129,7 @@ type Server struct {
 	endedIDs  []string                // their keys, a ring
 	endedNext int                     // the oldest of them once the ring is full
 	closing   bool
+	kept      bool          // what can be resumed has been collected, to be kept
 	idle      chan struct{} // closed when closing and the last connection has gone
 	lastID    uint64
 }

@@ -68,6 +68,7 @@ func (h *web) routes() http.Handler {
 	m.Handle(BOSHPath, h.bosh)
 	m.HandleFunc("GET /.well-known/host-meta", h.hostMeta)
 	m.HandleFunc("GET /.well-known/host-meta.json", h.hostMetaJSON)
+	m.HandleFunc("GET "+NodesPath, h.nodes)
 	return m
 }
 

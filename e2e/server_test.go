@@ -101,6 +101,7 @@ type server struct {
 	apiScopes       []string          // of the token apiToken; none: there is no private API
 	starttls, tls   string            // addresses, known once it runs
 	http            string            //
+	sections        string            // more of the configuration
 	cmd             *exec.Cmd
 	exited          chan struct{} // closed when the process has been waited for
 	log             *journal
@@ -199,7 +200,18 @@ func (s *server) writeConfig() {
 		fmt.Fprintf(&b, "\n[api]\nlisten = [\"%s:0\"]\n[[api.tokens]]\nname = \"test\"\nhash = \"%x\"\nscopes = [\"%s\"]\n",
 			s.host, sha256.Sum256([]byte(apiToken)), strings.Join(s.apiScopes, `", "`))
 	}
+	b.WriteString(s.sections)
 	s.replaceFile(s.config(), []byte(b.String()))
+}
+
+// addConfig adds to the configuration file.
+func (s *server) addConfig(text string) {
+	s.t.Helper()
+	config, err := os.ReadFile(s.config())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.replaceFile(s.config(), append(config, text...))
 }
 
 // replaceFile puts a file in place at once, as an editor does.
@@ -309,6 +321,7 @@ func (s *server) command(args ...string) (string, error) {
 	}
 	cmd := exec.Command(path, append(args, s.flags...)...)
 	cmd.Dir = s.dir
+	cmd.Env = append(os.Environ(), "CHATD_API_TOKEN="+apiToken)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("chatd %s: %w: %s", strings.Join(args, " "), err, out)

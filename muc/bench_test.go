@@ -135,7 +135,7 @@ func BenchmarkMemory(b *testing.B) {
 					b.Fatal("there already")
 				}
 				r.affiliates.set(affiliate{jid: fmt.Sprint("owner", i, "@chat.test"), as: Owner})
-				if err := f.begin(r); err != nil {
+				if err := f.begin(r, stanza.JID{}); err != nil {
 					b.Fatal(err)
 				}
 				r.phase, r.expected = open, true

@@ -32,7 +32,7 @@ func (s *Service) enter(ctx context.Context, b *router.Batch, sess router.Sessio
 		if !ok {
 			return nil // has gone meanwhile
 		}
-		sess = row.Session
+		sess = s.sessionOf(row)
 	}
 	created := false
 	r, err := s.load(ctx, b, st.To.Local(), func(r *room) error {
@@ -62,7 +62,7 @@ func (s *Service) createdBy(r *room, user stanza.JID, now time.Time) error {
 		return errTooFast
 	}
 	r.affiliates.set(affiliate{jid: user.Bare().String(), as: Owner})
-	return s.begin(r)
+	return s.begin(r, user)
 }
 
 // admit lets a session in, if it may.
@@ -102,6 +102,9 @@ func (s *Service) admit(b *router.Batch, r *room, who seat, st *stanza.Stanza, j
 	if o == nil {
 		o = &occupant{at: at.Clone(), seats: []seat{who}, id: r.secret.identify(who.jid), affiliation: what.as, role: r.cfg.initial(what.as)}
 		r.add(o)
+		if s.Watcher != nil {
+			s.Watcher.RoomJoined(r.at, o.user(), o.nick(), o.role.String(), o.affiliation.String())
+		}
 		if r.shown(o.role) {
 			s.showOthers(b, r, o, &n)
 		}

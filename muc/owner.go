@@ -285,6 +285,7 @@ func (s *Service) destruction(b *router.Batch, r *room, d destroyed, done func()
 		s.Metrics.occupants.Sub(float64(r.seats))
 		r.crowd, r.unwritten = crowd{}, nil
 		s.vanish(r)
+		s.tellDestroyed(r, Destroyed, d.Reason)
 		if done != nil {
 			done()
 		}

@@ -21,6 +21,7 @@ type utterance struct {
 type past struct {
 	messages []utterance
 	bytes    int
+	dropped  int64 // how many there were before
 }
 
 // add keeps a message and drops the oldest ones over the limits.
@@ -36,6 +37,7 @@ func (p *past) add(m utterance, limits *Config) {
 		drop++
 	}
 	if drop > 0 {
+		p.dropped += int64(drop)
 		n := copy(p.messages, p.messages[drop:])
 		clear(p.messages[n:])
 		p.messages = p.messages[:n]

@@ -112,6 +112,12 @@ func (s *Service) Import(x *State) error {
 		}
 	}
 	if len(r.all) == 0 {
+		for _, o := range left {
+			s.tellLeft(r, o, &notice{})
+		}
+		if !r.cfg.Persistent {
+			s.tellDestroyed(r, LeftEmpty, "")
+		}
 		return nil
 	}
 	r.mu.Lock()
@@ -123,6 +129,7 @@ func (s *Service) Import(x *State) error {
 	var b router.Batch
 	defer b.Flush()
 	for _, o := range left {
+		s.tellLeft(r, o, &notice{})
 		if r.shown(o.role) {
 			s.showOthers(&b, r, o, &notice{gone: true})
 		}
@@ -145,7 +152,7 @@ func (s *Service) occupant(r *room, x *OccupantState) (*occupant, error) {
 		}
 		who := seat{jid: full, presence: unique.Make(session.Presence)}
 		if row, ok := s.r.Table.Row(full); ok {
-			who.session = row.Session
+			who.session = s.sessionOf(row)
 			here = append(here, who)
 		} else {
 			gone = append(gone, who)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"chatd/stanza"
+	"chatd/xmlstream"
 )
 
 const (
@@ -16,7 +17,7 @@ const (
 	// maxDepth is how deep elements may be nested in a file.
 	maxDepth = 100
 	// maxElement bounds one element that is kept, such as a message or a vCard, in bytes.
-	maxElement = 1 << 20
+	maxElement = 256 << 10
 )
 
 var (
@@ -266,6 +267,14 @@ func (e *element) append(b []byte, space string) []byte {
 		}
 	}
 	return append(append(append(b, "</"...), e.Name.Local...), '>')
+}
+
+// wellFormed holds what is kept to what XMPP allows (RFC 6120 §11), since it is sent as it is: encoding/xml lets more pass.
+func wellFormed(raw []byte) bool {
+	s := xmlstream.NewScanner(stanza.RescanLimits(len(raw)))
+	s.Resume(xmlstream.ClientScope)
+	token, n, err := s.Scan(raw)
+	return err == nil && token.Kind == xmlstream.Element && n == len(raw)
 }
 
 func appendAttr(b []byte, name, value string) []byte {

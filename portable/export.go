@@ -129,6 +129,13 @@ func (e *exporter) roster(items []store.RosterItem) {
 		if i.Approved {
 			e.text(" approved='true'")
 		}
+		// What the format has no place for, in a namespace of ours.
+		if !i.Created.IsZero() {
+			e.text(" xmlns:c='" + nsAccount + "' c:created='" + i.Created.UTC().Format(time.RFC3339) + "'")
+			if i.Ask && !i.PendingIn && i.Message != "" {
+				e.text(" c:message='" + stanza.Escape(i.Message) + "'")
+			}
+		}
 		e.text(">")
 		for _, group := range i.Groups {
 			e.text("<group>" + stanza.Escape(group) + "</group>")

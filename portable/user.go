@@ -43,10 +43,9 @@ type user struct {
 }
 
 var (
-	errNoName        = errors.New("a user without a name that is valid in an address")
-	errBigUser       = fmt.Errorf("more than %d bytes", maxUser)
-	errTwice         = errors.New("the same credentials twice")
-	errNoCredentials = errors.New("neither a password nor credentials of SCRAM-SHA-1 or SCRAM-SHA-256")
+	errNoName  = errors.New("a user without a name that is valid in an address")
+	errBigUser = fmt.Errorf("more than %d bytes", maxUser)
+	errTwice   = errors.New("the same credentials twice")
 )
 
 // readUser reads a <user/> to its end. The error is one of the file; what is wrong with the user is in its fault.
@@ -69,8 +68,8 @@ func readUser(p *parser, start xml.StartElement, h hosts, now time.Time) (*user,
 	slices.SortFunc(u.record.Roster.Items, func(a, b store.RosterItem) int { return cmp.Compare(a.JID, b.JID) })
 	slices.Sort(u.record.Blocked)
 	u.record.Blocked = slices.Compact(u.record.Blocked)
-	if u.password == "" && len(u.record.Account.Credentials) == 0 {
-		u.refuse(errNoCredentials)
+	if u.password == name {
+		u.password = "" // what Openfire's plugin writes when it does not know the password: everybody could log in with it
 	}
 	return u, nil
 }
@@ -252,6 +251,14 @@ func (u *user) item(e *element) {
 	if item.Sub == store.SubFrom || item.Sub == store.SubBoth {
 		item.PendingIn, item.Request, item.Message = false, nil, ""
 	}
+	for _, a := range e.Attr {
+		if t, err := time.Parse(time.RFC3339, a.Value); err == nil && a.Name == (xml.Name{Space: nsAccount, Local: "created"}) {
+			item.Created = t.UTC().Truncate(time.Second)
+		}
+		if item.Ask && !item.PendingIn && a.Name == (xml.Name{Space: nsAccount, Local: "message"}) && len(a.Value) <= maxAsked {
+			item.Message = a.Value
+		}
+	}
 	for _, group := range e.elements() {
 		text := group.text()
 		if group.Name.Local == "group" && text != "" && !slices.Contains(item.Groups, text) {
@@ -287,7 +294,15 @@ func (u *user) presence(e *element) {
 }
 
 // vCard is XEP-0227 §4.7.
-func (u *user) vCard(e *element) { u.record.VCard = e.append(nil, "") }
+func (u *user) vCard(e *element) {
+	e.moveTo(nsVCard) // Openfire's plugin may leave the children without a namespace
+	raw := e.append(nil, "")
+	if !wellFormed(raw) {
+		u.skip("vCards that are not valid")
+		return
+	}
+	u.record.VCard = raw
+}
 
 // private is XEP-0227 §4.6.
 func (u *user) private(e *element) {
@@ -300,6 +315,10 @@ func (u *user) private(e *element) {
 		return
 	}
 	kept := store.PrivateElement{Space: e.Name.Space, Local: e.Name.Local, XML: e.append(nil, "")}
+	if !wellFormed(kept.XML) {
+		u.skip("private elements that are not valid")
+		return
+	}
 	same := func(o store.PrivateElement) bool { return o.Space == kept.Space && o.Local == kept.Local }
 	u.record.Private = append(slices.DeleteFunc(u.record.Private, same), kept)
 }

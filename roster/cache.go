@@ -74,6 +74,14 @@ func (c *cache[V]) get(ctx context.Context, user stanza.JID, read func(context.C
 	return v, err
 }
 
+// seen is how many changes there have been, for keep.
+func (c *cache[V]) seen(user stanza.JID) uint64 {
+	sh := c.shard(user)
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	return sh.changes
+}
+
 // keep caches what was read when there had been so many changes.
 func (c *cache[V]) keep(sh *cacheShard[V], user string, v V, changes uint64) {
 	size := c.size(v)

@@ -52,7 +52,7 @@ func (s *Service) update(ctx context.Context, b *router.Batch, user, contact sta
 			return verdict, err
 		})
 	c.version = version
-	if err != nil && (refusal != nil || errors.Is(err, store.ErrFull)) {
+	if err != nil && (refusal != nil || errors.Is(err, store.ErrFull) || errors.Is(err, store.ErrNotTried)) {
 		return c, err // nothing was written
 	}
 	if written || err != nil {
@@ -71,6 +71,7 @@ func (s *Service) changed(user stanza.JID, c *change, doubt bool) {
 	if doubt || (c.was == both) != (c.now == both) {
 		s.circles.forget(user, doubt)
 	}
+	s.r.Table.Elsewhere.Stale(user, router.KeptFriends)
 }
 
 // look reads one item's state. The caller holds the user's lock.

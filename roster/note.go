@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"chatd/router"
 	"chatd/stanza"
 	"chatd/store"
 )
@@ -62,6 +63,7 @@ func (s *Service) updateNotes(ctx context.Context, user stanza.JID, update func(
 	defer cancel()
 	err := s.store.UpdateNotes(ctx, user.Local(), update)
 	s.lists.forget(user, err != nil)
+	s.r.Table.Elsewhere.Stale(user, router.KeptFriends)
 	return err
 }
 

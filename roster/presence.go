@@ -135,11 +135,13 @@ func (s *Service) broadcast(b *router.Batch, sess router.Session, p *stanza.Stan
 // welcome gives a newly available resource the presence of the user's other
 // resources and the requests that wait for an answer (RFC 6121 §3.1.3). The caller holds the user's lock.
 func (s *Service) welcome(b *router.Batch, sess router.Session, user stanza.JID, items []store.RosterItem) {
-	for _, row := range s.r.Table.Rows(user) {
+	rows := s.r.Table.Rows(user)
+	for _, row := range rows {
 		if p := row.Session.State().Presence.Load(); p != nil && row.Session != sess {
 			sess.Send(b, withTo(p, user))
 		}
 	}
+	s.ask(b, sess.JID(), rows)
 	blocked := sess.State().Blocked.Load()
 	for i := range items {
 		if !items[i].PendingIn {
@@ -174,7 +176,7 @@ func (s *Service) leave(ctx context.Context, b *router.Batch, sess router.Sessio
 		}
 		s.broadcast(b, sess, st, viewers)
 	}
-	if len(s.r.Table.Rows(user)) == 0 {
+	if len(s.r.Table.Local(user)) == 0 {
 		a.dropLocked(user)
 	}
 	a.Unlock()
@@ -190,7 +192,7 @@ func (s *Service) anyAvailable(user stanza.JID) bool {
 // nobody is to be told that it is not. The caller holds the user's lock.
 func (s *Service) succeeded(sess router.Session) bool {
 	row, ok := s.r.Table.Row(sess.JID())
-	return ok && row.Session != sess && row.Session.State().Presence.Load() != nil
+	return ok && row.Session != sess && (row.Remote && row.Available || row.Session.State().Presence.Load() != nil)
 }
 
 // viewersLocked is who is subscribed to the user's presence: bare JIDs in
@@ -204,7 +206,7 @@ func (s *Service) viewersLocked(ctx context.Context, a *stripe, user stanza.JID)
 		return nil, err
 	}
 	viewers := viewersIn(list.Items)
-	if len(s.r.Table.Rows(user)) > 0 && !s.lists.doubtful(user) {
+	if len(s.r.Table.Local(user)) > 0 && !s.lists.doubtful(user) {
 		a.keepLocked(user, viewers)
 	}
 	return viewers, nil
@@ -212,9 +214,13 @@ func (s *Service) viewersLocked(ctx context.Context, a *stripe, user stanza.JID)
 
 // loadLocked reads a user's roster and caches what viewersLocked needs.
 func (s *Service) loadLocked(ctx context.Context, a *stripe, user stanza.JID) (store.Roster, error) {
+	changes := s.circles.seen(user)
 	list, err := s.store.Roster(ctx, user.Local())
 	if err == nil && !s.lists.doubtful(user) {
 		a.keepLocked(user, viewersIn(list.Items))
+		if s.asksFriends(user) { // now, lest it cannot be read when it is asked for
+			s.circles.keep(s.circles.shard(user), user.Clone().String(), s.circleIn(list.Items), changes)
+		}
 	}
 	return list, err
 }

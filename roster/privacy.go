@@ -35,10 +35,25 @@ func (s *Service) SetPrivacy(ctx context.Context, user stanza.JID, p store.Priva
 	if err := s.store.SetPrivacy(ctx, user.Local(), p); err != nil {
 		return err
 	}
-	for _, row := range s.r.Table.Rows(user) {
+	s.r.Table.Elsewhere.Stale(user, router.KeptPrivacy)
+	for _, row := range s.r.Table.Local(user) {
 		row.Session.State().Audience.Store(uint32(p.Messages))
 	}
+	if s.asksFriends(user) {
+		_, err := s.circles.get(ctx, user, s.readCircle) // now, lest it cannot be read when it is asked for
+		return err
+	}
 	return nil
+}
+
+// ReloadPrivacy gives the user's sessions on this node the settings as they are in the store, where another node has changed
+// them. It blocks on the store.
+func (s *Service) ReloadPrivacy(ctx context.Context, user stanza.JID) error {
+	var err error
+	for _, row := range s.r.Table.Local(user) {
+		err = s.LoadPrivacy(ctx, row.Session)
+	}
+	return err
 }
 
 // LoadPrivacy gives a new session its user's settings. To be called after the session has entered the

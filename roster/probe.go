@@ -15,7 +15,11 @@ func (s *Service) watch(ctx context.Context, b *router.Batch, sess router.Sessio
 	blocked := sess.State().Blocked.Load()
 	for _, contact := range watched {
 		rows := s.r.Table.Rows(contact)
-		if len(rows) == 0 || blocked.Matches(contact) || rows[0].Session.State().Blocked.Load().Matches(sess.JID()) {
+		if len(rows) == 0 || blocked.Matches(contact) {
+			continue
+		}
+		s.ask(b, sess.JID(), rows)
+		if rows[0].Remote || rows[0].Session.State().Blocked.Load().Matches(sess.JID()) {
 			continue
 		}
 		sees, err := s.watchOne(ctx, b, sess, contact)
@@ -37,7 +41,7 @@ func (s *Service) watchOne(ctx context.Context, b *router.Batch, sess router.Ses
 	if sees, err = s.seesLocked(ctx, a, contact, user); !sees || err != nil {
 		return sees, err
 	}
-	for _, row := range s.r.Table.Rows(contact) {
+	for _, row := range s.r.Table.Local(contact) {
 		if p := row.Session.State().Presence.Load(); p != nil {
 			sess.Send(b, withTo(p, user))
 		}
@@ -70,7 +74,23 @@ func (s *Service) probe(ctx context.Context, b *router.Batch, st *stanza.Stanza)
 	for _, p := range answers {
 		s.r.Route(ctx, b, p)
 	}
+	if len(s.r.Table.Local(st.From)) > 0 && st.To.IsBare() { // not a probe that another node has sent on
+		s.ask(b, st.From, s.r.Table.Rows(owner))
+	}
 	return nil
+}
+
+// ask sends a probe for a user to each other node that has one of the user's available resources, which knows their
+// presence and whether viewer may see it.
+func (s *Service) ask(b *router.Batch, viewer stanza.JID, rows []router.Row) {
+	asked := ""
+	for _, row := range rows { // those of one node are side by side
+		if !row.Remote || !row.Available || row.Node() == asked || row.Session.JID() == viewer {
+			continue
+		}
+		asked = row.Node()
+		row.Session.Send(b, &stanza.Stanza{Kind: stanza.Presence, Type: stanza.Probe, From: viewer, To: row.Session.JID().Bare()})
+	}
 }
 
 // answers is what the sender of a probe may know; nil is nothing.
@@ -98,15 +118,17 @@ func (s *Service) answers(ctx context.Context, st *stanza.Stanza) ([]*stanza.Sta
 	return []*stanza.Stanza{&mere}, nil
 }
 
-// presences is the presence of every available resource as it was broadcast, or
-// one unavailable presence (RFC 6121 §4.3.2, §4.3.2.1).
-func (s *Service) presences(st *stanza.Stanza) (all []*stanza.Stanza) {
+// presences is the presence of every available resource of this node as it was broadcast, or
+// one unavailable presence if there is none on any (RFC 6121 §4.3.2, §4.3.2.1).
+func (s *Service) presences(st *stanza.Stanza) []*stanza.Stanza {
+	all, anywhere := []*stanza.Stanza{}, false
 	for _, row := range s.r.Table.Rows(st.To) {
+		anywhere = anywhere || row.Available
 		if p := row.Session.State().Presence.Load(); p != nil {
 			all = append(all, withTo(p, st.From))
 		}
 	}
-	if all == nil {
+	if !anywhere {
 		all = append(all, &stanza.Stanza{Kind: stanza.Presence, Type: stanza.Unavailable,
 			From: st.To, To: st.From, ID: st.ID})
 	}

@@ -34,6 +34,29 @@ func (s *Service) readCircle(ctx context.Context, user stanza.JID) (circle, erro
 	return friends, nil
 }
 
+// circleIn is what readCircle would read of a list.
+func (s *Service) circleIn(items []store.RosterItem) circle {
+	friends := make(circle, 0, len(items))
+	for i := range items {
+		if items[i].Sub == store.SubBoth {
+			friends = append(friends, maphash.String(s.circles.seed, items[i].JID))
+		}
+	}
+	slices.Sort(friends)
+	return slices.Clip(friends)
+}
+
+// asksFriends reports whether what others send to a user who is online depends on who the user's friends are.
+func (s *Service) asksFriends(user stanza.JID) bool {
+	if s.r.RequiresFriends() {
+		return true
+	}
+	return slices.ContainsFunc(s.r.Table.Rows(user), func(row router.Row) bool {
+		a := store.Audience(row.Session.State().Audience.Load())
+		return a == store.Friends || a == store.FriendsOfFriends
+	})
+}
+
 // friends reports whether two users are. It blocks on the store unless the first one's friends are cached.
 func (s *Service) friends(ctx context.Context, user, other stanza.JID) (bool, error) {
 	mine, err := s.circles.get(ctx, user.Bare(), s.readCircle)

@@ -185,9 +185,15 @@ func (s *Service) deliver(b *router.Batch, st *stanza.Stanza, was state) {
 
 // show sends owner's available presences to viewer's available resources.
 func (s *Service) show(b *router.Batch, owner, viewer stanza.JID) {
-	for _, row := range s.r.Table.Rows(owner) {
+	rows := s.r.Table.Rows(owner)
+	for _, row := range rows {
 		if p := row.Session.State().Presence.Load(); p != nil {
 			s.present(b, row.Session, viewer, *p)
+		}
+	}
+	for _, row := range s.r.Table.Rows(viewer) {
+		if row.Available {
+			s.ask(b, row.Session.JID(), rows)
 		}
 	}
 }
@@ -195,7 +201,7 @@ func (s *Service) show(b *router.Batch, owner, viewer stanza.JID) {
 // hide sends viewer an unavailable presence from each of owner's available resources.
 func (s *Service) hide(b *router.Batch, owner, viewer stanza.JID) {
 	for _, row := range s.r.Table.Rows(owner) {
-		if row.Session.State().Presence.Load() != nil {
+		if row.Available {
 			s.present(b, row.Session, viewer, stanza.Stanza{
 				Kind: stanza.Presence, Type: stanza.Unavailable, From: row.Session.JID()})
 		}

@@ -20,9 +20,15 @@ func (r *Router) isHost(j stanza.JID) bool {
 	return j.Local() == "" && j.Domain() == r.Domain.Domain()
 }
 
-// blocked enforces the recipient's block list for users who are online.
+// blocked enforces the recipient's block list for users who are online here.
 func (r *Router) blocked(b *Batch, rows []Row, st *stanza.Stanza) bool {
+	if judgedThere(rows, st.To) {
+		return false
+	}
 	for i := range rows { // a session that is just binding may have no list yet
+		if rows[i].Remote {
+			return false
+		}
 		if l := rows[i].Session.State().Blocked.Load(); l != nil && l.Matches(st.From) && !r.neverBlocked(st) {
 			r.refuse(b, st, RuleBlockList, dropBlockedByRecipient)
 			return true

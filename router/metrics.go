@@ -13,7 +13,8 @@ const (
 	dropRemote             = "remote-domain" // another domain: chatd does not federate
 	dropUnhandled          = "unhandled"     // nobody answers this payload
 	dropStore              = "store-failed"
-	dropRefused            = "refused" // the spool or a handler said no
+	dropOverflow           = "overflow" // arrived from another node, more than can be dealt with
+	dropRefused            = "refused"  // the spool or a handler said no
 )
 
 // ruled is the sides at which each rule is checked.
@@ -60,7 +61,7 @@ func newMetrics() *Metrics {
 		}
 	}
 	for _, r := range []string{dropErrorUndeliverable, dropNoResource, dropNoSuchUser, dropBlockedBySender,
-		dropBlockedByRecipient, dropRemote, dropUnhandled, dropStore, dropRefused,
+		dropBlockedByRecipient, dropRemote, dropUnhandled, dropStore, dropOverflow, dropRefused,
 		RuleFriendship, RulePrivacy, RuleStranger, RuleTextFilter} {
 		m.Dropped.WithLabelValues(r)
 	}

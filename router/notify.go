@@ -54,11 +54,13 @@ func (r *Router) notifyOrHold(ctx context.Context, b *Batch, rows []Row, st *sta
 		if r.toMostAvailable(ctx, b, rows, st) {
 			return Delivered, nil
 		}
+		r.settle(ctx, st)
 		_, err := r.Spool.Hold(ctx, st)
 		var refusal *stanza.Error
 		switch {
 		case err == nil:
 			r.Metrics.Held.Inc()
+			r.Table.Elsewhere.Held(st.To)
 			return Stored, nil
 		case errors.Is(err, ErrReachable) && ctx.Err() == nil:
 			continue

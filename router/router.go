@@ -226,7 +226,9 @@ func (r *Router) toBare(ctx context.Context, b *Batch, st *stanza.Stanza) {
 		}
 	default:
 		if !r.toMostAvailable(ctx, b, rows, st) {
-			r.hold(ctx, b, st, func(stanza.JID) []Row { return r.rows(ctx, b, st) })
+			if err := r.hold(ctx, b, st, func(stanza.JID) []Row { return r.rows(ctx, b, st) }); err != nil {
+				r.notHeld(b, st, err)
+			}
 		}
 	}
 }
@@ -294,35 +296,42 @@ func (r *Router) presenceToBare(ctx context.Context, b *Batch, rows []Row, st *s
 }
 
 // hold is RFC 6121 §8.5.2.2: nobody is reachable, the message waits. rows is how to
-// look again when somebody has become reachable.
-func (r *Router) hold(ctx context.Context, b *Batch, st *stanza.Stanza, rows func(stanza.JID) []Row) {
+// look again when somebody has become reachable. An error is why the spool does not keep it.
+func (r *Router) hold(ctx context.Context, b *Batch, st *stanza.Stanza, rows func(stanza.JID) []Row) error {
 	b.Flush()
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	for {
+		r.settle(ctx, st)
 		_, err := r.Spool.Hold(ctx, st)
-		var refusal *stanza.Error
 		switch {
 		case err == nil:
 			r.Metrics.Held.Inc()
-			return
-		case errors.Is(err, ErrReachable):
-			if r.toMostAvailable(ctx, b, rows(st.To), st) {
-				return
-			}
-			if ctx.Err() == nil {
-				continue
-			}
-			r.Fail(b, st, stanza.ErrRecipientUnavailable, dropStore)
-		case errors.Is(err, ErrTransient):
-			r.drop(dropNoResource)
-		case errors.As(err, &refusal):
-			r.Fail(b, st, refusal, dropRefused)
-		default:
-			r.Log.Log(ctx, stanza.FaultLevel(err), "message not stored", "to", st.To, "err", err)
-			r.Fail(b, st, stanza.ErrResourceConstraint, dropStore)
+			r.Table.Elsewhere.Held(st.To)
+			return nil
+		case !errors.Is(err, ErrReachable):
+			return err
+		case r.toMostAvailable(ctx, b, rows(st.To), st):
+			return nil
+		case ctx.Err() != nil:
+			return err
 		}
-		return
+	}
+}
+
+// notHeld is for a message that the spool does not keep.
+func (r *Router) notHeld(b *Batch, st *stanza.Stanza, err error) {
+	var refusal *stanza.Error
+	switch {
+	case errors.Is(err, ErrReachable): // and yet not
+		r.Fail(b, st, stanza.ErrRecipientUnavailable, dropStore)
+	case errors.Is(err, ErrTransient):
+		r.drop(dropNoResource)
+	case errors.As(err, &refusal):
+		r.Fail(b, st, refusal, dropRefused)
+	default:
+		r.Log.Log(context.Background(), stanza.FaultLevel(err), "message not stored", "to", st.To, "err", err)
+		r.Fail(b, st, stanza.ErrResourceConstraint, dropStore)
 	}
 }
 

@@ -55,6 +55,9 @@ const (
 // Require changes for what friendship is required, from the next stanza on.
 func (r *Router) Require(q Requirement) { r.required.Store(uint32(q)) }
 
+// RequiresFriends reports whether friendship is required for anything.
+func (r *Router) RequiresFriends() bool { return r.required.Load() != 0 }
+
 // Requires reports whether friendship is required for a stanza.
 func (r *Router) Requires(st *stanza.Stanza) bool {
 	required := Requirement(r.required.Load())
@@ -136,10 +139,16 @@ func (r *Router) refusedAtSender(ctx context.Context, b *Batch, st *stanza.Stanz
 
 // refusedAtReceiver does the same before delivery. The sender learns no more than from a user who is not there.
 func (r *Router) refusedAtReceiver(ctx context.Context, b *Batch, rows []Row, st *stanza.Stanza) bool {
+	if judgedThere(rows, st.To) {
+		return false
+	}
 	audience := uint32(0)
 	switch st.Kind {
 	case stanza.Message:
 		for i := range rows { // one that is just binding may not know yet
+			if rows[i].Remote {
+				break
+			}
 			audience = max(audience, rows[i].Session.State().Audience.Load())
 		}
 		if audience == 0 && r.required.Load() == 0 {

@@ -33,6 +33,7 @@ type Row struct {
 	Priority  int8 // of the last available presence (RFC 6121 §4.7.2.3)
 	Flags     Flags
 	Detached  bool // waits for resumption or is catching up after it
+	Remote    bool // on another node of the cluster
 	// Since is the table's clock when the row last changed in any other field.
 	Since uint64
 	// Wait, if not nil, is closed when a session of this resource has ended that
@@ -44,6 +45,11 @@ type Row struct {
 // Resource is the row's resourcepart.
 func (r Row) Resource() string { return r.Session.JID().Resource() }
 
+// looks reports whether another node would see r as it sees o.
+func (r *Row) looks(o *Row) bool {
+	return r.Available == o.Available && r.Priority == o.Priority && r.Flags == o.Flags && r.Detached == o.Detached
+}
+
 // Reachable reports whether messages to the bare JID may go to this resource
 // (RFC 6121 §8.5.2.1.1: never to a negative priority).
 func (r Row) Reachable() bool { return r.Available && !r.Detached && r.Priority >= 0 }
@@ -54,6 +60,9 @@ const tableShards = 64
 // lock, do not allocate and return immutable snapshots; writes copy one
 // user's few rows.
 type Table struct {
+	// Elsewhere is the rest of the cluster. It is set before the first row and fixed afterwards.
+	Elsewhere Elsewhere
+
 	seed   maphash.Seed
 	clock  atomic.Uint64 // changes of rows so far; moves under the shard's lock, before the change
 	shards [tableShards]tableShard
@@ -67,7 +76,7 @@ type tableShard struct {
 
 // NewTable makes an empty table.
 func NewTable() *Table {
-	t := &Table{seed: maphash.MakeSeed()}
+	t := &Table{Elsewhere: alone{}, seed: maphash.MakeSeed()}
 	for i := range t.shards {
 		t.shards[i].users = make(map[string][]Row)
 	}
@@ -82,9 +91,14 @@ func (t *Table) shard(bare string) *tableShard {
 // then as it is.
 func (t *Table) Clock() uint64 { return t.clock.Load() }
 
-// Rows is the user's connected resources, in the order in which they bound.
+// Rows is the user's connected resources, those of this node first, in the order in which they bound.
 // The caller must not change the slice.
 func (t *Table) Rows(user stanza.JID) []Row {
+	return t.Elsewhere.Rows(slices.Clip(t.Local(user)), user)
+}
+
+// Local is those that are connected to this node, in the order in which they bound. The caller must not change the slice.
+func (t *Table) Local(user stanza.JID) []Row {
 	bare := user.Bare().String()
 	sh := t.shard(bare)
 	sh.mu.RLock()
@@ -96,7 +110,7 @@ func (t *Table) Rows(user stanza.JID) []Row {
 // A view is the rows of one user as they were when the table's clock was as it is noted.
 type view struct {
 	user  stanza.JID
-	clock uint64
+	clock uint64 // of the rows here and elsewhere: both only grow
 	rows  []Row
 }
 
@@ -104,14 +118,14 @@ type view struct {
 // changed since.
 func (v *view) look(t *Table, user stanza.JID) []Row {
 	user = user.Bare()
-	now := t.clock.Load() // before the rows: they may only be newer
+	now := t.clock.Load() + t.Elsewhere.Clock() // before the rows: they may only be newer
 	if v.clock != now || v.user != user {
 		*v = view{user, now, t.Rows(user)}
 	}
 	return v.rows
 }
 
-// Row finds one resource by its full JID.
+// Row finds one resource by its full JID, one of this node first.
 func (t *Table) Row(full stanza.JID) (Row, bool) {
 	for _, r := range t.Rows(full) {
 		if r.Session.JID() == full {
@@ -136,7 +150,7 @@ func (t *Table) Intern(raw []byte) (stanza.JID, bool) {
 	rows := sh.users[string(bare)]
 	sh.mu.RUnlock()
 	if len(rows) == 0 {
-		return stanza.JID{}, false
+		return t.Elsewhere.Intern(raw)
 	}
 	if resource == nil {
 		return rows[0].Session.JID().Bare(), true
@@ -146,7 +160,7 @@ func (t *Table) Intern(raw []byte) (stanza.JID, bool) {
 			return j, true
 		}
 	}
-	return stanza.JID{}, false
+	return t.Elsewhere.Intern(raw)
 }
 
 // Bind enters a session as a connected resource. If its full JID is taken,
@@ -161,7 +175,9 @@ func (t *Table) Bind(s Session, replace bool) (old Session, ok bool) {
 	rows := sh.users[bare]
 	i := slices.IndexFunc(rows, func(r Row) bool { return r.Session.JID() == s.JID() })
 	if i < 0 {
-		sh.users[bare] = append(slices.Clip(rows), Row{Session: s, Since: t.clock.Add(1)})
+		row := Row{Session: s, Since: t.clock.Add(1)}
+		sh.users[bare] = append(slices.Clip(rows), row)
+		t.Elsewhere.Changed(row)
 		return nil, true
 	}
 	if !replace {
@@ -171,6 +187,7 @@ func (t *Table) Bind(s Session, replace bool) (old Session, ok bool) {
 	rows = slices.Clone(rows)
 	rows[i] = Row{Session: s, Since: t.clock.Add(1), Wait: old.Done()}
 	sh.users[bare] = rows
+	t.Elsewhere.Changed(rows[i])
 	return old, true
 }
 
@@ -187,6 +204,7 @@ func (t *Table) Enter(row Row) bool {
 	}
 	row.Since = t.clock.Add(1)
 	sh.users[bare] = append(slices.Clip(rows), row)
+	t.Elsewhere.Changed(row)
 	return true
 }
 
@@ -202,6 +220,7 @@ func (t *Table) Unbind(s Session) bool {
 		return false
 	}
 	t.clock.Add(1)
+	t.Elsewhere.Gone(rows[i])
 	if len(rows) == 1 {
 		delete(sh.users, bare)
 		return true
@@ -262,12 +281,16 @@ func (t *Table) update(s Session, change func(r *Row, now uint64)) {
 	if i < 0 {
 		return
 	}
+	before := rows[i]
 	rows = slices.Clone(rows)
 	change(&rows[i], t.clock.Add(1))
 	sh.users[bare] = rows
+	if !rows[i].looks(&before) {
+		t.Elsewhere.Changed(rows[i])
+	}
 }
 
-// Len counts the connected resources.
+// Len counts the resources that are connected to this node.
 func (t *Table) Len() int {
 	n := 0
 	for range t.All() {
@@ -276,7 +299,7 @@ func (t *Table) Len() int {
 	return n
 }
 
-// All yields every row. It holds no lock while it yields: rows that come or go
+// All yields every row of this node. It holds no lock while it yields: rows that come or go
 // meanwhile may be missed or seen.
 func (t *Table) All() iter.Seq[Row] {
 	return func(yield func(Row) bool) {

@@ -115,6 +115,19 @@ func (j JID) WithResource(r string) (JID, error) {
 	return ParseJID(j.s[:j.bare] + "/" + r)
 }
 
+// Restore is the JID whose String was s: one that has been parsed before, and kept as text. It
+// checks nothing, does not allocate, and keeps s.
+func Restore(s string) JID {
+	j := JID{s: s, bare: uint16(len(s)), escape: anySpecial(s)}
+	if i := strings.IndexByte(s, '/'); i >= 0 {
+		j.bare = uint16(i)
+	}
+	if i := strings.IndexByte(s[:j.bare], '@'); i >= 0 {
+		j.domain = uint16(i + 1)
+	}
+	return j
+}
+
 // Clone is j in memory of its own, for a JID parsed out of a larger string.
 func (j JID) Clone() JID { j.s = strings.Clone(j.s); return j }
 

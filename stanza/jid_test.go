@@ -173,3 +173,14 @@ func BenchmarkParseJID(b *testing.B) {
 		})
 	}
 }
+
+func TestRestoreIsWhatWasParsed(t *testing.T) {
+	for _, s := range []string{"chat.test", "a@chat.test", "a@chat.test/r", "chat.test/r@x", "a@chat.test/b/c@d", "a@chat.test/<&'", "\u00fcber@chat.test/x"} {
+		if want := MustJID(s); Restore(want.String()) != want {
+			t.Errorf("%q: %+v, want %+v", s, Restore(want.String()), want)
+		}
+	}
+	if !Restore("").IsZero() {
+		t.Error("no address is one")
+	}
+}

@@ -13,13 +13,22 @@ import (
 	"chatd/store"
 	"chatd/store/memory"
 	"chatd/store/sqlstore"
+	"chatd/store/storetest/mariadb"
 )
 
-// eachStore runs a benchmark against every backend that needs no server.
+// eachStore runs a benchmark against every backend; MariaDB is started for it.
 func eachStore(b *testing.B, run func(b *testing.B, s store.Store)) {
 	b.Run("memory", func(b *testing.B) { run(b, memory.New()) })
 	b.Run("sqlite", func(b *testing.B) {
 		s, err := sqlstore.Open(b.Context(), sqlstore.Config{Path: filepath.Join(b.TempDir(), "bench.db")})
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer s.Close()
+		run(b, s)
+	})
+	b.Run("mariadb", func(b *testing.B) {
+		s, err := sqlstore.OpenMySQL(b.Context(), sqlstore.MySQL{DSN: mariadb.Start(b, mariadb.Durable).Database(b)})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -133,7 +142,7 @@ func BenchmarkAccount(b *testing.B) {
 	})
 }
 
-// BenchmarkLogin reads what a login needs of a player with 50 contacts, at once and part by part.
+// BenchmarkLogin reads what a login needs of a player with and without contacts, at once and part by part.
 func BenchmarkLogin(b *testing.B) {
 	ctx := context.Background()
 	parts := func(s store.Store) error {
@@ -149,28 +158,30 @@ func BenchmarkLogin(b *testing.B) {
 		_, err := s.Player(ctx, "anna")
 		return err
 	}
-	for name, read := range map[string]func(store.Store) error{"parts": parts, "player": player} {
-		b.Run(name, func(b *testing.B) {
-			eachStore(b, func(b *testing.B, s store.Store) {
-				if err := s.CreateAccount(ctx, store.Account{User: "anna"}); err != nil {
-					b.Fatal(err)
-				}
-				for i := range 50 {
-					_, err := s.UpdateItem(ctx, "anna", fmt.Sprintf("friend%d@chat.test", i), 0, func(item *store.RosterItem, _ bool) (store.Verdict, error) {
-						item.Name, item.Sub = "A Friend", store.SubBoth
-						return store.Keep, nil
-					})
-					if err != nil {
+	for _, contacts := range []int{0, 50} {
+		for name, read := range map[string]func(store.Store) error{"parts": parts, "player": player} {
+			b.Run(fmt.Sprintf("contacts=%d/%s", contacts, name), func(b *testing.B) {
+				eachStore(b, func(b *testing.B, s store.Store) {
+					if err := s.CreateAccount(ctx, store.Account{User: "anna"}); err != nil {
 						b.Fatal(err)
 					}
-				}
-				b.ReportAllocs()
-				for b.Loop() {
-					if err := read(s); err != nil {
-						b.Fatal(err)
+					for i := range contacts {
+						_, err := s.UpdateItem(ctx, "anna", fmt.Sprintf("friend%d@chat.test", i), 0, func(item *store.RosterItem, _ bool) (store.Verdict, error) {
+							item.Name, item.Sub = "A Friend", store.SubBoth
+							return store.Keep, nil
+						})
+						if err != nil {
+							b.Fatal(err)
+						}
 					}
-				}
+					b.ReportAllocs()
+					for b.Loop() {
+						if err := read(s); err != nil {
+							b.Fatal(err)
+						}
+					}
+				})
 			})
-		})
+		}
 	}
 }

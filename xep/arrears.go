@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"chatd/router"
+	"chatd/stanza"
 )
 
 const (
@@ -15,6 +16,10 @@ const (
 	arrearsPause = time.Second
 	// arrearsHands is how many sessions are seen to at once: a client that does not read keeps one busy.
 	arrearsHands = 8
+
+	// lookTime is for how long Look tries, and lookPause how often.
+	lookTime  = 10 * time.Second
+	lookPause = 100 * time.Millisecond
 )
 
 // owe notes that a session has not got what waits behind a number. It is handed over once the store works again, while the
@@ -27,6 +32,35 @@ func (o *Offline) owe(ctx context.Context, s router.Session, after int64) {
 		o.serving = true
 		go o.serve(ctx)
 	}
+}
+
+// Look hands over what another node has stored for a user who is reachable here. It blocks on the store and on the client, within
+// lookTime: what the caller keeps back meanwhile overtakes nothing.
+func (o *Offline) Look(ctx context.Context, user stanza.JID) {
+	trying, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	for {
+		s := o.reachable(user)
+		if s == nil || o.handOver(trying, s, 0, func() {}) {
+			return
+		}
+		select {
+		case <-time.After(lookPause):
+		case <-trying.Done():
+			o.owe(ctx, s, 0)
+			return
+		}
+	}
+}
+
+// reachable is one of the user's sessions here that messages may go to; nil: there is none.
+func (o *Offline) reachable(user stanza.JID) router.Session {
+	for _, row := range o.r.Table.Local(user) {
+		if row.Reachable() {
+			return row.Session
+		}
+	}
+	return nil
 }
 
 func (o *Offline) settled(s router.Session) {

@@ -137,8 +137,37 @@ func (a *Avatar) changed(ctx context.Context, b *router.Batch, user stanza.JID, 
 	a.changes++
 	a.enterLocked(user.Local(), hash)
 	a.mu.Unlock()
+	a.table.Elsewhere.Stale(user, router.KeptProfile)
+	a.announce(ctx, b, user, hash)
+}
+
+// Reload announces the picture of a profile that another node has changed for the user's resources on this node. It
+// blocks on the store.
+func (a *Avatar) Reload(ctx context.Context, user stanza.JID) error {
+	a.mu.Lock()
+	a.changes++
+	delete(a.hashes, user.Local())
+	a.mu.Unlock()
+	if len(a.table.Local(user)) == 0 {
+		return nil
+	}
+	hash, err := a.hash(ctx, user.Local(), true)
+	if err != nil {
+		return err
+	}
+	if hash == noVCard {
+		hash = ""
+	}
+	var b router.Batch
+	defer b.Flush()
+	a.announce(ctx, &b, user, hash)
+	return nil
+}
+
+// announce gives the presence of a user's resources on this node a picture.
+func (a *Avatar) announce(ctx context.Context, b *router.Batch, user stanza.JID, hash string) {
 	change := func(p *stanza.Stanza) *stanza.Stanza { return renewed(p, hash) }
-	for _, row := range a.table.Rows(user) {
+	for _, row := range a.table.Local(user) {
 		if err := a.reannounce(ctx, b, row.Session, change); err != nil {
 			a.log.Log(ctx, stanza.FaultLevel(err), "avatar not announced", "user", row.Session.JID(), "err", err)
 		}

@@ -68,6 +68,31 @@ func (b *Blocking) LoadBlocklist(ctx context.Context, s router.Session) error {
 	return nil
 }
 
+// Reload gives the user's sessions on this node the list as it is in the store, where another node has changed it, and tells
+// those concerned as a change here does. It blocks on the store.
+func (b *Blocking) Reload(ctx context.Context, user stanza.JID) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	mu := b.lock(user)
+	mu.Lock()
+	defer mu.Unlock()
+	rows := b.r.Table.Local(user)
+	if len(rows) == 0 {
+		return nil
+	}
+	after, err := b.Blocklist(ctx, user.Local())
+	if err != nil {
+		return err
+	}
+	before := rows[0].Session.State().Blocked.Load()
+	for _, row := range rows {
+		row.Session.State().Blocked.Store(after)
+	}
+	var batch router.Batch
+	defer batch.Flush()
+	return b.tell(ctx, &batch, user, before, after)
+}
+
 // Blocklist reads a user's list from the store.
 func (b *Blocking) Blocklist(ctx context.Context, user string) (*router.Blocklist, error) {
 	jids, err := b.lists.Blocklist(ctx, user)
@@ -193,8 +218,11 @@ func (b *Blocking) change(ctx context.Context, batch *router.Batch, user stanza.
 	if err != nil {
 		return err
 	}
+	b.r.Table.Elsewhere.Stale(user, router.KeptBlocklist)
 	for _, row := range b.r.Table.Rows(user) {
-		row.Session.State().Blocked.Store(after)
+		if !row.Remote {
+			row.Session.State().Blocked.Store(after)
+		}
 		if row.Flags&router.BlockPushes != 0 {
 			id := strconv.AppendUint([]byte("block"), b.pushes.Add(1), 10)
 			row.Session.Send(batch, &stanza.Stanza{

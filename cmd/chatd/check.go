@@ -5,8 +5,6 @@ import (
 	"crypto/tls"
 	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 )
 
 // check is chatd check: all that can be known to be wrong before starting.
@@ -44,11 +42,7 @@ func checkFiles(cfg *Config) error {
 	if _, err := tokenKeys(cfg); err != nil {
 		errs = append(errs, cfg.wrong("auth.token.jwks_file", err.Error()))
 	}
-	if dsn := cfg.Store.DSN; dsn != "" {
-		if _, err := os.Stat(filepath.Dir(beside(cfg.File, dsn))); err != nil {
-			errs = append(errs, cfg.wrong("store.dsn", err.Error()))
-		}
-	}
+	cfg.checkStoreFiles(func(key, what string) { errs = append(errs, cfg.wrong(key, what)) })
 	if err := checkWritable(cfg.Data); err != nil {
 		errs = append(errs, cfg.wrong("data", err.Error()))
 	}

@@ -40,6 +40,7 @@ type Config struct {
 		}
 	}
 	Auth struct {
+		SCRAM        []string
 		CachedLogins int // users
 		Token        struct {
 			Issuer, Audience          string
@@ -68,13 +69,16 @@ type Config struct {
 		muc.Config
 	}
 	Store struct {
-		Driver, DSN, Durability string
-		PatienceSeconds         int
+		Driver, DSN, Durability            string
+		PatienceSeconds, Connections       int
+		TLSCAFile, TLSCertFile, TLSKeyFile string
 	}
 	Cluster struct {
-		Node, Gossip, Link string
-		Join               []string
-		Secret             string
+		Node, Gossip, Link             string
+		AdvertiseGossip, AdvertiseLink string
+		Join                           []string
+		Secret                         string
+		Weight                         int
 	}
 	HTTP struct {
 		Listen            []string
@@ -106,6 +110,7 @@ func defaultConfig() *Config {
 	c.C2S.Limits.StanzaBurst = 200
 	c.C2S.Limits.BytesPerSecond = 65536
 	c.C2S.Limits.ByteBurst = 262144
+	c.Auth.SCRAM = []string{"SCRAM-SHA-256", "SCRAM-SHA-1"}
 	c.Auth.Token.Refresh = 3600
 	c.Auth.Token.UserClaim = "sub"
 	c.Auth.Token.Leeway = 30
@@ -118,7 +123,9 @@ func defaultConfig() *Config {
 	c.MUC.Config = muc.DefaultConfig()
 	c.Store.Driver = "sqlite"
 	c.Store.Durability = "full"
+	c.Store.Connections = 16
 	c.Store.PatienceSeconds = 3
+	c.Cluster.Weight = 1
 	c.HTTP.TLS = "on"
 	c.API.Listen = []string{"127.0.0.1:5281"}
 	c.API.PlayerJID = "sum%d"
@@ -186,6 +193,7 @@ func (c *Config) settings(getenv func(string) string) []setting {
 		{"c2s.limits.byte_burst", reload, number(&c.C2S.Limits.ByteBurst, 1, 1_000_000_000)},
 		{"c2s.limits.logins_per_second", reload, number(&c.C2S.Limits.LoginsPerSecond, 0, 1_000_000)},
 
+		{"auth.scram", reload, choices(&c.Auth.SCRAM, "SCRAM-SHA-256", "SCRAM-SHA-1")},
 		{"auth.cached_logins", restart, number(&c.Auth.CachedLogins, 0, 10_000_000)},
 		{"auth.token.issuer", reload, text(&c.Auth.Token.Issuer)},
 		{"auth.token.audience", reload, text(&c.Auth.Token.Audience)},
@@ -227,13 +235,20 @@ func (c *Config) settings(getenv func(string) string) []setting {
 		{"store.driver", restart, choice(&c.Store.Driver, "sqlite", "mysql", "riak")},
 		{"store.dsn", restart, r.secret(&c.Store.DSN)},
 		{"store.durability", restart, choice(&c.Store.Durability, "full", "normal")},
+		{"store.connections", restart, number(&c.Store.Connections, 2, 1000)},
+		{"store.tls_ca_file", restart, filePath(&c.Store.TLSCAFile, c.File)},
+		{"store.tls_cert_file", restart, filePath(&c.Store.TLSCertFile, c.File)},
+		{"store.tls_key_file", restart, filePath(&c.Store.TLSKeyFile, c.File)},
 		{"store.patience_seconds", restart, number(&c.Store.PatienceSeconds, 1, 60)},
 
-		{"cluster.node", restart, text(&c.Cluster.Node)},
-		{"cluster.gossip", restart, text(&c.Cluster.Gossip)},
-		{"cluster.link", restart, text(&c.Cluster.Link)},
-		{"cluster.join", restart, addresses(&c.Cluster.Join)},
+		{"cluster.node", restart, nodeLabel(&c.Cluster.Node)},
+		{"cluster.gossip", restart, listenAddress(&c.Cluster.Gossip)},
+		{"cluster.link", restart, listenAddress(&c.Cluster.Link)},
+		{"cluster.advertise_gossip", restart, destination(&c.Cluster.AdvertiseGossip)},
+		{"cluster.advertise_link", restart, destination(&c.Cluster.AdvertiseLink)},
+		{"cluster.join", restart, destinations(&c.Cluster.Join)},
 		{"cluster.secret", restart, r.secret(&c.Cluster.Secret)},
+		{"cluster.weight", restart, number(&c.Cluster.Weight, 1, 1000)},
 		{"http.listen", restart, addresses(&c.HTTP.Listen)},
 		{"http.tls", reload, choice(&c.HTTP.TLS, "on", "proxy", "off")},
 		{"http.url", reload, publicURL(&c.HTTP.URL)},

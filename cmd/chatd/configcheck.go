@@ -19,7 +19,8 @@ func (c *Config) check() (errs configErrors) {
 	c.webConflicts(fail)
 	c.tokenConflicts(fail)
 	c.filterConflicts(fail)
-	c.unsupported(fail)
+	c.storeConflicts(fail)
+	c.clusterConflicts(fail)
 	return errs
 }
 
@@ -58,22 +59,26 @@ func (c *Config) conflicts(fail func(key, what string)) {
 	}
 }
 
-// unsupported refuses what chatd will know one day rather than ignore it.
-func (c *Config) unsupported(fail func(key, what string)) {
-	const what = "not supported by this version"
-	if c.Store.Driver != "sqlite" {
-		fail("store.driver", fmt.Sprintf("%q is %s, only %q", c.Store.Driver, what, "sqlite"))
-	}
-	for key, set := range map[string]bool{
-		"cluster.node":   c.Cluster.Node != "",
-		"cluster.gossip": c.Cluster.Gossip != "",
-		"cluster.link":   c.Cluster.Link != "",
-		"cluster.join":   len(c.Cluster.Join) > 0,
-		"cluster.secret": c.Cluster.Secret != "",
-	} {
-		if set {
-			fail(key, what)
+// clusterConflicts finds what is missing for a node of a cluster.
+func (c *Config) clusterConflicts(fail func(key, what string)) {
+	k := &c.Cluster
+	if k.Node == "" {
+		if k.Gossip != "" || k.Link != "" || len(k.Join) > 0 {
+			fail("cluster.node", "is missing: each node of a cluster has a name of its own")
 		}
+		return
+	}
+	if k.Gossip == "" {
+		fail("cluster.gossip", "is missing: host:port where the other nodes find this one")
+	}
+	if k.Link == "" {
+		fail("cluster.link", "is missing: host:port where the other nodes link to this one")
+	}
+	if c.Store.Driver == "sqlite" {
+		fail("store.driver", `"sqlite" is for one node: a cluster needs a store that all its nodes share, "mysql" or "riak"`)
+	}
+	if k.Secret == "" && !(loopback(k.Gossip) && loopback(k.Link)) {
+		fail("cluster.secret", "is missing: only nodes that are all on loopback may do without")
 	}
 }
 
@@ -84,6 +89,7 @@ func (c *Config) warn(log *slog.Logger) {
 			log.Warn("the private API is reachable from other machines, without TLS", "addr", a)
 		}
 	}
+	c.warnOfStore(log)
 	c.warnOfProxy(log)
 	c.warnOfTokens(log)
 	c.warnOfHooks(log)

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"chatd/api"
+	"chatd/cluster"
 	"chatd/stanza"
 )
 
@@ -201,6 +202,26 @@ func addressList(at *[]string, check func(string) error) value {
 		*at = list
 		return nil
 	}}
+}
+
+// listenAddress is one to listen on, or nothing.
+func listenAddress(at *string) value {
+	return checked(at, "host:port", func(s string) (string, error) {
+		if s == "" {
+			return "", nil
+		}
+		return s, checkAddress(s)
+	})
+}
+
+// nodeLabel is the name of a node, or nothing.
+func nodeLabel(at *string) value {
+	return checked(at, "1 to 64 of a-z 0-9 - _ .", func(s string) (string, error) {
+		if s != "" && !cluster.GoodName(s) {
+			return "", fmt.Errorf("%q is not a node's name: lower-case letters, digits, \"-\", \"_\" and \".\"", s)
+		}
+		return s, nil
+	})
 }
 
 // destination is where clients are sent, or nothing.

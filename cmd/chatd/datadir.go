@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -44,9 +45,13 @@ func lockData(dir string) (*os.File, error) {
 }
 
 // decoyKey is the secret from which the SASL exchange of a user who does not
-// exist is derived: it must stay the same, or such users would stand out.
-func decoyKey(dir string) ([]byte, error) {
-	path := filepath.Join(dir, decoyFile)
+// exist is derived, and clients' tokens: it must stay the same, or such users would stand out. All
+// nodes of a cluster have the same.
+func decoyKey(cfg *Config) ([]byte, error) {
+	if cfg.Cluster.Node != "" && cfg.Cluster.Secret != "" {
+		return hkdf.Key(sha256.New, []byte(cfg.Cluster.Secret), nil, "chatd decoy and tokens "+cfg.Domain, 32)
+	}
+	path := filepath.Join(cfg.Data, decoyFile)
 	key, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		key = make([]byte, 32)

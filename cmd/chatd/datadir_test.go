@@ -14,11 +14,11 @@ import (
 
 func TestDecoyKeyStays(t *testing.T) {
 	dir := t.TempDir()
-	first, err := decoyKey(dir)
+	first, err := decoyKey(&Config{Data: dir})
 	if err != nil || len(first) != 32 {
 		t.Fatalf("%x, %v", first, err)
 	}
-	second, err := decoyKey(dir)
+	second, err := decoyKey(&Config{Data: dir})
 	if err != nil || !bytes.Equal(first, second) {
 		t.Errorf("%x, %v; want %x", second, err, first)
 	}

@@ -77,10 +77,26 @@ Examples:
   chatd user list -data /var/lib/chatd
 `
 
+const clusterHelp = `Usage: chatd cluster status [-api URL] [-config FILE]
+       chatd cluster leave [-api URL] [-config FILE]
+
+Asks a running node by its private API, which is where -api says or, with the
+node's configuration file, the first address of api.listen.
+
+  status    the nodes, their sessions and links, and whether they agree
+  leave     have the node send its clients to the others and end, as on SIGTERM
+
+The token for the API is in the environment as CHATD_API_TOKEN: for status it
+needs the scope "metrics", for leave "admin".
+`
+
 const storeHelp = `Usage: chatd store backup FILE   [-config FILE] [-data DIR]
        chatd store check  [FILE] [-config FILE] [-data DIR]
        chatd store copy --from DSN --to DSN [--resume] [--force]
        chatd store copy --from DSN --to DSN --verify
+       chatd store import FILE|FOLDER [-host NAME] [-replace]
+                          [-config FILE] [-data DIR]
+       chatd store export FILE [-config FILE] [-data DIR]
 
 backup and check take care of a database in SQLite, also while the server runs.
 Name the server's data by the same -config or -data that the server has; without
@@ -94,13 +110,15 @@ backup  writes a consistent copy into a new file, which only its owner can
 check   reads a whole database, the server's or FILE, and looks for damage.
         Prints one line; the exit code is 1 if there is any.
 
-copy moves what is stored elsewhere. Stop chatd first, on all nodes: what is
-written meanwhile is lost to the copy.
+copy, import and export move what is stored: between stores, and from and to
+other XMPP servers. Stop chatd before copy and import, on all nodes: what is
+written meanwhile is lost.
 
   DSN       sqlite:PATH   the database file, by default chatd.db in the data
                           directory, which no running chatd may have
             mysql:DSN     as store.dsn has it
             riak:HOST:PORT[,HOST:PORT]
+            config:FILE   the store of this configuration
             env:NAME      the DSN is in this environment variable
             file:PATH     it is in this file
 
@@ -113,12 +131,27 @@ copy  copies everything from one store to another, then reads both and prints
   --force   is --resume that removes names which only the target has.
   --verify  copies nothing and compares.
 
+import  makes accounts of a file, or of all files *.xml in a folder, that
+        another server has exported (XEP-0227): ejabberd, Prosody, Openfire,
+        chatd. With passwords or SCRAM credentials, friends and requests,
+        messages that wait, private XML, vCards, and what a default privacy
+        list denies. Prints what it did not keep, by kind. Exit code 1 if a
+        user was refused. Accounts that exist are left as they are, so that it
+        can be repeated.
+  -host NAME  whose users are ours now, if our domain was NAME there; its
+              addresses become ours everywhere
+  -replace    accounts that exist become what the file says
+export  writes all accounts as such a file, also while chatd runs; without
+        clients' tokens, and without rooms.
+
 Examples:
 
   chatd store backup /backup/chatd-$(date +%F).db -config /etc/chatd/chatd.toml
   chatd store check /backup/chatd-2026-11-22.db
   chatd store copy --from sqlite:/var/lib/chatd/chatd.db --to env:CHATD_MYSQL
   chatd store copy --from sqlite:old.db --to sqlite:new.db --verify
+  chatd store import /var/lib/ejabberd/export -config /etc/chatd/chatd.toml
+  chatd store export players.xml -data /var/lib/chatd
 `
 
 const checkHelp = `Usage: chatd check -config FILE

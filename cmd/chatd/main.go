@@ -21,6 +21,7 @@ import (
 	"chatd/api"
 	"chatd/auth"
 	"chatd/c2s"
+	"chatd/cluster"
 	"chatd/muc"
 	"chatd/roster"
 	"chatd/router"
@@ -28,7 +29,6 @@ import (
 	"chatd/store"
 	"chatd/store/guard"
 	"chatd/store/resident"
-	"chatd/store/sqlstore"
 	"chatd/webhook"
 	"chatd/xep"
 )
@@ -79,7 +79,7 @@ func serve(ctx context.Context, e environment, args []string) (err error) {
 		return err
 	}
 	defer lock.Close()
-	decoy, err := decoyKey(cfg.Data)
+	decoy, err := decoyKey(cfg)
 	if err != nil {
 		return err
 	}
@@ -107,7 +107,7 @@ func serve(ctx context.Context, e environment, args []string) (err error) {
 
 // build puts the parts together. It opens nothing, and what can change while
 // running start configures. drain ends ctx, with which serving ends.
-func build(ctx context.Context, cfg *Config, backend *sqlstore.Store, decoy []byte, log *slog.Logger, drain func()) *server {
+func build(ctx context.Context, cfg *Config, backend database, decoy []byte, log *slog.Logger, drain func()) *server {
 	// What is kept, behind what bounds the harm when it is out of reach and saves logins most of its round trips.
 	guarded := guard.New(backend, guard.Config{Patience: time.Duration(cfg.Store.PatienceSeconds) * time.Second, Log: log})
 	db := resident.New(guarded, cfg.Auth.CachedLogins)
@@ -120,6 +120,15 @@ func build(ctx context.Context, cfg *Config, backend *sqlstore.Store, decoy []by
 	// Where stanzas go, and who hears of whom.
 	rt := router.New(stanza.MustJID(cfg.Domain), log)
 	rt.Users = accounts
+	var others *cluster.Service // the other nodes
+	if cfg.Cluster.Node != "" {
+		others = cluster.New(rt, clusterConfig(cfg, log))
+		db.AccountChanged = func(user string) {
+			if j, err := stanza.ParseJID(user + "@" + cfg.Domain); err == nil {
+				others.Stale(j, router.KeptAccount)
+			}
+		}
+	}
 	friends := roster.New(rt, db, roster.Config{}, log)
 	friends.Register()
 	rt.Rules = friends
@@ -157,6 +166,7 @@ func build(ctx context.Context, cfg *Config, backend *sqlstore.Store, decoy []by
 
 	// Rooms, at a domain of their own.
 	rooms := muc.New(rt, stanza.MustJID(roomHost(cfg)), db, cfg.MUC.Config, log)
+	rooms.Watcher = hooks
 
 	// The clients' connections.
 	clients := c2s.New(c2s.Config{}, rt, accounts, log)
@@ -166,13 +176,20 @@ func build(ctx context.Context, cfg *Config, backend *sqlstore.Store, decoy []by
 	clients.OnResume = offline.HandOver
 	clients.Keep = keepSessions(cfg.Data)
 	clients.Features = disco.CapsElement
+	if others != nil {
+		clients.Node = cfg.Cluster.Node
+		(&joined{Service: others, serving: ctx, self: clientNode(cfg), friends: friends, blocking: blocking, avatar: avatar, offline: offline,
+			clients: clients, rooms: rooms, table: rt.Table, forget: db.Forget, log: log}).connect()
+	}
 
 	// What operators and other services see of it all, and may do.
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "chatd_store_writes_waiting", Help: "Changes that wait for the disk."}, func() float64 { return float64(backend.Waiting()) }))
+		Name: "chatd_store_writes_waiting", Help: "Changes that wait for the disk."}, func() float64 { return float64(backend.Waiting()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "chatd_messages_late", Help: "Messages of sessions that have ended, which wait in memory for the store."}, func() float64 { return float64(offline.Late()) }))
 	guarded.Register(metrics)
 	registerResident(metrics, db)
 	rt.Metrics.Register(metrics)
@@ -181,11 +198,11 @@ func build(ctx context.Context, cfg *Config, backend *sqlstore.Store, decoy []by
 	rooms.Metrics.Register(metrics)
 	operators := api.New(api.Config{
 		Metrics: metrics, Ready: ready(ctx, guarded), Drain: drain, Log: log, Version: buildVersion(), Node: nodeName(cfg),
-		PlayerJID: cfg.API.PlayerJID, Router: rt, Friends: friends, Blocking: blocking, Auth: accounts, Accounts: players, Webhooks: hooks, Store: db,
+		PlayerJID: cfg.API.PlayerJID, Router: rt, Friends: friends, Blocking: blocking, Auth: accounts, Accounts: players, Webhooks: hooks, Rooms: rooms, Store: db, Cluster: others,
 	})
 
-	return &server{log: log, db: db, tokens: tokens, friends: friends, accounts: players, foreign: backend.ChangedElsewhere,
-		router: rt, hooks: hooks, rooms: rooms, clients: clients, operators: operators}
+	return &server{log: log, db: db, logins: accounts, tokens: tokens, friends: friends, accounts: players, foreign: backend.ChangedElsewhere,
+		router: rt, spool: offline, hooks: hooks, rooms: rooms, clients: clients, operators: operators, others: others, metrics: metrics}
 }
 
 // roomHost is the domain of rooms.
@@ -224,9 +241,4 @@ func parseServe(args []string) (w where, level slog.Level, err error) {
 		err = usagef("serve takes no argument, not %q", rest[0])
 	}
 	return w, level, err
-}
-
-// openStore opens the configured store; its folder exists.
-func openStore(ctx context.Context, cfg *Config, log *slog.Logger) (*sqlstore.Store, error) {
-	return sqlstore.Open(ctx, sqlstore.Config{Path: databaseFile(cfg), Durability: cfg.Store.Durability, Log: log})
 }

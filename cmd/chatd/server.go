@@ -11,10 +11,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"chatd/account"
 	"chatd/api"
 	"chatd/auth"
 	"chatd/c2s"
+	"chatd/cluster"
 	"chatd/muc"
 	"chatd/roster"
 	"chatd/router"
@@ -22,6 +25,7 @@ import (
 	"chatd/store/guard"
 	"chatd/store/resident"
 	"chatd/webhook"
+	"chatd/xep"
 )
 
 const (
@@ -39,16 +43,21 @@ type server struct {
 	log       *slog.Logger
 	getenv    func(string) string
 	where     where
+	logins    *auth.Service
 	db        *resident.Store
 	tokens    *auth.Tokens
 	friends   *roster.Service
 	accounts  *account.Service
 	router    *router.Router
+	spool     *xep.Offline
 	hooks     *webhook.Service
 	foreign   func(context.Context) (bool, error) // whether another process has changed the store
 	rooms     *muc.Service
+	unheeded  bool // it has, and the store could not be asked for all of it
 	clients   *c2s.Server
 	operators *api.Server
+	others    *cluster.Service // nil: this node is alone
+	metrics   prometheus.Registerer
 
 	cfg     *Config         // in force
 	filter  *webhook.Filter // of messages; nil: none
@@ -83,7 +92,14 @@ func (s *server) start(ctx context.Context, cfg *Config) (err error) {
 	if s.sockets, err = s.listen(); err != nil {
 		return err
 	}
-	err = s.restoreSessions(ctx)
+	if s.others != nil {
+		if err = s.others.Start(ctx, clusterConfig(cfg, s.log)); err == nil {
+			s.others.Register(s.metrics)
+		}
+	}
+	if err == nil {
+		err = s.restoreSessions(ctx)
+	}
 	if err == nil {
 		err = s.restoreRooms()
 	}
@@ -141,10 +157,12 @@ func (s *server) heed(ctx context.Context) {
 	asking, cancel := context.WithTimeout(ctx, watchInterval)
 	defer cancel()
 	changed, err := s.foreign(asking)
+	s.unheeded = s.unheeded || changed
 	ended := 0
-	if err == nil && changed {
+	if err == nil && s.unheeded {
 		s.db.Forget("")
 		ended, err = s.accounts.EndOrphans(ctx)
+		s.unheeded = err != nil && stanza.Passing(err)
 	}
 	if err != nil && ctx.Err() == nil && !stanza.Passing(err) { // of an outage the store itself tells
 		s.log.Error("changes by other processes not heeded", "err", err)
@@ -160,7 +178,17 @@ func (s *server) stop(ended <-chan error, serving int) {
 	s.log.Info("stopping")
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout+time.Duration(s.cfg.C2S.DrainSeconds)*time.Second)
 	defer cancel()
-	err := errors.Join(s.clients.Shutdown(ctx), s.keepRooms(), s.rooms.Close(ctx), s.operators.Shutdown(ctx), s.hooks.Close(ctx))
+	if s.others != nil {
+		s.others.Tell()
+	}
+	err := errors.Join(s.clients.Shutdown(ctx), s.keepRooms(), s.rooms.Close(ctx))
+	if s.others != nil {
+		err = errors.Join(err, s.others.Leave(ctx))
+	}
+	if lost := s.spool.Close(ctx); lost > 0 {
+		s.log.Error("messages not stored", "messages", lost)
+	}
+	err = errors.Join(err, s.operators.Shutdown(ctx), s.hooks.Close(ctx))
 	for range serving {
 		err = errors.Join(err, <-ended)
 	}
@@ -216,6 +244,7 @@ func (s *server) apply(cfg *Config) error {
 		}
 	}
 	s.tokens.Reload(loginTokens)
+	s.logins.SetSCRAM(cfg.Auth.SCRAM)
 	s.clients.Reload(s.clientConfig(cfg))
 	s.friends.Reload(friendsConfig(cfg))
 	s.rooms.Reload(cfg.MUC.Config)

@@ -13,6 +13,8 @@ func storeVerbs() []command {
 		{name: "backup", run: storeBackup},
 		{name: "check", run: storeCheck},
 		{name: "copy", run: storeCopy},
+		{name: "import", run: storeImport},
+		{name: "export", run: storeExport},
 	}
 }
 

@@ -11,11 +11,11 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"chatd/store"
-	"chatd/store/sqlstore"
 	"chatd/store/storecopy"
 )
 
@@ -57,23 +57,42 @@ func storeCopy(ctx context.Context, e environment, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	from, err := parseDSN(c.from)
+	from, err := parseDSN(c.from, e.getenv)
 	if err != nil {
 		return err
 	}
-	to, err := parseDSN(c.to)
+	to, err := parseDSN(c.to, e.getenv)
 	if err != nil {
 		return err
 	}
 	if same, err := from.same(to); err != nil || same {
 		return cmp.Or(err, error(usagef("--from and --to are the same store")))
 	}
-	source, err := from.open(ctx, false)
+	if !c.verify {
+		if err := to.makeFolder(); err != nil {
+			return err
+		}
+	}
+	locks, err := lockFolders(from.folder, to.folder)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, locks.Close()) }()
+	if err := from.exists(); err != nil {
+		return fmt.Errorf("--from: %w", err)
+	}
+	source, err := from.open(ctx)
 	if err != nil {
 		return fmt.Errorf("--from: %w", err)
 	}
 	defer func() { err = errors.Join(err, source.Close()) }()
-	target, err := to.open(ctx, !c.verify)
+	if c.verify {
+		err = to.exists()
+	}
+	if err != nil {
+		return fmt.Errorf("--to: %w", err)
+	}
+	target, err := to.open(ctx)
 	if err != nil {
 		return fmt.Errorf("--to: %w", err)
 	}
@@ -145,66 +164,97 @@ func printSums(out io.Writer, want, have *storecopy.Sums) error {
 }
 
 // A dsn names a store of some driver.
-type dsn struct{ driver, rest string }
+type dsn struct {
+	cfg    *Config // as a server would have it
+	folder string  // the data directory that a running chatd would have taken; "": not known
+}
 
-func parseDSN(text string) (dsn, error) {
+// parseDSN understands what storeHelp says.
+func parseDSN(text string, getenv func(string) string) (dsn, error) {
 	driver, rest, _ := strings.Cut(text, ":")
-	switch driver {
-	case "sqlite", "mysql", "riak":
-		if rest != "" {
-			return dsn{driver, rest}, nil
+	cfg := defaultConfig()
+	cfg.Store.Driver, cfg.Store.DSN = driver, rest
+	switch {
+	case rest == "":
+	case driver == "config":
+		cfg, err := loadConfig(rest, getenv)
+		if err != nil {
+			return dsn{}, err
 		}
+		return dsn{cfg, cfg.Data}, nil
+	case driver == "sqlite":
+		return dsn{cfg, filepath.Dir(rest)}, nil
+	case driver == "mysql", driver == "riak":
+		return dsn{cfg: cfg}, nil
 	}
-	return dsn{}, usagef("%q is not sqlite:PATH, mysql:DSN or riak:HOST:PORT", driver+":…")
+	return dsn{}, usagef("%q is not sqlite:PATH, mysql:DSN, riak:HOST:PORT or config:FILE", driver+":…")
+}
+
+// file is the database file of SQLite; "" for other drivers.
+func (d dsn) file() string {
+	if d.cfg.Store.Driver != "sqlite" {
+		return ""
+	}
+	return databaseFile(d.cfg)
+}
+
+// exists says why a store that is to be there already cannot be.
+func (d dsn) exists() error {
+	if d.file() == "" {
+		return nil // opening it tells
+	}
+	_, err := os.Stat(d.file())
+	return err
+}
+
+func (d dsn) makeFolder() error {
+	if d.folder == "" {
+		return nil
+	}
+	return os.MkdirAll(d.folder, 0o700)
 }
 
 // same reports whether two names are of one store.
 func (d dsn) same(o dsn) (bool, error) {
-	if d.driver != "sqlite" || o.driver != "sqlite" {
-		return d == o, nil
+	if d.file() == "" || o.file() == "" {
+		return d.cfg.Store.Driver == o.cfg.Store.Driver && d.cfg.Store.DSN == o.cfg.Store.DSN, nil
 	}
-	a, err := os.Stat(d.rest)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	b, errOther := os.Stat(o.rest)
-	if errors.Is(errOther, fs.ErrNotExist) {
+	a, err := os.Stat(d.file())
+	b, errOther := os.Stat(o.file())
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(errOther, fs.ErrNotExist) {
 		return false, nil
 	}
 	return err == nil && errOther == nil && os.SameFile(a, b), errors.Join(err, errOther)
 }
 
-// A lockedStore has the data directory that it is in to itself.
-type lockedStore struct {
-	store.Store
-	lock io.Closer
+func (d dsn) open(ctx context.Context) (store.Store, error) {
+	return openStore(ctx, d.cfg, slog.New(slog.DiscardHandler))
 }
 
-func (l lockedStore) Close() error { return errors.Join(l.Store.Close(), l.lock.Close()) }
+// locks are data directories that no chatd has.
+type locks []io.Closer
 
-// open opens a store that no running chatd has. make says that it may be new.
-func (d dsn) open(ctx context.Context, make bool) (store.Store, error) {
-	switch d.driver {
-	case "sqlite":
-		return openSQLiteFile(ctx, d.rest, make)
+func (l locks) Close() (err error) {
+	for _, c := range l {
+		err = errors.Join(err, c.Close())
 	}
-	return nil, fmt.Errorf("this chatd cannot open a store of %s", d.driver)
+	return err
 }
 
-func openSQLiteFile(ctx context.Context, path string, make bool) (store.Store, error) {
-	if _, err := os.Stat(path); err != nil && !make {
-		return nil, err
+// lockFolders takes data directories for this process, each once; one that is not there is nobody's.
+func lockFolders(folders ...string) (taken locks, err error) {
+	var seen []os.FileInfo
+	for _, folder := range folders {
+		info, err := os.Stat(folder)
+		if err != nil || slices.ContainsFunc(seen, func(o os.FileInfo) bool { return os.SameFile(o, info) }) {
+			continue
+		}
+		seen = append(seen, info)
+		lock, err := lockData(folder)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("stop chatd first: %w", err), taken.Close())
+		}
+		taken = append(taken, lock)
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, err
-	}
-	lock, err := lockData(filepath.Dir(path))
-	if err != nil {
-		return nil, err
-	}
-	db, err := sqlstore.Open(ctx, sqlstore.Config{Path: path, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		return nil, errors.Join(err, lock.Close())
-	}
-	return lockedStore{db, lock}, nil
+	return taken, nil
 }

@@ -34,7 +34,7 @@ func user(ctx context.Context, e environment, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	if (c.where == (where{}) || c.verb != "add") && !exists(cfg.Data) {
+	if cfg.Store.Driver == "sqlite" && (c.where == (where{}) || c.verb != "add") && !exists(cfg.Data) {
 		return fmt.Errorf("there is no data in %s: start chatd first, or name its -data or -config", cfg.Data)
 	}
 	var who stanza.JID
@@ -105,7 +105,7 @@ func parseUser(args []string) (c userCommand, err error) {
 // change does add, passwd or remove and says so, or why not in the words of
 // the caller.
 func (c userCommand) change(ctx context.Context, out io.Writer, cfg *Config, db store.Store, who stanza.JID) error {
-	decoy, err := decoyKey(cfg.Data)
+	decoy, err := decoyKey(cfg)
 	if err != nil {
 		return err
 	}

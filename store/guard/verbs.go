@@ -7,7 +7,8 @@ import (
 	"chatd/store"
 )
 
-// The verbs, each in the half of the store that it needs. A read-modify-write is a write. Those with more to them are in owed.go.
+// The verbs, each in the half of the store that it needs. A read-modify-write is a write. Those with more to them are in owed.go. Those of
+// store.Mover go past the guard: they may take their time, and nobody else waits.
 
 // Account implements store.Accounts.
 func (s *Store) Account(ctx context.Context, user string) (store.Account, error) {
@@ -101,11 +102,6 @@ func (s *Store) SetPrivacy(ctx context.Context, user string, p store.Privacy) er
 	return s.run(ctx, s.writes, "SetPrivacy", func(ctx context.Context) error { return s.Store.SetPrivacy(ctx, user, p) })
 }
 
-// AppendOffline implements store.Offline.
-func (s *Store) AppendOffline(ctx context.Context, user string, m store.OfflineMessage, max int) (int64, error) {
-	return ask(ctx, s, s.writes, "AppendOffline", func(ctx context.Context) (int64, error) { return s.Store.AppendOffline(ctx, user, m, max) })
-}
-
 // CountOffline implements store.Offline.
 func (s *Store) CountOffline(ctx context.Context, user string) (int, error) {
 	return ask(ctx, s, s.reads, "CountOffline", func(ctx context.Context) (int, error) { return s.Store.CountOffline(ctx, user) })
@@ -164,4 +160,56 @@ func (s *Store) CountEvents(ctx context.Context, queue string) (int, error) {
 // LeaseQueue implements store.Outbox.
 func (s *Store) LeaseQueue(ctx context.Context, queue, holder string, now, until time.Time) (bool, error) {
 	return ask(ctx, s, s.writes, "LeaseQueue", func(ctx context.Context) (bool, error) { return s.Store.LeaseQueue(ctx, queue, holder, now, until) })
+}
+
+// Room implements store.Rooms.
+func (s *Store) Room(ctx context.Context, name string) (store.Room, error) {
+	return ask(ctx, s, s.reads, "Room", func(ctx context.Context) (store.Room, error) { return s.Store.Room(ctx, name) })
+}
+
+// CreateRoom implements store.Rooms.
+func (s *Store) CreateRoom(ctx context.Context, r store.Room, affiliations []store.Affiliation) error {
+	return s.run(ctx, s.writes, "CreateRoom", func(ctx context.Context) error { return s.Store.CreateRoom(ctx, r, affiliations) })
+}
+
+// UpdateRoom implements store.Rooms.
+func (s *Store) UpdateRoom(ctx context.Context, name string, update func(*store.Room) error) error {
+	return s.run(ctx, s.writes, "UpdateRoom", func(ctx context.Context) error { return s.Store.UpdateRoom(ctx, name, update) })
+}
+
+// DeleteRoom implements store.Rooms.
+func (s *Store) DeleteRoom(ctx context.Context, name string) error {
+	return s.run(ctx, s.writes, "DeleteRoom", func(ctx context.Context) error { return s.Store.DeleteRoom(ctx, name) })
+}
+
+// ListRooms implements store.Rooms.
+func (s *Store) ListRooms(ctx context.Context, after string, limit int) ([]string, error) {
+	return ask(ctx, s, s.reads, "ListRooms", func(ctx context.Context) ([]string, error) { return s.Store.ListRooms(ctx, after, limit) })
+}
+
+// Affiliations implements store.Rooms.
+func (s *Store) Affiliations(ctx context.Context, room string) ([]store.Affiliation, error) {
+	return ask(ctx, s, s.reads, "Affiliations", func(ctx context.Context) ([]store.Affiliation, error) { return s.Store.Affiliations(ctx, room) })
+}
+
+// SetAffiliations implements store.Rooms.
+func (s *Store) SetAffiliations(ctx context.Context, room string, affiliations []store.Affiliation) error {
+	return s.run(ctx, s.writes, "SetAffiliations", func(ctx context.Context) error { return s.Store.SetAffiliations(ctx, room, affiliations) })
+}
+
+// AppendHistory implements store.Rooms.
+func (s *Store) AppendHistory(ctx context.Context, room string, m store.HistoryMessage, max int) (int64, error) {
+	return ask(ctx, s, s.writes, "AppendHistory", func(ctx context.Context) (int64, error) { return s.Store.AppendHistory(ctx, room, m, max) })
+}
+
+// HistoryPage implements store.Rooms.
+func (s *Store) HistoryPage(ctx context.Context, room string, before int64, limit int) ([]store.HistoryMessage, error) {
+	return ask(ctx, s, s.reads, "HistoryPage", func(ctx context.Context) ([]store.HistoryMessage, error) {
+		return s.Store.HistoryPage(ctx, room, before, limit)
+	})
+}
+
+// ReplaceHistory implements store.Rooms.
+func (s *Store) ReplaceHistory(ctx context.Context, room, id string, stanza []byte) error {
+	return s.run(ctx, s.writes, "ReplaceHistory", func(ctx context.Context) error { return s.Store.ReplaceHistory(ctx, room, id, stanza) })
 }

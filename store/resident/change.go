@@ -11,17 +11,17 @@ import (
 
 // CreateAccount implements store.Accounts.
 func (r *Store) CreateAccount(ctx context.Context, a store.Account) error {
-	return r.change(ctx, a.User, everything, func() error { return r.Store.CreateAccount(ctx, a) })
+	return r.changeAccount(ctx, a.User, everything, func() error { return r.Store.CreateAccount(ctx, a) })
 }
 
 // SetCredentials implements store.Accounts.
 func (r *Store) SetCredentials(ctx context.Context, user string, creds []store.Credential) error {
-	return r.change(ctx, user, account, func() error { return r.Store.SetCredentials(ctx, user, creds) })
+	return r.changeAccount(ctx, user, account, func() error { return r.Store.SetCredentials(ctx, user, creds) })
 }
 
 // SetDisabled implements store.Accounts.
 func (r *Store) SetDisabled(ctx context.Context, user string, disabled bool) error {
-	return r.change(ctx, user, account, func() error { return r.Store.SetDisabled(ctx, user, disabled) })
+	return r.changeAccount(ctx, user, account, func() error { return r.Store.SetDisabled(ctx, user, disabled) })
 }
 
 // UpdateTokens implements store.Accounts.
@@ -31,7 +31,7 @@ func (r *Store) UpdateTokens(ctx context.Context, user string, update func(store
 
 // DeleteAccount implements store.Accounts.
 func (r *Store) DeleteAccount(ctx context.Context, user string) error {
-	return r.change(ctx, user, everything, func() error { return r.Store.DeleteAccount(ctx, user) })
+	return r.changeAccount(ctx, user, everything, func() error { return r.Store.DeleteAccount(ctx, user) })
 }
 
 // UpdateItem implements store.Rosters.
@@ -80,6 +80,15 @@ func (r *Store) AppendOffline(ctx context.Context, user string, m store.OfflineM
 		return err
 	})
 	return seq, err
+}
+
+// changeAccount is change for what others keep as well.
+func (r *Store) changeAccount(ctx context.Context, user string, which parts, write func() error) error {
+	err := r.change(ctx, user, which, write)
+	if r.AccountChanged != nil {
+		r.AccountChanged(user)
+	}
+	return err
 }
 
 // unchanged says that a write has changed nothing, whatever else it says.

@@ -30,6 +30,10 @@ const (
 // A Store is another one with a memory. Its own verbs are safe for concurrent use, like those of the other one.
 type Store struct {
 	store.Store
+	// AccountChanged, if set, is told of each user whose account was made, changed or removed here, but for its tokens, before
+	// whoever did so is answered. It is set before the first verb and must not block.
+	AccountChanged func(user string)
+
 	seed   maphash.Seed
 	shards [shards]shard
 	served atomic.Uint64

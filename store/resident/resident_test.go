@@ -246,6 +246,25 @@ func TestChangesShow(t *testing.T) {
 	}
 }
 
+// TestTokenAtLogin: a login that changes the account's tokens, and reads the account again, still has the rest.
+func TestTokenAtLogin(t *testing.T) {
+	s, b := open(t, 0)
+	if _, err := s.Player(t.Context(), "anna"); err != nil {
+		t.Fatal(err)
+	}
+	tokens := []store.LoginToken{{Client: "phone"}}
+	if err := s.UpdateTokens(t.Context(), "anna", func(store.Account) ([]store.LoginToken, error) { return tokens, nil }); err != nil {
+		t.Fatal(err)
+	}
+	if a, err := s.Account(t.Context(), "anna"); err != nil || len(a.Tokens) != 1 {
+		t.Fatal(a, err)
+	}
+	if _, err := s.Roster(t.Context(), "anna"); err != nil {
+		t.Fatal(err)
+	}
+	expectReads(t, b, "Player", "Account")
+}
+
 // TestChangeWhileReading: what a read found before a change ended is not kept.
 func TestChangeWhileReading(t *testing.T) {
 	s, b := open(t, 10)

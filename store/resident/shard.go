@@ -201,7 +201,7 @@ func (sh *shard) changed(user string, which parts, doubt bool) (kept bool) {
 	}
 	e.has &^= which
 	e.fresh &^= which
-	if e.player == nil || e.has&account == 0 {
+	if e.player == nil || e.has == 0 {
 		e.has, e.fresh, e.player = 0, 0, nil
 		sh.unlinkLocked(e)
 	}

@@ -50,7 +50,7 @@ func (s *Store) CreateAccount(ctx context.Context, a store.Account) error {
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, func(tx *tx) error {
+	return s.write(ctx, a.User, func(tx *tx) error {
 		n, err := tx.count("SELECT COUNT(*) FROM account WHERE user = ?", a.User)
 		if err != nil {
 			return err
@@ -74,29 +74,35 @@ func (s *Store) SetCredentials(ctx context.Context, user string, creds []store.C
 	if err != nil {
 		return fmt.Errorf("sqlstore: credentials: %w", err)
 	}
-	return s.write(ctx, func(tx *tx) error {
+	return s.ownChange(s.write(ctx, user, func(tx *tx) error {
 		n, err := tx.exec("UPDATE account SET credentials = ?, tokens = NULL WHERE user = ?", string(text), user)
 		if err == nil && n == 0 {
 			err = store.ErrNotFound
 		}
-		return err
-	})
+		if err != nil {
+			return err
+		}
+		return s.noteAccountChange(tx)
+	}))
 }
 
 // SetDisabled implements store.Accounts.
 func (s *Store) SetDisabled(ctx context.Context, user string, disabled bool) error {
-	return s.write(ctx, func(tx *tx) error {
+	return s.ownChange(s.write(ctx, user, func(tx *tx) error {
 		n, err := tx.exec("UPDATE account SET disabled = ? WHERE user = ?", disabled, user)
 		if err == nil && n == 0 {
 			err = store.ErrNotFound
 		}
-		return err
-	})
+		if err != nil {
+			return err
+		}
+		return s.noteAccountChange(tx)
+	}))
 }
 
 // UpdateTokens implements store.Accounts.
 func (s *Store) UpdateTokens(ctx context.Context, user string, update func(store.Account) ([]store.LoginToken, error)) error {
-	err := s.write(ctx, func(tx *tx) error {
+	err := s.write(ctx, user, func(tx *tx) error {
 		var r accountRow
 		if err := tx.queryRow(r.dest(), selectAccount, user); err != nil {
 			return err
@@ -141,7 +147,7 @@ func encodeTokens(tokens []store.LoginToken) (any, error) {
 
 // DeleteAccount implements store.Accounts.
 func (s *Store) DeleteAccount(ctx context.Context, user string) error {
-	return s.write(ctx, func(tx *tx) error {
+	return s.ownChange(s.write(ctx, user, func(tx *tx) error {
 		n, err := tx.exec("DELETE FROM account WHERE user = ?", user)
 		if err != nil {
 			return err
@@ -149,8 +155,27 @@ func (s *Store) DeleteAccount(ctx context.Context, user string) error {
 		if n == 0 {
 			return store.ErrNotFound
 		}
-		return purge(tx, user)
-	})
+		if err := purge(tx, user); err != nil {
+			return err
+		}
+		return s.noteAccountChange(tx)
+	}))
+}
+
+// noteAccountChange lets other processes know, where the database does not tell them by itself.
+func (s *Store) noteAccountChange(tx *tx) (err error) {
+	if s.dialect.noteAccountChange != "" {
+		_, err = tx.exec(s.dialect.noteAccountChange)
+	}
+	return err
+}
+
+// ownChange leaves a change of an account by this process, with the outcome err, out of what others have done.
+func (s *Store) ownChange(err error) error {
+	if err == nil {
+		s.ownChanges.Add(1)
+	}
+	return err
 }
 
 // purge removes all but the account itself, and what keeps numbers from
@@ -162,8 +187,8 @@ func purge(tx *tx, user string) error {
 	for _, text := range [...]string{
 		"DELETE FROM roster_item WHERE user = ?",
 		"DELETE FROM blocked WHERE user = ?",
+		"UPDATE offline_queue SET waiting = 0 WHERE user = ?", // and nobody appends until this is committed
 		"DELETE FROM offline_message WHERE user = ?",
-		"UPDATE offline_queue SET waiting = 0 WHERE user = ?",
 		"DELETE FROM roster_note WHERE user = ?",
 		"DELETE FROM privacy WHERE user = ?",
 		"DELETE FROM private_xml WHERE user = ?",

@@ -26,7 +26,7 @@ const countBlocked = "SELECT COUNT(*) FROM blocked WHERE user = ?"
 // Block implements store.Blocklists.
 func (s *Store) Block(ctx context.Context, user string, jids []string, max int) error {
 	jids = slices.Clone(jids)
-	return s.write(ctx, func(tx *tx) error {
+	return s.write(ctx, user, func(tx *tx) error {
 		before, err := tx.count(countBlocked, user)
 		if err != nil {
 			return err
@@ -48,7 +48,7 @@ func (s *Store) Block(ctx context.Context, user string, jids []string, max int) 
 func (s *Store) Unblock(ctx context.Context, user string, jids []string) error {
 	all := jids == nil
 	jids = slices.Clone(jids)
-	return s.write(ctx, func(tx *tx) error {
+	return s.write(ctx, user, func(tx *tx) error {
 		if all {
 			_, err := tx.exec("DELETE FROM blocked WHERE user = ?", user)
 			return err

@@ -112,7 +112,7 @@ func TestDurability(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got []string
-		if err := s.write(t.Context(), func(tx *tx) error {
+		if err := s.write(t.Context(), "anna", func(tx *tx) error {
 			for _, text := range []string{"PRAGMA journal_mode", "PRAGMA synchronous", "PRAGMA fullfsync"} {
 				var value string
 				if err := tx.queryRow([]any{&value}, text); err != nil {

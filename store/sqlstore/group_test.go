@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +19,7 @@ func hold(t *testing.T, s *Store) (release func()) {
 	t.Helper()
 	busy, free, done := make(chan struct{}), make(chan struct{}), make(chan error)
 	go func() {
-		done <- s.write(context.Background(), func(*tx) error {
+		done <- s.write(context.Background(), "anna", func(*tx) error {
 			close(busy)
 			<-free
 			return nil
@@ -55,9 +56,9 @@ func together(t *testing.T, s *Store, calls ...func() error) []error {
 
 func waitQueued(t *testing.T, s *Store, n int) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); len(s.writer.queue) < n; {
+	for deadline := time.Now().Add(10 * time.Second); len(s.writers[0].queue) < n; {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d writes queued, not %d", len(s.writer.queue), n)
+			t.Fatalf("%d writes queued, not %d", len(s.writers[0].queue), n)
 		}
 		time.Sleep(50 * time.Microsecond)
 	}
@@ -89,8 +90,8 @@ func expectWaiting(t *testing.T, s *Store, user string, want ...string) {
 // appendThen appends a message and then does something else in the same write.
 func (s *Store) appendThen(text string, then func(*tx) error) func() error {
 	return func() error {
-		return s.write(context.Background(), func(tx *tx) error {
-			if err := reserveSeq(tx, "anna", 0); err != nil {
+		return s.write(context.Background(), "anna", func(tx *tx) error {
+			if err := reserveSeq(tx, "anna", math.MaxInt64); err != nil {
 				return err
 			}
 			_, err := tx.exec(`INSERT INTO offline_message (user, seq, stored, stanza)
@@ -143,7 +144,7 @@ func TestFailedCommitIsEverybodys(t *testing.T) {
 				"CREATE TABLE parent (id INTEGER PRIMARY KEY)",
 				"CREATE TABLE child (id INTEGER REFERENCES parent DEFERRABLE INITIALLY DEFERRED)",
 			} {
-				if err := run(t.Context(), s.writer.tx.conn, text); err != nil {
+				if err := run(t.Context(), sqliteConn(s), text); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -173,7 +174,7 @@ func TestDiskFull(t *testing.T) {
 	}
 	limitPages := func(n int) {
 		t.Helper()
-		if err := run(t.Context(), s.writer.tx.conn, fmt.Sprintf("PRAGMA max_page_count = %d", n)); err != nil {
+		if err := run(t.Context(), sqliteConn(s), fmt.Sprintf("PRAGMA max_page_count = %d", n)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -255,7 +256,7 @@ func TestCloseFlushes(t *testing.T) {
 	waitQueued(t, s, n)
 	closed := make(chan error)
 	go func() { closed <- s.Close() }()
-	<-s.writer.closing
+	<-s.writers[0].closing
 	release()
 	for range n {
 		if err := <-errs; err != nil {
@@ -268,4 +269,38 @@ func TestCloseFlushes(t *testing.T) {
 	if got, err := openPath(t, s.path).CountOffline(t.Context(), "anna"); got != n || err != nil {
 		t.Errorf("after reopening %d wait, %v", got, err)
 	}
+}
+
+// TestBrokenQueueFailsAlone: a message that cannot be stored, since the database is damaged there, fails by itself, and leaves nothing.
+func TestBrokenQueueFailsAlone(t *testing.T) {
+	s := openTemp(t)
+	for _, user := range []string{"anna", "broken"} {
+		if err := s.appendText(t.Context(), user, "before"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.write(t.Context(), "broken", func(tx *tx) error { // its next number is taken
+		_, err := tx.exec("UPDATE offline_queue SET last_seq = 0 WHERE user = 'broken'")
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	text := func(user, text string) func() error {
+		return func() error { return s.appendText(t.Context(), user, text) }
+	}
+	full := func() error {
+		_, err := s.AppendOffline(t.Context(), "anna", store.OfflineMessage{Stanza: []byte("over")}, 1)
+		return err
+	}
+	errs := together(t, s, text("anna", "a"), full, text("broken", "lost"), s.appendThen("b", func(*tx) error { return nil }), text("anna", "c"))
+	for i, want := range []bool{true, false, false, true, true} {
+		if want != (errs[i] == nil) {
+			t.Errorf("write %d: %v", i, errs[i])
+		}
+	}
+	if errs[1] != store.ErrFull || errs[2] == errHalf {
+		t.Error(errs)
+	}
+	expectWaiting(t, s, "anna", "before", "a", "b", "c")
+	expectWaiting(t, s, "broken", "before")
 }

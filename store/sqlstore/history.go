@@ -19,7 +19,7 @@ func (s *Store) AppendHistory(ctx context.Context, room string, m store.HistoryM
 	stored := m.Stored.UnixMilli()
 	stanza := append([]byte{}, m.Stanza...) // never nil, which is NULL
 	var seq int64                           // read only when the write was not abandoned
-	err := s.write(ctx, func(tx *tx) error {
+	err := s.write(ctx, room, func(tx *tx) error {
 		given, err := reserveHistory(tx, room, m.ID)
 		seq = given
 		if err != nil {
@@ -75,7 +75,7 @@ func (s *Store) HistoryPage(ctx context.Context, room string, before int64, limi
 // ReplaceHistory implements store.Rooms.
 func (s *Store) ReplaceHistory(ctx context.Context, room, id string, stanza []byte) error {
 	stanza = append([]byte{}, stanza...)
-	return s.write(ctx, func(tx *tx) error {
+	return s.write(ctx, room, func(tx *tx) error {
 		if err := lockRoom(tx, room); err != nil {
 			return err
 		}

@@ -78,7 +78,7 @@ func migrateOne(ctx context.Context, conn *sql.Conn, files []migration) (applied
 		return nil, err
 	}
 	if newest := files[len(files)-1].version; version > newest {
-		return nil, fmt.Errorf("schema version %d is newer than the newest that this program knows, %d", version, newest)
+		return nil, newerSchema(version, newest)
 	}
 	for i := range files {
 		if files[i].version > version {
@@ -94,12 +94,16 @@ func migrateOne(ctx context.Context, conn *sql.Conn, files []migration) (applied
 	return applied, run(ctx, conn, commitBatch)
 }
 
+func newerSchema(version, newest int) error {
+	return fmt.Errorf("schema version %d is newer than the newest that this program knows, %d", version, newest)
+}
+
 func (m *migration) run(ctx context.Context, conn *sql.Conn) error {
 	text, err := migrations.ReadFile(m.name)
 	if err != nil {
 		return err
 	}
-	if err := run(ctx, conn, schemaWords.Replace(string(text))); err != nil {
+	if err := run(ctx, conn, sqliteDialect.words.Replace(string(text))); err != nil {
 		return err
 	}
 	if m.version == notesVersion {
@@ -112,7 +116,7 @@ func (m *migration) run(ctx context.Context, conn *sql.Conn) error {
 
 // schemaVersion is 0 for an empty database.
 func schemaVersion(ctx context.Context, conn *sql.Conn) (version int, err error) {
-	if err := run(ctx, conn, schemaWords.Replace("CREATE TABLE IF NOT EXISTS schema_version (version {int} NOT NULL)")); err != nil {
+	if err := run(ctx, conn, sqliteDialect.words.Replace("CREATE TABLE IF NOT EXISTS schema_version (version {int} NOT NULL)")); err != nil {
 		return 0, err
 	}
 	err = conn.QueryRowContext(ctx, "SELECT version FROM schema_version").Scan(&version)

@@ -89,7 +89,7 @@ func (s *Store) PutRecord(ctx context.Context, r store.Record) error {
 	}
 	statements = append(statements, insertRoster(r.User, &r.Roster)...)
 	statements = append(statements, insertRest(&r)...)
-	return s.write(ctx, func(tx *tx) error {
+	return s.write(ctx, r.User, func(tx *tx) error {
 		for _, st := range statements {
 			if _, err := tx.exec(st.text, st.args...); err != nil {
 				return err
@@ -106,8 +106,8 @@ func clearRecord(user string) (all []statement) {
 		"DELETE FROM roster WHERE user = ?",
 		"DELETE FROM roster_item WHERE user = ?",
 		"DELETE FROM blocked WHERE user = ?",
-		"DELETE FROM offline_message WHERE user = ?",
 		"DELETE FROM offline_queue WHERE user = ?",
+		"DELETE FROM offline_message WHERE user = ?",
 		"DELETE FROM roster_note WHERE user = ?",
 		"DELETE FROM privacy WHERE user = ?",
 		"DELETE FROM private_xml WHERE user = ?",
@@ -177,7 +177,7 @@ func insertAccount(a *store.Account) (statement, error) {
 // PutOffline implements store.Mover.
 func (s *Store) PutOffline(ctx context.Context, user string, messages []store.OfflineMessage) error {
 	if len(messages) == 0 {
-		return s.write(ctx, func(*tx) error { return nil })
+		return s.write(ctx, user, func(*tx) error { return nil })
 	}
 	numbers, rows := make([]int64, len(messages)), make([]statement, len(messages))
 	for i, m := range messages {
@@ -185,7 +185,7 @@ func (s *Store) PutOffline(ctx context.Context, user string, messages []store.Of
 		rows[i] = statement{"REPLACE INTO offline_message (user, seq, stored, stanza, id) VALUES (?, ?, ?, ?, ?)",
 			[]any{user, m.Seq, m.Stored.UnixMilli(), append([]byte{}, m.Stanza...), sql.NullString{String: m.ID, Valid: m.ID != ""}}}
 	}
-	return s.write(ctx, func(tx *tx) error {
+	return s.write(ctx, user, func(tx *tx) error {
 		added, err := replaceNumbered(tx, "SELECT COUNT(*) FROM offline_message WHERE user = ? AND seq BETWEEN ? AND ?", user, numbers, rows)
 		if err != nil {
 			return err
@@ -237,7 +237,7 @@ func (s *Store) PutEvents(ctx context.Context, q store.Queue, events []store.Eve
 		rows[i] = statement{"REPLACE INTO outbox_event (queue, seq, event, type, about, queued, fault, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
 			[]any{q.Name, e.Seq, e.ID, e.Type, e.Key, e.Queued.UnixMilli(), e.Fault, append([]byte{}, e.Body...)}}
 	}
-	return s.write(ctx, func(tx *tx) error {
+	return s.write(ctx, q.Name, func(tx *tx) error {
 		n, err := tx.count("SELECT COUNT(*) FROM outbox_queue WHERE queue = ?", q.Name)
 		if err == nil && n == 0 {
 			_, err = tx.exec("INSERT INTO outbox_queue (queue, last_seq, waiting, holder, held_until) VALUES (?, ?, 0, '', 0)", q.Name, q.LastSeq)

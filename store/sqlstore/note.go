@@ -41,7 +41,7 @@ func (s *Store) UpdateNotes(ctx context.Context, user string, update func([]stor
 			return err
 		}
 		after := joinNotes(notes)
-		err = s.write(ctx, func(tx *tx) error {
+		err = s.write(ctx, user, func(tx *tx) error {
 			var now []byte
 			err := tx.queryRow([]any{&now}, selectNotes, user)
 			if err != nil && err != store.ErrNotFound {
@@ -125,7 +125,7 @@ func (s *Store) Privacy(ctx context.Context, user string) (store.Privacy, error)
 
 // SetPrivacy implements store.Privacies.
 func (s *Store) SetPrivacy(ctx context.Context, user string, p store.Privacy) error {
-	return s.write(ctx, func(tx *tx) error {
+	return s.write(ctx, user, func(tx *tx) error {
 		_, err := tx.exec("REPLACE INTO privacy (user, messages, requests) VALUES (?, ?, ?)",
 			user, int64(p.Messages), int64(p.Requests))
 		return err

@@ -29,7 +29,7 @@ func (s *Store) Post(ctx context.Context, postings []store.Posting) ([]string, e
 		postings[i].Event.Body = append([]byte{}, postings[i].Event.Body...) // never nil, which is NULL
 	}
 	var full []string // read only when the write was not abandoned
-	err := s.write(ctx, func(tx *tx) (err error) {
+	err := s.write(ctx, "", func(tx *tx) (err error) {
 		full, err = post(tx, postings)
 		return err
 	})
@@ -112,7 +112,7 @@ func (s *Store) Events(ctx context.Context, queue string, after int64, limit int
 // RemoveEvents implements store.Outbox.
 func (s *Store) RemoveEvents(ctx context.Context, queue string, seqs []int64) error {
 	seqs = slices.Clone(seqs)
-	return s.write(ctx, func(tx *tx) error {
+	return s.write(ctx, queue, func(tx *tx) error {
 		var removed int64
 		for _, seq := range seqs {
 			n, err := tx.exec("DELETE FROM outbox_event WHERE queue = ? AND seq = ?", queue, seq)
@@ -141,7 +141,7 @@ func (s *Store) CountEvents(ctx context.Context, queue string) (n int, err error
 // LeaseQueue implements store.Outbox.
 func (s *Store) LeaseQueue(ctx context.Context, queue, holder string, now, until time.Time) (bool, error) {
 	held := false // read only when the write was not abandoned
-	err := s.write(ctx, func(tx *tx) error {
+	err := s.write(ctx, queue, func(tx *tx) error {
 		n, err := tx.count("SELECT COUNT(*) FROM outbox_queue WHERE queue = ?", queue)
 		if err == nil && n == 0 {
 			_, err = tx.exec("INSERT INTO outbox_queue (queue, last_seq, waiting, holder, held_until) VALUES (?, 0, 0, '', 0)", queue)

@@ -21,7 +21,7 @@ func (s *Store) PrivateXML(ctx context.Context, user, space, local string) (xml 
 // SetPrivateXML implements store.Private.
 func (s *Store) SetPrivateXML(ctx context.Context, user, space, local string, xml []byte, max int) error {
 	key, xml := digest(local, space), append([]byte{}, xml...) // never nil, which is NULL
-	return s.write(ctx, func(tx *tx) error {
+	return s.write(ctx, user, func(tx *tx) error {
 		if err := checkPrivateRoom(tx, user, key, max); err != nil {
 			return err
 		}
@@ -71,7 +71,7 @@ func (s *Store) VCard(ctx context.Context, user string) (xml []byte, err error) 
 // SetVCard implements store.VCards.
 func (s *Store) SetVCard(ctx context.Context, user string, xml []byte) error {
 	xml = bytes.Clone(xml)
-	return s.write(ctx, func(tx *tx) (err error) {
+	return s.write(ctx, user, func(tx *tx) (err error) {
 		if len(xml) == 0 {
 			_, err = tx.exec("DELETE FROM vcard WHERE user = ?", user)
 		} else {
@@ -94,7 +94,7 @@ func (s *Store) LastActivity(ctx context.Context, user string) (store.LastActivi
 
 // SetLastActivity implements store.LastActivities.
 func (s *Store) SetLastActivity(ctx context.Context, user string, a store.LastActivity) error {
-	return s.write(ctx, func(tx *tx) error {
+	return s.write(ctx, user, func(tx *tx) error {
 		_, err := tx.exec("REPLACE INTO last_activity (user, seen, status) VALUES (?, ?, ?)", user, a.At.Unix(), a.Status)
 		return err
 	})

@@ -39,7 +39,7 @@ func (s *Store) Room(ctx context.Context, name string) (store.Room, error) {
 func (s *Store) CreateRoom(ctx context.Context, r store.Room, affiliations []store.Affiliation) error {
 	r.Config, r.Subject = bytes.Clone(r.Config), bytes.Clone(r.Subject)
 	affiliations = slices.Clone(affiliations)
-	return s.write(ctx, func(tx *tx) error {
+	return s.write(ctx, r.Name, func(tx *tx) error {
 		err := lockRoom(tx, r.Name)
 		if err == nil {
 			return store.ErrExists
@@ -85,7 +85,7 @@ func lockRoom(tx *tx, name string) error {
 
 // UpdateRoom implements store.Rooms.
 func (s *Store) UpdateRoom(ctx context.Context, name string, update func(*store.Room) error) error {
-	err := s.write(ctx, func(tx *tx) error {
+	err := s.write(ctx, name, func(tx *tx) error {
 		if err := lockRoom(tx, name); err != nil {
 			return err
 		}
@@ -109,7 +109,7 @@ func (s *Store) UpdateRoom(ctx context.Context, name string, update func(*store.
 
 // DeleteRoom implements store.Rooms.
 func (s *Store) DeleteRoom(ctx context.Context, name string) error {
-	return s.write(ctx, func(tx *tx) error {
+	return s.write(ctx, name, func(tx *tx) error {
 		if err := lockRoom(tx, name); err != nil {
 			return err
 		}
@@ -155,7 +155,7 @@ func (s *Store) Affiliations(ctx context.Context, room string) ([]store.Affiliat
 // SetAffiliations implements store.Rooms.
 func (s *Store) SetAffiliations(ctx context.Context, room string, affiliations []store.Affiliation) error {
 	affiliations = slices.Clone(affiliations)
-	return s.write(ctx, func(tx *tx) error {
+	return s.write(ctx, room, func(tx *tx) error {
 		if err := lockRoom(tx, room); err != nil {
 			return err
 		}

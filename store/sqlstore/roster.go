@@ -91,16 +91,19 @@ func (s *Store) Roster(ctx context.Context, user string) (store.Roster, error) {
 	return store.Roster{Version: row.version, Items: items}, nil
 }
 
-// Mutual implements store.Rosters. One row with all of them costs less than a row each.
+// Mutual implements store.Rosters.
 func (s *Store) Mutual(ctx context.Context, user string) ([]string, error) {
-	var joined sql.NullString
-	err := s.queryRow(ctx, []any{&joined}, selectMutual, user)
-	if err != nil || !joined.Valid {
-		return nil, err
-	}
-	jids := strings.Split(joined.String, separator)
+	var jids []string
+	err := s.query(ctx, func(rows *sql.Rows) error {
+		var joined sql.NullString
+		err := rows.Scan(&joined)
+		if joined.Valid {
+			jids = append(jids, strings.Split(joined.String, separator)...)
+		}
+		return err
+	}, s.dialect.selectMutual, user)
 	slices.Sort(jids)
-	return jids, nil
+	return jids, err
 }
 
 func flagsOf(item *store.RosterItem) (flags int64) {
@@ -148,7 +151,7 @@ func (s *Store) UpdateItem(ctx context.Context, user, contact string, maxItems i
 		item.JID = contact
 		item.Request = bytes.Clone(item.Request)
 		change.after, change.keep, change.groups = item, verdict == store.Keep, joinTexts(item.Groups)
-		err = s.write(ctx, func(tx *tx) error {
+		err = s.write(ctx, user, func(tx *tx) error {
 			if err := change.apply(tx); err != nil {
 				return err
 			}

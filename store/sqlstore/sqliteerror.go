@@ -24,14 +24,14 @@ func marked(err error) error {
 	return err
 }
 
-// isUnavailable reports whether SQLite may do the same later: the disk is full or fails, or another process does not let
-// go of the lock.
+// isUnavailable reports whether the database may do the same later: SQLite when the disk is full or fails, or another process does not let
+// go of the lock; MySQL when it could not be reached, or others were in the way.
 func isUnavailable(err error) bool {
 	switch errorCode(err) {
 	case sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR:
 		return true
 	}
-	return false
+	return isLost(err) || isConflict(err)
 }
 
 // errorCode is SQLite's primary result code, 0 for what is not its error.

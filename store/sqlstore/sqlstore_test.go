@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"database/sql"
 	"errors"
 	"os"
 	"path/filepath"
@@ -25,6 +26,9 @@ func openPath(t testing.TB, path string) *Store {
 }
 
 func openTemp(t testing.TB) *Store { return openPath(t, filepath.Join(t.TempDir(), "chatd.db")) }
+
+// sqliteConn is the one that writes.
+func sqliteConn(s *Store) *sql.Conn { return s.writers[0].batches.(*sqliteBatches).tx.conn }
 
 func TestStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) store.Store { return openTemp(t) })

@@ -19,10 +19,13 @@ const (
 )
 
 // A tx is what a write may do with its transaction. Only the writer's
-// goroutine uses it. Statements are prepared once; texts must be constants.
+// goroutine uses it. Statements are prepared once if stmts is not nil; then texts must be constants.
 type tx struct {
-	conn  *sql.Conn
-	stmts map[string]*sql.Stmt
+	conn    *sql.Conn
+	stmts   map[string]*sql.Stmt
+	changed int64 // rows, by exec
+
+	returning bool // the database has INSERT ... RETURNING
 }
 
 func (t *tx) begin() error {
@@ -32,29 +35,64 @@ func (t *tx) begin() error {
 	})
 }
 
-// exec returns how many rows the statement changed.
+// exec returns how many rows the statement changed, or found as they should be.
 func (t *tx) exec(text string, args ...any) (int64, error) {
+	result, err := t.run(text, args)
+	if err != nil {
+		return 0, err
+	}
+	n, err := result.RowsAffected()
+	t.changed += n
+	return n, err
+}
+
+// run does not use the caller's context: a statement broken off might take the
+// neighbours' transaction with it.
+func (t *tx) run(text string, args []any) (sql.Result, error) {
+	if t.stmts == nil {
+		return t.conn.ExecContext(context.Background(), text, args...)
+	}
 	stmt, err := t.prepared(text)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	// Not the caller's context: a statement broken off might take the
-	// neighbours' transaction with it.
-	result, err := stmt.ExecContext(context.Background(), args...)
+	return stmt.ExecContext(context.Background(), args...)
+}
+
+// query calls scan for each row.
+func (t *tx) query(scan func(*sql.Rows) error, text string, args ...any) error {
+	rows, err := t.start(text, args)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	return result.RowsAffected()
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+func (t *tx) start(text string, args []any) (*sql.Rows, error) {
+	if t.stmts == nil {
+		return t.conn.QueryContext(context.Background(), text, args...)
+	}
+	stmt, err := t.prepared(text)
+	if err != nil {
+		return nil, err
+	}
+	return stmt.QueryContext(context.Background(), args...)
 }
 
 // queryRow returns store.ErrNotFound if there is no row.
 func (t *tx) queryRow(dest []any, text string, args ...any) error {
-	stmt, err := t.prepared(text)
-	if err != nil {
-		return err
-	}
-	err = stmt.QueryRowContext(context.Background(), args...).Scan(dest...)
-	if err == sql.ErrNoRows {
+	found := false
+	err := t.query(func(rows *sql.Rows) error {
+		found = true
+		return rows.Scan(dest...)
+	}, text, args...)
+	if err == nil && !found {
 		return store.ErrNotFound
 	}
 	return err

@@ -2,9 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
-	"errors"
-	"fmt"
 
 	"chatd/store"
 )
@@ -16,23 +13,33 @@ const (
 
 // A write is one verb's change, waiting to be applied and committed.
 type write struct {
-	ctx   context.Context
-	apply func(*tx) error
-	done  chan error // buffered: the caller may have left
+	ctx    context.Context
+	name   string // what it changes is kept under
+	apply  func(*tx) error
+	append *appending // what apply does, if it is that
+	done   chan error // buffered: the caller may have left
 }
 
-// A writer owns the connection that writes. Its goroutine runs from
+// batches is how one kind of database commits writes together.
+type batches interface {
+	// commit applies a batch in one transaction and then answers everybody. It runs on the writer's goroutine; closing is
+	// closed when it should not wait for what may take long.
+	commit(batch []write, closing <-chan struct{})
+	close() error
+}
+
+// A writer owns a connection that writes. Its goroutine runs from
 // startWriter to stop.
 type writer struct {
-	tx      tx
+	batches batches
 	queue   chan write
 	closing chan struct{} // closed by stop
 	stopped chan struct{} // closed when the goroutine has ended
 }
 
-func startWriter(conn *sql.Conn) *writer {
+func startWriter(b batches) *writer {
 	w := &writer{
-		tx:      tx{conn: conn, stmts: make(map[string]*sql.Stmt)},
+		batches: b,
 		queue:   make(chan write, maxQueued),
 		closing: make(chan struct{}),
 		stopped: make(chan struct{}),
@@ -45,7 +52,7 @@ func startWriter(conn *sql.Conn) *writer {
 func (w *writer) stop() error {
 	close(w.closing)
 	<-w.stopped
-	return errors.Join(w.tx.close(), w.tx.conn.Close())
+	return w.batches.close()
 }
 
 func (w *writer) stopping() bool {
@@ -57,18 +64,15 @@ func (w *writer) stopping() bool {
 	}
 }
 
-// Waiting is how many changes are queued for the disk. Any goroutine may ask.
-func (s *Store) Waiting() int { return len(s.writer.queue) }
-
 // do queues a write and waits until it is committed or has failed.
-func (w *writer) do(ctx context.Context, apply func(*tx) error) error {
+func (w *writer) do(ctx context.Context, job write) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	if w.stopping() {
 		return store.ErrClosed
 	}
-	job := write{ctx, apply, make(chan error, 1)}
+	job.ctx, job.done = ctx, make(chan error, 1)
 	select {
 	case w.queue <- job:
 	case <-ctx.Done():
@@ -105,7 +109,7 @@ func (w *writer) run() {
 			}
 		}
 		batch = w.collect(batch)
-		w.commit(batch)
+		w.batches.commit(batch, w.closing)
 		clear(batch)
 		batch = batch[:0]
 	}
@@ -122,50 +126,4 @@ func (w *writer) collect(batch []write) []write {
 		}
 	}
 	return batch
-}
-
-// commit applies a batch in one transaction and then answers everybody. An
-// answer, also that of a write that failed alone, rests on what the others
-// wrote before it, so that a failed commit is everybody's.
-func (w *writer) commit(batch []write) {
-	answers := make([]error, len(batch))
-	err := w.tx.begin()
-	if err == nil {
-		err = w.applyAll(batch, answers)
-		if err == nil {
-			_, err = w.tx.exec(commitBatch)
-		}
-		if err != nil {
-			// Fails if the database gave the transaction up by itself: then
-			// there is nothing to roll back.
-			_, _ = w.tx.exec(rollbackBatch)
-		}
-	}
-	for i, job := range batch {
-		if err != nil {
-			answers[i] = err
-		}
-		job.done <- answers[i]
-	}
-}
-
-// applyAll returns an error if the transaction is lost.
-func (w *writer) applyAll(batch []write, answers []error) error {
-	for i, job := range batch {
-		if answers[i] = job.ctx.Err(); answers[i] != nil {
-			continue // its caller has left
-		}
-		if _, err := w.tx.exec(beginOne); err != nil {
-			return err
-		}
-		if answers[i] = job.apply(&w.tx); answers[i] != nil {
-			if _, err := w.tx.exec(undoOne); err != nil {
-				return fmt.Errorf("transaction lost: %w", answers[i])
-			}
-		}
-		if _, err := w.tx.exec(keepOne); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -13,6 +13,8 @@ import (
 
 	"chatd/store"
 	"chatd/store/memory"
+	"chatd/store/riak"
+	"chatd/store/riak/riaktest"
 	"chatd/store/sqlstore"
 )
 
@@ -25,6 +27,15 @@ func openSQLite(t *testing.T) store.Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func openRiak(t *testing.T) store.Store {
+	t.Helper()
+	double := riaktest.Start(t, riaktest.Config{Types: map[string]string{"chatd": `{"props":{"n_val":3,"allow_mult":true}}`}})
+	s, err := riak.Open(t.Context(), riak.Config{Nodes: double.Addrs()})
+	must(t, err)
+	t.Cleanup(func() { must(t, s.Close()) })
 	return s
 }
 
@@ -105,6 +116,8 @@ func TestCopy(t *testing.T) {
 		{"memory to SQLite", openMemory, openSQLite},
 		{"SQLite to memory", openSQLite, openMemory},
 		{"SQLite to SQLite", openSQLite, openSQLite},
+		{"SQLite to Riak", openSQLite, openRiak},
+		{"Riak to SQLite", openRiak, openSQLite},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			from, to := test.from(t), test.to(t)
@@ -274,6 +287,15 @@ func TestForeignTarget(t *testing.T) {
 	}
 	must(t, (&Copy{From: from, To: to, Force: true}).Run(ctx))
 	expectSame(t, from, to)
+}
+
+// TestSameStore: a store may have two names, by which nobody can tell that it is copied onto itself.
+func TestSameStore(t *testing.T) {
+	s, before := memory.New(), memory.New()
+	fill(t, s, 10)
+	fill(t, before, 10)
+	must(t, (&Copy{From: s, To: s, Force: true}).Run(t.Context()))
+	expectSame(t, before, s)
 }
 
 // A growing store is written to while it is copied.

@@ -22,7 +22,7 @@ type Faulty struct {
 }
 
 const (
-	faultRounds  = 8                // outages in one test
+	faultRounds  = 5                // outages in one test
 	verbTime     = time.Second      // what a verb is given by its caller
 	hangs        = 20 * time.Second // more than any verb may need beyond that
 	recoveryTime = 60 * time.Second // until each writer has written again after Mend
@@ -92,10 +92,13 @@ func (o *outages) run(fail func(Faulty)) {
 			}
 		})
 	}
-	for range faultRounds {
+	for round := range faultRounds {
 		pause(50 * time.Millisecond)
 		fail(o.faulty)
-		pause(verbTime * 3 / 2)
+		if round%2 == 0 {
+			time.Sleep(verbTime) // longer than callers wait
+		}
+		pause(verbTime / 2)
 		o.faulty.Mend()
 		o.awaitProgress()
 	}

@@ -155,7 +155,9 @@ func testPutRecord(t *testing.T, s store.Store) {
 	equal(t, "version grows", keepItem(t, s, "anna", store.RosterItem{JID: "new@x"}) > 1<<60, true)
 	seq, err := s.AppendOffline(ctx, "anna", store.OfflineMessage{Stanza: []byte("next")}, 1)
 	must(t, err)
-	equal(t, "next seq", seq, 8)
+	if last := record(t, s, "anna").LastSeq; seq <= 7 || last != seq {
+		t.Fatalf("next seq %d behind 7, the last is %d", seq, last)
+	}
 	must(t, s.SetDisabled(ctx, "anna", false))
 
 	for _, partial := range []store.Record{
@@ -210,8 +212,9 @@ func testPutOffline(t *testing.T, s store.Store) {
 	must(t, s.RemoveOffline(ctx, "anna", []int64{3}))
 	appendText(t, s, "anna", "new", 4)
 	all = expectWaiting(t, s, "anna", "other", "5", "90", "new")
-	equal(t, "next seq", all[3].Seq, 101)
-	equal(t, "last seq", record(t, s, "anna").LastSeq, 101)
+	if next := all[3].Seq; next <= 100 || next != record(t, s, "anna").LastSeq {
+		t.Fatalf("next seq %d behind 100, the last is %d", next, record(t, s, "anna").LastSeq)
+	}
 }
 
 func testPutEvents(t *testing.T, s store.Store) {
@@ -244,8 +247,10 @@ func testPutEvents(t *testing.T, s store.Store) {
 	must(t, s.RemoveEvents(ctx, "q", []int64{3}))
 	post(t, s, posting("q", "new", 3))
 	all = expectEvents(t, s, "q", "2", "7", "new")
-	equal(t, "next seq", all[2].Seq, 10)
-	expectQueues(store.Queue{Name: "Q"}, store.Queue{Name: "q", LastSeq: 10})
+	if all[2].Seq < 10 {
+		t.Fatalf("next seq %d behind 9", all[2].Seq)
+	}
+	expectQueues(store.Queue{Name: "Q"}, store.Queue{Name: "q", LastSeq: all[2].Seq})
 	held, err := s.LeaseQueue(ctx, "q", "me", created, created.Add(time.Hour))
 	must(t, err)
 	equal(t, "held", held, true)

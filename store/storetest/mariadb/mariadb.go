@@ -40,6 +40,10 @@ type Server struct {
 	databases atomic.Int64
 }
 
+// Durable is the option for a server that waits for the disk, as a benchmark needs it. Without it what was committed outlives the
+// process and not the machine.
+const Durable = "--skip-debug-no-sync"
+
 // Start makes a server with no database in it, which ends with the test. options are more of mariadbd's, such as
 // --max-connections=4. Without mariadbd the test is skipped, or fails where CI=true.
 func Start(t testing.TB, options ...string) *Server {
@@ -50,22 +54,34 @@ func Start(t testing.TB, options ...string) *Server {
 		}
 		t.Skip("SKIPPED: no MariaDB here; scripts/setup.sh installs it:", err)
 	}
-	s := &Server{dir: t.TempDir(), options: options}
-	if err := s.install(); err != nil {
+	s, err := Run(t.TempDir(), options...)
+	if err != nil {
 		t.Fatal("mariadb: ", err)
-	}
-	// Another program may take the port between its choice and its use.
-	for range 5 {
-		s.port = freePort(t)
-		if s.start() == nil {
-			break
-		}
-	}
-	if s.cmd == nil {
-		t.Fatalf("mariadb does not start:\n%s", s.log())
 	}
 	t.Cleanup(s.Kill)
 	return s
+}
+
+// Run is Start outside of tests: the server has its data in dir, which is made if need be, and runs until Kill.
+func Run(dir string, options ...string) (*Server, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	s := &Server{dir: dir, options: options}
+	if err := s.install(); err != nil {
+		return nil, err
+	}
+	// Another program may take the port between its choice and its use.
+	for range 5 {
+		var err error
+		if s.port, err = freePort(); err != nil {
+			return nil, err
+		}
+		if s.start() == nil {
+			return s, nil
+		}
+	}
+	return nil, fmt.Errorf("mariadbd does not start:\n%s", s.log())
 }
 
 // program is mariadbd, which Debian keeps out of the way of those who are not root.
@@ -76,13 +92,13 @@ func program() (string, error) {
 	return exec.LookPath("/usr/sbin/mariadbd")
 }
 
-func freePort(t testing.TB) int {
+func freePort() (int, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		return 0, err
 	}
 	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
+	return listener.Addr().(*net.TCPAddr).Port, nil
 }
 
 func (s *Server) command(options ...string) (*exec.Cmd, error) {
@@ -97,7 +113,8 @@ func (s *Server) command(options ...string) (*exec.Cmd, error) {
 	return exec.Command(path, append([]string{"--no-defaults", "--datadir=" + s.dir, "--user=" + me.Username,
 		// A small database, which is quick to make.
 		"--innodb-data-file-path=ibdata1:1M:autoextend", "--innodb-temp-data-file-path=ibtmp1:1M:autoextend",
-		"--innodb-autoextend-increment=1", "--innodb-log-file-size=32M", "--innodb-buffer-pool-size=128M"}, options...)...), nil
+		"--innodb-autoextend-increment=1", "--innodb-log-file-size=32M", "--innodb-buffer-pool-size=128M",
+		"--debug-no-sync"}, options...)...), nil
 }
 
 // install makes the server's own tables and the account, as mariadb-install-db does, which needs more packages and
@@ -240,7 +257,7 @@ func Via(t testing.TB, dsn, addr string) string {
 // Exec runs statements, each by itself, as the account that may do everything.
 func (s *Server) Exec(t testing.TB, statements ...string) {
 	t.Helper()
-	db := Open(t, s.DSN(""))
+	db := Open(t, s.DSN("")+"?tls=preferred")
 	for _, text := range statements {
 		if _, err := db.ExecContext(t.Context(), text); err != nil {
 			t.Fatalf("%s: %v", strings.TrimSpace(text), err)

@@ -1,0 +1,66 @@
+package cluster
+
+// chunkBits makes a chunk of text 16 kB at most: what one view of it keeps in memory, and what is moved at once.
+const (
+	chunkBits = 14
+	chunkSize = 1 << chunkBits
+	firstSize = 1 << 10
+)
+
+// An arena holds the text of a shard's rows in chunks that are only ever appended to, so that a view of a text
+// stays what it was, whatever becomes of its row: the garbage collector frees a chunk when the arena has
+// left it and nobody has a view of it any more. The shard's lock guards it.
+type arena struct {
+	chunks []textChunk // by number; without a buffer: free
+	cur    int         // the one that is appended to
+	size   int         // capacity of all
+}
+
+type textChunk struct {
+	buf  []byte
+	live int // bytes of it that are rows' text
+}
+
+// add keeps s; the address is for text and drop.
+func (a *arena) add(s string) uint32 {
+	if a.cur >= len(a.chunks) || cap(a.chunks[a.cur].buf)-len(a.chunks[a.cur].buf) < len(s) {
+		a.open(len(s))
+	}
+	c := &a.chunks[a.cur]
+	at := uint32(a.cur<<chunkBits | len(c.buf))
+	c.buf = append(c.buf, s...)
+	c.live += len(s)
+	return at
+}
+
+// open begins a chunk, the larger the more there is.
+func (a *arena) open(least int) {
+	size := max(firstSize, min(chunkSize, a.size/4), least)
+	a.cur = 0
+	for a.cur < len(a.chunks) && a.chunks[a.cur].buf != nil {
+		a.cur++
+	}
+	if a.cur == len(a.chunks) {
+		a.chunks = append(a.chunks, textChunk{})
+	}
+	a.chunks[a.cur].buf = make([]byte, 0, size)
+	a.size += cap(a.chunks[a.cur].buf)
+}
+
+// text is a view of n bytes.
+func (a *arena) text(at uint32, n uint16) string {
+	from := int(at & (chunkSize - 1))
+	return view(a.chunks[at>>chunkBits].buf[from : from+int(n)])
+}
+
+// drop forgets n bytes. sparse says that less than half of the chunk is left, which is then to be moved and freed.
+func (a *arena) drop(at uint32, n uint16) (c uint32, sparse bool) {
+	c = at >> chunkBits
+	a.chunks[c].live -= int(n)
+	return c, int(c) != a.cur && a.chunks[c].live < cap(a.chunks[c].buf)/2
+}
+
+func (a *arena) free(c uint32) {
+	a.size -= cap(a.chunks[c].buf)
+	a.chunks[c] = textChunk{}
+}

@@ -1,0 +1,101 @@
+package cluster
+
+import (
+	"bytes"
+	"time"
+
+	"chatd/router"
+	"chatd/stanza"
+	"chatd/xmlstream"
+)
+
+// An arrival deals with frames on one worker's goroutine.
+type arrival struct {
+	s       *Service
+	scanner *xmlstream.Scanner
+	batch   router.Batch
+	st      stanza.Stanza
+}
+
+func newArrival(s *Service) *arrival {
+	return &arrival{s: s, scanner: xmlstream.NewScanner(xmlstream.Limits{})}
+}
+
+func (a *arrival) flush() { a.batch.Flush() }
+
+func (a *arrival) overflow(kind byte, payload []byte) { a.s.overflowed(kind, payload) }
+
+func (a *arrival) deal(kind byte, payload []byte) (wait func()) {
+	if kind >= firstRoomKind && kind <= lastRoomKind {
+		a.s.Rooms.deal(&a.batch, kind, payload)
+		return nil
+	}
+	to, rest, _ := cutTo(payload)
+	jid, ok := a.s.r.Table.Intern(to)
+	if !ok {
+		var err error
+		if jid, err = stanza.ParseJID(string(to)); err != nil {
+			a.s.log.Warn("frame for no address", "kind", kind)
+			return nil
+		}
+	}
+	switch kind {
+	case kindStanza:
+		if st := a.load(rest); st != nil {
+			a.s.r.Arrived(a.s.ctx, &a.batch, st, jid)
+		}
+	case kindEnd:
+		a.end(jid, rest)
+	case kindStale:
+		a.batch.Flush()
+		if len(rest) == 1 {
+			a.s.Sessions.Stale(a.s.ctx, jid.Clone(), router.Kept(rest[0]))
+		}
+	case kindHeld:
+		user := jid.Bare().Clone()
+		a.s.held.add(user.String(), time.Now(), true)
+		a.s.tellHeld(user)
+		if len(a.s.r.Table.Local(user)) == 0 {
+			return nil
+		}
+		fallthrough
+	case kindLook:
+		a.batch.Flush()
+		user := jid.Clone()
+		return func() { a.s.Sessions.Look(a.s.ctx, user) }
+	}
+	return nil
+}
+
+// load reads a stanza as Send of a session wrote it; a view.
+func (a *arrival) load(raw []byte) *stanza.Stanza {
+	a.scanner.SetLimits(stanza.RescanLimits(len(raw)))
+	a.scanner.Resume(xmlstream.ClientScope)
+	tok, n, err := a.scanner.Scan(raw)
+	if err != nil || tok.Kind != xmlstream.Element || n != len(raw) || a.st.Load(tok, a.s.r.Table.Intern) != nil {
+		a.s.log.Warn("a node sent what is no stanza", "bytes", len(raw))
+		return nil
+	}
+	return &a.st
+}
+
+// end is session.Close at the other side of the link.
+func (a *arrival) end(full stanza.JID, reason []byte) {
+	condition, text, _ := bytes.Cut(reason, []byte{0})
+	for _, row := range a.s.r.Table.Local(full) {
+		if row.Session.JID() == full {
+			row.Session.Close(&stanza.StreamError{Condition: string(condition), Text: string(text)})
+		}
+	}
+}
+
+// overflowed is for what there was no room for: who sent it is told, nothing waits.
+func (s *Service) overflowed(kind byte, payload []byte) {
+	if kind != kindStanza {
+		return
+	}
+	_, raw, _ := cutTo(payload)
+	if st, err := stanza.Parse(raw); err == nil {
+		s.r.Overflowed(nil, st)
+	}
+}

@@ -1,0 +1,346 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"chatd/router"
+	"chatd/stanza"
+)
+
+// Kinds of the frames about stanzas and sessions.
+const (
+	kindStanza byte = 20 // full JID of the resource that it is for, stanza
+	kindEnd    byte = 21 // full JID of a session to end, condition, text
+	kindStale  byte = 22 // bare JID, what (router.Kept)
+	kindLook   byte = 23 // bare JID of a user for whom messages were stored
+	kindKept   byte = 24 // id of a session that was taken over and is kept now
+	kindAbout  byte = 25 // what Service.About says
+	kindHeld   byte = 26 // bare JID of a user for whom messages were stored, while a node is missing
+)
+
+// Kinds of requests.
+const (
+	askTake  byte = 40 // full JID: its session is to end
+	askYield byte = 41 // id, localpart of the user: the session is to be handed over
+	askAdopt byte = 42 // session: it is to go on there
+)
+
+// Sessions is what the service needs of those who have the sessions of this node. All fields are set before Start; all
+// functions may block on the store.
+type Sessions struct {
+	// Stale brings up to date what sessions and caches here keep of a user, whom another node has changed.
+	Stale func(ctx context.Context, user stanza.JID, what router.Kept)
+	// Look hands over what waits for a user who has reachable sessions here, and returns when that has been done.
+	Look func(ctx context.Context, user stanza.JID)
+	// Yield gives up the session of an id for another node, in an encoding of its own.
+	Yield func(id, user string) ([]byte, error)
+	// Adopt goes on with a session of another node's Yield, until its client comes.
+	Adopt func(ctx context.Context, session []byte) error
+	// Restore takes a session back that the other node has not kept.
+	Restore func(ctx context.Context, session []byte)
+	// Lost tells the users here that resources of others, full JIDs by bare ones, are gone with their node.
+	Lost func(ctx context.Context, gone map[string][]stanza.JID)
+	// Found tells a node that has come the presence of the users here.
+	Found func(ctx context.Context, node string)
+}
+
+// A Service makes the resources of other nodes reachable for a router, and this node's for the others. It is the
+// router's Elsewhere, and the Handler of the links.
+type Service struct {
+	Sessions Sessions
+	Rooms    *Rooms // whose fields are set before Start
+	// About is what the other nodes are told of this one, in an encoding of the caller's. It is called when a node comes up, and by Tell.
+	About func() []byte
+
+	r        *router.Router
+	name     string // this node's
+	log      *slog.Logger
+	rows     *Rows
+	replica  *Replica
+	node     *Node
+	arrivals arrivals
+	held     held
+	moving   moving
+	missing  missing
+	returned returned
+	yielded  yielded
+	about    sync.Map // *Peer to string: what it has said of itself
+	giving   giving
+	givenTo  atomic.Uint32 // counts, for taking turns
+
+	ctx    context.Context // of what goes on in the background
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+}
+
+// New makes the service of a node whose router has no rows yet.
+func New(r *router.Router, cfg Config) *Service {
+	s := &Service{r: r, name: cfg.Node, log: cfg.Log, node: nil}
+	s.Rooms = &Rooms{s: s}
+	s.replica = NewReplica(ReplicaConfig{Placed: s.Rooms.placed, Node: cfg.Node, Secret: cfg.Secret, Log: cfg.Log, Duplicate: s.duplicate, Arrived: s.appeared, Complete: s.complete})
+	s.rows = s.replica.Rows
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	r.Table.Elsewhere = s
+	return s
+}
+
+// Start joins the cluster. It returns when the node can be reached by the others, whether or not there are any.
+func (s *Service) Start(ctx context.Context, cfg Config) (err error) {
+	s.arrivals.start(func() dealer { return newArrival(s) })
+	s.background(s.replica.Run)
+	s.node, err = Start(ctx, cfg, s)
+	return err
+}
+
+// Leave tells the others that this node goes, and leaves. What its sessions were to be sent the others keep from then on.
+func (s *Service) Leave(ctx context.Context) error {
+	err := s.node.Leave(ctx)
+	s.arrivals.stop()
+	s.yielded.end()
+	s.cancel()
+	s.work.Wait()
+	return err
+}
+
+// Rows implements router.Elsewhere.
+func (s *Service) Rows(rows []router.Row, user stanza.JID) []router.Row {
+	var room [4]RemoteRow
+	for _, row := range s.rows.Append(room[:0], user) {
+		if p, ok := row.Owner.Peer.(*Peer); ok {
+			rows = append(rows, s.remoteRow(&row, p))
+		}
+	}
+	return rows
+}
+
+// Clock implements router.Elsewhere.
+func (s *Service) Clock() uint64 { return s.rows.Clock() }
+
+// Now implements router.Elsewhere.
+func (s *Service) Now() time.Time { return time.Unix(0, s.replica.Stamp()) }
+
+// Intern implements router.Elsewhere.
+func (s *Service) Intern(raw []byte) (stanza.JID, bool) { return s.rows.Intern(raw) }
+
+// Changed implements router.Elsewhere.
+func (s *Service) Changed(row router.Row) {
+	s.replica.Changed(Row{
+		JID: row.Session.JID(), Bound: row.Session.State().Begun.UnixNano(),
+		Priority: row.Priority, Flags: row.Flags, Available: row.Available, Detached: row.Detached,
+	})
+}
+
+// Gone implements router.Elsewhere.
+func (s *Service) Gone(row router.Row) { s.replica.Gone(row.Session.JID()) }
+
+// Stale implements router.Elsewhere.
+func (s *Service) Stale(user stanza.JID, what router.Kept) {
+	for _, p := range s.peers() {
+		p.Send(kindStale, appendTo(nil, user), []byte{byte(what)})
+	}
+}
+
+// Take implements router.Elsewhere.
+func (s *Service) Take(ctx context.Context, full stanza.JID) error {
+	row, ok := s.rows.Row(full)
+	if !ok {
+		return nil
+	}
+	p, ok := row.Owner.Peer.(*Peer)
+	if !ok {
+		return nil
+	}
+	_, err := p.Request(ctx, askTake, []byte(full.String()))
+	return err
+}
+
+func (s *Service) peers() []*Peer {
+	if s.node == nil {
+		return nil
+	}
+	return s.node.Peers()
+}
+
+// PeerUp implements Handler.
+func (s *Service) PeerUp(p *Peer) {
+	s.returned.expect(p.Name, p.Incarnation)
+	p.Send(kindAbout, s.About())
+	s.replica.PeerUp(p, p.Name, p.Incarnation)
+}
+
+// Tell tells all nodes anew what About says.
+func (s *Service) Tell() {
+	for _, p := range s.peers() {
+		p.Send(kindAbout, s.About())
+	}
+}
+
+// Abouts is what each other node that is up has said of itself, by name.
+func (s *Service) Abouts() map[string][]byte {
+	all := make(map[string][]byte)
+	for _, p := range s.peers() {
+		if text, ok := s.about.Load(p); ok {
+			all[p.Name] = []byte(text.(string))
+		}
+	}
+	return all
+}
+
+// PeerDown implements Handler. From before the node's rows are gone until what comes back is in the store, messages for the users whom
+// that is for wait.
+func (s *Service) PeerDown(p *Peer, unacked []Frame, left bool) {
+	r := s.returned.begin(p, unacked)
+	s.moving.begin(r.users)
+	s.missing.set(p.Name, !left)
+	s.about.Delete(p)
+	lost := s.replica.PeerDown(p)
+	s.background(func(ctx context.Context) {
+		if s.Rooms.Down != nil {
+			s.Rooms.Down(ctx, p.Name, s.Rooms.unacked(unacked))
+		}
+		s.takeBack(ctx, unacked, r)
+		close(p.back)
+		s.moved(r.users)
+	})
+	s.background(func(ctx context.Context) { // which is not to wait for the store
+		s.tellLost(ctx, lost)
+		s.replica.Release(lost)
+	})
+}
+
+// Frame implements Handler. What may have to wait for the store does so elsewhere.
+func (s *Service) Frame(p *Peer, kind byte, seq uint64, payload []byte) {
+	switch {
+	case kind < 20:
+		s.replica.Frame(p, kind, payload)
+	case kind == kindKept:
+		s.yielded.kept(string(payload))
+	case kind == kindAbout:
+		s.about.Store(p, string(payload))
+	case kind >= firstRoomKind && kind <= lastRoomKind:
+		room, _, ok := cutTo(payload)
+		p.Later(seq)
+		if !ok || !s.arrivals.put(room, job{kind: kind, peer: p, seq: seq}, payload) {
+			s.Rooms.overflowed(p.Name, payload, kind)
+			p.Settled(seq)
+		}
+	case kind > kindHeld:
+		p.Unknown(kind)
+	default:
+		to, _, ok := cutTo(payload)
+		if !ok {
+			s.log.Warn("malformed frame", "node", p.Name, "kind", kind)
+			return
+		}
+		p.Later(seq)
+		if !s.arrivals.put(bareOf(to), job{kind: kind, peer: p, seq: seq}, payload) {
+			s.overflowed(kind, payload)
+			p.Settled(seq)
+		}
+	}
+}
+
+// tellLost tells the users here of the resources that an owner had.
+func (s *Service) tellLost(ctx context.Context, o *Owner) {
+	if o == nil || s.r.Table.Len() == 0 {
+		return
+	}
+	gone := make(map[string][]stanza.JID)
+	for row := range s.rows.Of(o) {
+		if row.Available {
+			full := row.JID.Clone()
+			gone[full.Bare().String()] = append(gone[full.Bare().String()], full)
+		}
+	}
+	if len(gone) > 0 {
+		s.Sessions.Lost(ctx, gone)
+	}
+}
+
+// seekAfter is how long after a node is back its users' nodes look for what was stored by others that are gone.
+const seekAfter = 5 * time.Second
+
+// complete is called when all rows of a node are known, for the first time or after a gap.
+func (s *Service) complete(o *Owner) {
+	healed := s.missing.set(o.Node, false)
+	s.background(func(ctx context.Context) {
+		for _, bare := range s.held.all() {
+			if j, err := stanza.ParseJID(bare); err == nil {
+				s.tellHeld(j)
+			}
+		}
+		s.Sessions.Found(ctx, o.Node)
+		if healed {
+			s.seek(ctx)
+		}
+	})
+}
+
+// seek looks for what waits for the users here. Who has stored it during a split says so; but that node may be gone since. It ends when
+// the next node is missed: what comes back from the link to that one may be in the store although it is known here.
+func (s *Service) seek(ctx context.Context) {
+	pause := time.NewTimer(seekAfter)
+	defer pause.Stop()
+	for row := range s.r.Table.All() {
+		select {
+		case <-pause.C:
+			pause.Reset(time.Millisecond)
+		case <-ctx.Done():
+			return
+		}
+		if s.missing.any() {
+			return
+		}
+		if row.Reachable() {
+			s.Sessions.Look(ctx, row.Session.JID())
+		}
+	}
+}
+
+// duplicate ends the session here of a full JID that another node has bound later.
+func (s *Service) duplicate(local Row, remote RemoteRow) {
+	if Wins(local.Bound, s.name, remote.Bound, remote.Owner.Node) {
+		return
+	}
+	for _, row := range s.r.Table.Local(local.JID) {
+		if row.Session.JID() == local.JID && row.Session.State().Begun.UnixNano() == local.Bound {
+			s.log.Info("resource is bound on two nodes: the session here ends", "jid", local.JID, "node", remote.Owner.Node)
+			row.Session.Close(stanza.StreamConflict)
+		}
+	}
+}
+
+// bareOf is the bare JID of a JID, both as text.
+func bareOf(j []byte) []byte {
+	for i, c := range j {
+		if c == '/' {
+			return j[:i]
+		}
+	}
+	return j
+}
+
+var errRequest = errors.New("cluster: a request of a kind that this version does not know")
+
+// Request implements Handler.
+func (s *Service) Request(ctx context.Context, p *Peer, kind byte, payload []byte) ([]byte, error) {
+	switch kind {
+	case askTake:
+		return nil, s.give(ctx, string(payload))
+	case askYield:
+		return s.yield(ctx, payload)
+	case askAdopt:
+		return nil, s.Sessions.Adopt(ctx, payload)
+	}
+	return nil, errRequest
+}
+
+// background runs work that ends with the service.
+func (s *Service) background(work func(ctx context.Context)) {
+	s.work.Go(func() { work(s.ctx) })
+}

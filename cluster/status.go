@@ -1,0 +1,168 @@
+package cluster
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"time"
+)
+
+// States of a member, as this node sees it.
+const (
+	StateJoining = "joining" // known, and never was up
+	StateAlive   = "alive"
+	StateSuspect = "suspect" // nothing is heard of it; its rows are kept for now
+	StateDead    = "dead"
+	StateLeft    = "left"
+	StateRefused = "refused" // it is there, and there can be no link: see Error
+)
+
+var states = []string{StateJoining, StateAlive, StateSuspect, StateDead, StateLeft, StateRefused}
+
+// Status is the cluster as one node sees it.
+type Status struct {
+	Node        string    `json:"node"`
+	Incarnation uint64    `json:"incarnation"`
+	Started     time.Time `json:"started"`
+	Gossip      string    `json:"gossip"`
+	Link        string    `json:"link"`
+	Weight      int       `json:"weight"`
+	VersionMin  int       `json:"version_min"`
+	VersionMax  int       `json:"version_max"`
+	Leaving     bool      `json:"leaving"`
+	// Island: at least one member is missing that has not left.
+	Island bool `json:"island"`
+	// Conflict is where another node of this one's name takes links; empty: there is none.
+	Conflict string   `json:"conflict,omitempty"`
+	Members  []Member `json:"members"` // the others, ordered by name
+}
+
+// A Member is another node, as this one sees it.
+type Member struct {
+	Name        string        `json:"name"`
+	State       string        `json:"state"`
+	Since       time.Time     `json:"since"` // when the link last went up or down
+	Incarnation uint64        `json:"incarnation"`
+	Gossip      string        `json:"gossip"`
+	Link        string        `json:"link"`
+	Weight      int           `json:"weight"`
+	VersionMin  int           `json:"version_min"`
+	VersionMax  int           `json:"version_max"`
+	Version     int           `json:"version"`   // spoken; 0: none
+	Gossiped    bool          `json:"gossiped"`  // memberlist has it for alive
+	Connected   bool          `json:"connected"` // the link has a connection now
+	Reconnects  int           `json:"reconnects"`
+	Queued      int           `json:"queued"`       // frames not acknowledged
+	QueuedBytes int           `json:"queued_bytes"` //
+	Lag         time.Duration `json:"lag_ns"`       // age of the oldest of them
+	Sent        uint64        `json:"sent"`         // number of the last frame to it
+	Received    uint64        `json:"received"`     // ... and from it
+	RoundTrip   time.Duration `json:"round_trip_ns"`
+	Error       string        `json:"error,omitempty"` // why there is no connection
+}
+
+// Status is what the node knows now.
+func (n *Node) Status() Status {
+	s := Status{Node: n.cfg.Node, Incarnation: n.Incarnation, Started: n.started, Gossip: n.about.gossip, Link: n.about.link,
+		Weight: n.cfg.Weight, VersionMin: int(n.about.versionMin), VersionMax: int(n.about.versionMax), Leaving: n.leaving.Load()}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if other := n.conflictLocked(); other != nil {
+		s.Conflict = other.link
+	}
+	for name, m := range n.members {
+		s.Members = append(s.Members, n.memberStatus(name, m))
+	}
+	slices.SortFunc(s.Members, func(a, b Member) int { return cmp.Compare(a.Name, b.Name) })
+	s.Island = slices.ContainsFunc(s.Members, func(m Member) bool { return m.State == StateDead || m.State == StateRefused })
+	return s
+}
+
+func (n *Node) memberStatus(name string, m *member) Member {
+	s := Member{Name: name, State: StateJoining, Since: m.since, Incarnation: m.about.incarnation, Gossip: m.gossip, Link: m.about.link,
+		Weight: int(m.about.weight), VersionMin: int(m.about.versionMin), VersionMax: int(m.about.versionMax), Gossiped: m.alive}
+	if l := n.links[name]; l != nil {
+		l.status(&s)
+	}
+	if m.left {
+		s.State = StateLeft
+	}
+	return s
+}
+
+// status adds what the link knows.
+func (l *link) status(s *Member) {
+	l.mu.Lock()
+	st, c := l.state, l.conn
+	l.mu.Unlock()
+	s.Since, s.Reconnects, s.Error = st.since, st.reconnects, st.failure
+	now := l.node.clock.now()
+	switch p := st.up; {
+	case p != nil:
+		s.State = StateAlive
+		if c == nil || now-c.alive() > int64(suspectAfter) {
+			s.State = StateSuspect
+		}
+		s.Incarnation, s.Version, s.Lag, s.Received = p.Incarnation, p.Version, p.lag(), p.dealt.Load()
+		s.Queued, s.QueuedBytes = p.Queued()
+		s.Sent = p.lastSent()
+	case st.refused:
+		s.State = StateRefused
+	case st.wasUp:
+		s.State = StateDead
+	}
+	if c != nil {
+		s.Connected, s.RoundTrip, s.Error = true, time.Duration(c.rtt.Load()), ""
+	}
+}
+
+func (l *link) isUp() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state.up != nil
+}
+
+// show makes the present connection visible.
+func (l *link) show(c *conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.conn = c; c != nil && c.resumed {
+		l.state.reconnects++
+	}
+}
+
+// note keeps why an attempt to connect failed.
+func (l *link) note(err error) {
+	if err != nil {
+		l.noteRefused(err)
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.state.failure, l.state.refused = "", false
+}
+
+func (l *link) noteRefused(err error) {
+	var r refusal
+	refused := errors.As(err, &r) && r.reason != refusedLeaving && r.reason != refusedTarget
+	l.mu.Lock()
+	l.state.failure, l.state.refused = err.Error(), refused
+	l.mu.Unlock()
+	if refused && l.node.seldom.may(l.name+" "+r.reason) {
+		l.node.log.Error("cluster: no link", "peer", l.name, "reason", r.reason, "error", err)
+	}
+}
+
+func (l *link) noteUp(p *Peer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.state.up, l.state.since, l.state.wasUp = p, time.Now(), true
+}
+
+func (l *link) noteDown() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state.up != nil {
+		l.state.up, l.state.since = nil, time.Now()
+	}
+}

@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+
+	"chatd/c2s"
+	"chatd/cluster"
+	"chatd/muc"
+	"chatd/roster"
+	"chatd/router"
+	"chatd/stanza"
+	"chatd/xep"
+)
+
+// clusterConfig is what makes a node of this process.
+func clusterConfig(cfg *Config, log *slog.Logger) cluster.Config {
+	return cluster.Config{
+		Node: cfg.Cluster.Node, Gossip: cfg.Cluster.Gossip, Link: cfg.Cluster.Link,
+		AdvertiseGossip: cfg.Cluster.AdvertiseGossip, AdvertiseLink: cfg.Cluster.AdvertiseLink,
+		Join: cfg.Cluster.Join, Secret: cfg.Cluster.Secret, Weight: cfg.Cluster.Weight, Log: log,
+	}
+}
+
+// joined is what a node of a cluster consists of besides the rest of a server.
+type joined struct {
+	*cluster.Service
+	serving  context.Context // ends when this node begins to stop
+	self     c2s.Node
+	friends  *roster.Service
+	blocking *xep.Blocking
+	avatar   *xep.Avatar
+	offline  *xep.Offline
+	clients  *c2s.Server
+	table    *router.Table
+	rooms    *muc.Service
+	forget   func(user string) // drops what is in memory of the store
+	log      *slog.Logger
+	strayed  sync.Map // full JIDs of sessions that are moving here during a split
+}
+
+// A transfer is a session on its way to another node.
+type transfer struct {
+	*c2s.Suspended
+	Split bool `json:"split,omitempty"` // the old node misses others
+}
+
+// connect makes sessions here and on other nodes one.
+func (j *joined) connect() {
+	j.Sessions = cluster.Sessions{
+		Stale: j.stale, Look: j.look, Lost: j.friends.Lost, Found: j.friends.Found,
+		Yield: j.yield, Restore: j.restore, Adopt: j.adopt,
+	}
+	j.rooms.Place = place{j.Rooms}
+	j.Rooms.Frame = j.rooms.Frame
+	j.clients.Fetch = j.fetch
+	j.clients.HandOver = j.handOver
+	j.clients.OnResume = j.resume
+	j.clients.Nodes = j.nodes
+	j.About = func() []byte {
+		self := j.self
+		if j.serving.Err() != nil {
+			self.Weight = 0 // no more clients
+		}
+		text, err := json.Marshal(self)
+		if err != nil { // strings and numbers
+			panic(err)
+		}
+		return text
+	}
+}
+
+// nodes is how clients reach the nodes that are there, this one first.
+func (j *joined) nodes() []c2s.Node {
+	all := []c2s.Node{j.self}
+	abouts := j.Abouts()
+	for _, name := range slices.Sorted(maps.Keys(abouts)) {
+		n := c2s.Node{Name: name}
+		if err := json.Unmarshal(abouts[name], &n); err == nil && n.Name == name && n.Weight > 0 {
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
+// stale brings up to date what is kept here of a user whom another node has changed.
+func (j *joined) stale(ctx context.Context, user stanza.JID, what router.Kept) {
+	j.forget(user.Local())
+	if what&router.KeptFriends != 0 {
+		j.friends.Forget(user)
+	}
+	reload := func(kept router.Kept, load func(context.Context, stanza.JID) error) {
+		if what&kept == 0 {
+			return
+		}
+		if err := load(ctx, user); err != nil {
+			j.log.Error("a change by another node is not in force here", "user", user, "err", err)
+		}
+	}
+	reload(router.KeptBlocklist, j.blocking.Reload)
+	reload(router.KeptPrivacy, j.friends.ReloadPrivacy)
+	reload(router.KeptProfile, j.avatar.Reload)
+}
+
+func (j *joined) look(ctx context.Context, user stanza.JID) {
+	j.forget(user.Local())
+	j.offline.Look(ctx, user)
+}
+
+func (j *joined) yield(id, user string) ([]byte, error) {
+	x, err := j.clients.Yield(id, user)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(transfer{x, j.Split()})
+}
+
+func (j *joined) fetch(ctx context.Context, id, user string) (*c2s.Suspended, error) {
+	session, kept, err := j.Service.Fetch(ctx, id, user)
+	if err != nil {
+		return nil, err
+	}
+	var x transfer
+	if err := json.Unmarshal(session, &x); err != nil {
+		return nil, fmt.Errorf("session of another node: %w", err)
+	}
+	kept()
+	j.moved(x.Suspended)
+	if x.Split || j.Split() {
+		j.strayed.Store(x.JID, nil)
+	}
+	return x.Suspended, nil
+}
+
+// resume is c2s.Server.OnResume.
+func (j *joined) resume(ctx context.Context, s router.Session, attached func()) {
+	if _, strayed := j.strayed.LoadAndDelete(s.JID().String()); strayed {
+		j.settle(ctx, s)
+	}
+	j.offline.HandOver(ctx, s, attached)
+}
+
+// settle has a session that came here during a split, and its contacts, know of each other what is so from here.
+func (j *joined) settle(ctx context.Context, s router.Session) {
+	var b router.Batch
+	defer b.Flush()
+	if err := j.friends.Moved(ctx, &b, s); err != nil {
+		j.log.Log(ctx, stanza.FaultLevel(err), "presence not brought up to date", "jid", s.JID(), "err", err)
+	}
+}
+
+// moved makes a session that has been another node's bound here last: that one's row of it may be seen for a moment longer, and is
+// not to win.
+func (j *joined) moved(x *c2s.Suspended) { x.Begun = j.Now() }
+
+func (j *joined) restore(ctx context.Context, session []byte) {
+	var x transfer
+	if err := json.Unmarshal(session, &x); err != nil {
+		j.log.Error("session not restored", "err", err)
+		return
+	}
+	x.Begun = j.Now()
+	j.clients.Import(ctx, []*c2s.Suspended{x.Suspended})
+}
+
+// clientNode is how clients reach this node.
+func clientNode(cfg *Config) c2s.Node {
+	return c2s.Node{Name: cfg.Cluster.Node, Address: cfg.C2S.Address, URL: cfg.HTTP.URL, Weight: cfg.Cluster.Weight}
+}
+
+// handOver is c2s.Server.HandOver.
+func (j *joined) handOver(ctx context.Context, id string, give func() *c2s.Suspended) error {
+	return j.Service.HandOver(ctx, id, func() ([]byte, error) { return json.Marshal(transfer{give(), j.Split()}) })
+}
+
+var errNotAdopted = errors.New("the session cannot go on here")
+
+func (j *joined) adopt(ctx context.Context, session []byte) error {
+	var x transfer
+	if err := json.Unmarshal(session, &x); err != nil {
+		return err
+	}
+	full, err := stanza.ParseJID(x.JID)
+	if err != nil || j.BoundAfter(full, x.Begun) {
+		return errNotAdopted // its client has not waited for it
+	}
+	j.moved(x.Suspended)
+	ctx = context.WithoutCancel(ctx)
+	if j.clients.Import(ctx, []*c2s.Suspended{x.Suspended}) == 0 {
+		return errNotAdopted
+	}
+	if row, ok := j.table.Row(full); ok && !row.Remote && (x.Split || j.Split()) {
+		j.settle(ctx, row.Session)
+	}
+	return nil
+}
+
+// A place is where rooms are, as they have it.
+type place struct{ *cluster.Rooms }
+
+// Token implements muc.Place.
+func (p place) Token() muc.Token { return muc.Token(p.Rooms.Token()) }

@@ -1,0 +1,156 @@
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+
+	"chatd/store/storetest/mariadb"
+)
+
+// A nodes is several chatd with one MariaDB.
+type nodes []*server
+
+// newCluster starts a cluster of so many nodes, "n1" and so on, with these accounts.
+func newCluster(t *testing.T, count int, users ...string) nodes {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("whole processes are not for -short")
+	}
+	db := mariadb.Start(t)
+	dsn := db.Database(t)
+	var gossip, link []string
+	for range count {
+		gossip, link = append(gossip, freeAddress(t)), append(link, freeAddress(t))
+	}
+	var all nodes
+	for i := range count {
+		s := &server{t: t, dir: t.TempDir(), domain: domain, host: "127.0.0.1", web: `"on"`, apiScopes: []string{"admin", "metrics"}}
+		s.sections = fmt.Sprintf("\n[store]\ndriver = \"mysql\"\ndsn = %q\n\n[cluster]\nnode = \"n%d\"\ngossip = %q\nlink = %q\njoin = [\"%s\"]\nsecret = \"%s\"\n",
+			dsn, i+1, gossip[i], link[i], strings.Join(gossip, `", "`), strings.Repeat("secret", 4))
+		if i == 0 {
+			all = append(all, s.begin(users))
+		} else {
+			all = append(all, s.begin(nil))
+		}
+	}
+	for _, s := range all {
+		for i := range all {
+			if all[i] != s {
+				s.must(s.log.await("rows of a peer are complete", fmt.Sprintf("peer=n%d", i+1)))
+			}
+		}
+	}
+	return all
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func TestClusterRoutes(t *testing.T) {
+	n := newCluster(t, 3, "alice", "bob", "carol")
+	alice, bob := n[0].raw(t, "alice", "game"), n[1].raw(t, "bob", "game")
+	t.Run("to a bare and to a full address", func(t *testing.T) {
+		alice.say("<message to='bob@%s' type='chat' id='m1'><body>hello</body></message>", domain)
+		bob.await("<message[^>]* from='alice@[^>]*><body>hello</body>")
+		bob.say("<message to='%s' type='chat' id='m2'><body>hello yourself</body></message>", alice.full)
+		alice.await("<body>hello yourself</body>")
+	})
+	t.Run("friends", func(t *testing.T) {
+		alice.say("<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>")
+		bob.say("<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>")
+		alice.await("id='r'")
+		bob.await("id='r'")
+		alice.say("<presence to='bob@%s' type='subscribe'/>", domain)
+		bob.await("type='subscribe'")
+		bob.say("<presence to='alice@%[1]s' type='subscribed'/><presence to='alice@%[1]s' type='subscribe'/>", domain)
+		alice.await("<presence[^>]*from='" + bob.full + "'")
+		alice.await("type='subscribe'")
+		alice.say("<presence to='bob@%s' type='subscribed'/>", domain)
+		bob.await("<presence[^>]*from='" + alice.full + "'")
+		bob.say("<presence><show>away</show></presence>")
+		alice.await("<presence[^>]*from='" + bob.full + "'[^>]*><show>away</show>")
+		again := n[2].raw(t, "alice", "phone")
+		again.await("<presence[^>]*from='" + bob.full + "'[^>]*><show>away</show>")
+		alice.await("<presence[^>]*from='" + again.full + "'")
+		bob.await("<presence[^>]*from='" + again.full + "'")
+		again.say("</stream:stream>")
+		bob.await("<presence[^>]*from='" + again.full + "'[^>]*type='unavailable'|type='unavailable'[^>]*from='" + again.full + "'")
+	})
+	t.Run("one resource", func(t *testing.T) {
+		carol := n[0].raw(t, "carol", "game")
+		other := n[2].raw(t, "carol", "game")
+		carol.await("<conflict")
+		alice.say("<message to='carol@%s/game' type='chat'><body>which</body></message>", domain)
+		other.await("<body>which</body>")
+		other.say("<iq type='get' id='v' to='%s'><query xmlns='jabber:iq:version'/></iq>", bob.full)
+		other.await("id='v'")
+	})
+}
+
+// TestClusterResumes has a client go on with its session on another node (XEP-0198 §5).
+func TestClusterResumes(t *testing.T) {
+	n := newCluster(t, 2, "alice", "bob")
+	alice, bob := n[0].raw(t, "alice", "game"), n[1].raw(t, "bob", "game")
+	bob.say("<enable xmlns='urn:xmpp:sm:3' resume='true'/>")
+	id := bob.await("<enabled[^>]* id='([^']*)'")[1]
+	if !strings.HasPrefix(id, "n2.") {
+		t.Fatalf("the session's id %q does not say where it is", id)
+	}
+	alice.say("<message to='%s' type='chat'><body>one</body></message>", bob.full)
+	bob.await("<body>one</body>")
+	bob.conn.Close() // without an acknowledgement
+	alice.say("<message to='%s' type='chat'><body>two</body></message>", bob.full)
+	alice.barrier()
+
+	again := n[0].dialRaw(t, "bob")
+	again.say("<resume xmlns='urn:xmpp:sm:3' previd='%s' h='0'/>", id)
+	again.await("<resumed[^>]* previd='" + id + "'")
+	again.await("<body>one</body>")
+	again.await("<body>two</body>")
+	alice.say("<message to='%s' type='chat'><body>three</body></message>", bob.full)
+	again.await("<body>three</body>")
+	if said := alice.barrier(); strings.Contains(said, "unavailable") {
+		t.Errorf("alice was told that bob had gone: %s", said)
+	}
+}
+
+// TestClusterNodeDies kills a node: the others notice, tell their players, and keep what is for those who were on it.
+func TestClusterNodeDies(t *testing.T) {
+	n := newCluster(t, 3, "alice", "bob")
+	alice, bob := n[0].raw(t, "alice", "game"), n[1].raw(t, "bob", "game")
+	alice.say("<presence to='bob@%s' type='subscribe'/>", domain)
+	bob.await("type='subscribe'")
+	bob.say("<presence to='alice@%s' type='subscribed'/>", domain)
+	alice.await("<presence[^>]*from='" + bob.full + "'")
+
+	out, err := n[0].command("cluster", "status", "-api", n[0].api)
+	if err != nil || !strings.Contains(out, "n2") || !strings.Contains(out, "whole") {
+		t.Errorf("cluster status: %v\n%s", err, out)
+	}
+
+	if _, err := n[1].stop(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	alice.await("<presence[^>]*(from='" + bob.full + "'[^>]*type='unavailable'|type='unavailable'[^>]*from='" + bob.full + "')")
+	alice.say("<message to='bob@%s' type='chat'><body>for later</body></message>", domain)
+	if said := alice.barrier(); strings.Contains(said, "type='error'") {
+		t.Errorf("a message for bob came back: %s", said)
+	}
+	n[2].raw(t, "bob", "game").await("<body>for later</body>")
+	alice.await("<presence[^>]*from='" + bob.full + "'")
+
+	n[1].start()
+	n[0].must(n[0].log.await("rows of a peer are complete", "peer=n2"))
+	n[1].raw(t, "bob", "phone")
+	alice.await("<presence[^>]*from='bob@" + domain + "/phone'")
+}
