@@ -14,15 +14,12 @@ import (
 	"chatd/store/memory"
 )
 
-// A fakeSession keeps what it is sent, or only counts it.
+// A fakeSession keeps what it is sent.
 type fakeSession struct {
-	jid    stanza.JID
-	state  router.State
-	counts bool // instead of keeping
-
+	jid   stanza.JID
+	state router.State
 	mu    sync.Mutex
 	got   []string
-	n     int
 	ended bool
 }
 
@@ -34,10 +31,7 @@ func (f *fakeSession) Send(_ *router.Batch, st *stanza.Stanza) bool {
 	if f.ended {
 		return false
 	}
-	f.n++
-	if !f.counts {
-		f.got = append(f.got, string(st.Append(nil)))
-	}
+	f.got = append(f.got, string(st.Append(nil)))
 	return true
 }
 
@@ -55,12 +49,6 @@ func (f *fakeSession) take() []string {
 	got := f.got
 	f.got = nil
 	return got
-}
-
-func (f *fakeSession) count() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.n
 }
 
 type everybody struct{}
