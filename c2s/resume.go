@@ -196,7 +196,7 @@ func (n *negotiation) resume(r *resumption) (s *Session, answer []byte, err erro
 // fetch gets the session from the node that has it.
 func (n *negotiation) fetch(id string) *Session {
 	dot := strings.LastIndexByte(id, '.')
-	if dot < 0 || id[:dot] == n.srv.Node || n.srv.Fetch == nil {
+	if dot < 0 || n.srv.Fetch == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(n.srv.ctx, takeOverTimeout)
@@ -215,7 +215,16 @@ func (n *negotiation) fetch(id string) *Session {
 // connection. The error says that there is no such session of the user's, or that somebody else is resuming it.
 func (s *Server) Yield(id, user string) (*Suspended, error) {
 	old := s.resumableBy(id)
-	if old == nil || old.jid.Local() != user || !old.detachNow() {
+	if old == nil || old.jid.Local() != user {
+		return nil, errNoSession
+	}
+	if !old.detachNow() {
+		if s.isClosing() { // it may just be given to another node: then it is there when this returns
+			select {
+			case <-old.Done():
+			case <-time.After(takeOverTimeout):
+			}
+		}
 		return nil, errNoSession
 	}
 	x := old.export()

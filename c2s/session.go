@@ -259,6 +259,7 @@ func (s *Session) readInput() bool {
 func (s *Session) borrow() *scratch {
 	if s.scratch == nil {
 		s.scratch = scratches.Get().(*scratch)
+		s.scratch.batch.Certain(s.managed)
 		sc := s.scratch
 		sc.scanner.SetLimits(s.srv.limits())
 		sc.scanner.Resume(s.scope)

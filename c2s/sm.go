@@ -194,6 +194,7 @@ func (s *Session) enable(tok *xmlstream.Token) {
 	o.managed = m
 	o.mu.Unlock()
 	s.managed = true
+	s.scratch.batch.Certain(true)
 	s.control([]byte(answer))
 	if m.id != "" {
 		s.smID = m.id

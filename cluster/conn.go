@@ -123,14 +123,14 @@ func (c *conn) write() {
 
 // control appends heartbeat and acknowledgement, if due; with frames the latter is for free.
 func (c *conn) control(buf []byte) []byte {
-	dealt := c.peer.dealt.Load()
+	dealt := c.peer.settled()
 	if c.goodbye.Swap(false) {
 		return appendFrame(buf, kindGoodbye, binary.BigEndian.AppendUint64(nil, dealt))
 	}
 	if c.beat.Swap(false) {
 		buf = c.heartbeat(buf)
 	}
-	if due := c.ackDue.Swap(false); dealt > c.acked && (due || len(buf) > 0) {
+	if due := c.peer.ackDue.Swap(false) || c.ackDue.Swap(false); dealt > c.acked && (due || len(buf) > 0) {
 		buf = appendFrame(buf, kindAck, binary.BigEndian.AppendUint64(nil, dealt))
 		c.acked = dealt
 	}

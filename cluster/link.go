@@ -362,6 +362,7 @@ func (l *link) down(left bool) {
 	l.node.fall(p)
 	l.node.log.Warn("cluster: peer is down", "peer", p.Name, "incarnation", p.Incarnation, "left", left, "unacknowledged", len(unacked))
 	l.node.handler.PeerDown(p, unacked, left)
+	close(p.down)
 }
 
 // begin settles what a handshake means for the peer: it goes on, or it ends and another one

@@ -82,7 +82,7 @@ func (r *Router) await(ctx context.Context, b *Batch, st *stanza.Stanza, full st
 }
 
 // Reroute finds another way for a stanza that a session took and could not
-// send: another resource of its user, the spool, or an error to the sender. The
+// send: another resource of its user, the spool, at once or later, or an error to the sender. The
 // session is ending and marked so in the table.
 func (r *Router) Reroute(ctx context.Context, st *stanza.Stanza) { r.reroute(ctx, st, r.Table.Rows) }
 
@@ -95,9 +95,23 @@ func (r *Router) reroute(ctx context.Context, st *stanza.Stanza, rows func(stanz
 		r.drop(dropNoResource)
 	case st.Kind == stanza.Message && st.Type != stanza.Groupchat:
 		if !r.toMostAvailable(ctx, nil, rows(st.To), st) {
-			r.hold(ctx, nil, st, rows)
+			r.holdAccepted(ctx, st, rows)
 		}
 	default:
 		r.Fail(nil, st, stanza.ErrServiceUnavailable, dropNoResource)
+	}
+}
+
+// holdAccepted is hold for a message that its sender takes for delivered, and may have left.
+func (r *Router) holdAccepted(ctx context.Context, st *stanza.Stanza, rows func(stanza.JID) []Row) {
+	if err := r.hold(ctx, nil, st, rows); err != nil {
+		r.later(st, err)
+	}
+}
+
+// later is for such a message that the spool does not keep now.
+func (r *Router) later(st *stanza.Stanza, err error) {
+	if !r.Spool.HoldLater(st, err) {
+		r.notHeld(nil, st, err)
 	}
 }

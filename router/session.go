@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -95,12 +96,23 @@ func (l *Blocklist) Matches(j stanza.JID) bool {
 // A Flusher has queued bytes that somebody must write out.
 type Flusher interface{ Flush() }
 
+// A Settler has queued bytes that somebody else may be writing.
+type Settler interface {
+	// Settle returns when they have left the process, or wait for a client that does not take them.
+	Settle()
+}
+
+// maxBehind bounds the sessions that a batch waits for when it is flushed.
+const maxBehind = 64
+
 // A Batch collects the sessions that one goroutine has queued stanzas for, so
 // that each of them is written to once. It belongs to one goroutine. The nil
 // Batch writes at once. It also remembers whom its stanzas were last from and to: what is
 // read at once is mostly of one conversation.
 type Batch struct {
 	dirty    []Flusher
+	behind   []Settler // at most maxBehind
+	certain  bool
 	from, to view
 }
 
@@ -117,6 +129,29 @@ func (b *Batch) recipients(t *Table, st *stanza.Stanza) []Row {
 		return t.Rows(st.To)
 	}
 	return b.to.look(t, st.To)
+}
+
+// Certain makes Flush wait also for what others are about to write on the batch's behalf, so that what was sent can be
+// acknowledged afterwards.
+func (b *Batch) Certain(certain bool) { b.certain = certain }
+
+// Behind notes that others are about to flush what the batch's owner has queued with f.
+func (b *Batch) Behind(f Settler) {
+	if b == nil || !b.certain || slices.Contains(b.behind, f) {
+		return
+	}
+	if len(b.behind) == maxBehind {
+		b.settle()
+	}
+	b.behind = append(b.behind, f)
+}
+
+func (b *Batch) settle() {
+	for i, f := range b.behind {
+		f.Settle()
+		b.behind[i] = nil
+	}
+	b.behind = b.behind[:0]
 }
 
 // Add marks f to be flushed with the batch. A session adds itself only when
@@ -140,5 +175,6 @@ func (b *Batch) Flush() {
 		b.dirty[i] = nil
 	}
 	b.dirty = b.dirty[:0]
+	b.settle()
 	b.from, b.to = view{}, view{}
 }

@@ -30,13 +30,20 @@ func (o *Offline) owe(ctx context.Context, s router.Session, after int64) {
 	}
 }
 
-// Look hands over what another node has stored for a user who is reachable here. It comes within seconds, and does not block.
+// Look hands over what another node has stored for a user who is reachable here, and returns when that has been done, or can not
+// be now and is tried again. It blocks on the store and on the client.
 func (o *Offline) Look(ctx context.Context, user stanza.JID) {
 	for _, row := range o.r.Table.Local(user) {
-		if row.Reachable() {
-			o.owe(ctx, row.Session, row.Session.State().HandedOver.Load())
-			return
+		if !row.Reachable() {
+			continue
 		}
+		o.mu.Lock()
+		_, owed := o.arrears[row.Session]
+		o.mu.Unlock()
+		if !owed {
+			o.handOver(ctx, row.Session, row.Session.State().HandedOver.Load, func() {})
+		}
+		return
 	}
 }
 
@@ -85,6 +92,6 @@ func (o *Offline) settle(ctx context.Context, s router.Session) {
 	after, owed := o.arrears[s]
 	o.mu.Unlock()
 	if owed {
-		o.handOver(ctx, s, after, func() {})
+		o.handOver(ctx, s, func() int64 { return after }, func() {})
 	}
 }

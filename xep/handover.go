@@ -24,11 +24,11 @@ const nsDelay = "urn:xmpp:delay"
 // It runs on the session's reading goroutine and blocks on the store and on the
 // client.
 func (o *Offline) HandOver(ctx context.Context, s router.Session, reachable func()) {
-	o.handOver(ctx, s, 0, reachable)
+	o.handOver(ctx, s, func() int64 { return 0 }, reachable)
 }
 
-// handOver is HandOver of what waits behind a number.
-func (o *Offline) handOver(ctx context.Context, s router.Session, after int64, reachable func()) {
+// handOver is HandOver of what waits behind a number, which is asked for when it is the session's turn.
+func (o *Offline) handOver(ctx context.Context, s router.Session, behind func() int64, reachable func()) {
 	user := s.JID().Local()
 	end, ok := o.begin(ctx, user)
 	if !ok {
@@ -36,6 +36,7 @@ func (o *Offline) handOver(ctx context.Context, s router.Session, after int64, r
 		return
 	}
 	defer end()
+	after := behind()
 	for {
 		page, err := o.next(ctx, user, after, reachable)
 		if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -43,9 +44,10 @@ type joined struct {
 func (j *joined) connect() {
 	j.Sessions = cluster.Sessions{
 		Stale: j.stale, Look: j.look, Lost: j.friends.Lost, Found: j.friends.Found,
-		Yield: j.yield, Restore: j.restore,
+		Yield: j.yield, Restore: j.restore, Adopt: j.adopt,
 	}
 	j.clients.Fetch = j.fetch
+	j.clients.HandOver = j.handOver
 	j.clients.Nodes = j.nodes
 	j.About = func() []byte {
 		self := j.self
@@ -115,8 +117,13 @@ func (j *joined) fetch(ctx context.Context, id, user string) (*c2s.Suspended, er
 		return nil, fmt.Errorf("session of another node: %w", err)
 	}
 	kept()
+	j.moved(x)
 	return x, nil
 }
+
+// moved makes a session that has been another node's bound here last: that one's row of it may be seen for a moment longer, and is
+// not to win.
+func (j *joined) moved(x *c2s.Suspended) { x.Begun = j.Now() }
 
 func (j *joined) restore(ctx context.Context, session []byte) {
 	x := new(c2s.Suspended)
@@ -131,4 +138,26 @@ func (j *joined) restore(ctx context.Context, session []byte) {
 // clientNode is how clients reach this node.
 func clientNode(cfg *Config) c2s.Node {
 	return c2s.Node{Name: cfg.Cluster.Node, Address: cfg.C2S.Address, URL: cfg.HTTP.URL, Weight: cfg.Cluster.Weight}
+}
+
+// handOver is c2s.Server.HandOver.
+func (j *joined) handOver(ctx context.Context, id string, give func() *c2s.Suspended) error {
+	return j.Service.HandOver(ctx, id, func() ([]byte, error) { return json.Marshal(give()) })
+}
+
+var errNotAdopted = errors.New("the session cannot go on here")
+
+func (j *joined) adopt(ctx context.Context, session []byte) error {
+	x := new(c2s.Suspended)
+	if err := json.Unmarshal(session, x); err != nil {
+		return err
+	}
+	if full, err := stanza.ParseJID(x.JID); err != nil || j.BoundAfter(full, x.Begun) {
+		return errNotAdopted // its client has not waited for it
+	}
+	j.moved(x)
+	if j.clients.Import(context.WithoutCancel(ctx), []*c2s.Suspended{x}) == 0 {
+		return errNotAdopted
+	}
+	return nil
 }
