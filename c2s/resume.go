@@ -38,6 +38,10 @@ func (s *Session) detach() bool {
 	release(o.sending)
 	o.sending = nil
 	o.detached = true
+	if o.idle != nil { // who waits to write does so in vain
+		close(o.idle)
+		o.idle = nil
+	}
 	s.broken.Store(true)
 	s.until = time.Now().Add(o.managed.wait)
 	s.expiry = time.AfterFunc(o.managed.wait, s.expire)
@@ -238,7 +242,7 @@ var errNoSession = errors.New("c2s: no such session")
 // takeOver makes a session on this connection that goes on where old stopped.
 func (n *negotiation) takeOver(old *Session, h uint32) (*Session, error) {
 	s := n.session(old.jid)
-	s.state, s.managed, s.handled, s.smID = old.state, true, old.handled, old.smID
+	s.state, s.managed, s.handled, s.sure, s.smID = old.state, true, old.handled, old.handled, old.smID
 	if err := n.acknowledged(old, h); err != nil {
 		return nil, err
 	}

@@ -92,7 +92,7 @@ func (s *Service) Held(user stanza.JID) {
 	split := s.missing.any()
 	s.held.add(bare.String(), time.Now(), split)
 	s.tellHeld(bare)
-	if !split {
+	if !split || s.returned.doubts(bare.String()) { // then the missing one has to say first what it had
 		return
 	}
 	for _, p := range s.peers() { // who may reach the one that is missing here
@@ -113,7 +113,7 @@ func (s *Service) tellHeld(user stanza.JID) {
 // lookFirst has a node look for what waits for a user before anything else for the user gets there that is sent from now on.
 func (s *Service) lookFirst(user stanza.JID, p *Peer) {
 	bare := user.Bare()
-	if s.moving.of(bare.String()) != nil {
+	if s.moving.of(bare) != nil {
 		return // told when all is in the store
 	}
 	s.held.look(bare.String(), p, func() bool {
@@ -128,6 +128,9 @@ func (s *Service) appeared(row Row, o *Owner) {
 		s.lookFirst(row.JID, p)
 	}
 }
+
+// Split reports whether a node is missing that did not leave.
+func (s *Service) Split() bool { return s.missing.any() }
 
 // Missing is the nodes that are down and did not leave.
 type missing struct {

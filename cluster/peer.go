@@ -70,6 +70,7 @@ type Peer struct {
 	asked   chan struct{} // slots for requests being answered
 
 	down    chan struct{} // closed when PeerDown has returned
+	back    chan struct{} // closed by the Service when what was not acknowledged is elsewhere
 	settle  settling      // of its frames
 	ackWait atomic.Bool   // a timer will make an acknowledgement due
 	ackDue  atomic.Bool
@@ -84,7 +85,7 @@ type Peer struct {
 
 func newPeer(n *Node, h *hello, version int, session, next uint64) *Peer {
 	p := &Peer{Name: h.name, Incarnation: h.incarnation, Version: version, Weight: int(max(h.about.weight, 1)),
-		node: n, session: session, wake: make(chan struct{}, 1), down: make(chan struct{}), asked: make(chan struct{}, maxAsked),
+		node: n, session: session, wake: make(chan struct{}, 1), down: make(chan struct{}), back: make(chan struct{}), asked: make(chan struct{}, maxAsked),
 		waiting: make(map[uint64]chan answer), q: queue{next: next, acked: next - 1, sent: next - 1}}
 	p.done, p.end = context.WithCancel(context.Background())
 	return p
@@ -130,6 +131,36 @@ func (p *Peer) Down() <-chan struct{} {
 		return nil
 	}
 	return p.down
+}
+
+// Confirm is router.Confirmer: it waits until the peer has dealt with all that was sent so far, or, if it is gone, until that is elsewhere.
+func (p *Peer) Confirm(ctx context.Context) bool {
+	p.mu.Lock()
+	upTo := p.q.next - 1
+	for !p.gone && p.q.acked < upTo {
+		if p.room == nil {
+			p.room = make(chan struct{})
+		}
+		room := p.room
+		p.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return false
+		}
+		p.mu.Lock()
+	}
+	gone := p.gone
+	p.mu.Unlock()
+	if !gone {
+		return true
+	}
+	select {
+	case <-p.back:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // ErrGone is what waits for a peer that is down.

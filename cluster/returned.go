@@ -36,6 +36,7 @@ type returnedTo struct {
 	users       map[string]bool // bare JIDs; fixed
 	frames      []returnedFrame // those of one user in order
 	ready       chan struct{}   // closed when all frames are in
+	taken       bool            // does not count any more
 }
 
 type returnedFrame struct {
@@ -60,7 +61,10 @@ func (t *returned) begin(p *Peer, unacked []Frame) *returnedTo {
 	if old := t.nodes[p.Name]; old != nil {
 		t.count -= len(old.frames)
 	}
-	t.nodes[p.Name] = r
+	delete(t.nodes, p.Name)
+	if len(r.users) > 0 {
+		t.nodes[p.Name] = r
+	}
 	return r
 }
 
@@ -69,7 +73,31 @@ func (t *returned) add(r *returnedTo, f returnedFrame) {
 	defer t.mu.Unlock()
 	if t.count < returnedMax {
 		r.frames = append(r.frames, f)
-		t.count++
+		if !r.taken {
+			t.count++
+		}
+	}
+}
+
+// doubts reports whether something for a user is in the store that a node may have had.
+func (t *returned) doubts(bare string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, r := range t.nodes {
+		if r.users[bare] {
+			return true
+		}
+	}
+	return false
+}
+
+// expect forgets what was on its way to an earlier incarnation of a node, which will never tell.
+func (t *returned) expect(node string, incarnation uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if r := t.nodes[node]; r != nil && r.incarnation != incarnation {
+		delete(t.nodes, node)
+		t.count -= len(r.frames)
 	}
 }
 
@@ -83,6 +111,7 @@ func (t *returned) take(node string, incarnation uint64) *returnedTo {
 	}
 	delete(t.nodes, node)
 	t.count -= len(r.frames)
+	r.taken = true
 	return r
 }
 
@@ -179,16 +208,8 @@ func (s *Service) moved(users map[string]bool) {
 	}
 }
 
-// Settle implements router.Elsewhere.
-func (s *Service) Settle(ctx context.Context, user stanza.JID) {
-	for done := s.moving.of(user.Bare().String()); done != nil; done = s.moving.of(user.Bare().String()) {
-		select {
-		case <-done:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
+// Moving implements router.Elsewhere.
+func (s *Service) Moving(user stanza.JID) <-chan struct{} { return s.moving.of(user) }
 
 // Moving is the users whose messages are just on their way from a link into the store, or out of it again. What is sent to them meanwhile
 // must not overtake these, nor may the store be looked into.
@@ -233,13 +254,13 @@ func (m *moving) end(users map[string]bool) {
 }
 
 // of is closed when the user's messages have been moved; nil: none are.
-func (m *moving) of(bare string) <-chan struct{} {
+func (m *moving) of(user stanza.JID) <-chan struct{} {
 	if m.count.Load() == 0 {
 		return nil
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if u := m.users[bare]; u != nil {
+	if u := m.users[user.Bare().String()]; u != nil {
 		return u.done
 	}
 	return nil

@@ -34,10 +34,10 @@ var encoded = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b 
 
 // Send implements router.Session: the stanza goes over the link. It is false when the link is down for good or has
 // too much to send, and for a message that would overtake others of the user's: Done tells when these are where they belong. b
-// is not needed: links write by themselves what has come together.
-func (s *session) Send(_ *router.Batch, st *stanza.Stanza) bool {
+// notes who is to confirm it; links write by themselves what has come together.
+func (s *session) Send(b *router.Batch, st *stanza.Stanza) bool {
 	if st.Kind == stanza.Message {
-		if s.s.moving.of(s.full.Bare().String()) != nil {
+		if s.s.moving.of(s.full) != nil {
 			return false
 		}
 		s.s.lookFirst(s.full, s.peer)
@@ -47,6 +47,9 @@ func (s *session) Send(_ *router.Batch, st *stanza.Stanza) bool {
 	s.s.replica.Flush(s.peer) // so that the other node knows who it is from
 	_, ok := s.peer.Send(kindStanza, *buf)
 	encoded.Put(buf)
+	if ok {
+		b.Owe(s.peer)
+	}
 	return ok
 }
 
@@ -63,7 +66,7 @@ func (s *session) Close(reason *stanza.StreamError) {
 // Done implements router.Session. What a session elsewhere holds its own node finds other ways for. Nobody here
 // waits for that, but for what was on its way there: when the node is down, until that is known to be in the store or about to be.
 func (s *session) Done() <-chan struct{} {
-	if done := s.s.moving.of(s.full.Bare().String()); done != nil {
+	if done := s.s.moving.of(s.full); done != nil {
 		return done
 	}
 	if down := s.peer.Down(); down != nil {
@@ -75,9 +78,7 @@ func (s *session) Done() <-chan struct{} {
 var closed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
 // appendTo writes an address behind its length.
-func appendTo(b []byte, to stanza.JID) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(to.String()))), to.String()...)
-}
+func appendTo(b []byte, to stanza.JID) []byte { return appendText(b, to.String()) }
 
 // cutTo reads what appendTo wrote. The address is a view of b.
 func cutTo(b []byte) (to, rest []byte, ok bool) {

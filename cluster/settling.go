@@ -7,7 +7,7 @@ import (
 )
 
 // settleDelay is how long an acknowledgement waits for others when frames are dealt with after they were taken.
-const settleDelay = 5 * time.Millisecond
+const settleDelay = 2 * time.Millisecond
 
 // Settling is which of a peer's frames have been taken and not been dealt with.
 type settling struct {

@@ -345,3 +345,6 @@ func wrap(how string, b *router.Batch, to router.Row, st *stanza.Stanza) {
 	}
 	to.Session.Send(b, copied)
 }
+
+// HoldLater implements router.Spool. This store does not fail.
+func (*site) HoldLater(*stanza.Stanza, error) bool { return false }

@@ -23,6 +23,7 @@ var floors = map[string]int{
 	"chatd/account":         5,
 	"chatd/c2s":             5,
 	"chatd/cluster":         5,
+	"chatd/muc":             5,
 	"chatd/portable":        5,
 	"chatd/roster":          5,
 	"chatd/webhook":         5,

@@ -9,7 +9,7 @@ import (
 )
 
 // Elsewhere knows the resources that are connected to other nodes of the cluster. cluster provides it; a server that is
-// alone has none. But for Take and Settle its methods never block.
+// alone has none. But for Take its methods never block.
 type Elsewhere interface {
 	// Rows appends a user's resources on other nodes, which are marked Remote, to rows. Their sessions send over the link
 	// to the node: what a session took and its node cannot deliver is that node's to deal with, as with Reroute.
@@ -30,9 +30,9 @@ type Elsewhere interface {
 	// Held is told that a message was stored for a user, who may have become reachable on another node before
 	// that node could know.
 	Held(user stanza.JID)
-	// Settle waits, within ctx, until what was on its way to a user on a node that is gone is in the store, so that nothing sent
-	// later is stored before.
-	Settle(ctx context.Context, user stanza.JID)
+	// Moving, if not nil, is closed when what was on its way to a user on a node that is gone is in the store, or has been taken out
+	// of it again as that node had it. Messages for the user that are sent later wait.
+	Moving(user stanza.JID) <-chan struct{}
 	// Take ends the session that has a full JID on another node, with <conflict/>, and returns when it has ended. It
 	// blocks on that node.
 	Take(ctx context.Context, full stanza.JID) error
@@ -61,7 +61,7 @@ func (alone) Changed(Row)                            {}
 func (alone) Gone(Row)                               {}
 func (alone) Stale(stanza.JID, Kept)                 {}
 func (alone) Held(stanza.JID)                        {}
-func (alone) Settle(context.Context, stanza.JID)     {}
+func (alone) Moving(stanza.JID) <-chan struct{}      { return nil }
 func (alone) Take(context.Context, stanza.JID) error { return nil }
 
 // Arrived takes a stanza that another node has routed to a resource here. What the sender's node could not check, since

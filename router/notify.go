@@ -54,7 +54,7 @@ func (r *Router) notifyOrHold(ctx context.Context, b *Batch, rows []Row, st *sta
 		if r.toMostAvailable(ctx, b, rows, st) {
 			return Delivered, nil
 		}
-		r.Table.Elsewhere.Settle(ctx, st.To)
+		r.settle(ctx, st)
 		_, err := r.Spool.Hold(ctx, st)
 		var refusal *stanza.Error
 		switch {

@@ -46,6 +46,7 @@ type Router struct {
 	required atomic.Uint32 // a Requirement
 	filter   atomic.Pointer[Filter]
 	handlers map[Scope]map[payload]IQHandler
+	services map[string]Service // by domain
 }
 
 // New makes a router for a domain. Presence, Spool, Copies, Users, Blocks and Rules are
@@ -53,7 +54,7 @@ type Router struct {
 func New(domain stanza.JID, log *slog.Logger) *Router {
 	return &Router{
 		Domain: domain, Table: NewTable(), Metrics: newMetrics(), Log: log,
-		handlers: make(map[Scope]map[payload]IQHandler),
+		handlers: make(map[Scope]map[payload]IQHandler), services: make(map[string]Service),
 	}
 }
 
@@ -101,7 +102,7 @@ func (r *Router) fromClient(ctx context.Context, b *Batch, s Session, st *stanza
 			}
 		}
 		r.copySent(b, s, st)
-		if Storable(st) && st.To.Local() != "" {
+		if Storable(st) && r.isUser(st.To) {
 			st.Identify()
 		}
 	}
@@ -117,7 +118,7 @@ func (r *Router) Route(ctx context.Context, b *Batch, st *stanza.Stanza) {
 func (r *Router) route(ctx context.Context, b *Batch, s Session, st *stanza.Stanza) {
 	switch {
 	case st.To.Domain() != r.Domain.Domain():
-		r.Fail(b, st, stanza.ErrRemoteServerNotFound, dropRemote) // RFC 6121 §8.1 without federation
+		r.toDomain(ctx, b, s, st)
 	case st.To.Local() == "":
 		r.toHost(ctx, b, s, st) // RFC 6121 §8.4, RFC 6120 §10.5.1
 	case st.Kind == stanza.IQ && st.To.IsBare():
@@ -127,6 +128,15 @@ func (r *Router) route(ctx context.Context, b *Batch, s Session, st *stanza.Stan
 	default:
 		r.toFull(ctx, b, st) // RFC 6121 §8.5.3
 	}
+}
+
+// toDomain is for all that is not at the server's own domain: a service has it, or nobody.
+func (r *Router) toDomain(ctx context.Context, b *Batch, s Session, st *stanza.Stanza) {
+	if svc := r.services[st.To.Domain()]; svc != nil {
+		svc.Handle(ctx, b, s, st)
+		return
+	}
+	r.Fail(b, st, stanza.ErrRemoteServerNotFound, dropRemote) // RFC 6121 §8.1 without federation
 }
 
 // toFull is RFC 6121 §8.5.3.
@@ -216,7 +226,9 @@ func (r *Router) toBare(ctx context.Context, b *Batch, st *stanza.Stanza) {
 		}
 	default:
 		if !r.toMostAvailable(ctx, b, rows, st) {
-			r.hold(ctx, b, st, func(stanza.JID) []Row { return r.rows(ctx, b, st) })
+			if err := r.hold(ctx, b, st, func(stanza.JID) []Row { return r.rows(ctx, b, st) }); err != nil {
+				r.notHeld(b, st, err)
+			}
 		}
 	}
 }
@@ -284,27 +296,25 @@ func (r *Router) presenceToBare(ctx context.Context, b *Batch, rows []Row, st *s
 }
 
 // hold is RFC 6121 §8.5.2.2: nobody is reachable, the message waits. rows is how to
-// look again when somebody has become reachable.
-func (r *Router) hold(ctx context.Context, b *Batch, st *stanza.Stanza, rows func(stanza.JID) []Row) {
+// look again when somebody has become reachable. An error is why the spool does not keep it.
+func (r *Router) hold(ctx context.Context, b *Batch, st *stanza.Stanza, rows func(stanza.JID) []Row) error {
 	b.Flush()
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	for {
-		r.Table.Elsewhere.Settle(ctx, st.To)
+		r.settle(ctx, st)
 		_, err := r.Spool.Hold(ctx, st)
 		switch {
 		case err == nil:
 			r.Metrics.Held.Inc()
 			r.Table.Elsewhere.Held(st.To)
-			return
+			return nil
 		case !errors.Is(err, ErrReachable):
-			r.notHeld(b, st, err)
-			return
+			return err
 		case r.toMostAvailable(ctx, b, rows(st.To), st):
-			return
+			return nil
 		case ctx.Err() != nil:
-			r.notHeld(b, st, err)
-			return
+			return err
 		}
 	}
 }
@@ -343,6 +353,10 @@ func (r *Router) fault(ctx context.Context, b *Batch, st *stanza.Stanza, what st
 // toSender hands an answer to the session that asked, if it is still there.
 func (r *Router) toSender(b *Batch, s Session, st *stanza.Stanza) {
 	if s == nil {
+		if svc := r.services[st.To.Domain()]; svc != nil {
+			svc.Handle(context.Background(), b, nil, st)
+			return
+		}
 		row, ok := r.Table.Row(st.To)
 		if !ok {
 			r.drop(dropErrorUndeliverable)

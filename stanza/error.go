@@ -14,6 +14,7 @@ type Error struct {
 	Condition string // element name in urn:ietf:params:xml:ns:xmpp-stanzas (RFC 6120 §8.3.3)
 	Text      string // optional, English
 	App       string // optional application-specific condition: one raw XML element
+	By        JID    // who says so, if it is not whom the stanza was to (RFC 6120 §8.3.1)
 	Secret    bool   // the reply leaves out what was sent, which may hold a password
 }
 
@@ -78,9 +79,16 @@ func FaultLevel(err error) slog.Level {
 // WithSecret is e for a request that must not be echoed.
 func (e *Error) WithSecret() *Error { c := *e; c.Secret = true; return &c }
 
+// WithBy is e as an entity behind the addressee has found it.
+func (e *Error) WithBy(j JID) *Error { c := *e; c.By = j; return &c }
+
 // AppendXML appends the <error/> element.
 func (e *Error) AppendXML(b []byte) []byte {
-	b = append(b, "<error type='"...)
+	b = append(b, "<error"...)
+	if !e.By.IsZero() {
+		b = appendJID(b, " by=", e.By)
+	}
+	b = append(b, " type='"...)
 	b = append(b, e.Type...)
 	b = append(b, "'><"...)
 	b = append(b, e.Condition...)

@@ -15,7 +15,8 @@ type ID [20]byte
 
 const idAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
-func newID() (id ID) {
+// NewID makes one that nothing else has.
+func NewID() (id ID) {
 	one, two := rand.Uint64(), rand.Uint64()
 	for i := 0; i < len(id); i += 2 {
 		id[i], id[i+1] = idAlphabet[one%64], idAlphabet[two%64]
@@ -30,7 +31,7 @@ func (s *Stanza) Identify() {
 	if mentionsID(s.Inner) {
 		s.Inner = s.withoutIDs()
 	}
-	s.StanzaID = newID()
+	s.StanzaID = NewID()
 }
 
 // mentionsID reports whether the words stanza-id are in XML. It looks at each hyphen: there are few.
@@ -92,9 +93,12 @@ func (s *Stanza) claims(child xml.StartElement) bool {
 	return false
 }
 
-func (s *Stanza) appendStanzaID(b []byte) []byte {
-	b = appendJID(b, "<stanza-id xmlns='"+NSStanzaID+"' by=", s.To.Bare())
+func (s *Stanza) appendStanzaID(b []byte) []byte { return s.StanzaID.Append(b, s.To.Bare()) }
+
+// Append writes the element that says who gave the id (XEP-0359 §3.1).
+func (id ID) Append(b []byte, by JID) []byte {
+	b = appendJID(b, "<stanza-id xmlns='"+NSStanzaID+"' by=", by)
 	b = append(b, " id='"...)
-	b = append(b, s.StanzaID[:]...)
+	b = append(b, id[:]...)
 	return append(b, "'/>"...)
 }

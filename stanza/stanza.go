@@ -142,13 +142,16 @@ type Stanza struct {
 	// StanzaID is written as the last child, by the bare address in To (XEP-0359). Messages that
 	// were encoded before have it in Inner.
 	StanzaID ID
+	// Wire, if set, is the stanza as Append writes it but without 'to' and StanzaID: it was encoded once for many
+	// recipients, and only 'to' is written anew for each. The fields above say the same.
+	Wire []byte
 }
 
 // Clone copies s and all its bytes into one new allocation.
 func (s *Stanza) Clone() *Stanza {
 	c := *s
-	b := make([]byte, 0, len(s.ID)+len(s.Lang)+len(s.Attrs)+len(s.Inner)+len(s.Space)+len(s.Local))
-	for _, f := range []*[]byte{&c.ID, &c.Lang, &c.Attrs, &c.Inner, &c.Space, &c.Local} {
+	b := make([]byte, 0, len(s.ID)+len(s.Lang)+len(s.Attrs)+len(s.Inner)+len(s.Space)+len(s.Local)+len(s.Wire))
+	for _, f := range []*[]byte{&c.ID, &c.Lang, &c.Attrs, &c.Inner, &c.Space, &c.Local, &c.Wire} {
 		if *f == nil {
 			continue
 		}
@@ -165,6 +168,12 @@ func (s *Stanza) Append(b []byte) []byte {
 	name := s.Kind.String()
 	b = append(b, '<')
 	b = append(b, name...)
+	if s.Wire != nil {
+		if !s.To.IsZero() {
+			b = appendJID(b, " to=", s.To)
+		}
+		return append(b, s.Wire[len(name)+1:]...)
+	}
 	if !s.From.IsZero() {
 		b = appendJID(b, " from=", s.From)
 	}
@@ -199,7 +208,7 @@ func (s *Stanza) Append(b []byte) []byte {
 
 // Size is an upper bound of what Append adds, in bytes.
 func (s *Stanza) Size() int {
-	return 176 + 6*(len(s.From.s)+2*len(s.To.s)) + len(s.ID) + len(s.Lang) + len(s.Attrs) + len(s.Inner)
+	return 176 + 6*(len(s.From.s)+2*len(s.To.s)) + len(s.ID) + len(s.Lang) + len(s.Attrs) + max(len(s.Inner), len(s.Wire))
 }
 
 // appendAttr writes a raw value that came from the wire, where it was quoted

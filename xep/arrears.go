@@ -16,6 +16,10 @@ const (
 	arrearsPause = time.Second
 	// arrearsHands is how many sessions are seen to at once: a client that does not read keeps one busy.
 	arrearsHands = 8
+
+	// lookTime is for how long Look tries, and lookPause how often.
+	lookTime  = 10 * time.Second
+	lookPause = 100 * time.Millisecond
 )
 
 // owe notes that a session has not got what waits behind a number. It is handed over once the store works again, while the
@@ -30,21 +34,33 @@ func (o *Offline) owe(ctx context.Context, s router.Session, after int64) {
 	}
 }
 
-// Look hands over what another node has stored for a user who is reachable here, and returns when that has been done, or can not
-// be now and is tried again. It blocks on the store and on the client.
+// Look hands over what another node has stored for a user who is reachable here. It blocks on the store and on the client, within
+// lookTime: what the caller keeps back meanwhile overtakes nothing.
 func (o *Offline) Look(ctx context.Context, user stanza.JID) {
-	for _, row := range o.r.Table.Local(user) {
-		if !row.Reachable() {
-			continue
+	trying, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	for {
+		s := o.reachable(user)
+		if s == nil || o.handOver(trying, s, 0, func() {}) {
+			return
 		}
-		o.mu.Lock()
-		_, owed := o.arrears[row.Session]
-		o.mu.Unlock()
-		if !owed {
-			o.handOver(ctx, row.Session, row.Session.State().HandedOver.Load, func() {})
+		select {
+		case <-time.After(lookPause):
+		case <-trying.Done():
+			o.owe(ctx, s, 0)
+			return
 		}
-		return
 	}
+}
+
+// reachable is one of the user's sessions here that messages may go to; nil: there is none.
+func (o *Offline) reachable(user stanza.JID) router.Session {
+	for _, row := range o.r.Table.Local(user) {
+		if row.Reachable() {
+			return row.Session
+		}
+	}
+	return nil
 }
 
 func (o *Offline) settled(s router.Session) {
@@ -92,6 +108,6 @@ func (o *Offline) settle(ctx context.Context, s router.Session) {
 	after, owed := o.arrears[s]
 	o.mu.Unlock()
 	if owed {
-		o.handOver(ctx, s, func() int64 { return after }, func() {})
+		o.handOver(ctx, s, after, func() {})
 	}
 }

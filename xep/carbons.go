@@ -85,22 +85,22 @@ func eligible(st *stanza.Stanza, received bool) bool {
 	if st.Type == stanza.Chat && !containsAny(st.Inner, special[:]) {
 		return true
 	}
-	all, err := elements(st)
+	all, err := stanza.Elements(st)
 	if err != nil {
 		return false
 	}
 	im := st.Type == stanza.Chat
 	for _, e := range all {
 		switch {
-		case e.is(nsCarbons, "private"), e.is(nsHints, "no-copy"): // XEP-0280 §9, XEP-0334 §4.3
+		case e.Is(nsCarbons, "private"), e.Is(nsHints, "no-copy"): // XEP-0280 §9, XEP-0334 §4.3
 			return false
-		case e.is(nsMUCUser, "x"):
+		case e.Is(nsMUCUser, "x"):
 			invites := mediatedInvitation(e)
 			if received && !invites && !st.From.IsBare() {
 				return false // a room's private message: the room sends it to every resource that joined
 			}
 			im = im || invites
-		case e.is(stanza.NSClient, "body"), e.is(nsConference, "x"):
+		case e.Is(stanza.NSClient, "body"), e.Is(nsConference, "x"):
 			im = true
 		case e.Name.Space == nsChatStates, e.Name.Space == nsMarkers, e.Name.Space == nsReceipts:
 			im = true
@@ -110,13 +110,13 @@ func eligible(st *stanza.Stanza, received bool) bool {
 }
 
 // mediatedInvitation is XEP-0045 §7.8.2.
-func mediatedInvitation(x element) bool {
-	all, err := x.children()
+func mediatedInvitation(x stanza.Element) bool {
+	all, err := x.Children()
 	if err != nil {
 		return false
 	}
 	for _, e := range all {
-		if e.is(nsMUCUser, "invite") {
+		if e.Is(nsMUCUser, "invite") {
 			return true
 		}
 	}

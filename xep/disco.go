@@ -16,9 +16,15 @@ const (
 // An Identity says what an entity is (XEP-0030 §3.1).
 type Identity struct{ Category, Type, Name string }
 
+// An Item is an entity that belongs to the server (XEP-0030 §4.1).
+type Item struct{ JID, Name string }
+
 // Disco answers service discovery (XEP-0030) for the server and for accounts,
-// and makes the server's capabilities (XEP-0115). It is immutable.
+// and makes the server's capabilities (XEP-0115). It is immutable once stanzas are routed.
 type Disco struct {
+	// Items is the server's, say the address of its rooms (XEP-0045 §6.1).
+	Items []Item
+
 	table   *router.Table
 	friends Friends
 	host    []byte // identities and features, ready to be sent
@@ -78,7 +84,11 @@ func (d *Disco) hostItems(_ context.Context, req *router.Request) ([]byte, error
 	if q.Node != "" {
 		return nil, stanza.ErrItemNotFound
 	}
-	return query(nsDiscoItems, "", nil), nil // XEP-0030 §4.1: no items, an empty query
+	var items []byte
+	for _, i := range d.Items {
+		items = append(items, "<item jid='"+stanza.Escape(i.JID)+"' name='"+stanza.Escape(i.Name)+"'/>"...)
+	}
+	return query(nsDiscoItems, "", items), nil // XEP-0030 §4.1: no items, an empty query
 }
 
 func (d *Disco) accountInfo(ctx context.Context, req *router.Request) ([]byte, error) {

@@ -42,13 +42,18 @@ type Offline struct {
 	busy    map[string]chan struct{} // users being handed messages; closed at the end
 	arrears map[router.Session]int64 // sessions that the store kept from what waits behind these numbers
 	serving bool                     // somebody sees to them
+
+	late late
 }
 
 // NewOffline makes the spool. max bounds the messages that wait for one user;
 // 0 = unlimited.
 func NewOffline(r *router.Router, messages store.Offline, max int) *Offline {
-	return &Offline{r: r, messages: messages, max: max, seed: maphash.MakeSeed(), busy: make(map[string]chan struct{}),
+	o := &Offline{r: r, messages: messages, max: max, seed: maphash.MakeSeed(), busy: make(map[string]chan struct{}),
 		arrears: make(map[router.Session]int64)}
+	o.late.waiting = make(map[string][]*lateMessage)
+	o.late.ctx, o.late.end = context.WithCancel(context.Background())
+	return o
 }
 
 // Features is XEP-0160 §4.
@@ -64,10 +69,7 @@ func (o *Offline) gate(user string) *sync.RWMutex {
 // stored.
 func (o *Offline) Hold(ctx context.Context, st *stanza.Stanza) (seq int64, err error) {
 	user := st.To.Local()
-	if err := o.permit(ctx, user, st); err != nil {
-		return 0, err
-	}
-	m, err := o.message(st)
+	m, err := o.permitted(ctx, st)
 	if err != nil {
 		return 0, err
 	}
@@ -79,6 +81,21 @@ func (o *Offline) Hold(ctx context.Context, st *stanza.Stanza) (seq int64, err e
 			return 0, router.ErrReachable
 		}
 	}
+	if o.late.behind(user) {
+		return 0, errBehind
+	}
+	return o.append(ctx, user, m)
+}
+
+// permitted is what is stored of a message that may be.
+func (o *Offline) permitted(ctx context.Context, st *stanza.Stanza) (store.OfflineMessage, error) {
+	if err := o.permit(ctx, st.To.Local(), st); err != nil {
+		return store.OfflineMessage{}, err
+	}
+	return o.message(st)
+}
+
+func (o *Offline) append(ctx context.Context, user string, m store.OfflineMessage) (seq int64, err error) {
 	seq, err = o.messages.AppendOffline(ctx, user, m, o.max)
 	if errors.Is(err, store.ErrFull) {
 		return 0, stanza.ErrServiceUnavailable // XEP-0160 §2
@@ -121,7 +138,7 @@ func (o *Offline) message(st *stanza.Stanza) (store.OfflineMessage, error) {
 	}
 	kept := *st
 	if containsAny(st.Inner, unusual[:]) {
-		all, err := elements(st)
+		all, err := stanza.Elements(st)
 		if err == nil {
 			err = storable(all)
 		}
@@ -146,13 +163,13 @@ func knownAs(st *stanza.Stanza) string {
 	if !bytes.Contains(st.Inner, []byte(stanza.NSStanzaID)) {
 		return ""
 	}
-	all, err := elements(st)
+	all, err := stanza.Elements(st)
 	if err != nil {
 		return ""
 	}
 	for _, e := range all {
-		if e.is(stanza.NSStanzaID, "stanza-id") && e.attr("by") == st.To.Bare().String() {
-			return e.attr("id")
+		if e.Is(stanza.NSStanzaID, "stanza-id") && e.Attribute("by") == st.To.Bare().String() {
+			return e.Attribute("id")
 		}
 	}
 	return ""
@@ -161,15 +178,15 @@ func knownAs(st *stanza.Stanza) string {
 // storable is XEP-0160 §3 for messages of type chat and normal, with the hints
 // of XEP-0334. <no-permanent-store/> does not forbid storage until delivery
 // (XEP-0334 §3.3).
-func storable(all []element) error {
+func storable(all []stanza.Element) error {
 	var state, content, noStore bool
 	for _, e := range all {
 		switch {
-		case e.is(nsHints, "store"): // XEP-0334 §4.4
+		case e.Is(nsHints, "store"): // XEP-0334 §4.4
 			return nil
-		case e.is(nsHints, "no-store"): // XEP-0334 §4.2
+		case e.Is(nsHints, "no-store"): // XEP-0334 §4.2
 			noStore = true
-		case e.Name.Space == nsHints, e.is(stanza.NSStanzaID, "stanza-id"), e.is(stanza.NSClient, "thread"): // XEP-0085 §5.6
+		case e.Name.Space == nsHints, e.Is(stanza.NSStanzaID, "stanza-id"), e.Is(stanza.NSClient, "thread"): // XEP-0085 §5.6
 		case e.Name.Space == nsChatStates:
 			state = true
 		default:
@@ -187,13 +204,13 @@ func storable(all []element) error {
 
 // withoutForgedDelays leaves out what claims that this server delayed the
 // message (XEP-0203 §5).
-func withoutForgedDelays(inner []byte, all []element, domain string) []byte {
+func withoutForgedDelays(inner []byte, all []stanza.Element, domain string) []byte {
 	var kept []byte
 	from := 0
 	for _, e := range all {
-		if e.is(nsDelay, "delay") && e.attr("from") == domain {
-			kept = append(kept, inner[from:e.at]...)
-			from = e.at + len(e.raw)
+		if e.Is(nsDelay, "delay") && e.Attribute("from") == domain {
+			kept = append(kept, inner[from:e.At]...)
+			from = e.At + len(e.Raw)
 		}
 	}
 	if from == 0 {

@@ -45,11 +45,11 @@ func NewPrivate(r *router.Router, s store.Private, notes Notes) *Private {
 func (*Private) Features() []string { return []string{nsPrivate} }
 
 func (p *Private) query(ctx context.Context, req *router.Request) ([]byte, error) {
-	q, err := rawPayload(req.Stanza)
+	q, err := stanza.RawPayload(req.Stanza)
 	if err != nil {
 		return nil, err
 	}
-	all, err := q.children()
+	all, err := q.Children()
 	if err != nil {
 		return nil, err
 	}
@@ -72,14 +72,14 @@ func (p *Private) query(ctx context.Context, req *router.Request) ([]byte, error
 }
 
 // get returns what was asked for empty, as it came, if nothing is stored.
-func (p *Private) get(ctx context.Context, user string, e element) ([]byte, error) {
-	if e.is(nsNotes, "storage") {
+func (p *Private) get(ctx context.Context, user string, e stanza.Element) ([]byte, error) {
+	if e.Is(nsNotes, "storage") {
 		found, err := p.notes.NotesXML(ctx, user)
 		return query(nsPrivate, "", found), err
 	}
 	found, err := p.store.PrivateXML(ctx, user, e.Name.Space, e.Name.Local)
 	if errors.Is(err, store.ErrNotFound) {
-		found, err = e.standalone(), nil
+		found, err = e.Standalone(), nil
 	}
 	if err != nil {
 		return nil, err
@@ -89,15 +89,15 @@ func (p *Private) get(ctx context.Context, user string, e element) ([]byte, erro
 
 // set stores the elements one by one: when one is refused those before it are
 // stored.
-func (p *Private) set(ctx context.Context, user string, all []element) error {
+func (p *Private) set(ctx context.Context, user string, all []stanza.Element) error {
 	for _, e := range all {
-		if e.is(nsNotes, "storage") {
-			if err := p.notes.SetNotesXML(ctx, user, e.standalone()); err != nil {
+		if e.Is(nsNotes, "storage") {
+			if err := p.notes.SetNotesXML(ctx, user, e.Standalone()); err != nil {
 				return err
 			}
 			continue
 		}
-		err := p.store.SetPrivateXML(ctx, user, e.Name.Space, e.Name.Local, e.standalone(), maxPrivate)
+		err := p.store.SetPrivateXML(ctx, user, e.Name.Space, e.Name.Local, e.Standalone(), maxPrivate)
 		if errors.Is(err, store.ErrFull) {
 			return stanza.ErrPolicyViolation.WithText("too many private elements")
 		}

@@ -57,11 +57,11 @@ func (v *VCard) other(ctx context.Context, req *router.Request) ([]byte, error) 
 
 // set is XEP-0054 §3.2.
 func (v *VCard) set(ctx context.Context, req *router.Request) error {
-	e, err := rawPayload(req.Stanza)
+	e, err := stanza.RawPayload(req.Stanza)
 	if err != nil {
 		return err
 	}
-	card := e.standalone()
+	card := e.Standalone()
 	if len(card) > maxVCard {
 		return stanza.ErrPolicyViolation.WithText("a vCard may have at most 65536 bytes")
 	}

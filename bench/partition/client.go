@@ -299,10 +299,12 @@ func (c *client) presenceLocked(e *element) {
 	case "":
 		c.contacts[from] = true
 	case "unavailable":
-		if c.contacts[from] {
-			c.w.gone.Add(1)
+		for full := range c.contacts {
+			if full == from || strings.HasPrefix(full, from+"/") {
+				c.w.gone.Add(1)
+				delete(c.contacts, full)
+			}
 		}
-		delete(c.contacts, from)
 	case "subscribe":
 		_ = c.writeLocked("", "<presence type='subscribed' to='"+from+"'/>")
 	}

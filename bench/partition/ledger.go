@@ -27,6 +27,7 @@ type talk struct {
 type message struct {
 	talk      *talk
 	seq       int
+	session   int // of the sender: order is kept within one
 	at        time.Time
 	acked     bool
 	open      bool   // whether the server had it can not be known any more
@@ -47,7 +48,7 @@ func (l *ledger) sent(t *talk) (id string) {
 	defer l.mu.Unlock()
 	t.next++
 	id = fmt.Sprintf("%s>%s.%d", t.from.name, t.recipient, t.next)
-	l.messages[id] = &message{talk: t, seq: t.next, at: time.Now()}
+	l.messages[id] = &message{talk: t, seq: t.next, session: t.from.logins, at: time.Now()}
 	return id
 }
 
@@ -101,7 +102,7 @@ func (l *ledger) got(name string, where int, e *element, collected bool) {
 	l.last = time.Now()
 	m.collected = collected
 	m.came, m.where = l.last, where
-	if latest := m.talk.latest; latest != nil && m.seq < latest.seq {
+	if latest := m.talk.latest; latest != nil && m.seq < latest.seq && m.session == latest.session {
 		m.late = latest
 		return
 	}

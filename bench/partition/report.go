@@ -32,7 +32,7 @@ func (r *result) faults() error {
 	if t.Lost > 0 {
 		err = errors.Join(err, fmt.Errorf("%d messages lost", t.Lost))
 	}
-	if t.Doubled > 0 && !r.killed {
+	if t.Doubled > 0 && !r.again {
 		err = errors.Join(err, fmt.Errorf("%d messages doubled", t.Doubled))
 	}
 	if t.Reordered > 0 {

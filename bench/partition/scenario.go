@@ -15,7 +15,7 @@ import (
 type scenario struct {
 	name, about string
 	long        bool       // only with -long
-	killed      bool       // a process is killed: what it had just handed over may come again
+	again       bool       // a process that ends takes along what it knew: messages may come again, with the same stanza-id
 	friends     [][]friend // nil: groups with one on each node
 	run         func(w *world, r *result) error
 }
@@ -60,11 +60,11 @@ func scenarios(o options) []scenario {
 			return errors.Join(full(l), l.cutDB(a))
 		})},
 		scenario{name: "flapping", about: "n1 is cut off ten times for 0.1 to 2.5 s", run: flapping(full)},
-		scenario{name: "kill", about: "n1 is killed, and is started again after 4 s", killed: true, run: kill},
+		scenario{name: "kill", about: "n1 is killed, and is started again after 4 s", again: true, run: kill},
 		scenario{name: "pause-1s", about: "n1 is stopped for 1 s (SIGSTOP)", run: pause(time.Second)},
-		scenario{name: "pause-10s", about: "n1 is stopped for 10 s; its clients look for other nodes", killed: true, run: pause(10 * time.Second)},
+		scenario{name: "pause-10s", about: "n1 is stopped for 10 s; its clients look for other nodes", again: true, run: pause(10 * time.Second)},
 		scenario{name: "rolling", about: "every node is restarted, one after the other", run: rolling(nil)},
-		scenario{name: "rolling-cut", about: "n2 and n3 cannot reach each other while every node is restarted", run: rolling(func(l *lab) error {
+		scenario{name: "rolling-cut", about: "n2 and n3 cannot reach each other while every node is restarted", again: true, run: rolling(func(l *lab) error {
 			return l.cut([]int{1}, []int{2}, false)
 		})},
 		scenario{name: "two-leave", about: "n1 and n2 are stopped at the same time, and started again", run: twoLeave},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"chatd/api"
+	"chatd/muc"
 	"chatd/webhook"
 )
 
@@ -63,7 +64,10 @@ type Config struct {
 		RequireFriendship []string
 		RequestsPerMinute int
 	}
-	MUC   struct{ Host string }
+	MUC struct {
+		Host string
+		muc.Config
+	}
 	Store struct {
 		Driver, DSN, Durability            string
 		PatienceSeconds, Connections       int
@@ -116,6 +120,7 @@ func defaultConfig() *Config {
 	c.Message.Filter.OnFailure = "open"
 	c.Message.Filter.Types = []string{"chat", "normal", "groupchat"}
 	c.Rules.RequestsPerMinute = 120
+	c.MUC.Config = muc.DefaultConfig()
 	c.Store.Driver = "sqlite"
 	c.Store.Durability = "full"
 	c.Store.Connections = 16
@@ -209,7 +214,24 @@ func (c *Config) settings(getenv func(string) string) []setting {
 		{"message.filter.types", reload, choices(&c.Message.Filter.Types, "chat", "normal", "groupchat", "headline")},
 		{"rules.require_friendship", reload, choices(&c.Rules.RequireFriendship, "messages", "presence", "invitations")},
 		{"rules.requests_per_minute", reload, number(&c.Rules.RequestsPerMinute, 0, 100_000)},
-		{"muc.host", restart, text(&c.MUC.Host)},
+		{"muc.host", restart, optionalDomain(&c.MUC.Host)},
+		{"muc.create", reload, choice(&c.MUC.Create, muc.Anyone, muc.Services)},
+		{"muc.persistent", reload, choice(&c.MUC.Persistent, muc.Anyone, muc.Services)},
+		{"muc.rooms", reload, number(&c.MUC.Rooms, 0, 100_000_000)},
+		{"muc.occupants", reload, number(&c.MUC.Occupants, 0, 1_000_000)},
+		{"muc.affiliations", reload, number(&c.MUC.Affiliates, 0, 1_000_000)},
+		{"muc.creations_per_minute", reload, number(&c.MUC.CreationsPerMinute, 0, 1_000_000)},
+		{"muc.joins_per_minute", reload, number(&c.MUC.JoinsPerMinute, 0, 1_000_000)},
+		{"muc.nicks_per_minute", reload, number(&c.MUC.NicksPerMinute, 0, 1_000_000)},
+		{"muc.messages_per_second", reload, number(&c.MUC.MessagesPerSecond, 0, 1_000_000)},
+		{"muc.message_burst", reload, number(&c.MUC.MessageBurst, 1, 1_000_000)},
+		{"muc.room_messages_per_second", reload, number(&c.MUC.RoomMessagesPerSecond, 0, 1_000_000)},
+		{"muc.room_message_burst", reload, number(&c.MUC.RoomMessageBurst, 1, 1_000_000)},
+		{"muc.message_bytes", reload, number(&c.MUC.MessageBytes, 0, 16<<20)},
+		{"muc.presence_bytes", reload, number(&c.MUC.PresenceBytes, 0, 16<<20)},
+		{"muc.history_messages", reload, number(&c.MUC.HistoryMessages, 0, 10_000)},
+		{"muc.history_bytes", reload, number(&c.MUC.HistoryBytes, 0, 16<<20)},
+		{"muc.history_stored", reload, number(&c.MUC.HistoryStored, 0, 100_000_000)},
 		{"store.driver", restart, choice(&c.Store.Driver, "sqlite", "mysql", "riak")},
 		{"store.dsn", restart, r.secret(&c.Store.DSN)},
 		{"store.durability", restart, choice(&c.Store.Durability, "full", "normal")},

@@ -35,6 +35,9 @@ func (c *Config) conflicts(fail func(key, what string)) {
 			fail("c2s.listen_tls", `needs TLS, but c2s.tls is "off"`)
 		}
 	}
+	if c.MUC.Host == c.Domain {
+		fail("muc.host", "must not be the domain itself: its addresses are users'")
+	}
 	if c.Data == "" {
 		fail("data", "must name a directory")
 	}
@@ -81,9 +84,6 @@ func (c *Config) clusterConflicts(fail func(key, what string)) {
 
 // warn logs what is allowed and yet likely to surprise.
 func (c *Config) warn(log *slog.Logger) {
-	if c.MUC.Host != "" {
-		log.Warn("no effect in this version", "key", "muc.host")
-	}
 	for _, a := range c.API.Listen {
 		if !loopback(a) {
 			log.Warn("the private API is reachable from other machines, without TLS", "addr", a)

@@ -118,8 +118,16 @@ func choices(at *[]string, options ...string) value {
 	}}
 }
 
-func domainName(at *string) value {
+func domainName(at *string) value { return domainOr(at, false) }
+
+// optionalDomain is a domain name, or nothing.
+func optionalDomain(at *string) value { return domainOr(at, true) }
+
+func domainOr(at *string, empty bool) value {
 	return checked(at, "a domain name", func(s string) (string, error) {
+		if s == "" && empty {
+			return "", nil
+		}
 		j, err := stanza.ParseJID(s)
 		if err != nil || j.String() != j.Domain() {
 			return "", fmt.Errorf("%q is not a domain name", s)

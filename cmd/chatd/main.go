@@ -22,6 +22,7 @@ import (
 	"chatd/auth"
 	"chatd/c2s"
 	"chatd/cluster"
+	"chatd/muc"
 	"chatd/roster"
 	"chatd/router"
 	"chatd/stanza"
@@ -161,6 +162,12 @@ func build(ctx context.Context, cfg *Config, backend database, decoy []byte, log
 		features(friends, blocking, carbons, offline, last, vcard, private, registration, ping, clock, software),
 		append(features(last, vcard), stanza.NSStanzaID)) // XEP-0359 §4
 
+	disco.Items = []xep.Item{{JID: roomHost(cfg), Name: "Rooms"}}
+
+	// Rooms, at a domain of their own.
+	rooms := muc.New(rt, stanza.MustJID(roomHost(cfg)), db, cfg.MUC.Config, log)
+	rooms.Watcher = hooks
+
 	// The clients' connections.
 	clients := c2s.New(c2s.Config{}, rt, accounts, log)
 	clients.OnBind = func(ctx context.Context, s router.Session) error {
@@ -171,7 +178,8 @@ func build(ctx context.Context, cfg *Config, backend database, decoy []byte, log
 	clients.Features = disco.CapsElement
 	if others != nil {
 		clients.Node = cfg.Cluster.Node
-		(&joined{others, ctx, clientNode(cfg), friends, blocking, avatar, offline, clients, db.Forget, log}).connect()
+		(&joined{Service: others, serving: ctx, self: clientNode(cfg), friends: friends, blocking: blocking, avatar: avatar, offline: offline,
+			clients: clients, rooms: rooms, table: rt.Table, forget: db.Forget, log: log}).connect()
 	}
 
 	// What operators and other services see of it all, and may do.
@@ -179,20 +187,26 @@ func build(ctx context.Context, cfg *Config, backend database, decoy []byte, log
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "chatd_store_writes_waiting", Help: "Changes that wait for the disk."}, func() float64 { return float64(backend.Waiting()) }))
+		Name: "chatd_store_writes_waiting", Help: "Changes that wait for the disk."}, func() float64 { return float64(backend.Waiting()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "chatd_messages_late", Help: "Messages of sessions that have ended, which wait in memory for the store."}, func() float64 { return float64(offline.Late()) }))
 	guarded.Register(metrics)
 	registerResident(metrics, db)
 	rt.Metrics.Register(metrics)
 	clients.Metrics.Register(metrics)
 	hooks.Metrics.Register(metrics)
+	rooms.Metrics.Register(metrics)
 	operators := api.New(api.Config{
 		Metrics: metrics, Ready: ready(ctx, guarded), Drain: drain, Log: log, Version: buildVersion(), Node: nodeName(cfg),
-		PlayerJID: cfg.API.PlayerJID, Router: rt, Friends: friends, Blocking: blocking, Auth: accounts, Accounts: players, Webhooks: hooks, Store: db, Cluster: others,
+		PlayerJID: cfg.API.PlayerJID, Router: rt, Friends: friends, Blocking: blocking, Auth: accounts, Accounts: players, Webhooks: hooks, Rooms: rooms, Store: db, Cluster: others,
 	})
 
 	return &server{log: log, db: db, logins: accounts, tokens: tokens, friends: friends, accounts: players, foreign: backend.ChangedElsewhere,
-		router: rt, hooks: hooks, clients: clients, operators: operators, others: others, metrics: metrics}
+		router: rt, spool: offline, hooks: hooks, rooms: rooms, clients: clients, operators: operators, others: others, metrics: metrics}
 }
+
+// roomHost is the domain of rooms.
+func roomHost(cfg *Config) string { return cmp.Or(cfg.MUC.Host, "conference."+cfg.Domain) }
 
 // newHooks makes the webhooks' service, which hears of what changes in the store.
 func newHooks(cfg *Config, db store.Store, log *slog.Logger) *webhook.Service {

@@ -18,12 +18,14 @@ import (
 	"chatd/auth"
 	"chatd/c2s"
 	"chatd/cluster"
+	"chatd/muc"
 	"chatd/roster"
 	"chatd/router"
 	"chatd/stanza"
 	"chatd/store/guard"
 	"chatd/store/resident"
 	"chatd/webhook"
+	"chatd/xep"
 )
 
 const (
@@ -47,8 +49,11 @@ type server struct {
 	friends   *roster.Service
 	accounts  *account.Service
 	router    *router.Router
+	spool     *xep.Offline
 	hooks     *webhook.Service
 	foreign   func(context.Context) (bool, error) // whether another process has changed the store
+	rooms     *muc.Service
+	unheeded  bool // it has, and the store could not be asked for all of it
 	clients   *c2s.Server
 	operators *api.Server
 	others    *cluster.Service // nil: this node is alone
@@ -94,6 +99,9 @@ func (s *server) start(ctx context.Context, cfg *Config) (err error) {
 	}
 	if err == nil {
 		err = s.restoreSessions(ctx)
+	}
+	if err == nil {
+		err = s.restoreRooms()
 	}
 	if err != nil {
 		for _, k := range s.sockets {
@@ -149,10 +157,12 @@ func (s *server) heed(ctx context.Context) {
 	asking, cancel := context.WithTimeout(ctx, watchInterval)
 	defer cancel()
 	changed, err := s.foreign(asking)
+	s.unheeded = s.unheeded || changed
 	ended := 0
-	if err == nil && changed {
+	if err == nil && s.unheeded {
 		s.db.Forget("")
 		ended, err = s.accounts.EndOrphans(ctx)
+		s.unheeded = err != nil && stanza.Passing(err)
 	}
 	if err != nil && ctx.Err() == nil && !stanza.Passing(err) { // of an outage the store itself tells
 		s.log.Error("changes by other processes not heeded", "err", err)
@@ -171,9 +181,12 @@ func (s *server) stop(ended <-chan error, serving int) {
 	if s.others != nil {
 		s.others.Tell()
 	}
-	err := s.clients.Shutdown(ctx)
+	err := errors.Join(s.clients.Shutdown(ctx), s.keepRooms(), s.rooms.Close(ctx))
 	if s.others != nil {
 		err = errors.Join(err, s.others.Leave(ctx))
+	}
+	if lost := s.spool.Close(ctx); lost > 0 {
+		s.log.Error("messages not stored", "messages", lost)
 	}
 	err = errors.Join(err, s.operators.Shutdown(ctx), s.hooks.Close(ctx))
 	for range serving {
@@ -234,6 +247,7 @@ func (s *server) apply(cfg *Config) error {
 	s.logins.SetSCRAM(cfg.Auth.SCRAM)
 	s.clients.Reload(s.clientConfig(cfg))
 	s.friends.Reload(friendsConfig(cfg))
+	s.rooms.Reload(cfg.MUC.Config)
 	s.hooks.Reload(cfg.Webhooks)
 	s.applyFilter(cfg)
 	tokens := cfg.API.Tokens

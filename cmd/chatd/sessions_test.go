@@ -70,7 +70,7 @@ func TestSessionsFileDamaged(t *testing.T) {
 	whole := sessionsText(t, someSessions()...)
 	refused := func(what, text string) {
 		t.Helper()
-		if all, err := readSessions(strings.NewReader(text)); !errors.Is(err, errSessionsFile) || all != nil {
+		if all, err := readSessions(strings.NewReader(text)); !errors.Is(err, errKeptFile) || all != nil {
 			t.Errorf("%s: %d sessions, %v", what, len(all), err)
 		}
 	}
@@ -86,7 +86,7 @@ func TestSessionsFileDamaged(t *testing.T) {
 	refused("something behind", whole+"x")
 	refused("more lines", whole+"{}\n")
 	refused("later version", strings.Replace(whole, "sessions 1", "sessions 2", 1))
-	refused("endless line", sessionsVersion+"{"+strings.Repeat(" ", sessionLine))
+	refused("endless line", sessionsVersion+"{"+strings.Repeat(" ", keptLine))
 }
 
 // FuzzSessionsFile: nothing makes the reader panic, and what it takes it would write alike.
@@ -134,7 +134,7 @@ func FuzzSessions(f *testing.F) {
 // sealed is a file of these lines.
 func sealed(lines string) string {
 	text := sessionsVersion + lines
-	return text + fmt.Sprintf(sessionsEnd, strings.Count(lines, "\n"), sha256.Sum256([]byte(text)))
+	return text + fmt.Sprintf(keptEnd, strings.Count(lines, "\n"), sha256.Sum256([]byte(text)))
 }
 
 // TestStartWithoutSessions: a file that is damaged costs one line of the log, once, and one that is

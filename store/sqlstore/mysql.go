@@ -66,7 +66,7 @@ func (m *MySQL) config() (*mysql.Config, error) {
 		return nil, err
 	case err != nil || cfg.Net != "tcp" && cfg.Net != "unix":
 		// What the driver says, or takes for a network, may be a part of the password.
-		return nil, errors.New("not of the form name:password@tcp(host:port)/database")
+		return nil, errors.New("not of the form name:password@tcp(host:port)/database?name=value, or with a value that the driver does not know")
 	case cfg.DBName == "":
 		return nil, errors.New("no database named: it ends in /database")
 	case m.Connections == 1 || m.Connections < 0:

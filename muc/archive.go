@@ -1,0 +1,70 @@
+package muc
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"chatd/stanza"
+	"chatd/store"
+)
+
+// maxUnwritten bounds how many messages of one room wait for the store. One more, and its sender is told to wait.
+const maxUnwritten = 1000
+
+// archived is what is to be written about one message.
+type archived struct {
+	memory
+	replaces bool // it takes the place of the one with this id
+}
+
+// archive has a message of a persistent room written: it has been delivered by then, and what the store is too slow for, or cannot take, delays nobody. The
+// caller holds r.mu.
+func (s *Service) archive(r *room, a archived) {
+	if !r.cfg.Persistent {
+		return
+	}
+	r.unwritten = append(r.unwritten, a)
+	if r.writing {
+		return
+	}
+	r.writing = true
+	s.writing.Add(1)
+	go s.write(r)
+}
+
+// write writes a room's history until there is nothing more, in order.
+func (s *Service) write(r *room) {
+	defer s.writing.Done()
+	for {
+		r.mu.Lock()
+		todo := r.unwritten
+		r.unwritten = nil
+		r.writing = len(todo) > 0
+		r.mu.Unlock()
+		if len(todo) == 0 {
+			s.settle(r)
+			return
+		}
+		for i := range todo {
+			s.writeOne(r.at, &todo[i])
+		}
+	}
+}
+
+func (s *Service) writeOne(at stanza.JID, a *archived) {
+	ctx, cancel := context.WithTimeout(s.ctx, storeTimeout)
+	defer cancel()
+	id := string(a.id[:])
+	var err error
+	if a.replaces {
+		err = s.store.ReplaceHistory(ctx, at.Local(), id, a.wire)
+	} else {
+		_, err = s.store.AppendHistory(ctx, at.Local(), store.HistoryMessage{ID: id, Stored: time.UnixMilli(a.at), Stanza: a.wire}, s.cfg.Load().HistoryStored)
+	}
+	if err == nil || errors.Is(err, store.ErrNotFound) { // the room has been destroyed, or the message is too old
+		return
+	}
+	s.Metrics.unstored.Inc()
+	s.log.Log(ctx, stanza.FaultLevel(err), "room's history not written", "room", at, "err", err)
+}

@@ -1,0 +1,236 @@
+package muc
+
+import (
+	"strconv"
+	"sync"
+
+	"chatd/router"
+	"chatd/stanza"
+)
+
+// A notice is what a presence of an occupant's tells besides who the occupant is.
+type notice struct {
+	gone   bool   // unavailable
+	id     []byte // of the stanza that it answers, for the occupant itself
+	status []byte // children of an unavailable presence, by the occupant
+	nick   string // the new one (XEP-0045 §7.6)
+	actor  string // nick of who did it
+	reason string
+	codes  []int // for all
+	own    []int // for the occupant itself, besides 110
+}
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}
+
+func putBuffer(b *[]byte) {
+	if cap(*b) <= 64<<10 {
+		*b = (*b)[:0]
+		buffers.Put(b)
+	}
+}
+
+// Forms in which a presence is told.
+const (
+	plain    = iota // without the real address
+	revealed        // with it
+	forms
+)
+
+// reveals reports whether an occupant sees real addresses (XEP-0045 §7.2.3, §7.2.4).
+func (r *room) reveals(o *occupant) bool { return r.cfg.NonAnonymous || o.role == Moderator }
+
+// appendPresence writes the children of a presence of o's: its own, and what the room says of it (XEP-0045 §7.2.2, §17.3).
+func (r *room) appendPresence(b []byte, o *occupant, reveal, own bool, n *notice) []byte {
+	role, status := o.role, o.seats[0].presence
+	if n.gone {
+		status = n.status
+		if n.nick == "" {
+			role = NoRole
+		}
+	}
+	b = append(b, status...)
+	b = append(b, "<x xmlns='"+nsUser+"'><item affiliation='"...)
+	b = append(b, o.affiliation.String()...)
+	b = append(b, "' role='"...)
+	b = append(b, role.String()...)
+	if reveal {
+		b = append(b, "' jid='"...)
+		b = stanza.AppendEscaped(b, o.seats[0].jid.String())
+	}
+	if n.nick != "" {
+		b = append(b, "' nick='"...)
+		b = stanza.AppendEscaped(b, n.nick)
+	}
+	if n.actor == "" && n.reason == "" {
+		b = append(b, "'/>"...)
+	} else {
+		b = append(b, "'>"...)
+		b = appendActor(b, n.actor, n.reason)
+		b = append(b, "</item>"...)
+	}
+	for _, c := range n.codes {
+		b = appendStatus(b, c)
+	}
+	if own {
+		b = appendStatus(b, 110)
+		for _, c := range n.own {
+			b = appendStatus(b, c)
+		}
+	}
+	b = append(b, "</x>"...)
+	return o.id.append(b)
+}
+
+func appendActor(b []byte, actor, reason string) []byte {
+	if actor != "" {
+		b = append(b, "<actor nick='"...)
+		b = stanza.AppendEscaped(b, actor)
+		b = append(b, "'/>"...)
+	}
+	if reason != "" {
+		b = append(b, "<reason>"...)
+		b = stanza.AppendEscaped(b, reason)
+		b = append(b, "</reason>"...)
+	}
+	return b
+}
+
+func appendStatus(b []byte, code int) []byte {
+	b = append(b, "<status code='"...)
+	b = strconv.AppendInt(b, int64(code), 10)
+	return append(b, "'/>"...)
+}
+
+// presenceOf is a presence of o's with these children.
+func presenceOf(o *occupant, n *notice, inner []byte) stanza.Stanza {
+	st := stanza.Stanza{Kind: stanza.Presence, From: o.at, Inner: inner}
+	if n.gone {
+		st.Type = stanza.Unavailable
+	}
+	return st
+}
+
+// shown reports whether others see an occupant's presence (XEP-0045 §5.1).
+func (r *room) shown(role Role) bool { return r.cfg.Broadcast.has(role) }
+
+// show tells everybody a presence of o's: each form is encoded once. Occupants whose presence is not broadcast are shown to themselves only.
+func (s *Service) show(b *router.Batch, r *room, o *occupant, n *notice) {
+	s.showSelf(b, r, o, n)
+	if r.shown(o.role) {
+		s.showOthers(b, r, o, n)
+	}
+}
+
+// showSelf tells an occupant's own sessions.
+func (s *Service) showSelf(b *router.Batch, r *room, o *occupant, n *notice) {
+	for i := range o.seats {
+		s.showSeat(b, r, o, &o.seats[i], n)
+	}
+}
+
+func (s *Service) showSeat(b *router.Batch, r *room, o *occupant, to *seat, n *notice) {
+	buf := buffers.Get().(*[]byte)
+	defer putBuffer(buf)
+	*buf = r.appendPresence((*buf)[:0], o, r.reveals(o), true, n)
+	st := presenceOf(o, n, *buf)
+	st.ID = n.id
+	s.send(b, r, to, &st)
+}
+
+// showOthers tells all other occupants.
+func (s *Service) showOthers(b *router.Batch, r *room, o *occupant, n *notice) {
+	var bufs [forms]*[]byte
+	var wire [forms]stanza.Stanza
+	s.gather(r)
+	for _, to := range r.all {
+		if to == o {
+			continue
+		}
+		f := plain
+		if r.reveals(to) {
+			f = revealed
+		}
+		if bufs[f] == nil {
+			bufs[f] = buffers.Get().(*[]byte)
+			st := presenceOf(o, n, r.appendPresence(nil, o, f == revealed, false, n))
+			*bufs[f] = st.Append((*bufs[f])[:0])
+			st.Wire = *bufs[f]
+			wire[f] = st
+		}
+		for i := range to.seats {
+			s.send(b, r, &to.seats[i], &wire[f])
+		}
+	}
+	s.scatter(r)
+	for _, buf := range bufs {
+		if buf != nil {
+			putBuffer(buf)
+		}
+	}
+}
+
+// introduce shows a session all others in the room (XEP-0045 §7.2.2).
+func (s *Service) introduce(b *router.Batch, r *room, o *occupant, to *seat) {
+	buf := buffers.Get().(*[]byte)
+	defer putBuffer(buf)
+	none, reveal := &notice{}, r.reveals(o)
+	for _, other := range r.all {
+		if other == o || !r.shown(other.role) {
+			continue
+		}
+		*buf = r.appendPresence((*buf)[:0], other, reveal, false, none)
+		st := presenceOf(other, none, *buf)
+		s.send(b, r, to, &st)
+	}
+}
+
+// send gives one session st, of which To is set.
+func (s *Service) send(b *router.Batch, r *room, to *seat, st *stanza.Stanza) bool {
+	st.To = to.jid
+	if n, ok := to.session.(*node); ok {
+		if r.gathering != nil {
+			r.gathering.add(n, st)
+			return true
+		}
+		if !n.Send(b, st) {
+			r.lost = append(r.lost, to.jid)
+			return false
+		}
+		return true
+	}
+	if state := to.session.State(); state != nil && state.Blocked.Load().Matches(st.From) && st.Type != stanza.Unavailable {
+		return false // XEP-0191 §3.3
+	}
+	if to.session.Send(b, st) {
+		return true
+	}
+	row, ok := s.r.Table.Row(to.jid)
+	if !ok {
+		r.lost = append(r.lost, to.jid)
+		return false
+	}
+	if row.Session == to.session {
+		return false // ending: it says so itself
+	}
+	to.session = s.sessionOf(row) // which has taken over
+	//TOUCH r.touch(to.jid, to.session)
+	return to.session.Send(b, st)
+}
+
+// cast sends a message of the room's or of an occupant's to all, encoded once.
+func (s *Service) cast(b *router.Batch, r *room, st *stanza.Stanza) (wire []byte) {
+	wire = st.Append(make([]byte, 0, st.Size()))
+	st.Wire = wire
+	n := 0
+	s.gather(r)
+	for _, o := range r.all {
+		for i := range o.seats {
+			if s.send(b, r, &o.seats[i], st) {
+				n++
+			}
+		}
+	}
+	s.scatter(r)
+	s.Metrics.deliveries.Add(float64(n))
+	return wire
+}

@@ -1,0 +1,225 @@
+package muc
+
+import (
+	"context"
+	"encoding/xml"
+	"slices"
+
+	"chatd/router"
+	"chatd/stanza"
+)
+
+// pageRooms bounds one page of rooms.
+const pageRooms = 100
+
+// features of the service and of every room.
+var features = []string{nsDiscoInfo, nsDiscoItems, NS, nsStableID, nsSelfPing, nsPing, nsRegister, nsVCard, nsOccupantID,
+	stanza.NSStanzaID, nsRetract, nsRetract + "#tombstone", nsModerate}
+
+// toHost answers for the service itself.
+func (s *Service) toHost(ctx context.Context, b *router.Batch, sess router.Session, st *stanza.Stanza) {
+	if st.Type == stanza.TypeError || st.Type == stanza.Result || st.Kind == stanza.Presence {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	err := error(stanza.ErrServiceUnavailable)
+	if st.Kind == stanza.IQ && st.Type == stanza.Get && st.To.IsBare() {
+		switch string(st.Space) {
+		case nsDiscoInfo:
+			err = s.hostInfo(b, sess, st)
+		case nsDiscoItems:
+			err = s.hostItems(ctx, b, sess, st)
+		case nsPing:
+			s.answer(b, sess, st, nil)
+			err = nil
+		}
+	}
+	if err != nil {
+		s.fail(b, st, err)
+	}
+}
+
+type discoQuery struct {
+	Node string `xml:"node,attr"`
+	Set  *struct {
+		Max    *int    `xml:"max"`
+		After  *string `xml:"after"`
+		Before *string `xml:"before"`
+	} `xml:"http://jabber.org/protocol/rsm set"`
+}
+
+func readDisco(st *stanza.Stanza) (*discoQuery, error) {
+	e, err := stanza.RawPayload(st)
+	if err != nil {
+		return nil, err
+	}
+	q := new(discoQuery)
+	if xml.Unmarshal(e.Standalone(), q) != nil {
+		return nil, stanza.ErrBadRequest
+	}
+	return q, nil
+}
+
+// hostInfo is XEP-0045 §6.2.
+func (s *Service) hostInfo(b *router.Batch, sess router.Session, st *stanza.Stanza) error {
+	q, err := readDisco(st)
+	if err != nil {
+		return err
+	}
+	if q.Node != "" {
+		return stanza.ErrItemNotFound
+	}
+	payload := []byte("<query xmlns='" + nsDiscoInfo + "'><identity category='conference' type='text' name='Rooms'/>")
+	payload = appendFeatures(payload, append(slices.Clone(features), nsRSM)...)
+	s.answer(b, sess, st, append(payload, "</query>"...))
+	return nil
+}
+
+func appendFeatures(b []byte, all ...string) []byte {
+	for _, f := range all {
+		b = append(b, "<feature var='"+f+"'/>"...)
+	}
+	return b
+}
+
+// roomInfo is XEP-0045 §6.4, with §7.12 and §18.1.1 by their nodes.
+func (s *Service) roomInfo(ctx context.Context, b *router.Batch, sess router.Session, st *stanza.Stanza) error {
+	q, err := readDisco(st)
+	if err != nil {
+		return err
+	}
+	return s.visit(ctx, b, st.To.Local(), func(r *room) error {
+		if r.phase == locked && r.affiliation(st.From) < Owner {
+			return errNoRoom
+		}
+		payload := []byte("<query xmlns='" + nsDiscoInfo + "'")
+		switch q.Node {
+		case "":
+			payload = append(payload, '>')
+			payload = r.appendInfo(payload)
+		case "x-roomuser-item": // §7.12
+			payload = append(payload, " node='x-roomuser-item'>"...)
+			if nick := r.affiliates.of(st.From).nick; nick != "" {
+				payload = append(payload, "<identity category='conference' type='text' name='"+stanza.Escape(nick)+"'/>"...)
+			}
+		default: // §18.1.1: all traffic is allowed
+			return stanza.ErrItemNotFound
+		}
+		s.answer(b, sess, st, append(payload, "</query>"...))
+		return nil
+	})
+}
+
+// appendInfo writes what a room says of itself.
+func (r *room) appendInfo(b []byte) []byte {
+	c := r.cfg
+	title := c.Title
+	if title == "" {
+		title = r.at.Local()
+	}
+	b = append(b, "<identity category='conference' type='text' name='"+stanza.Escape(title)+"'/>"...)
+	b = appendFeatures(b, features...)
+	either := func(is bool, yes, no string) {
+		if is {
+			no = yes
+		}
+		b = appendFeatures(b, no)
+	}
+	either(c.Public, "muc_public", "muc_hidden")
+	either(c.Persistent, "muc_persistent", "muc_temporary")
+	either(c.MembersOnly, "muc_membersonly", "muc_open")
+	either(c.Moderated, "muc_moderated", "muc_unmoderated")
+	either(c.NonAnonymous, "muc_nonanonymous", "muc_semianonymous")
+	either(c.Password != "", "muc_passwordprotected", "muc_unsecured")
+	var w formWriter
+	w.begin("result", "", "", nsRoomInfo)
+	w.field("text-single", "muc#roominfo_description", "Description", c.About)
+	w.field("text-single", "muc#roominfo_subject", "Subject", subjectText(r.subject))
+	w.boolean("muc#roominfo_subjectmod", "Participants may change the subject", c.ChangeSubject)
+	w.number("muc#roominfo_occupants", "Occupants", len(r.all))
+	w.field("text-single", "muc#roominfo_lang", "Language of the discussion", c.Language)
+	w.number("muc#maxhistoryfetch", "Messages of history for who enters", c.History)
+	w.list("list-single", "muc#roomconfig_allowpm", "Who may send private messages", nil, privateOptions[c.Private-Visitor].value)
+	if hashes := avatarHashes(c.VCard); len(hashes) > 0 { // XEP-0486 §3.3
+		w.field("text-multi", "muc#roominfo_avatarhash", "Avatar hash", hashes...)
+	}
+	return append(b, w.end()...)
+}
+
+func subjectText(wire []byte) string {
+	if wire == nil {
+		return ""
+	}
+	st, err := stanza.Parse(wire)
+	if err != nil {
+		return ""
+	}
+	all, err := stanza.Elements(st)
+	if err != nil {
+		return ""
+	}
+	for _, e := range all {
+		if e.Is(stanza.NSClient, "subject") {
+			return e.Text()
+		}
+	}
+	return ""
+}
+
+// roomItems is XEP-0045 §6.5: who is in a room is not told.
+func (s *Service) roomItems(ctx context.Context, b *router.Batch, sess router.Session, st *stanza.Stanza) error {
+	q, err := readDisco(st)
+	if err != nil {
+		return err
+	}
+	if q.Node != "" {
+		return stanza.ErrItemNotFound
+	}
+	return s.visit(ctx, b, st.To.Local(), func(r *room) error {
+		s.answer(b, sess, st, []byte("<query xmlns='"+nsDiscoItems+"'/>"))
+		return nil
+	})
+}
+
+// hostItems is XEP-0045 §6.3, in pages (XEP-0059).
+func (s *Service) hostItems(ctx context.Context, b *router.Batch, sess router.Session, st *stanza.Stanza) error {
+	q, err := readDisco(st)
+	switch {
+	case err != nil:
+		return err
+	case q.Node != "":
+		return stanza.ErrItemNotFound
+	case q.Set != nil && q.Set.Before != nil:
+		return &stanza.Error{Type: "cancel", Condition: "feature-not-implemented"}
+	}
+	max, after := pageRooms, ""
+	if q.Set != nil && q.Set.Max != nil {
+		max = min(max, *q.Set.Max)
+	}
+	if q.Set != nil && q.Set.After != nil {
+		j, err := stanza.ParseJID(*q.Set.After)
+		if err != nil || j.Domain() != s.host.Domain() {
+			return stanza.ErrItemNotFound
+		}
+		after = j.Local()
+	}
+	b.Flush()
+	page, more, err := s.List(ctx, after, max, false)
+	if err != nil {
+		return err
+	}
+	payload := []byte("<query xmlns='" + nsDiscoItems + "'>")
+	for _, e := range page {
+		payload = append(payload, "<item jid='"+stanza.Escape(e.Name+"@"+s.host.Domain())+"' name='"+stanza.Escape(e.Title)+"'/>"...)
+	}
+	if q.Set != nil || more {
+		payload = append(payload, "<set xmlns='"+nsRSM+"'>"...)
+		if len(page) > 0 {
+			payload = append(payload, "<first>"+stanza.Escape(page[0].Name+"@"+s.host.Domain())+"</first><last>"+stanza.Escape(page[len(page)-1].Name+"@"+s.host.Domain())+"</last>"...)
+		}
+		payload = append(payload, "</set>"...)
+	}
+	s.answer(b, sess, st, append(payload, "</query>"...))
+	return nil
+}

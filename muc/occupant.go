@@ -1,0 +1,160 @@
+package muc
+
+import (
+	"slices"
+
+	"chatd/router"
+	"chatd/stanza"
+)
+
+// A seat is one session that is in a room.
+type seat struct {
+	jid      stanza.JID // full
+	session  router.Session
+	presence []byte // children of its last presence but for what only a room may say
+}
+
+// An occupant is a user in a room under one nick, with one session or several (XEP-0045 §7.2.8). The first is the one
+// whose presence is shown.
+type occupant struct {
+	at          stanza.JID // in the room, with the nick
+	seats       []seat
+	id          occupantID
+	role        Role
+	affiliation Affiliation
+	messages    bucket
+	nicks       bucket
+}
+
+func (o *occupant) nick() string { return o.at.Resource() }
+
+// user is the bare JID.
+func (o *occupant) user() stanza.JID { return o.seats[0].jid.Bare() }
+
+func (o *occupant) seat(full stanza.JID) *seat {
+	for i := range o.seats {
+		if o.seats[i].jid == full {
+			return &o.seats[i]
+		}
+	}
+	return nil
+}
+
+// few is how many occupants are looked through one by one: it takes less memory than an index, and no longer.
+const few = 16
+
+// A crowd is the occupants of one room.
+type crowd struct {
+	all   []*occupant // in the order in which they entered
+	seats int
+	nicks map[string]*occupant // nil while there are few
+	jids  map[stanza.JID]*occupant
+}
+
+// named is the occupant with a nick, nil if there is none.
+func (c *crowd) named(nick string) *occupant {
+	if c.nicks != nil {
+		return c.nicks[nick]
+	}
+	for _, o := range c.all {
+		if o.nick() == nick {
+			return o
+		}
+	}
+	return nil
+}
+
+// of is the occupant that a session is, nil if it is none.
+func (c *crowd) of(full stanza.JID) *occupant {
+	if c.jids != nil {
+		return c.jids[full]
+	}
+	for _, o := range c.all {
+		if o.seat(full) != nil {
+			return o
+		}
+	}
+	return nil
+}
+
+// ofUser yields the occupants that are a user's, or of a domain.
+func (c *crowd) ofUser(jid stanza.JID) (found []*occupant) {
+	for _, o := range c.all {
+		if u := o.user(); u == jid || jid.Local() == "" && u.Domain() == jid.Domain() {
+			found = append(found, o)
+		}
+	}
+	return found
+}
+
+// add enters an occupant, whose nick is free.
+func (c *crowd) add(o *occupant) {
+	c.all = append(c.all, o)
+	c.seats += len(o.seats)
+	if c.nicks == nil && len(c.all) <= few {
+		return
+	}
+	if c.nicks == nil {
+		c.nicks, c.jids = make(map[string]*occupant), make(map[stanza.JID]*occupant)
+		for _, o := range c.all {
+			c.index(o)
+		}
+		return
+	}
+	c.index(o)
+}
+
+func (c *crowd) index(o *occupant) {
+	c.nicks[o.nick()] = o
+	for i := range o.seats {
+		c.jids[o.seats[i].jid] = o
+	}
+}
+
+// join adds a session to an occupant.
+func (c *crowd) join(o *occupant, s seat) {
+	o.seats = append(o.seats, s)
+	c.seats++
+	if c.jids != nil {
+		c.jids[s.jid] = o
+	}
+}
+
+// part removes a session and reports whether it was its occupant's last: then the occupant is removed as well, but for the seat, which stays in it.
+func (c *crowd) part(o *occupant, full stanza.JID) (last bool) {
+	i := slices.IndexFunc(o.seats, func(s seat) bool { return s.jid == full })
+	if i < 0 {
+		return false
+	}
+	if len(o.seats) == 1 {
+		c.remove(o)
+		return true
+	}
+	o.seats = slices.Delete(o.seats, i, i+1)
+	c.seats--
+	delete(c.jids, full)
+	return false
+}
+
+// remove takes an occupant out with all its sessions, which stay in it.
+func (c *crowd) remove(o *occupant) {
+	i := slices.Index(c.all, o)
+	if i < 0 {
+		return
+	}
+	c.all = slices.Delete(c.all, i, i+1)
+	c.seats -= len(o.seats)
+	delete(c.nicks, o.nick())
+	for _, s := range o.seats {
+		delete(c.jids, s.jid)
+	}
+}
+
+// rename gives an occupant another nick.
+func (c *crowd) rename(o *occupant, at stanza.JID) {
+	delete(c.nicks, o.nick())
+	o.at = at
+	if c.nicks != nil {
+		c.nicks[o.nick()] = o
+	}
+}

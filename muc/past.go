@@ -1,0 +1,141 @@
+package muc
+
+import (
+	"bytes"
+	"time"
+
+	"chatd/router"
+	"chatd/stanza"
+	"chatd/store"
+)
+
+// A memory is one message that is kept for those who enter later.
+type memory struct {
+	id   stanza.ID
+	by   occupantID // who wrote it
+	at   int64      // milliseconds since 1970
+	wire []byte     // the whole message, without 'to'
+}
+
+// A past is the newest messages of a room, oldest first, bounded in number and bytes.
+type past struct {
+	messages []memory
+	bytes    int
+	dropped  int64 // how many there were before
+}
+
+// add keeps a message and drops the oldest ones over the limits.
+func (p *past) add(m memory, limits *Config) {
+	if limits.HistoryMessages <= 0 {
+		return
+	}
+	p.messages = append(p.messages, m)
+	p.bytes += len(m.wire)
+	drop := 0
+	for len(p.messages)-drop > limits.HistoryMessages || limits.HistoryBytes > 0 && p.bytes > limits.HistoryBytes && drop < len(p.messages) {
+		p.bytes -= len(p.messages[drop].wire)
+		drop++
+	}
+	if drop > 0 {
+		p.dropped += int64(drop)
+		n := copy(p.messages, p.messages[drop:])
+		clear(p.messages[n:])
+		p.messages = p.messages[:n]
+	}
+}
+
+// find is a message by its id, nil if it is not there.
+func (p *past) find(id string) *memory {
+	for i := range p.messages {
+		if string(p.messages[i].id[:]) == id {
+			return &p.messages[i]
+		}
+	}
+	return nil
+}
+
+// replace puts another text in the place of a message's.
+func (p *past) replace(m *memory, wire []byte) {
+	p.bytes += len(wire) - len(m.wire)
+	m.wire = wire
+}
+
+// wanted is how much history a client wants (XEP-0045 §7.2.14); negative numbers are no limit.
+type wanted struct {
+	chars, stanzas int
+	since          time.Time
+}
+
+var everything = wanted{chars: -1, stanzas: -1}
+
+// recount sends history to a session that has entered (XEP-0045 §7.2.13): the newest messages that all limits allow.
+func (s *Service) recount(b *router.Batch, r *room, to *seat, w wanted) {
+	all := r.past.messages
+	limit := r.cfg.History
+	if w.stanzas >= 0 {
+		limit = min(limit, w.stanzas)
+	}
+	if len(all) > limit {
+		all = all[len(all)-limit:]
+	}
+	for len(all) > 0 && !w.since.IsZero() && all[0].at < w.since.UnixMilli() {
+		all = all[1:]
+	}
+	if len(all) == 0 {
+		return
+	}
+	first, chars := len(all), 0
+	told := make([][]byte, len(all))
+	for first > 0 {
+		m := &all[first-1]
+		wire := delayed(m.wire, r.at, time.UnixMilli(m.at))
+		chars += len(wire) + len(" to=''") + len(to.jid.String())
+		if w.chars >= 0 && chars > w.chars {
+			break
+		}
+		first--
+		told[first] = wire
+	}
+	st := stanza.Stanza{Kind: stanza.Message, Type: stanza.Groupchat, From: r.at}
+	for _, wire := range told[first:] {
+		st.Wire = wire
+		s.send(b, r, to, &st)
+	}
+}
+
+const messageEnd = "</message>"
+
+// delayed is an encoded message with the time at which the room got it (XEP-0203 §2).
+func delayed(wire []byte, by stanza.JID, at time.Time) []byte {
+	d := make([]byte, 0, len(wire)+160)
+	d = append(d, bytes.TrimSuffix(wire, []byte(messageEnd))...)
+	d = append(d, "<delay xmlns='"+nsDelay+"' from='"...)
+	d = stanza.AppendEscaped(d, by.String())
+	d = append(d, "' stamp='"...)
+	d = at.UTC().AppendFormat(d, "2006-01-02T15:04:05.000Z")
+	return append(d, "'/>"+messageEnd...)
+}
+
+// remembered is a message of the store's.
+func remembered(h store.HistoryMessage) memory {
+	m := memory{at: h.Stored.UnixMilli(), wire: h.Stanza}
+	copy(m.id[:], h.ID)
+	if st, err := stanza.Parse(h.Stanza); err == nil {
+		m.by = authorOf(st)
+	}
+	return m
+}
+
+// authorOf is the occupant id in a message of the room's.
+func authorOf(st *stanza.Stanza) (by occupantID) {
+	all, err := stanza.Elements(st)
+	if err != nil {
+		return by
+	}
+	for _, e := range all {
+		if e.Is(nsOccupantID, "occupant-id") {
+			copy(by[:], e.Attribute("id"))
+		}
+	}
+	return by
+}

@@ -1,0 +1,176 @@
+package muc
+
+import (
+	"bytes"
+	"context"
+	"strconv"
+	"strings"
+	"time"
+
+	"chatd/router"
+	"chatd/stanza"
+)
+
+// maxNick bounds a nick in bytes.
+const maxNick = 128
+
+// A joining is what a presence says that asks to be let in (XEP-0045 §7.2.1).
+type joining struct {
+	password string
+	history  wanted
+}
+
+// presence takes a presence for a room.
+func (s *Service) presence(ctx context.Context, b *router.Batch, sess router.Session, st *stanza.Stanza) {
+	switch st.Type {
+	case stanza.Unavailable:
+		s.leave(b, st)
+		return
+	case stanza.None:
+	case stanza.Subscribe:
+		s.fail(b, st, stanza.ErrNotAllowed) // a room has no roster
+		return
+	default: // XEP-0045 §17.3
+		return
+	}
+	inner, join, err := readPresence(st)
+	if err == nil {
+		err = s.checkPresence(st, inner)
+	}
+	if err == nil && join != nil {
+		err = s.enter(ctx, b, sess, st, inner, join)
+	} else if err == nil {
+		err = s.update(b, st, inner)
+	}
+	if err != nil {
+		refused := *st
+		refused.Inner = nil
+		if join != nil {
+			refused.Inner = []byte("<x xmlns='" + NS + "'/>") // without the password
+		}
+		s.fail(b, &refused, err)
+	}
+}
+
+// checkPresence is XEP-0045 §7.2.1 and §17.1.
+func (s *Service) checkPresence(st *stanza.Stanza, inner []byte) error {
+	nick := st.To.Resource()
+	if strings.TrimSpace(nick) == "" {
+		return stanza.ErrJIDMalformed
+	}
+	if len(nick) > maxNick {
+		return stanza.ErrNotAcceptable.WithText("the nick is too long")
+	}
+	if limit := s.cfg.Load().PresenceBytes; limit > 0 && len(inner) > limit {
+		s.Metrics.refuse(refusedSize)
+		return errTooLarge
+	}
+	return nil
+}
+
+// usual is how most clients ask to be let in.
+var usual = [...]string{"<x xmlns='" + NS + "'/>", "<x xmlns=\"" + NS + "\"/>"}
+
+// readPresence is the children that others may see, and what it says about entering, nil if that is nothing.
+func readPresence(st *stanza.Stanza) (inner []byte, join *joining, err error) {
+	for _, u := range usual {
+		if string(st.Inner) == u {
+			return nil, &joining{history: everything}, nil
+		}
+	}
+	if !bytes.Contains(st.Inner, []byte("muc")) && !bytes.Contains(st.Inner, []byte("occupant-id")) && !bytes.Contains(st.Inner, []byte("hats")) && len(st.Attrs) == 0 {
+		return bytes.Clone(st.Inner), nil, nil
+	}
+	all, err := stanza.Elements(st)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, e := range all {
+		switch {
+		case e.Is(NS, "x"):
+			if join, err = readJoining(e); err != nil {
+				return nil, nil, err
+			}
+		case strings.HasPrefix(e.Name.Space, NS), e.Is(nsOccupantID, "occupant-id"), e.Name.Space == nsHats: // XEP-0045 §17.3, XEP-0421 §4
+		default:
+			inner = append(inner, e.Standalone()...)
+		}
+	}
+	return inner, join, nil
+}
+
+func readJoining(x stanza.Element) (*joining, error) {
+	j := &joining{history: everything}
+	all, err := x.Children()
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range all {
+		switch {
+		case e.Is(NS, "password"):
+			j.password = e.Text()
+		case e.Is(NS, "history"):
+			j.history = readWanted(e)
+		}
+	}
+	return j, nil
+}
+
+// readWanted is XEP-0045 §7.2.14. What cannot be understood is no limit.
+func readWanted(e stanza.Element) wanted {
+	w := everything
+	number := func(name string, to *int) {
+		if n, err := strconv.Atoi(e.Attribute(name)); err == nil && n >= 0 {
+			*to = n
+		}
+	}
+	number("maxchars", &w.chars)
+	number("maxstanzas", &w.stanzas)
+	seconds := -1
+	number("seconds", &seconds)
+	if seconds >= 0 {
+		w.since = time.Now().Add(-time.Duration(min(seconds, 1<<30)) * time.Second)
+	}
+	if t, err := time.Parse(time.RFC3339, e.Attribute("since")); err == nil && t.After(w.since) {
+		w.since = t
+	}
+	return w
+}
+
+// update is a presence of somebody who is in the room (XEP-0045 §7.6, §7.7).
+func (s *Service) update(b *router.Batch, st *stanza.Stanza, inner []byte) error {
+	r := s.lock(b, st.To.Local())
+	if r == nil {
+		s.notInRoom(b, st)
+		return nil
+	}
+	defer s.unlock(b, r)
+	o := r.of(st.From)
+	if o == nil {
+		s.notInRoom(b, st)
+		return nil
+	}
+	if o.nick() != st.To.Resource() {
+		return s.rename(b, r, o, st)
+	}
+	s.changePresence(r, o, st.From, inner)
+	s.show(b, r, o, &notice{id: st.ID})
+	return nil
+}
+
+// changePresence makes a session the one whose presence is shown.
+func (s *Service) changePresence(r *room, o *occupant, full stanza.JID, inner []byte) {
+	for i := range o.seats {
+		if o.seats[i].jid == full {
+			o.seats[i].presence = inner
+			o.seats[0], o.seats[i] = o.seats[i], o.seats[0]
+		}
+	}
+}
+
+// notInRoom tells a client that it is not in a room although it thinks so (XEP-0045 §7.2.18).
+func (s *Service) notInRoom(b *router.Batch, st *stanza.Stanza) {
+	s.give(b, nil, &stanza.Stanza{Kind: stanza.Presence, Type: stanza.Unavailable, From: st.To, To: st.From, ID: st.ID,
+		Inner: []byte("<x xmlns='" + nsUser + "'><item affiliation='none' role='none'><reason>You are not in the room.</reason></item>" +
+			"<status code='110'/><status code='307'/><status code='333'/></x>")})
+}

@@ -1,0 +1,165 @@
+package muc
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"chatd/router"
+	"chatd/stanza"
+	"chatd/store"
+)
+
+// A State is a whole room with its occupants, as one process hands it to another: a value that shares nothing with the
+// room it was made of.
+type State struct {
+	Name         string                 `json:"name"`
+	Config       []byte                 `json:"config"` // as in the store
+	Subject      []byte                 `json:"subject,omitempty"`
+	Created      time.Time              `json:"created"`
+	Locked       bool                   `json:"locked,omitempty"` // has yet to be configured
+	Affiliations []store.Affiliation    `json:"affiliations,omitempty"`
+	Occupants    []OccupantState        `json:"occupants,omitempty"` // in the order in which they entered
+	History      []store.HistoryMessage `json:"history,omitempty"`   // what is in memory, oldest first; Seq is 0
+}
+
+// An OccupantState is one occupant of a State.
+type OccupantState struct {
+	Nick     string         `json:"nick"`
+	Role     string         `json:"role"`
+	Sessions []SessionState `json:"sessions"` // the one whose presence is shown first
+}
+
+// A SessionState is one session of an OccupantState.
+type SessionState struct {
+	JID      string `json:"jid"`                // full
+	Presence string `json:"presence,omitempty"` // children, raw XML
+}
+
+// Export yields every room that somebody is in.
+func (s *Service) Export() iter.Seq[*State] {
+	return func(yield func(*State) bool) {
+		var b router.Batch
+		for _, name := range s.names() {
+			r := s.lock(&b, name)
+			if r == nil {
+				continue
+			}
+			x, err := r.state()
+			empty := len(r.all) == 0
+			r.mu.Unlock()
+			if err != nil {
+				s.log.Error("room not kept", "room", r.at, "err", err)
+			} else if !empty && !yield(x) {
+				return
+			}
+		}
+	}
+}
+
+// state is the room as it is. The caller holds its lock.
+func (r *room) state() (*State, error) {
+	rec, err := r.record(r.cfg)
+	if err != nil {
+		return nil, err
+	}
+	x := &State{Name: rec.Name, Config: rec.Config, Subject: rec.Subject, Created: rec.Created, Locked: r.phase == locked, Affiliations: r.affiliates.stored()}
+	for _, o := range r.all {
+		os := OccupantState{Nick: o.nick(), Role: o.role.String()}
+		for _, seat := range o.seats {
+			os.Sessions = append(os.Sessions, SessionState{seat.jid.String(), string(seat.presence)})
+		}
+		x.Occupants = append(x.Occupants, os)
+	}
+	for _, m := range r.past.messages {
+		x.History = append(x.History, store.HistoryMessage{ID: string(m.id[:]), Stored: time.UnixMilli(m.at).UTC(), Stanza: m.wire})
+	}
+	return x, nil
+}
+
+var errState = errors.New("muc: a room that cannot be")
+
+// Import goes on with a room that another process has exported. Its occupants are those whose sessions are in the table; the others have
+// left meanwhile, which is told. It does nothing if the room is here already, and when nobody is left in it.
+func (s *Service) Import(x *State) error {
+	name, err := stanza.ParseJID(x.Name + "@" + s.host.Domain())
+	if err != nil || name.Local() != x.Name || !name.IsBare() {
+		return errState
+	}
+	cfg, key, err := decodeSettings(x.Config)
+	if err != nil {
+		return err
+	}
+	r := &room{at: name, phase: open, cfg: cfg, secret: key, subject: x.Subject, created: x.Created.Unix(), affiliates: readAffiliates(x.Affiliations)}
+	if x.Locked {
+		r.phase = locked
+	}
+	for _, h := range x.History {
+		r.past.add(remembered(h), s.cfg.Load())
+	}
+	var left []*occupant
+	for i := range x.Occupants {
+		o, err := s.occupant(r, &x.Occupants[i])
+		if err != nil {
+			return fmt.Errorf("%w: %w", errState, err)
+		}
+		if o.seats[0].session == nil {
+			left = append(left, o)
+		} else {
+			r.add(o)
+		}
+	}
+	if len(r.all) == 0 {
+		for _, o := range left {
+			s.tellLeft(r, o, &notice{})
+		}
+		if !r.cfg.Persistent {
+			s.tellDestroyed(r, LeftEmpty, "")
+		}
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !s.insert(x.Name, r) {
+		return nil
+	}
+	s.Metrics.occupants.Add(float64(r.seats))
+	var b router.Batch
+	defer b.Flush()
+	for _, o := range left {
+		s.tellLeft(r, o, &notice{})
+		if r.shown(o.role) {
+			s.showOthers(&b, r, o, &notice{gone: true})
+		}
+	}
+	return nil
+}
+
+// occupant is one of a room that is imported. Who has no session any more keeps one without.
+func (s *Service) occupant(r *room, x *OccupantState) (*occupant, error) {
+	at, err := r.at.WithResource(x.Nick)
+	role, ok := ParseRole(x.Role)
+	if err != nil || !ok || at.IsBare() || r.named(x.Nick) != nil || len(x.Sessions) == 0 {
+		return nil, errState
+	}
+	var here, gone []seat
+	for _, session := range x.Sessions {
+		full, err := stanza.ParseJID(session.JID)
+		if err != nil || full.IsBare() || full.Local() == "" || r.of(full) != nil {
+			return nil, errState
+		}
+		who := seat{jid: full, presence: []byte(session.Presence)}
+		if row, ok := s.r.Table.Row(full); ok {
+			who.session = s.sessionOf(row)
+			here = append(here, who)
+		} else {
+			gone = append(gone, who)
+		}
+	}
+	if len(here) == 0 {
+		here = gone
+	}
+	user := here[0].jid
+	return &occupant{at: at, seats: here, id: r.secret.identify(user), role: role, affiliation: r.affiliation(user)}, nil
+}
