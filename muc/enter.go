@@ -32,7 +32,7 @@ func (s *Service) enter(ctx context.Context, b *router.Batch, sess router.Sessio
 		if !ok {
 			return nil // has gone meanwhile
 		}
-		sess = row.Session
+		sess = s.sessionOf(row)
 	}
 	created := false
 	r, err := s.load(ctx, b, st.To.Local(), func(r *room) error {

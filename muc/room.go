@@ -41,6 +41,7 @@ type room struct {
 	unwritten  []archived
 	rate       bucket
 	lost       []stanza.JID // sessions that took nothing and are nowhere; empty while mu is not held
+	gathering  gathering    // nil while nothing is gathered, and while mu is not held
 }
 
 // errNoRoom is for a room that is not there.

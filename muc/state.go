@@ -151,7 +151,7 @@ func (s *Service) occupant(r *room, x *OccupantState) (*occupant, error) {
 		}
 		who := seat{jid: full, presence: []byte(session.Presence)}
 		if row, ok := s.r.Table.Row(full); ok {
-			who.session = row.Session
+			who.session = s.sessionOf(row)
 			here = append(here, who)
 		} else {
 			gone = append(gone, who)

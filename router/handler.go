@@ -46,6 +46,10 @@ type Spool interface {
 	// returns nil, and tells under which number. An error that is a *stanza.Error is
 	// for the sender. st.To may be full or bare. It blocks on the store.
 	Hold(ctx context.Context, st *stanza.Stanza) (seq int64, err error)
+	// HoldLater keeps in memory what Hold could not and nobody answers for any more: a message that a session took and could
+	// not send. It is stored once the store works again. false means that cause does not pass, or that too much waits
+	// already. st may be a view. It does not block.
+	HoldLater(st *stanza.Stanza, cause error) bool
 	// Forget drops messages of a user that are known to have been delivered. It blocks on the store.
 	Forget(ctx context.Context, user string, seqs []int64) error
 }

@@ -178,7 +178,8 @@ func build(ctx context.Context, cfg *Config, backend database, decoy []byte, log
 	clients.Features = disco.CapsElement
 	if others != nil {
 		clients.Node = cfg.Cluster.Node
-		(&joined{others, ctx, clientNode(cfg), friends, blocking, avatar, offline, clients, db.Forget, log}).connect()
+		(&joined{Service: others, serving: ctx, self: clientNode(cfg), friends: friends, blocking: blocking, avatar: avatar, offline: offline,
+			clients: clients, rooms: rooms, table: rt.Table, forget: db.Forget, log: log}).connect()
 	}
 
 	// What operators and other services see of it all, and may do.
@@ -186,7 +187,9 @@ func build(ctx context.Context, cfg *Config, backend database, decoy []byte, log
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "chatd_store_writes_waiting", Help: "Changes that wait for the disk."}, func() float64 { return float64(backend.Waiting()) }))
+		Name: "chatd_store_writes_waiting", Help: "Changes that wait for the disk."}, func() float64 { return float64(backend.Waiting()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "chatd_messages_late", Help: "Messages of sessions that have ended, which wait in memory for the store."}, func() float64 { return float64(offline.Late()) }))
 	guarded.Register(metrics)
 	registerResident(metrics, db)
 	rt.Metrics.Register(metrics)
@@ -199,7 +202,7 @@ func build(ctx context.Context, cfg *Config, backend database, decoy []byte, log
 	})
 
 	return &server{log: log, db: db, logins: accounts, tokens: tokens, friends: friends, accounts: players, foreign: backend.ChangedElsewhere,
-		router: rt, hooks: hooks, rooms: rooms, clients: clients, operators: operators, others: others, metrics: metrics}
+		router: rt, spool: offline, hooks: hooks, rooms: rooms, clients: clients, operators: operators, others: others, metrics: metrics}
 }
 
 // roomHost is the domain of rooms.
