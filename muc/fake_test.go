@@ -170,4 +170,3 @@ func bodies(got []string) (all []string) {
 }
 
 // HoldLater implements router.Spool.
-func (noSpool) HoldLater(*stanza.Stanza, error) bool { return false }
