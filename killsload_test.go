@@ -189,6 +189,8 @@ type recipient struct {
 
 	overtaken []string // came after newer ones of the same sender
 
+	breaks []time.Time // when its connection broke
+
 	id      string // of the session to resume
 	handled int    // in it
 }
@@ -279,6 +281,7 @@ func (r *recipient) stay(c *client) {
 		}
 	}
 	if r.kind == breaking {
+		r.breaks = append(r.breaks, time.Now())
 		c.tcp.SetLinger(0)
 		return
 	}
@@ -320,6 +323,22 @@ func (r *recipient) take(n *node) {
 	}
 	r.last[from] = number
 }
+
+// underway reports whether a message was on its way to a connection that had broken just before one of these kills: the
+// server had handed it to the system, and could not know yet that nobody was to read it.
+func (r *recipient) underway(m *sentMessage, kills []time.Time) bool {
+	for _, broke := range r.breaks {
+		for _, kill := range kills {
+			if since := kill.Sub(broke); 0 <= since && since < noticed && m.when.After(broke.Add(-noticed)) && m.when.Before(kill.Add(noticed)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// noticed is how long after its end the server knows of a connection's, however busy the machine.
+const noticed = time.Second
 
 // fetch gets all that waits, when the load has ended.
 func (r *recipient) fetch() {

@@ -26,6 +26,10 @@ func (a *arrival) flush() { a.batch.Flush() }
 func (a *arrival) overflow(kind byte, payload []byte) { a.s.overflowed(kind, payload) }
 
 func (a *arrival) deal(kind byte, payload []byte) (wait func()) {
+	if kind >= firstRoomKind && kind <= lastRoomKind {
+		a.s.Rooms.deal(&a.batch, kind, payload)
+		return nil
+	}
 	to, rest, _ := cutTo(payload)
 	jid, ok := a.s.r.Table.Intern(to)
 	if !ok {

@@ -63,6 +63,14 @@ type dealer interface {
 	overflow(kind byte, payload []byte)
 }
 
+// roomFor is how much may wait for a worker when a frame of a kind comes. All but stanzas are short, and nobody can be told that they are refused.
+func roomFor(kind byte) int {
+	if kind == kindStanza {
+		return maxArrived
+	}
+	return 2 * maxArrived
+}
+
 // start begins the workers, each with a dealer of its own. They run until stop.
 func (a *arrivals) start(newDealer func() dealer) {
 	a.seed = maphash.MakeSeed()
@@ -92,7 +100,7 @@ func (a *arrivals) put(user []byte, j job, payload []byte) bool {
 	w := &a.workers[maphash.Bytes(a.seed, user)%workerCount]
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.stopped || len(w.text)+len(payload) > maxArrived {
+	if w.stopped || len(w.text)+len(payload) > roomFor(j.kind) {
 		return false
 	}
 	j.size = len(payload)
@@ -139,7 +147,7 @@ func (w *worker) dealAll(d dealer, jobs []job, text []byte) {
 		text = text[j.size:]
 		to, _, _ := cutTo(payload)
 		if p := w.parked[string(bareOf(to))]; p != nil {
-			if w.size+j.size <= maxArrived {
+			if w.size+j.size <= roomFor(j.kind) {
 				p.jobs, p.text = append(p.jobs, j), append(p.text, payload...)
 				w.size += j.size
 				jobs[i].peer = nil // settled later

@@ -92,6 +92,15 @@ func (p *Places) set(others []string) bool {
 	return true
 }
 
+// without is now as it would be without one of its nodes; nil if that is the only one.
+func (p *Places) without(now *Placement, node string) *Placement {
+	nodes := slices.DeleteFunc(slices.Clone(now.Nodes), func(n string) bool { return n == node })
+	if len(nodes) == 0 {
+		return nil
+	}
+	return &Placement{Token: now.Token, Nodes: nodes, key: p.key, home: assignBuckets(nodes, p.buckets(len(nodes)))}
+}
+
 // told takes note of a peer's token.
 func (p *Places) told(t Token) {
 	p.mu.Lock()

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"hash/maphash"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -130,12 +131,23 @@ func (s *Service) takeBack(ctx context.Context, unacked []Frame, r *returnedTo) 
 	var work sync.WaitGroup
 	for _, lane := range lanes {
 		work.Go(func() {
-			for _, f := range lane {
+			for _, f := range onceEach(lane) {
 				s.takeOneBack(ctx, f, r)
 			}
 		})
 	}
 	work.Wait()
+}
+
+// onceEach leaves out what was sent to several resources of a user, but for the first of them. Messages have ids: equal ones are one.
+func onceEach(frames []Frame) []Frame {
+	seen := make(map[string]bool, len(frames))
+	return slices.DeleteFunc(frames, func(f Frame) bool {
+		_, raw, _ := cutTo(f.Payload)
+		again := seen[view(raw)]
+		seen[view(raw)] = true
+		return again
+	})
 }
 
 // takeOneBack tries until ctx ends, and at least once: nobody else has the message.

@@ -19,8 +19,8 @@ const (
 	kindStale  byte = 22 // bare JID, what (router.Kept)
 	kindLook   byte = 23 // bare JID of a user for whom messages were stored
 	kindKept   byte = 24 // id of a session that was taken over and is kept now
-	kindHeld   byte = 25 // bare JID of a user for whom messages were stored, while a node is missing
-	kindAbout  byte = 26 // what Service.About says
+	kindAbout  byte = 25 // what Service.About says
+	kindHeld   byte = 26 // bare JID of a user for whom messages were stored, while a node is missing
 )
 
 // Kinds of requests.
@@ -53,6 +53,7 @@ type Sessions struct {
 // router's Elsewhere, and the Handler of the links.
 type Service struct {
 	Sessions Sessions
+	Rooms    *Rooms // whose fields are set before Start
 	// About is what the other nodes are told of this one, in an encoding of the caller's. It is called when a node comes up, and by Tell.
 	About func() []byte
 
@@ -80,7 +81,8 @@ type Service struct {
 // New makes the service of a node whose router has no rows yet.
 func New(r *router.Router, cfg Config) *Service {
 	s := &Service{r: r, name: cfg.Node, log: cfg.Log, node: nil}
-	s.replica = NewReplica(ReplicaConfig{Node: cfg.Node, Secret: cfg.Secret, Log: cfg.Log, Duplicate: s.duplicate, Arrived: s.appeared, Complete: s.complete})
+	s.Rooms = &Rooms{s: s}
+	s.replica = NewReplica(ReplicaConfig{Placed: s.Rooms.placed, Node: cfg.Node, Secret: cfg.Secret, Log: cfg.Log, Duplicate: s.duplicate, Arrived: s.appeared, Complete: s.complete})
 	s.rows = s.replica.Rows
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	r.Table.Elsewhere = s
@@ -99,6 +101,7 @@ func (s *Service) Start(ctx context.Context, cfg Config) (err error) {
 func (s *Service) Leave(ctx context.Context) error {
 	err := s.node.Leave(ctx)
 	s.arrivals.stop()
+	s.yielded.end()
 	s.cancel()
 	s.work.Wait()
 	return err
@@ -197,6 +200,9 @@ func (s *Service) PeerDown(p *Peer, unacked []Frame, left bool) {
 	s.about.Delete(p)
 	lost := s.replica.PeerDown(p)
 	s.background(func(ctx context.Context) {
+		if s.Rooms.Down != nil {
+			s.Rooms.Down(ctx, p.Name, s.Rooms.unacked(unacked))
+		}
 		s.takeBack(ctx, unacked, r)
 		close(p.back)
 		s.moved(r.users)
@@ -216,7 +222,14 @@ func (s *Service) Frame(p *Peer, kind byte, seq uint64, payload []byte) {
 		s.yielded.kept(string(payload))
 	case kind == kindAbout:
 		s.about.Store(p, string(payload))
-	case kind > kindAbout:
+	case kind >= firstRoomKind && kind <= lastRoomKind:
+		room, _, ok := cutTo(payload)
+		p.Later(seq)
+		if !ok || !s.arrivals.put(room, job{kind: kind, peer: p, seq: seq}, payload) {
+			s.Rooms.overflowed(p.Name, payload, kind)
+			p.Settled(seq)
+		}
+	case kind > kindHeld:
 		p.Unknown(kind)
 	default:
 		to, _, ok := cutTo(payload)

@@ -78,9 +78,7 @@ func (s *session) Done() <-chan struct{} {
 var closed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
 // appendTo writes an address behind its length.
-func appendTo(b []byte, to stanza.JID) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(to.String()))), to.String()...)
-}
+func appendTo(b []byte, to stanza.JID) []byte { return appendText(b, to.String()) }
 
 // cutTo reads what appendTo wrote. The address is a view of b.
 func cutTo(b []byte) (to, rest []byte, ok bool) {

@@ -141,6 +141,16 @@ func (y *yielded) add(id string, restore func()) {
 	})
 }
 
+// end forgets all: the node leaves, and whoever has asked has them or has gone.
+func (y *yielded) end() {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	for _, t := range y.until {
+		t.Stop()
+	}
+	clear(y.until)
+}
+
 // kept forgets a session and reports whether it was there.
 func (y *yielded) kept(id string) bool {
 	y.mu.Lock()

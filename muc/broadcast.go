@@ -41,14 +41,16 @@ func (r *room) reveals(o *occupant) bool { return r.cfg.NonAnonymous || o.role =
 
 // appendPresence writes the children of a presence of o's: its own, and what the room says of it (XEP-0045 §7.2.2, §17.3).
 func (r *room) appendPresence(b []byte, o *occupant, reveal, own bool, n *notice) []byte {
-	role, status := o.role, o.seats[0].presence
-	if n.gone {
-		status = n.status
-		if n.nick == "" {
-			role = NoRole
-		}
+	role := o.role
+	switch {
+	case !n.gone:
+		b = append(b, o.seats[0].presence.Value()...)
+	case n.nick == "":
+		role = NoRole
+		fallthrough
+	default:
+		b = append(b, n.status...)
 	}
-	b = append(b, status...)
 	b = append(b, "<x xmlns='"+nsUser+"'><item affiliation='"...)
 	b = append(b, o.affiliation.String()...)
 	b = append(b, "' role='"...)
@@ -141,6 +143,7 @@ func (s *Service) showSeat(b *router.Batch, r *room, o *occupant, to *seat, n *n
 func (s *Service) showOthers(b *router.Batch, r *room, o *occupant, n *notice) {
 	var bufs [forms]*[]byte
 	var wire [forms]stanza.Stanza
+	s.gather(r)
 	for _, to := range r.all {
 		if to == o {
 			continue
@@ -160,6 +163,7 @@ func (s *Service) showOthers(b *router.Batch, r *room, o *occupant, n *notice) {
 			s.send(b, r, &to.seats[i], &wire[f])
 		}
 	}
+	s.scatter(r)
 	for _, buf := range bufs {
 		if buf != nil {
 			putBuffer(buf)
@@ -185,6 +189,17 @@ func (s *Service) introduce(b *router.Batch, r *room, o *occupant, to *seat) {
 // send gives one session st, of which To is set.
 func (s *Service) send(b *router.Batch, r *room, to *seat, st *stanza.Stanza) bool {
 	st.To = to.jid
+	if n, ok := to.session.(*node); ok {
+		if r.gathering != nil {
+			r.gathering.add(n, st)
+			return true
+		}
+		if !n.Send(b, st) {
+			r.lost = append(r.lost, to.jid)
+			return false
+		}
+		return true
+	}
 	if state := to.session.State(); state != nil && state.Blocked.Load().Matches(st.From) && st.Type != stanza.Unavailable {
 		return false // XEP-0191 §3.3
 	}
@@ -199,7 +214,8 @@ func (s *Service) send(b *router.Batch, r *room, to *seat, st *stanza.Stanza) bo
 	if row.Session == to.session {
 		return false // ending: it says so itself
 	}
-	to.session = row.Session // which has taken over
+	to.session = s.sessionOf(row) // which has taken over
+	//TOUCH r.touch(to.jid, to.session)
 	return to.session.Send(b, st)
 }
 
@@ -208,6 +224,7 @@ func (s *Service) cast(b *router.Batch, r *room, st *stanza.Stanza) (wire []byte
 	wire = st.Append(make([]byte, 0, st.Size()))
 	st.Wire = wire
 	n := 0
+	s.gather(r)
 	for _, o := range r.all {
 		for i := range o.seats {
 			if s.send(b, r, &o.seats[i], st) {
@@ -215,6 +232,7 @@ func (s *Service) cast(b *router.Batch, r *room, st *stanza.Stanza) (wire []byte
 			}
 		}
 	}
+	s.scatter(r)
 	s.Metrics.deliveries.Add(float64(n))
 	return wire
 }

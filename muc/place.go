@@ -1,15 +1,146 @@
 package muc
 
 import (
+	"cmp"
 	"context"
+	"encoding/binary"
 
+	"chatd/router"
 	"chatd/stanza"
 )
 
-// A Place knows where rooms are: each has one home. A cluster provides it; without one every room is here.
+// A Place is the cluster that rooms live in. Each room has one home, by a placement that all nodes compute alike. None of
+// its methods blocks.
 type Place interface {
-	// Here reports whether this node is the room's home, by the name of the room.
-	Here(room string) bool
-	// Forward gives st to the home of the room that it is for. false means that there is none that can be reached.
-	Forward(ctx context.Context, st *stanza.Stanza) bool
+	// Node is the name of this node.
+	Node() string
+	// Home is the node where a room should be now, and Second where it would be without this node; "" if that is nowhere.
+	Home(room string) string
+	Second(room string) string
+	// Token says under which placement that is.
+	Token() Token
+	// Nodes is the other nodes that are up.
+	Nodes() []string
+	// Send has a frame dealt with by Service.Frame of another node, or of this one: behind all that was sent for the same room before,
+	// on a goroutine that may block. False: the node is gone, or has too much to do.
+	Send(node string, kind byte, room string, parts ...[]byte) bool
+}
+
+// A Token orders placements.
+type Token struct{ Epoch, Nodes uint64 }
+
+const tokenBytes = 16
+
+func (t Token) append(b []byte) []byte {
+	return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(b, t.Epoch), t.Nodes)
+}
+
+// cutToken reads what append wrote.
+func cutToken(b []byte) (t Token, rest []byte, ok bool) {
+	if len(b) < tokenBytes {
+		return t, nil, false
+	}
+	return Token{binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])}, b[tokenBytes:], true
+}
+
+// fences reports whether t is newer than old.
+func (t Token) fences(old Token) bool {
+	return cmp.Or(cmp.Compare(t.Epoch, old.Epoch), cmp.Compare(t.Nodes, old.Nodes)) > 0
+}
+
+// Kinds of frames about a room.
+const (
+	frameStanza byte = iota // for the room: hops, node of its sender, stanza
+	frameCast               // from the room: token, number of recipients, each recipient, stanza without 'to'
+	frameMissed             // to the room: a recipient who was not there, stanza
+)
+
+// maxHops bounds how often a stanza is sent on to where its room is, while nodes disagree about that.
+const maxHops = 6
+
+// An origin is where the sender of a stanza is.
+type origin struct {
+	node string         // "" for this one
+	sess router.Session // if it is this one
+	hops byte
+}
+
+func (s *Service) session(from origin) router.Session {
+	if from.node == "" || from.node == s.Place.Node() {
+		return from.sess
+	}
+	return s.node(from.node)
+}
+
+// dispatch has a stanza for a room dealt with where the room is.
+func (s *Service) dispatch(ctx context.Context, b *router.Batch, st *stanza.Stanza, from origin) {
+	name := st.To.Local()
+	switch s.enterLane(name, st, from) {
+	case here:
+		s.toRoom(ctx, b, s.session(from), st)
+		s.leaveLane(b, name)
+	case nowhere:
+		s.fail(b, st, stanza.ErrRecipientUnavailable)
+	}
+}
+
+// forward sends a stanza to where its room is. It reports whether that could be done.
+func (s *Service) forward(home string, st *stanza.Stanza, from origin) bool {
+	if from.node == "" {
+		from.node = s.Place.Node()
+	}
+	buf := buffers.Get().(*[]byte)
+	defer putBuffer(buf)
+	*buf = st.Append(appendText(append((*buf)[:0], from.hops+1), from.node))
+	return from.hops < maxHops && s.Place.Send(home, frameStanza, st.To.Local(), *buf)
+}
+
+// Frame deals with a frame of another node about a room, or of this one: see Place.Send. The payload is a view.
+func (s *Service) Frame(ctx context.Context, b *router.Batch, node string, kind byte, room string, payload []byte) {
+	if !s.frame(ctx, b, node, kind, room, payload) {
+		s.log.Warn("malformed frame about a room", "node", node, "kind", kind, "room", room)
+	}
+}
+
+func (s *Service) frame(ctx context.Context, b *router.Batch, node string, kind byte, room string, payload []byte) bool {
+	switch kind {
+	case frameStanza:
+		return s.forwarded(ctx, b, payload)
+	case frameCast:
+		return s.castTo(b, node, room, payload)
+	case frameMissed:
+		return s.missed(b, node, room, payload)
+	}
+	return false
+}
+
+// forwarded takes a stanza that another node has sent on.
+func (s *Service) forwarded(ctx context.Context, b *router.Batch, payload []byte) bool {
+	if len(payload) == 0 {
+		return false
+	}
+	node, raw, ok := cutText(payload[1:])
+	if !ok {
+		return false
+	}
+	st, err := stanza.Parse(raw)
+	if err != nil || st.To.Domain() != s.host.Domain() || st.To.Local() == "" {
+		return false
+	}
+	s.dispatch(ctx, b, st, origin{node: string(node), hops: payload[0]})
+	return true
+}
+
+// appendText writes a text behind its length.
+func appendText(b []byte, text string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(text))), text...)
+}
+
+// cutText reads what appendText wrote, as a view.
+func cutText(b []byte) (text, rest []byte, ok bool) {
+	n, size := binary.Uvarint(b)
+	if size <= 0 || n > uint64(len(b)-size) {
+		return nil, nil, false
+	}
+	return b[size : size+int(n)], b[size+int(n):], true
 }

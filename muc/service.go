@@ -23,6 +23,8 @@ type Service struct {
 	Metrics *Metrics
 	// Place, if set before the first stanza, says where rooms are; nil: here.
 	Place Place
+	// Watcher, if set before the first stanza, is told what happens.
+	Watcher Watcher
 
 	r     *router.Router
 	host  stanza.JID
@@ -38,6 +40,9 @@ type Service struct {
 
 	seed   maphash.Seed
 	shards [shards]shard
+
+	lanes [shards]laneShard // of a cluster
+	nodes sync.Map          // the others, *node by name
 
 	writing sync.WaitGroup  // goroutines that write history
 	ctx     context.Context // ends when they are to give up
@@ -96,10 +101,8 @@ func (s *Service) Handle(ctx context.Context, b *router.Batch, sess router.Sessi
 	switch {
 	case name == "":
 		s.toHost(ctx, b, sess, st)
-	case s.Place != nil && !s.Place.Here(name):
-		if !s.Place.Forward(ctx, st) {
-			s.fail(b, st, stanza.ErrRecipientUnavailable)
-		}
+	case s.Place != nil:
+		s.dispatch(ctx, b, st, origin{sess: sess})
 	default:
 		s.toRoom(ctx, b, sess, st)
 	}
@@ -143,11 +146,13 @@ func (s *Service) give(b *router.Batch, sess router.Session, st *stanza.Stanza) 
 		if !ok {
 			return false
 		}
-		sess = row.Session
+		sess = s.sessionOf(row)
 	}
 	return sess.Send(b, st)
 }
 
 func (s *Service) shard(name string) *shard {
-	return &s.shards[maphash.String(s.seed, name)%shards]
+	return &s.shards[s.shardIndex(name)]
 }
+
+func (s *Service) shardIndex(name string) uint64 { return maphash.String(s.seed, name) % shards }

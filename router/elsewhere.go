@@ -104,6 +104,8 @@ func (r *Router) Overflowed(b *Batch, st *stanza.Stanza) {
 	r.Fail(b, st, stanza.ErrResourceConstraint, dropOverflow)
 }
 
+const nsCarbons = "urn:xmpp:carbons:2"
+
 // Returned takes back a stanza that was sent to a resource on another node, which did not confirm it and is gone. A message
 // goes to another resource here or to the store; then its number there is returned, so that it can be taken out when
 // the node turns out to have had it after all. It blocks on the store. An error says that this could not keep it now: the caller
@@ -111,6 +113,9 @@ func (r *Router) Overflowed(b *Batch, st *stanza.Stanza) {
 func (r *Router) Returned(ctx context.Context, st *stanza.Stanza) (seq int64, err error) {
 	if !Storable(st) {
 		r.Reroute(ctx, st)
+		return 0, nil
+	}
+	if string(st.Space) == nsCarbons && st.From == st.To.Bare() { // XEP-0280: what it is a copy of finds its own way
 		return 0, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)

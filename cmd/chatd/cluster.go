@@ -12,6 +12,7 @@ import (
 
 	"chatd/c2s"
 	"chatd/cluster"
+	"chatd/muc"
 	"chatd/roster"
 	"chatd/router"
 	"chatd/stanza"
@@ -38,6 +39,7 @@ type joined struct {
 	offline  *xep.Offline
 	clients  *c2s.Server
 	table    *router.Table
+	rooms    *muc.Service
 	forget   func(user string) // drops what is in memory of the store
 	log      *slog.Logger
 	strayed  sync.Map // full JIDs of sessions that are moving here during a split
@@ -55,6 +57,8 @@ func (j *joined) connect() {
 		Stale: j.stale, Look: j.look, Lost: j.friends.Lost, Found: j.friends.Found,
 		Yield: j.yield, Restore: j.restore, Adopt: j.adopt,
 	}
+	j.rooms.Place = place{j.Rooms}
+	j.Rooms.Frame = j.rooms.Frame
 	j.clients.Fetch = j.fetch
 	j.clients.HandOver = j.handOver
 	j.clients.OnResume = j.resume
@@ -196,3 +200,9 @@ func (j *joined) adopt(ctx context.Context, session []byte) error {
 	}
 	return nil
 }
+
+// A place is where rooms are, as they have it.
+type place struct{ *cluster.Rooms }
+
+// Token implements muc.Place.
+func (p place) Token() muc.Token { return muc.Token(p.Rooms.Token()) }

@@ -166,6 +166,7 @@ func build(ctx context.Context, cfg *Config, backend database, decoy []byte, log
 
 	// Rooms, at a domain of their own.
 	rooms := muc.New(rt, stanza.MustJID(roomHost(cfg)), db, cfg.MUC.Config, log)
+	rooms.Watcher = hooks
 
 	// The clients' connections.
 	clients := c2s.New(c2s.Config{}, rt, accounts, log)
@@ -178,7 +179,7 @@ func build(ctx context.Context, cfg *Config, backend database, decoy []byte, log
 	if others != nil {
 		clients.Node = cfg.Cluster.Node
 		(&joined{Service: others, serving: ctx, self: clientNode(cfg), friends: friends, blocking: blocking, avatar: avatar, offline: offline,
-			clients: clients, table: rt.Table, forget: db.Forget, log: log}).connect()
+			clients: clients, rooms: rooms, table: rt.Table, forget: db.Forget, log: log}).connect()
 	}
 
 	// What operators and other services see of it all, and may do.
@@ -197,7 +198,7 @@ func build(ctx context.Context, cfg *Config, backend database, decoy []byte, log
 	rooms.Metrics.Register(metrics)
 	operators := api.New(api.Config{
 		Metrics: metrics, Ready: ready(ctx, guarded), Drain: drain, Log: log, Version: buildVersion(), Node: nodeName(cfg),
-		PlayerJID: cfg.API.PlayerJID, Router: rt, Friends: friends, Blocking: blocking, Auth: accounts, Accounts: players, Webhooks: hooks, Store: db, Cluster: others,
+		PlayerJID: cfg.API.PlayerJID, Router: rt, Friends: friends, Blocking: blocking, Auth: accounts, Accounts: players, Webhooks: hooks, Rooms: rooms, Store: db, Cluster: others,
 	})
 
 	return &server{log: log, db: db, logins: accounts, tokens: tokens, friends: friends, accounts: players, foreign: backend.ChangedElsewhere,

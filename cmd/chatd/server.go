@@ -53,6 +53,7 @@ type server struct {
 	hooks     *webhook.Service
 	foreign   func(context.Context) (bool, error) // whether another process has changed the store
 	rooms     *muc.Service
+	unheeded  bool // it has, and the store could not be asked for all of it
 	clients   *c2s.Server
 	operators *api.Server
 	others    *cluster.Service // nil: this node is alone
@@ -156,10 +157,12 @@ func (s *server) heed(ctx context.Context) {
 	asking, cancel := context.WithTimeout(ctx, watchInterval)
 	defer cancel()
 	changed, err := s.foreign(asking)
+	s.unheeded = s.unheeded || changed
 	ended := 0
-	if err == nil && changed {
+	if err == nil && s.unheeded {
 		s.db.Forget("")
 		ended, err = s.accounts.EndOrphans(ctx)
+		s.unheeded = err != nil && stanza.Passing(err)
 	}
 	if err != nil && ctx.Err() == nil && !stanza.Passing(err) { // of an outage the store itself tells
 		s.log.Error("changes by other processes not heeded", "err", err)

@@ -1,0 +1,129 @@
+package cluster
+
+import (
+	"context"
+	"sync/atomic"
+
+	"chatd/router"
+)
+
+// Kinds of the frames about rooms, which package muc makes: the room's name, the sender's name, and what is muc's.
+const (
+	firstRoomKind byte = 60
+	lastRoomKind  byte = 79
+)
+
+// Rooms are where each room has its home, and the frames about rooms. Its methods are safe for concurrent use, and none blocks.
+type Rooms struct {
+	// Frame deals with a frame, on a goroutine that may block: those about one room one after another, and in the order in
+	// which each node has sent them.
+	Frame func(ctx context.Context, b *router.Batch, node string, kind byte, room string, payload []byte)
+	// Placed is called when rooms may have to move, or nodes have come or gone. It may block.
+	Placed func(ctx context.Context)
+	// Down is called when a node is gone that had been there, with the frames of Send that it has not confirmed, in order. It may block.
+	Down func(ctx context.Context, node string, unacked []RoomFrame)
+
+	s       *Service
+	without atomic.Pointer[withoutSelf]
+}
+
+// A RoomFrame is a frame that was sent.
+type RoomFrame struct {
+	Kind    byte
+	Room    string
+	Payload []byte
+}
+
+// withoutSelf is where rooms would be if this node were not there.
+type withoutSelf struct{ of, then *Placement }
+
+// Node is the name of this node.
+func (r *Rooms) Node() string { return r.s.name }
+
+// Home is the node where a room has its home.
+func (r *Rooms) Home(room string) string { return r.s.replica.Places.Current().Home(room) }
+
+// Second is the node where a room would have its home without this one, "" if there is no other.
+func (r *Rooms) Second(room string) string {
+	now := r.s.replica.Places.Current()
+	w := r.without.Load()
+	if w == nil || w.of != now {
+		w = &withoutSelf{now, r.s.replica.Places.without(now, r.s.name)}
+		r.without.Store(w)
+	}
+	if w.then == nil {
+		return ""
+	}
+	return w.then.Home(room)
+}
+
+// Token is that of the placement.
+func (r *Rooms) Token() Token { return r.s.replica.Places.Current().Token }
+
+// Nodes is the names of the other nodes that are up, in order.
+func (r *Rooms) Nodes() (names []string) {
+	for _, p := range r.s.peers() {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
+// Send sends a frame, kinds being counted from 0, to another node or to this one. It never blocks; false: the node is not there, or has too
+// much to do.
+func (r *Rooms) Send(node string, kind byte, room string, parts ...[]byte) bool {
+	buf := encoded.Get().(*[]byte)
+	defer encoded.Put(buf)
+	*buf = appendText(appendText((*buf)[:0], room), r.s.name)
+	if node == r.s.name {
+		for _, p := range parts {
+			*buf = append(*buf, p...)
+		}
+		return r.s.arrivals.put([]byte(room), job{kind: firstRoomKind + kind}, *buf)
+	}
+	for _, p := range r.s.peers() {
+		if p.Name != node {
+			continue
+		}
+		r.s.replica.Flush(p) // so that the other node knows who it is from
+		_, ok := p.Send(firstRoomKind+kind, append([][]byte{*buf}, parts...)...)
+		return ok
+	}
+	return false
+}
+
+// deal takes a frame on a worker's goroutine.
+func (r *Rooms) deal(b *router.Batch, kind byte, payload []byte) {
+	room, rest, ok := cutTo(payload)
+	node, rest, also := cutTo(rest)
+	if !ok || !also || r.Frame == nil {
+		r.s.log.Warn("malformed frame about a room", "kind", kind)
+		return
+	}
+	r.Frame(r.s.ctx, b, string(node), kind-firstRoomKind, string(room), rest)
+}
+
+// unacked is the frames about rooms among those that a peer has not confirmed.
+func (r *Rooms) unacked(frames []Frame) (all []RoomFrame) {
+	for _, f := range frames {
+		if f.Kind < firstRoomKind || f.Kind > lastRoomKind {
+			continue
+		}
+		room, rest, ok := cutTo(f.Payload)
+		if _, rest, ok2 := cutTo(rest); ok && ok2 {
+			all = append(all, RoomFrame{f.Kind - firstRoomKind, string(room), rest})
+		}
+	}
+	return all
+}
+
+func (r *Rooms) placed(*Placement) {
+	if r.Placed != nil {
+		r.s.background(r.Placed)
+	}
+}
+
+// overflowed is for a frame that there was no room for. What it said is lost: a stanza for a room, or from one.
+func (r *Rooms) overflowed(node string, payload []byte, kind byte) {
+	room, _, _ := cutTo(payload)
+	r.s.log.Warn("too much arrives: a frame about a room is lost", "node", node, "kind", kind-firstRoomKind, "room", string(room))
+}
