@@ -198,7 +198,7 @@ func (s *Service) Send(ctx context.Context, name, body string) (id string, err e
 		if len(r.unwritten) >= maxUnwritten {
 			return stanza.ErrResourceConstraint
 		}
-		m := memory{id: stanza.NewID(), at: time.Now().UnixMilli()}
+		m := utterance{id: stanza.NewID(), at: time.Now().UnixMilli()}
 		id = string(m.id[:])
 		inner := m.id.Append([]byte("<body>"+stanza.Escape(body)+"</body>"), r.at)
 		st := stanza.Stanza{Kind: stanza.Message, Type: stanza.Groupchat, From: r.at, ID: m.id[:], Inner: inner}
@@ -212,11 +212,11 @@ func (s *Service) Send(ctx context.Context, name, body string) (id string, err e
 }
 
 // remember keeps a message that was sent, for those who enter later. The caller holds the room's lock.
-func (s *Service) remember(r *room, m memory, wire []byte) {
+func (s *Service) remember(r *room, m utterance, wire []byte) {
 	m.wire = wire
 	s.Metrics.messages.Inc()
 	r.past.add(m, s.cfg.Load())
-	s.archive(r, archived{memory: m})
+	s.archive(r, archived{utterance: m})
 }
 
 // History is the newest messages of a room before the one with the given number (0: of all), up to limit, the oldest first: of a persistent room those in

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"time"
+	"unique"
 
 	"chatd/router"
 	"chatd/stanza"
@@ -68,7 +69,7 @@ func (r *room) state() (*State, error) {
 	for _, o := range r.all {
 		os := OccupantState{Nick: o.nick(), Role: o.role.String()}
 		for _, seat := range o.seats {
-			os.Sessions = append(os.Sessions, SessionState{seat.jid.String(), string(seat.presence)})
+			os.Sessions = append(os.Sessions, SessionState{seat.jid.String(), seat.presence.Value()})
 		}
 		x.Occupants = append(x.Occupants, os)
 	}
@@ -149,7 +150,7 @@ func (s *Service) occupant(r *room, x *OccupantState) (*occupant, error) {
 		if err != nil || full.IsBare() || full.Local() == "" || r.of(full) != nil {
 			return nil, errState
 		}
-		who := seat{jid: full, presence: []byte(session.Presence)}
+		who := seat{jid: full, presence: unique.Make(session.Presence)}
 		if row, ok := s.r.Table.Row(full); ok {
 			who.session = s.sessionOf(row)
 			here = append(here, who)
