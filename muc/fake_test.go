@@ -180,3 +180,6 @@ func bodies(got []string) (all []string) {
 	}
 	return all
 }
+
+// HoldLater implements router.Spool.
+func (noSpool) HoldLater(*stanza.Stanza, error) bool { return false }

@@ -34,7 +34,7 @@ func newLab(nodes int) (*lab, error) {
 	sweep()
 	pid := os.Getpid()
 	l := &lab{id: fmt.Sprintf("%s-%d", prefix, pid), bridge: fmt.Sprintf("clb%d", pid), nodes: nodes,
-		net: fmt.Sprintf("198.18.%d", pid%254+1), blocks: make(map[[2]int]bool), noDB: make(map[int]bool)} // RFC 2544
+		net: fmt.Sprintf("198.18.%d", pid%254+1), blocks: make(map[[2]int]bool), noDB: make(map[int]bool)} // addresses for tests of networks
 	err := sh("ip", "link", "add", l.bridge, "type", "bridge")
 	if err == nil {
 		err = errors.Join(sh("ip", "addr", "add", fmt.Sprintf("%s.%d/24", l.net, host), "dev", l.bridge), sh("ip", "link", "set", l.bridge, "up"))

@@ -12,6 +12,7 @@ type ledger struct {
 	messages  map[string]*message
 	last      time.Time // when something came that is no repetition
 	conflicts int
+	foreign   int // messages that slixmpp got while it was there
 }
 
 // A talk is the messages of one client to one address, in order.
@@ -101,6 +102,9 @@ func (l *ledger) got(name string, where int, e *element, collected bool) {
 	}
 	l.last = time.Now()
 	m.collected = collected
+	if where < 0 {
+		l.foreign++
+	}
 	m.came, m.where = l.last, where
 	if latest := m.talk.latest; latest != nil && m.seq < latest.seq && m.session == latest.session {
 		m.late = latest
@@ -128,7 +132,7 @@ const clockTime = "15:04:05.000"
 type tally struct {
 	Sent, Acked, Delivered, Refused, Open  int
 	Lost, Doubled, Reordered, Both, Strand int
-	Conflicts                              int
+	Conflicts, Foreign                     int
 	Examples                               []string
 }
 
@@ -176,6 +180,6 @@ func (l *ledger) tally(online map[string]bool) (t tally) {
 			note(&t.Strand, "stranded", id, m)
 		}
 	}
-	t.Conflicts = l.conflicts
+	t.Conflicts, t.Foreign = l.conflicts, l.foreign
 	return t
 }

@@ -41,6 +41,9 @@ func (r *result) faults() error {
 	if t.Both > 0 {
 		err = errors.Join(err, fmt.Errorf("%d messages delivered and refused", t.Both))
 	}
+	if err == nil && t.Foreign == 0 {
+		err = errors.New("slixmpp got nothing")
+	}
 	if t.Strand > 0 {
 		err = errors.Join(err, fmt.Errorf("%d messages came only at the next login", t.Strand))
 	}
@@ -53,8 +56,8 @@ func (r *result) print(out io.Writer) {
 		verdict = "FAILED: " + err.Error()
 	}
 	t := r.tally
-	fmt.Fprintf(out, "%s: %s (%.0f s): notice %s, converge %s, sent %d, acked %d, delivered %d, refused %d, open %d, lost %d, doubled %d, reordered %d, both %d, stranded %d, unavailable %d, logins %d, resumed %d, conflicts %d\n",
-		r.name, verdict, r.took.Seconds(), seconds(r.notice), seconds(r.converge), t.Sent, t.Acked, t.Delivered, t.Refused, t.Open, t.Lost, t.Doubled, t.Reordered, t.Both, t.Strand, r.flaps, r.logins, r.resumed, t.Conflicts)
+	fmt.Fprintf(out, "%s: %s (%.0f s): notice %s, converge %s, sent %d, acked %d, delivered %d, refused %d, open %d, lost %d, doubled %d, reordered %d, both %d, stranded %d, unavailable %d, logins %d, resumed %d, conflicts %d, to slixmpp %d\n",
+		r.name, verdict, r.took.Seconds(), seconds(r.notice), seconds(r.converge), t.Sent, t.Acked, t.Delivered, t.Refused, t.Open, t.Lost, t.Doubled, t.Reordered, t.Both, t.Strand, r.flaps, r.logins, r.resumed, t.Conflicts, t.Foreign)
 	for _, e := range t.Examples {
 		fmt.Fprintln(out, "  ", e)
 	}
@@ -112,7 +115,8 @@ const intro = `# Partitions, kills and restarts of a real cluster
 Each scenario is a cluster of its own: processes of chatd in network namespaces that a bridge joins, one MariaDB, and clients that connect
 over TLS, manage their streams (XEP-0198), resume sessions where they can and log in anew where they cannot. nftables cuts
 the network by losing packets without a word. Last run on %s, %d cores, %d nodes, %d groups of friends, one on each node: %d clients, each of which
-sends each friend %v messages a second, and so many to somebody who is away. At the end everybody logs in once more and collects what waits.
+sends each friend %v messages a second, and so many to somebody who is away; the first group sends to slixmpp, too. At the end everybody logs in
+once more and collects what waits. The kernel here has no netem: nothing is delayed, and clocks are not skewed.
 
 - *notice*: from the cut until every client had lost sight of exactly those friends who could not be reached any more.
 - *converge*: from the heal until every client saw every friend again, and heard from each something that was sent after it.

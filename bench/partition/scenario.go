@@ -56,7 +56,7 @@ func scenarios(o options) []scenario {
 		}
 	}
 	return append(all,
-		scenario{name: "full-database", about: "n1 is cut off from all others and from the database for 5 s", run: cutFor(5*time.Second, func(l *lab) error {
+		scenario{name: "full-database", about: "n1 is cut off from all others and from the database for 5 s; some of its clients look for other nodes", again: true, run: cutFor(5*time.Second, func(l *lab) error {
 			return errors.Join(full(l), l.cutDB(a))
 		})},
 		scenario{name: "flapping", about: "n1 is cut off ten times for 0.1 to 2.5 s", run: flapping(full)},

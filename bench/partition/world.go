@@ -19,7 +19,8 @@ type world struct {
 	nodes   []*node
 	clients []*client
 	groups  [][]*client // friends, one on each node
-	away    []*client   // who log in only at the end
+	away    []*client   // who log in only at the end; the last one is the account of foreign
+	foreign *foreign
 	talks   []*talk
 	ledger  *ledger
 	gone    atomic.Int64 // how often somebody saw a contact become unavailable
@@ -83,6 +84,8 @@ func newWorld(ctx context.Context, l *lab, o options, groups [][]friend, dsn, di
 		w.groups = append(w.groups, members)
 		w.away = append(w.away, &client{w: w, name: fmt.Sprintf("g%daway", g+1), home: g % l.nodes})
 	}
+	slix := &client{w: w, name: "slixmpp"}
+	w.away = append(w.away, slix)
 	for _, c := range w.clients {
 		w.work.Go(func() { c.run(w.ctx) })
 	}
@@ -91,7 +94,7 @@ func newWorld(ctx context.Context, l *lab, o options, groups [][]friend, dsn, di
 			return w, err
 		}
 	}
-	return w, w.befriend()
+	return w, errors.Join(w.startForeign(slix), w.befriend())
 }
 
 func (w *world) befriend() error {
@@ -206,6 +209,10 @@ func (w *world) talk(perSecond float64) {
 				w.talks = append(w.talks, t)
 			}
 			w.talks = append(w.talks, &talk{from: a, to: w.away[g].bare(), recipient: w.away[g].name})
+			if g == 0 {
+				slix := w.away[len(w.away)-1]
+				w.talks = append(w.talks, &talk{from: a, to: slix.bare(), recipient: slix.name})
+			}
 		}
 	}
 	for _, t := range w.talks {
@@ -258,6 +265,10 @@ func (w *world) count() (tally, error) {
 		online[c.name] = true
 	}
 	w.work.Wait()
+	if err := w.foreign.stop(); err != nil {
+		return tally{}, err
+	}
+	w.foreign = nil
 	for _, c := range append(w.clients, w.away...) {
 		if err := c.collect(w.ctx); err != nil {
 			return tally{}, fmt.Errorf("%s: %w", c.name, err)
@@ -284,6 +295,9 @@ func (w *world) end() {
 		w.talking.Wait()
 	}
 	w.work.Wait()
+	if w.foreign != nil {
+		w.foreign.kill()
+	}
 	for _, n := range w.nodes {
 		n.kill()
 	}
