@@ -79,7 +79,6 @@ func (noCopies) Received(*router.Batch, router.Row, *stanza.Stanza) {}
 type noSpool struct{}
 
 func (noSpool) Hold(context.Context, *stanza.Stanza) (int64, error) { return 1, nil }
-func (noSpool) HoldLater(*stanza.Stanza, error) bool                { return false }
 func (noSpool) Forget(context.Context, string, []int64) error       { return nil }
 
 type fixture struct {
