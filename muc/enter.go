@@ -100,7 +100,7 @@ func (s *Service) admit(b *router.Batch, r *room, who seat, st *stanza.Stanza, j
 	}
 	o := r.named(at.Resource())
 	if o == nil {
-		o = &occupant{at: at.Clone(), seats: []seat{who}, id: r.secret.identify(who.jid), affiliation: what.as, role: r.cfg.initial(what.as)}
+		o = &occupant{at: at.Clone(), seats: []seat{who}, id: r.secret.identify(who.jid), affiliation: what.as, role: r.cfg.initial(what.as), since: time.Now().UnixNano()}
 		r.add(o)
 		if r.shown(o.role) {
 			s.showOthers(b, r, o, &n)

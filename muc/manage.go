@@ -157,6 +157,7 @@ func (s *Service) remember(r *room, m memory, wire []byte) {
 	m.wire = wire
 	s.Metrics.messages.Inc()
 	r.past.add(m, s.cfg.Load())
+	r.rep.remember(m)
 	s.archive(r, archived{memory: m})
 }
 

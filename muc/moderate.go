@@ -103,6 +103,7 @@ func (s *Service) bury(r *room, m *memory, id string, by []byte, at time.Time, m
 	}
 	st.Attrs, st.Inner = nil, m.id.Append(inner, r.at)
 	r.past.replace(m, st.Append(nil))
+	r.rep.remember(*m)
 	a.memory = *m
 	s.archive(r, a)
 }

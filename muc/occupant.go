@@ -24,6 +24,7 @@ type occupant struct {
 	affiliation Affiliation
 	messages    bucket
 	nicks       bucket
+	since       int64 // when it entered, nanoseconds since 1970
 }
 
 func (o *occupant) nick() string { return o.at.Resource() }
@@ -49,6 +50,7 @@ type crowd struct {
 	seats int
 	nicks map[string]*occupant // nil while there are few
 	jids  map[stanza.JID]*occupant
+	rep   *replication // of a cluster: is told of each change
 }
 
 // named is the occupant with a nick, nil if there is none.
@@ -91,6 +93,7 @@ func (c *crowd) ofUser(jid stanza.JID) (found []*occupant) {
 func (c *crowd) add(o *occupant) {
 	c.all = append(c.all, o)
 	c.seats += len(o.seats)
+	c.rep.touchAll(o)
 	if c.nicks == nil && len(c.all) <= few {
 		return
 	}
@@ -115,6 +118,7 @@ func (c *crowd) index(o *occupant) {
 func (c *crowd) join(o *occupant, s seat) {
 	o.seats = append(o.seats, s)
 	c.seats++
+	c.rep.touch(s.jid, s.session)
 	if c.jids != nil {
 		c.jids[s.jid] = o
 	}
@@ -126,6 +130,7 @@ func (c *crowd) part(o *occupant, full stanza.JID) (last bool) {
 	if i < 0 {
 		return false
 	}
+	c.rep.touch(full, o.seats[i].session)
 	if len(o.seats) == 1 {
 		c.remove(o)
 		return true
@@ -144,6 +149,7 @@ func (c *crowd) remove(o *occupant) {
 	}
 	c.all = slices.Delete(c.all, i, i+1)
 	c.seats -= len(o.seats)
+	c.rep.touchAll(o)
 	delete(c.nicks, o.nick())
 	for _, s := range o.seats {
 		delete(c.jids, s.jid)
@@ -153,8 +159,17 @@ func (c *crowd) remove(o *occupant) {
 // rename gives an occupant another nick.
 func (c *crowd) rename(o *occupant, at stanza.JID) {
 	delete(c.nicks, o.nick())
+	c.rep.touchAll(o)
 	o.at = at
 	if c.nicks != nil {
 		c.nicks[o.nick()] = o
 	}
+}
+
+// clear takes all occupants out.
+func (c *crowd) clear() {
+	for _, o := range c.all {
+		c.rep.touchAll(o)
+	}
+	*c = crowd{rep: c.rep}
 }

@@ -163,6 +163,7 @@ func (s *Service) changePresence(r *room, o *occupant, full stanza.JID, inner []
 	for i := range o.seats {
 		if o.seats[i].jid == full {
 			o.seats[i].presence = inner
+			r.rep.touch(full, o.seats[i].session)
 			o.seats[0], o.seats[i] = o.seats[i], o.seats[0]
 		}
 	}

@@ -89,6 +89,7 @@ func (s *Service) unlock(b *router.Batch, r *room) {
 			}
 		}
 	}
+	s.replicate(r)
 	r.mu.Unlock()
 }
 
@@ -133,6 +134,9 @@ func (s *Service) insert(name string, r *room) bool {
 		return false
 	}
 	sh.rooms[name] = r
+	if s.Place != nil {
+		r.rep = newReplication(s.Place.Node())
+	}
 	s.count.Add(1)
 	s.Metrics.rooms.Inc()
 	return true
@@ -141,6 +145,7 @@ func (s *Service) insert(name string, r *room) bool {
 // vanish takes a room out of memory. The caller holds r.mu, and nobody is in the room.
 func (s *Service) vanish(r *room) {
 	r.phase = gone
+	s.discard(r)
 	name := r.at.Local()
 	sh := s.shard(name)
 	sh.mu.Lock()
@@ -180,6 +185,7 @@ func (s *Service) fill(ctx context.Context, name string, r *room) error {
 	for _, m := range messages {
 		r.past.add(remembered(m), limits)
 	}
+	r.rep.asStored(r)
 	r.phase = open
 	return nil
 }

@@ -1,0 +1,155 @@
+package muc
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// bodies is the texts of messages.
+func bodies(all []string) (texts []string) {
+	for _, m := range all {
+		_, rest, _ := strings.Cut(m, "<body>")
+		text, _, _ := strings.Cut(rest, "</body>")
+		texts = append(texts, text)
+	}
+	return texts
+}
+
+// TestMove drains a node while occupants of its rooms talk.
+func TestMove(t *testing.T) {
+	c := newFakeCluster(t, "a", "b", "c")
+	const count = 12
+	alice, bob := c.node("a").client("alice@chat.test/1"), c.node("b").client("bob@chat.test/1")
+	for i := range count {
+		room := fmt.Sprint("r", i)
+		alice.enter(room, "Alice")
+		c.quiet()
+		alice.says("<iq type='set' id='u' to='%s@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", room, fakeHost, nsOwner, nsForms)
+		c.quiet()
+		bob.enter(room, "Bob")
+		c.quiet()
+	}
+	alice.hears("")
+	bob.hears("")
+	total := 0
+	say := func() {
+		for i := range count {
+			alice.shout(fmt.Sprint("r", i), fmt.Sprint(total))
+		}
+		total++
+	}
+	for range 20 {
+		say()
+	}
+	go c.place([]string{"a", "b", "c"}, []string{"a", "b"})
+	for c.node("c").Token() == (Token{1, 0}) {
+		say()
+	}
+	for range 200 {
+		say()
+	}
+	c.quiet()
+	say()
+	c.quiet()
+	if n := c.node("c").count.Load(); n != 0 {
+		t.Errorf("%d rooms have stayed", n)
+	}
+	for _, who := range []*fakeClient{alice, bob} {
+		all := who.hears("")
+		for i := range count {
+			var mine []string
+			for _, m := range all {
+				if strings.Contains(m, fmt.Sprintf("from='r%d@", i)) {
+					mine = append(mine, m)
+				}
+			}
+			texts := bodies(mine)
+			for k := range total {
+				if k >= len(texts) || texts[k] != fmt.Sprint(k) {
+					t.Fatalf("%s: room %d: message %d of %d is missing or late: %v", who.jid, i, k, total, texts[min(k, len(texts)):min(k+3, len(texts))])
+				}
+			}
+			if len(texts) != total {
+				t.Errorf("%s: room %d: %d messages too many", who.jid, i, len(texts)-total)
+			}
+		}
+	}
+}
+
+// TestHomeDies kills each node of a cluster in turn, in which there are occupants on the others.
+func TestHomeDies(t *testing.T) {
+	for _, victim := range []string{"a", "b", "c"} {
+		t.Run(victim, func(t *testing.T) {
+			c := newFakeCluster(t, "a", "b", "c")
+			const count = 12
+			users := map[string]*fakeClient{}
+			for _, n := range c.nodes {
+				users[n.name] = n.client("u" + n.name + "@chat.test/1")
+			}
+			rest := []*fakeClient{}
+			for name, u := range users {
+				if name != victim {
+					rest = append(rest, u)
+				}
+			}
+			for i := range count {
+				room := fmt.Sprint("r", i)
+				owner := rest[0]
+				owner.enter(room, owner.jid.Local())
+				c.quiet()
+				owner.says("<iq type='set' id='u' to='%s@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", room, fakeHost, nsOwner, nsForms)
+				c.quiet()
+				owner.says("<iq type='set' id='m' to='%s@%s'><query xmlns='%s'><item affiliation='admin' jid='%s'/></query></iq>", room, fakeHost, nsAdmin, rest[1].jid.Bare())
+				c.quiet()
+				for _, u := range users {
+					u.enter(room, u.jid.Local())
+				}
+				c.quiet()
+				owner.says("<message type='groupchat' to='%s@%s'><subject>s%d</subject></message>", room, fakeHost, i)
+				rest[1].shout(room, fmt.Sprint("before ", i))
+				c.quiet()
+			}
+			for _, u := range users {
+				u.hears("")
+			}
+			c.kill(victim)
+			c.quiet()
+			for _, u := range rest {
+				all := u.hears("")
+				if len(all) != count {
+					t.Errorf("%s heard %d stanzas, not one of each room: %s", u.jid, len(all), strings.Join(all, "\n"))
+				}
+				for _, m := range all {
+					if !strings.Contains(m, "/u"+victim+"'") || !strings.Contains(m, "unavailable") || !strings.Contains(m, "333") {
+						t.Errorf("%s heard %s", u.jid, m)
+					}
+				}
+			}
+			for i := range count {
+				rest[0].shout(fmt.Sprint("r", i), fmt.Sprint("after ", i))
+			}
+			c.quiet()
+			for _, u := range rest {
+				if got := bodies(u.hears("<body>")); len(got) != count {
+					t.Errorf("%s heard %v", u.jid, got)
+				}
+			}
+			late := rest[0].n.client("late@chat.test/1")
+			for i := range count {
+				late.enter(fmt.Sprint("r", i), "late")
+				c.quiet()
+				all := strings.Join(late.hears(""), "\n")
+				for _, want := range []string{"affiliation='owner'", "affiliation='admin'", "/" + rest[0].jid.Local(), "/" + rest[1].jid.Local(),
+					fmt.Sprint("<body>before ", i), fmt.Sprint("<body>after ", i), fmt.Sprintf("<subject>s%d<", i)} {
+					if !strings.Contains(all, want) {
+						t.Errorf("room %d has no %s any more: %s", i, want, all)
+					}
+				}
+				if strings.Contains(all, "/u"+victim+"'") {
+					t.Errorf("room %d still has its lost occupant", i)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,117 @@
+package muc
+
+import (
+	"context"
+	"slices"
+
+	"chatd/router"
+	"chatd/stanza"
+)
+
+// An away is what this node's sessions are in a room whose home is another, as that has told.
+type away struct {
+	home  string
+	token Token
+	seats State // Occupants only
+}
+
+// seated takes from a room's home what sessions here are in it.
+func (s *Service) seated(node, room string, payload []byte) bool {
+	x, token, ok := readState(room, payload)
+	if !ok {
+		return false
+	}
+	sh := s.laneShard(room)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	a := sh.away[room]
+	switch {
+	case a == nil && len(x.Occupants) == 0, a != nil && a.home != node && a.token.fences(token):
+		return true
+	case a == nil:
+		a = new(away)
+		sh.putAway(room, a)
+	}
+	a.home, a.token = node, token
+	a.seats.apply(x)
+	if len(a.seats.Occupants) == 0 {
+		delete(sh.away, room)
+	}
+	return true
+}
+
+func (sh *laneShard) putAway(room string, a *away) {
+	if sh.away == nil {
+		sh.away = make(map[string]*away)
+	}
+	sh.away[room] = a
+}
+
+// left notes that a session here leaves a room, whatever becomes of its word. The caller holds mu.
+func (sh *laneShard) left(name string, st *stanza.Stanza) {
+	a := sh.away[name]
+	if a == nil || st.Kind != stanza.Presence || st.Type != stanza.Unavailable {
+		return
+	}
+	a.seats.unseat(st.From.String())
+}
+
+// fenced reports whether a node that speaks for a room is not its home any more, by what is known here.
+func (s *Service) fenced(node, room string, token Token) bool {
+	sh := s.laneShard(room)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	a := sh.away[room]
+	return a != nil && a.home != node && a.token.fences(token)
+}
+
+// rejoin tells a room's new home what sessions of this node are in it, if the old one is gone or the new one has asked.
+func (s *Service) rejoin(room, home string, asked bool) {
+	sh := s.laneShard(room)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	a := sh.away[room]
+	if a == nil || !asked && s.reaches(a.home) {
+		return
+	}
+	x := &State{Name: room, Occupants: slices.Clone(a.seats.Occupants), Whole: s.Place.Node()}
+	if home == s.Place.Node() {
+		delete(sh.away, room)
+	} else {
+		a.home = home
+	}
+	s.sendJSON(home, frameRejoin, room, x)
+}
+
+// rejoined takes what sessions of a node are in a room that has lost its home.
+func (s *Service) rejoined(ctx context.Context, b *router.Batch, room string, payload []byte) bool {
+	x, _, ok := readState(room, payload)
+	if !ok || x.Whole == "" {
+		return false
+	}
+	if s.find(room) == nil {
+		if s.postpone(x) {
+			return true
+		}
+		if home := s.Place.Home(room); home != s.Place.Node() {
+			s.sendJSON(home, frameRejoin, room, x)
+			return true
+		}
+		s.resurrect(ctx, b, room)
+	}
+	s.adopt(ctx, b, x)
+	return true
+}
+
+// asked tells the home of a room what sessions of this node are in it, even if there are none.
+func (s *Service) asked(room, home string) {
+	sh := s.laneShard(room)
+	sh.mu.Lock()
+	none := sh.away[room] == nil
+	sh.mu.Unlock()
+	if none {
+		s.sendJSON(home, frameRejoin, room, &State{Name: room, Whole: s.Place.Node()})
+	} else {
+		s.rejoin(room, home, true)
+	}
+}
