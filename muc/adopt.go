@@ -29,6 +29,7 @@ func (s *Service) adopt(ctx context.Context, b *router.Batch, x *State) {
 	if err != nil {
 		s.log.Error("room of another node not taken", "room", x.Name, "err", err)
 	}
+	s.expect(r, x.Shown)
 	s.unlock(b, r)
 	s.settle(r)
 }
@@ -98,6 +99,7 @@ func (s *Service) departAll(b *router.Batch, r *room, which func(*seat) bool) {
 	}
 	for _, full := range gone {
 		if o := r.of(full); o != nil {
+			s.reconciling(r)[o.nick()] = true
 			s.depart(b, r, o, full, &notice{codes: []int{333}}) // XEP-0045 §10.3: for technical reasons
 		}
 	}
@@ -271,6 +273,7 @@ func (s *Service) showGone(b *router.Batch, r *room, to []*occupant, x *Occupant
 	if err != nil || !ok || !r.shown(role) {
 		return
 	}
+	s.reconciling(r)[nick] = true
 	full := stanza.Restore(x.Sessions[0].JID)
 	o := &occupant{at: at, seats: []seat{{jid: full}}, id: r.secret.identify(full), role: role, affiliation: r.affiliation(full)}
 	s.showTo(b, r, to, o, &notice{gone: true, codes: []int{333}})

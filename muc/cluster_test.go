@@ -153,3 +153,103 @@ func TestHomeDies(t *testing.T) {
 		})
 	}
 }
+
+// TestSplit cuts a cluster in two, has both sides talk, and heals it.
+func TestSplit(t *testing.T) {
+	c := newFakeCluster(t, "a", "b", "c")
+	const count = 12
+	var users []*fakeClient
+	for _, n := range c.nodes {
+		users = append(users, n.client("u"+n.name+"@chat.test/1"))
+	}
+	for i := range count {
+		room := fmt.Sprint("r", i)
+		for _, u := range users {
+			u.enter(room, u.jid.Local())
+			c.quiet()
+			u.says("<iq type='set' id='u' to='%s@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", room, fakeHost, nsOwner, nsForms)
+			c.quiet()
+		}
+	}
+	for _, u := range users {
+		u.hears("")
+	}
+	c.place([]string{"a"}, []string{"a"})
+	c.place([]string{"b", "c"}, []string{"b", "c"})
+	c.quiet()
+	gone := func(m, who string) bool {
+		return strings.Contains(m, "/u"+who+"'") && strings.Contains(m, "unavailable")
+	}
+	for i, lost := range [][]string{{"b", "c"}, {"a"}, {"a"}} {
+		all := users[i].await(count * len(lost))
+		for _, who := range lost {
+			n := 0
+			for _, m := range all {
+				if gone(m, who) {
+					n++
+				}
+			}
+			if n != count {
+				t.Errorf("%s was told %d times that u%s has gone", users[i].jid, n, who)
+			}
+		}
+		if len(all) != count*len(lost) {
+			t.Errorf("%s was told %d things", users[i].jid, len(all))
+		}
+	}
+	for i := range count {
+		room := fmt.Sprint("r", i)
+		users[0].shout(room, "left")
+		users[1].shout(room, "right")
+		// the same nick on both sides
+		c.node("a").client("eve@chat.test/1").enter(room, "Guest")
+		c.node("b").client("fay@chat.test/1").enter(room, "Guest")
+	}
+	c.quiet()
+	for i, want := range []string{"left", "right", "right"} {
+		if got := bodies(users[i].hears("<body>")); len(got) != count || got[0] != want {
+			t.Errorf("%s heard %v", users[i].jid, got)
+		}
+	}
+	all := []string{"a", "b", "c"}
+	c.place(all, all)
+	c.quiet()
+	for i, back := range [][]string{{"b", "c"}, {"a"}, {"a"}} {
+		text := users[i].hears("<presence")
+		for _, who := range back {
+			n := 0
+			for _, m := range text {
+				if strings.Contains(m, "/u"+who+"'") && !strings.Contains(m, "unavailable") {
+					n++
+				}
+			}
+			if n != count {
+				t.Errorf("%s was told %d times, not once a room, that u%s is there", users[i].jid, n, who)
+			}
+		}
+	}
+	for i := range count {
+		users[i%3].shout(fmt.Sprint("r", i), "whole")
+	}
+	c.quiet()
+	for _, u := range users {
+		if got := bodies(u.hears("<body>")); len(got) != count {
+			t.Errorf("%s heard %v", u.jid, got)
+		}
+	}
+	late := c.node("c").client("late@chat.test/1")
+	for i := range count {
+		late.enter(fmt.Sprint("r", i), "late")
+		c.quiet()
+		heard := late.hears("")
+		text := strings.Join(heard, "\n")
+		for _, want := range []string{">left<", ">right<", ">whole<", "/ua'", "/ub'", "/uc'", "/Guest'", "/Guest 2'"} {
+			if strings.Count(text, want) < 1 {
+				t.Errorf("room %d has no %s: %s", i, want, text)
+			}
+		}
+		if n := len(bodies(late.hears("<body>"))); n > 3 {
+			t.Errorf("room %d has %d messages", i, n)
+		}
+	}
+}

@@ -286,3 +286,17 @@ func (c *fakeClient) hears(word string) (all []string) {
 	c.got = nil
 	return all
 }
+
+// await waits until so much has come, and a little longer than rooms wait for nodes to tell who is in them.
+func (c *fakeClient) await(count int) []string {
+	for until := time.Now().Add(10 * time.Second); time.Now().Before(until); time.Sleep(10 * time.Millisecond) {
+		c.mu.Lock()
+		n := len(c.got)
+		c.mu.Unlock()
+		if n >= count {
+			break
+		}
+	}
+	c.n.c.quiet()
+	return c.hears("")
+}

@@ -133,6 +133,7 @@ func (s *Service) castTo(b *router.Batch, from, room string, payload []byte) boo
 		return false
 	}
 	st.Wire = rest
+	s.noteShown(from, room, token, st)
 	for _, full := range to {
 		st.To = full
 		if !s.giveHere(b, st) {

@@ -71,10 +71,11 @@ const (
 	frameWho                 // asks for that
 
 	// To the node itself.
-	frameCheck   // is the room where it should be
-	frameDown    // a node is gone: which
-	frameFrozen  // nobody is busy with the room any more
-	frameOverdue // it waits for others no longer
+	frameCheck     // is the room where it should be
+	frameDown      // a node is gone: which
+	frameFrozen    // nobody is busy with the room any more
+	frameReconcile // all nodes have told who is in it
+	frameOverdue   // it waits for others no longer
 )
 
 // maxHops bounds how often a stanza is sent on to where its room is, while nodes disagree about that.
@@ -144,6 +145,8 @@ func (s *Service) frame(ctx context.Context, b *router.Batch, node string, kind 
 		s.asked(room, node)
 	case frameDown:
 		s.lostNode(ctx, b, room, string(payload))
+	case frameReconcile:
+		s.reconcile(b, room)
 	case frameCheck:
 		s.check(ctx, b, room)
 	default:

@@ -2,7 +2,9 @@ package muc
 
 import (
 	"context"
+	"maps"
 	"slices"
+	"time"
 
 	"chatd/router"
 	"chatd/stanza"
@@ -12,7 +14,81 @@ import (
 type away struct {
 	home  string
 	token Token
-	seats State // Occupants only
+	seats State           // Occupants only
+	shown map[string]bool // nicks of whom the sessions here have been shown presence that is not unavailable
+}
+
+// noteShown takes note of a presence that sessions here are shown.
+func (s *Service) noteShown(node, room string, token Token, st *stanza.Stanza) {
+	nick := st.From.Resource()
+	if st.Kind != stanza.Presence || nick == "" || st.Type != stanza.None && st.Type != stanza.Unavailable {
+		return
+	}
+	sh := s.laneShard(room)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	a := sh.away[room]
+	switch {
+	case a != nil && st.Type == stanza.Unavailable:
+		delete(a.shown, nick)
+	case st.Type == stanza.Unavailable:
+	default:
+		if a == nil { // its seat is told next
+			a = &away{home: node, token: token}
+			sh.putAway(room, a)
+		}
+		if a.shown == nil {
+			a.shown = make(map[string]bool)
+		}
+		a.shown[nick] = true
+	}
+}
+
+// reconcileAfter is how long a room that has lost its home waits for all nodes to tell who of theirs is in it.
+const reconcileAfter = time.Second
+
+// expect notes whom sessions of a node think to be in the room. The caller holds the room's lock.
+func (s *Service) expect(r *room, shown []string) {
+	if len(shown) == 0 {
+		return
+	}
+	told := s.reconciling(r)
+	for _, nick := range shown {
+		if !told[nick] {
+			told[nick] = false
+		}
+	}
+}
+
+// reconciling is which nicks have to be in a room that has been lost, and of which it has been told already that they are not. The caller holds the
+// room's lock.
+func (s *Service) reconciling(r *room) map[string]bool {
+	if r.rep.shown == nil {
+		r.rep.shown = make(map[string]bool)
+		name := r.at.Local()
+		time.AfterFunc(reconcileAfter, func() { s.Place.Send(s.Place.Node(), frameReconcile, name) })
+	}
+	return r.rep.shown
+}
+
+// reconcile tells a room's occupants who is not there any more.
+func (s *Service) reconcile(b *router.Batch, name string) {
+	r := s.lock(b, name)
+	if r == nil {
+		return
+	}
+	for nick, told := range r.rep.shown {
+		at, err := r.at.WithResource(nick)
+		if err != nil || told || r.named(nick) != nil {
+			continue
+		}
+		st := stanza.Stanza{Kind: stanza.Presence, Type: stanza.Unavailable, From: at,
+			Inner: appendStatus([]byte("<x xmlns='"+nsUser+"'><item affiliation='none' role='none'/>"), 333)}
+		st.Inner = append(st.Inner, "</x>"...)
+		s.cast(b, r, &st)
+	}
+	r.rep.shown = nil
+	s.unlock(b, r)
 }
 
 // seated takes from a room's home what sessions here are in it.
@@ -74,7 +150,7 @@ func (s *Service) rejoin(room, home string, asked bool) {
 	if a == nil || !asked && s.reaches(a.home) {
 		return
 	}
-	x := &State{Name: room, Occupants: slices.Clone(a.seats.Occupants), Whole: s.Place.Node()}
+	x := &State{Name: room, Occupants: slices.Clone(a.seats.Occupants), Whole: s.Place.Node(), Shown: slices.Collect(maps.Keys(a.shown))}
 	if home == s.Place.Node() {
 		delete(sh.away, room)
 	} else {

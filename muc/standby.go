@@ -26,7 +26,8 @@ type replication struct {
 	subjectSet int64
 	stamps     map[string]int64 // when affiliations were changed
 
-	touched    []touch // sessions that have entered, changed or left
+	shown      map[string]bool // as Service.reconciling has it
+	touched    []touch         // sessions that have entered, changed or left
 	told       []store.HistoryMessage
 	affiliated []string // whose affiliation has changed
 }

@@ -29,6 +29,7 @@ type State struct {
 	SubjectSet int64            `json:"subject_set,omitempty"` // when Subject was
 	Stamps     map[string]int64 `json:"stamps,omitempty"`      // when affiliations were, by address, also those that are no more
 	Left       []string         `json:"left,omitempty"`        // of a change: sessions that are no more
+	Shown      []string         `json:"shown,omitempty"`       // nicks that sessions of the node Whole think are in the room
 	Whole      string           `json:"whole,omitempty"`       // Occupants has all sessions of this node
 }
 
