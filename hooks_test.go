@@ -474,3 +474,56 @@ func TestTextFilterDead(t *testing.T) {
 		}
 	}
 }
+
+// TestTextFilterInRooms: what the filter makes of a message is what all occupants get, the sender included, and who enters later.
+func TestTextFilterInRooms(t *testing.T) {
+	t.Parallel()
+	rcv := newReceiver(t)
+	settings := filterSettings(newCensor(t, 0).URL, "closed")
+	settings["webhooks"] = hooksTOML(rcv.srv.URL, webhook.RoomMessage, webhook.MessageRejected)
+	srv := startServer(t, settings)
+	anna, bob := srv.login(t, "anna", "phone"), srv.login(t, "bob", "phone")
+	const room = "arena@conference." + testDomain
+	enter := func(c *client) {
+		t.Helper()
+		if _, err := c.exchanged("<presence to='"+room+"/"+c.user+"'><x xmlns='http://jabber.org/protocol/muc'/></presence>",
+			func(n *node) bool { return n.is(nsClient, "message") && n.child("subject") != nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	enter(anna)
+	if _, err := anna.exchanged("<iq type='set' id='open' to='"+room+"'><query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'/></query></iq>",
+		func(n *node) bool { return n.attr("id") == "open" }); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"good", "a bad word", "evil"} {
+		if err := anna.send("<message type='groupchat' to='" + room + "'><body>" + text + "</body></message>"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := texts(t, anna); !slices.Equal(got, []string{"good", "a <*> word", "error: be kind & patient"}) {
+		t.Errorf("the sender got %q", got)
+	}
+	if err := bob.send("<presence to='" + room + "/bob'><x xmlns='http://jabber.org/protocol/muc'/></presence>"); err != nil {
+		t.Fatal(err)
+	}
+	if got := texts(t, bob); !slices.Equal(got, []string{"good", "a <*> word"}) {
+		t.Errorf("who enters later got %q", got)
+	}
+	if err := bob.send("<message type='chat' to='" + room + "/anna'><body>badly</body></message>"); err != nil {
+		t.Fatal(err)
+	}
+	if err := bob.ping(); err != nil {
+		t.Fatal(err)
+	}
+	bob.pending = nil
+	if got := texts(t, anna); !slices.Equal(got, []string{"<*>ly"}) {
+		t.Errorf("in private %q", got)
+	}
+	rcv.await(t, []string{"message.rejected anna/phone arena@conference." + testDomain + " text-filter"})
+	for deadline := time.Now().Add(patience); rcv.has("room.message anna") < 2; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("no event of what was said in the room")
+		}
+	}
+}

@@ -398,11 +398,20 @@ func (w *outageWriter) run(c *client, begun func()) {
 	}
 }
 
-// check ends the writing: what was accepted is there, once and in order; of what was refused some may be there, once.
+// check ends the writing after an outage.
 func (w *outageWriter) check() {
 	w.o.Helper()
 	before := w.count.Load()
 	settle(w.o.T, "nothing is accepted after the outage", func() bool { return w.count.Load() >= before+10 })
+	w.end()
+	if len(w.accepted) < 30 || w.refusals == 0 {
+		w.o.Errorf("%d accepted, %d refused: no outage in the middle", len(w.accepted), w.refusals)
+	}
+}
+
+// end ends the writing: what was accepted is there, once and in order; of what was refused some may be there, once.
+func (w *outageWriter) end() {
+	w.o.Helper()
 	close(w.more)
 	<-w.done
 	c := w.o.login(w.to)
@@ -420,9 +429,6 @@ func (w *outageWriter) check() {
 		if !seen[text] {
 			w.o.Errorf("message %s was accepted and is lost", text)
 		}
-	}
-	if len(w.accepted) < 30 || w.refusals == 0 {
-		w.o.Errorf("%d accepted, %d refused: no outage in the middle", len(w.accepted), w.refusals)
 	}
 	w.o.Logf("%d accepted, %d refused, %d of these kept", len(w.accepted), w.refusals, len(got)-len(w.accepted))
 }

@@ -109,22 +109,22 @@ func (s *Service) Admit(ctx context.Context, user stanza.JID) error {
 	return nil
 }
 
-// EndOrphans ends the sessions of users whose account is gone, and drops what is cached of
+// EndOrphans ends the sessions of users whose account is gone or disabled, and drops what is cached of
 // anybody: for when somebody else has changed the store. It returns how many sessions it ended.
 func (s *Service) EndOrphans(ctx context.Context) (ended int, err error) {
 	s.friends.Forget(stanza.JID{})
-	known := make(map[string]bool)
+	known := make(map[string]*stanza.StreamError) // nil: may stay
 	for row := range s.r.Table.All() {
-		user := row.Session.JID().Local()
-		exists, ok := known[user]
+		user := row.Session.JID()
+		reason, ok := known[user.Local()]
 		if !ok {
-			if exists, err = s.accounts.Exists(ctx, user); err != nil {
+			if err := s.Admit(ctx, user); err != nil && !errors.As(err, &reason) {
 				return ended, err
 			}
-			known[user] = exists
+			known[user.Local()] = reason
 		}
-		if !exists {
-			row.Session.Close(stanza.StreamNotAuthorized)
+		if reason != nil {
+			row.Session.Close(reason)
 			ended++
 		}
 	}

@@ -146,11 +146,19 @@ func TestExportAndErase(t *testing.T) {
 	}
 }
 
+// TestEndOrphans: another process has removed one account and disabled another one.
 func TestEndOrphans(t *testing.T) {
 	f := newFixture(t)
-	gone, here := f.connect("ghost@chat.test/1"), f.connect("romeo@chat.test/1")
+	if _, err := f.accounts.Register(t.Context(), "tybalt", "secret"); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.db.SetDisabled(t.Context(), "tybalt", true); err != nil {
+		t.Fatal(err)
+	}
+	gone, disabled, here := f.connect("ghost@chat.test/1"), f.connect("tybalt@chat.test/1"), f.connect("romeo@chat.test/1")
 	n, err := f.EndOrphans(t.Context())
-	if n != 1 || err != nil || gone.reason == nil || here.reason != nil || len(f.friends.did) != 1 || f.friends.did[0] != "forget " {
-		t.Errorf("%d ended, %v, did %q", n, err, f.friends.did)
+	if n != 2 || err != nil || gone.reason != stanza.StreamNotAuthorized || disabled.reason != errDisabled || here.reason != nil ||
+		len(f.friends.did) != 1 || f.friends.did[0] != "forget " {
+		t.Errorf("%d ended, %v, %v, %v, did %q", n, gone.reason, disabled.reason, err, f.friends.did)
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"chatd/account"
 	"chatd/auth"
 	"chatd/cluster"
+	"chatd/muc"
 	"chatd/roster"
 	"chatd/router"
 	"chatd/store"
@@ -65,6 +66,7 @@ type Config struct {
 	Auth      *auth.Service
 	Accounts  *account.Service
 	Webhooks  *webhook.Service
+	Rooms     *muc.Service
 	Store     store.Accounts
 	Cluster   *cluster.Service // nil: this node is alone
 }

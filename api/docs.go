@@ -18,6 +18,7 @@ const (
 	tagAccounts  = "Accounts"
 	tagPresence  = "Presence and sessions"
 	tagMessages  = "Messages"
+	tagRooms     = "Rooms"
 	tagWebhooks  = "Webhooks"
 	tagOperators = "Operation"
 )
@@ -28,6 +29,7 @@ var tags = []*huma.Tag{
 	{Name: tagAccounts, Description: "Who may log in"},
 	{Name: tagPresence, Description: "Who is online, and where"},
 	{Name: tagMessages, Description: "Messages of services"},
+	{Name: tagRooms, Description: "Group chat (XEP-0045): rooms as services see them"},
 	{Name: tagWebhooks, Description: "Events that could not be delivered"},
 	{Name: tagOperators, Description: "Health, metrics, profiles"},
 }

@@ -18,6 +18,7 @@ import (
 
 	"chatd/account"
 	"chatd/auth"
+	"chatd/muc"
 	"chatd/roster"
 	"chatd/router"
 	"chatd/stanza"
@@ -37,6 +38,7 @@ type fixture struct {
 	router  *router.Router
 	friends *roster.Service
 	hooks   *webhook.Service
+	rooms   *muc.Service
 	log     bytes.Buffer // of the API
 	at      sync.Mutex
 }
@@ -72,6 +74,8 @@ func newFixtureOn(t testing.TB, db store.Store, ready func(context.Context) erro
 	f.router.Blocks, f.router.Copies = blocking, xep.NewCarbons(f.router)
 	f.router.Spool = xep.NewOffline(f.router, db, 3)
 	f.hooks = webhook.New(f.router.Domain, "node-a", db, quiet)
+	f.rooms = muc.New(f.router, stanza.MustJID("conference."+testDomain), db, muc.DefaultConfig(), quiet)
+	f.rooms.Watcher = f.hooks
 	reg := prometheus.NewRegistry()
 	c := prometheus.NewCounter(prometheus.CounterOpts{Name: "chatd_test_total", Help: "Test."})
 	reg.MustRegister(c)
@@ -83,7 +87,7 @@ func newFixtureOn(t testing.TB, db store.Store, ready func(context.Context) erro
 			{Name: "writer", Hash: sha256.Sum256([]byte("write")), Scopes: []string{ScopeFriendsWrite}},
 		},
 		Metrics: reg, Ready: ready, Log: slog.New(slog.NewTextHandler(f, nil)), Version: "1.2.3", Node: "node-a", PlayerJID: "sum%d",
-		Router: f.router, Friends: f.friends, Blocking: blocking, Auth: accounts, Store: db, Webhooks: f.hooks,
+		Router: f.router, Friends: f.friends, Blocking: blocking, Auth: accounts, Store: db, Webhooks: f.hooks, Rooms: f.rooms,
 		Accounts: account.New(f.router, db, accounts, f.friends),
 	})
 	return f

@@ -24,7 +24,7 @@ func (f *fixture) operationsOf() (all []*huma.Operation) {
 
 // fill puts a value in every parameter of a path.
 func fill(path, value string) string {
-	for _, name := range []string{"{player}", "{other}", "{address}", "{resource}", "{id}", "{profile}"} {
+	for _, name := range []string{"{player}", "{other}", "{address}", "{resource}", "{id}", "{profile}", "{room}", "{nick}"} {
 		path = strings.ReplaceAll(path, name, url.PathEscape(value))
 	}
 	return path

@@ -26,6 +26,9 @@ func (s *Server) routes() {
 	s.addPresence()
 	s.addSessions()
 	s.addMessages()
+	s.addRooms()
+	s.addMembers()
+	s.addTalk()
 	s.addDeadLetters()
 	s.addOperators()
 	s.addCluster()
@@ -151,7 +154,7 @@ func (op *operation) allErrors() []int {
 	if op.scope != "" {
 		all = append(all, http.StatusUnauthorized, http.StatusForbidden)
 	}
-	if strings.Contains(op.path, "{player}") || strings.Contains(op.path, "{id}") {
+	if strings.Contains(op.path, "{player}") || strings.Contains(op.path, "{id}") || strings.Contains(op.path, "{room}") {
 		all = append(all, http.StatusNotFound)
 	}
 	if op.method != http.MethodGet && op.method != http.MethodDelete {

@@ -19,12 +19,13 @@ const (
 	ScopeSessions     = "sessions"      // sessions, and ending them
 	ScopeMessages     = "messages"      // sending messages as a service
 	ScopeWebhooks     = "webhooks"      // dead letters of webhooks
+	ScopeRooms        = "rooms"         // rooms, their members, occupants and messages
 )
 
 // Scopes is every scope there is.
 func Scopes() []string {
 	return []string{ScopeMetrics, ScopeDebug, ScopeAdmin, ScopeFriendsRead, ScopeFriendsWrite, ScopeAccounts, ScopePresence,
-		ScopeSessions, ScopeMessages, ScopeWebhooks}
+		ScopeSessions, ScopeMessages, ScopeWebhooks, ScopeRooms}
 }
 
 // A Token lets its bearer in. The secret itself is not kept.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"sync"
 	"time"
 
 	"chatd/stanza"
@@ -16,7 +17,7 @@ const drainPace = 10 * time.Millisecond
 // Shutdown closes the listeners, those of HTTP last, sends the clients away, spread over Config.DrainTime, and waits
 // until all have left or ctx ends. Each client is told of another node if there is one
 // (RFC 6120 §4.9.3.19) and else that the system shuts down (§4.9.3.20). Those that are not sent away
-// yet go on as before. Then the sessions that can be resumed are given to Keep; what the clients of all
+// yet go on as before. Then the sessions that can be resumed are given to other nodes by HandOver, or to Keep; what the clients of all
 // others were not sent is stored.
 func (s *Server) Shutdown(ctx context.Context) error {
 	sessions, first := s.shutDoors()
@@ -112,11 +113,57 @@ const (
 	KeptBytes = 16 << 20
 )
 
-// keep gives the sessions that wait for resumption to Keep, and ends them if it does not take them.
+// handOvers is how many sessions are given to other nodes at the same time.
+const handOvers = 32
+
+// handOverAll gives sessions to other nodes, and returns those that nobody is there for. What another node refuses, such as a session
+// whose resource is bound there by now, ends.
+func (s *Server) handOverAll(ctx context.Context, sessions []*Session) (rest []*Session) {
+	if s.HandOver == nil {
+		return sessions
+	}
+	var mu sync.Mutex
+	var work sync.WaitGroup
+	free := make(chan struct{}, handOvers)
+	for _, session := range sessions {
+		free <- struct{}{}
+		work.Go(func() {
+			defer func() { <-free }()
+			if !s.handOver(ctx, session) {
+				mu.Lock()
+				rest = append(rest, session)
+				mu.Unlock()
+			}
+		})
+	}
+	work.Wait()
+	return rest
+}
+
+// handOver gives away one session that the caller has claimed. False: it was left as it is.
+func (s *Server) handOver(ctx context.Context, session *Session) bool {
+	var x *Suspended
+	err := s.HandOver(ctx, session.smID, func() *Suspended {
+		x = session.export()
+		x.Storing = true // what comes while the session is nowhere is in the store
+		session.depart()
+		return x
+	})
+	if x == nil {
+		return false
+	}
+	if err != nil {
+		s.log.Info("session ends: it was not taken over by another node", "jid", x.JID, "err", err)
+		s.endImported(ctx, x)
+	}
+	return true
+}
+
+// keep gives the sessions that wait for resumption to other nodes or else to Keep, and ends them if that does not take them.
 func (s *Server) keep(ctx context.Context) {
 	var keep, end []*Session
 	left := keptBytes
-	for _, session := range s.waiting(ctx) {
+	for _, session := range s.handOverAll(ctx, s.waiting(ctx)) {
 		size := session.kept()
 		if s.Keep != nil && len(keep) < keptSessions && size <= min(left, KeptBytes) {
 			left -= size
@@ -144,6 +191,7 @@ func (s *Server) keep(ctx context.Context) {
 // when it returns.
 func (s *Server) waiting(ctx context.Context) (claimed []*Session) {
 	s.mu.Lock()
+	s.kept = true
 	all := make([]*Session, 0, len(s.byID))
 	for _, session := range s.byID {
 		all = append(all, session)

@@ -46,11 +46,30 @@ func (s *Server) Import(ctx context.Context, all []*Suspended) (resumable int) {
 var (
 	errNotHere = errors.New("c2s: not a full address of this server")
 	errNoID    = errors.New("c2s: no id of its own")
+	errTooLate = errors.New("c2s: the server stops")
 	errTaken   = errors.New("c2s: the resource is taken")
 )
 
 // restore makes a session without a connection of x and enters it in the table.
 func (s *Server) restore(x *Suspended) (*Session, error) {
+	session, err := s.restored(x)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.awaits(session); err != nil {
+		return nil, err
+	}
+	if !s.router.Table.Enter(x.row(session)) {
+		s.mu.Lock()
+		delete(s.byID, x.ID)
+		s.mu.Unlock()
+		return nil, errTaken
+	}
+	return session, nil
+}
+
+// restored makes a session without a connection of x.
+func (s *Server) restored(x *Suspended) (*Session, error) {
 	if x.ID == "" || s.resumableBy(x.ID) != nil {
 		return nil, errNoID
 	}
@@ -77,11 +96,23 @@ func (s *Server) restore(x *Suspended) (*Session, error) {
 		session.out.inactive = &postponement{}
 	}
 	session.expiry = time.AfterFunc(never, session.expire)
-	if !s.router.Table.Enter(router.Row{Session: session, Available: x.Available, Priority: x.Priority, Flags: x.Flags, Detached: x.Storing}) {
-		return nil, errTaken
-	}
-	s.resumable(x.ID, session)
 	return session, nil
+}
+
+// row is the row of a session that was made of x.
+func (x *Suspended) row(s *Session) router.Row {
+	return router.Row{Session: s, Available: x.Available, Priority: x.Priority, Flags: x.Flags, Detached: x.Storing}
+}
+
+// awaits notes a restored session as one that can be resumed, unless it would be too late to keep it or to give it away again.
+func (s *Server) awaits(session *Session) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.kept {
+		return errTooLate
+	}
+	s.byID[session.smID] = session
+	return nil
 }
 
 // never is a time that is not waited for.
@@ -171,5 +202,23 @@ func (s *Session) waitFor(left time.Duration) {
 	s.expiry.Reset(left)
 	if !s.expires.IsZero() {
 		s.endAt(s.expires)
+	}
+}
+
+// endImported ends a session that is nowhere any more as it would have ended here: its contacts are told, and what its client was not sent
+// finds another way.
+func (s *Server) endImported(ctx context.Context, x *Suspended) {
+	session, err := s.restored(x)
+	if err == nil && !s.router.Table.Enter(x.row(session)) {
+		err = errTaken
+	}
+	if err != nil {
+		s.log.Warn("session not restored", "jid", x.JID, "err", err)
+		return
+	}
+	go session.expire()
+	select {
+	case <-session.Done():
+	case <-ctx.Done():
 	}
 }

@@ -38,9 +38,10 @@ type outbox struct {
 	sending *[]byte       // being written; kept until the kernel has all of it
 	sent    int           // how much of sending the connection has; owned by the holder of writing
 	since   uint64        // the table's clock when the oldest stanza here was queued
-	idle    chan struct{} // closed when writing becomes false; nil unless awaited
+	idle    chan struct{} // closed when writing becomes false or slow true; nil unless awaited
 	marked  bool          // in somebody's batch
 	writing bool          // somebody is writing
+	slow    bool          // and may do so for as long as the client likes
 	failed  bool          // a write has failed: nothing is written any more
 	closed  bool          // takes nothing more
 
@@ -146,6 +147,8 @@ func (s *Session) queuedLocked(b *router.Batch) {
 	o.mu.Unlock()
 	if first {
 		b.Add(s)
+	} else {
+		b.Behind(s)
 	}
 }
 
@@ -177,6 +180,10 @@ func (s *Session) writeLocked() {
 		o.mu.Unlock()
 		done, err := s.writeSending()
 		if err == nil && !done {
+			o.mu.Lock()
+			o.slow = true
+			o.wakeLocked()
+			o.mu.Unlock()
 			go s.drain()
 			return
 		}
@@ -228,8 +235,42 @@ func (o *outbox) takeQueueLocked() {
 	}
 }
 
+// settleTimeout bounds how long anyone waits for another one's system calls.
+const settleTimeout = 100 * time.Millisecond
+
+// Settle is router.Settler.
+func (s *Session) Settle() {
+	s.Flush()
+	o := &s.out
+	o.mu.Lock()
+	if !o.writing || o.slow {
+		o.mu.Unlock()
+		return
+	}
+	idle := o.idleLocked()
+	o.mu.Unlock()
+	timeout := time.NewTimer(settleTimeout)
+	defer timeout.Stop()
+	select {
+	case <-idle:
+	case <-timeout.C:
+	}
+}
+
+// idleLocked is closed when nobody is writing any more, or only as fast as the client takes it.
+func (o *outbox) idleLocked() <-chan struct{} {
+	if o.idle == nil {
+		o.idle = make(chan struct{})
+	}
+	return o.idle
+}
+
 func (o *outbox) stopWritingLocked() {
-	o.writing = false
+	o.writing, o.slow = false, false
+	o.wakeLocked()
+}
+
+func (o *outbox) wakeLocked() {
 	if o.idle != nil {
 		close(o.idle)
 		o.idle = nil
@@ -241,6 +282,7 @@ func (o *outbox) stopWritingLocked() {
 func (s *Session) drain() {
 	err := s.sendAll()
 	s.out.mu.Lock()
+	s.out.slow = false
 	s.wroteLocked(err)
 	s.writeLocked()
 }
@@ -284,13 +326,13 @@ func (s *Session) allowTime() (ending bool) {
 	return ending
 }
 
-// acquireLocked makes the caller, who holds the lock, the holder of writing.
+// acquireLocked makes the caller, who holds the lock, the holder of writing. It fails when there is no connection any more.
 func (o *outbox) acquireLocked(ctx context.Context) error {
 	for o.writing {
-		if o.idle == nil {
-			o.idle = make(chan struct{})
+		if o.detached {
+			return errEnded
 		}
-		idle := o.idle
+		idle := o.idleLocked()
 		o.mu.Unlock()
 		select {
 		case <-idle:
@@ -301,7 +343,7 @@ func (o *outbox) acquireLocked(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	o.writing = true
+	o.writing, o.slow = true, true
 	return nil
 }
 

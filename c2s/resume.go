@@ -38,6 +38,10 @@ func (s *Session) detach() bool {
 	release(o.sending)
 	o.sending = nil
 	o.detached = true
+	if o.idle != nil { // who waits to write does so in vain
+		close(o.idle)
+		o.idle = nil
+	}
 	s.broken.Store(true)
 	s.until = time.Now().Add(o.managed.wait)
 	s.expiry = time.AfterFunc(o.managed.wait, s.expire)
@@ -196,7 +200,7 @@ func (n *negotiation) resume(r *resumption) (s *Session, answer []byte, err erro
 // fetch gets the session from the node that has it.
 func (n *negotiation) fetch(id string) *Session {
 	dot := strings.LastIndexByte(id, '.')
-	if dot < 0 || id[:dot] == n.srv.Node || n.srv.Fetch == nil {
+	if dot < 0 || n.srv.Fetch == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(n.srv.ctx, takeOverTimeout)
@@ -215,7 +219,16 @@ func (n *negotiation) fetch(id string) *Session {
 // connection. The error says that there is no such session of the user's, or that somebody else is resuming it.
 func (s *Server) Yield(id, user string) (*Suspended, error) {
 	old := s.resumableBy(id)
-	if old == nil || old.jid.Local() != user || !old.detachNow() {
+	if old == nil || old.jid.Local() != user {
+		return nil, errNoSession
+	}
+	if !old.detachNow() {
+		if s.isClosing() { // it may just be given to another node: then it is there when this returns
+			select {
+			case <-old.Done():
+			case <-time.After(takeOverTimeout):
+			}
+		}
 		return nil, errNoSession
 	}
 	x := old.export()
@@ -229,7 +242,7 @@ var errNoSession = errors.New("c2s: no such session")
 // takeOver makes a session on this connection that goes on where old stopped.
 func (n *negotiation) takeOver(old *Session, h uint32) (*Session, error) {
 	s := n.session(old.jid)
-	s.state, s.managed, s.handled, s.smID = old.state, true, old.handled, old.smID
+	s.state, s.managed, s.handled, s.sure, s.smID = old.state, true, old.handled, old.handled, old.smID
 	if err := n.acknowledged(old, h); err != nil {
 		return nil, err
 	}

@@ -88,6 +88,10 @@ type Server struct {
 	Keep func(iter.Seq[*Suspended]) error
 	// Node is this node's name in the cluster, with which the ids of its sessions begin; "" without one.
 	Node string
+	// HandOver, if set, is given each session that can be resumed at Shutdown, on several goroutines: it calls give, from which
+	// on the session is nowhere, and has another node Import what that returns. If there is none it does not call give, and returns an
+	// error, as it does if that node does not take it: then the session ends here.
+	HandOver func(ctx context.Context, id string, give func() *Suspended) error
 	// Fetch, if set, takes a session that can be resumed over from another node, by Yield there. It blocks on that node.
 	Fetch func(ctx context.Context, id, user string) (*Suspended, error)
 	// Nodes, if set, is all nodes of the cluster that take clients now, this one first. It must not block.
@@ -125,6 +129,7 @@ type Server struct {
 	endedIDs  []string                // their keys, a ring
 	endedNext int                     // the oldest of them once the ring is full
 	closing   bool
+	kept      bool          // what can be resumed has been collected, to be kept
 	idle      chan struct{} // closed when closing and the last connection has gone
 	lastID    uint64
 }

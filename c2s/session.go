@@ -51,6 +51,7 @@ type Session struct {
 	napping  bool        // goes back to sleep after the next input
 	managed  bool        // stream management is on (XEP-0198)
 	handled  uint32      // stanzas from the client that were dealt with since then, modulo 2^32
+	sure     uint32      // ... and that no other node has yet to confirm
 	deadline *time.Timer // ends the session with its token; nil without one, set before the first input
 	expires  time.Time   // when the token does; zero without one
 
@@ -259,6 +260,7 @@ func (s *Session) readInput() bool {
 func (s *Session) borrow() *scratch {
 	if s.scratch == nil {
 		s.scratch = scratches.Get().(*scratch)
+		s.scratch.batch.Certain(s.managed)
 		sc := s.scratch
 		sc.scanner.SetLimits(s.srv.limits())
 		sc.scanner.Resume(s.scope)
@@ -540,7 +542,7 @@ func (s *Session) part(reason *stanza.StreamError) {
 	if reason != nil {
 		s.srv.Metrics.streamError(reason)
 		if s.managed && s.srv.isClosing() { // what was dealt with needs not be sent again elsewhere
-			words = s.appendAck(words)
+			words = s.appendAck(words, s.handled)
 		}
 		words = reason.AppendXML(words)
 	}

@@ -147,7 +147,10 @@ func (s *Session) manage(tok *xmlstream.Token) error {
 			return s.smFailed("unexpected-request")
 		}
 		s.scratch.batch.Flush() // what is acknowledged has left this process, or waits for a slow client
-		s.control(s.appendAck(nil))
+		if s.confirmed() {
+			s.sure = s.handled
+		}
+		s.control(s.appendAck(nil, s.sure))
 	case "a":
 		h, err := strconv.ParseUint(attr(tok, "h"), 10, 32)
 		if err != nil {
@@ -194,6 +197,7 @@ func (s *Session) enable(tok *xmlstream.Token) {
 	o.managed = m
 	o.mu.Unlock()
 	s.managed = true
+	s.scratch.batch.Certain(true)
 	s.control([]byte(answer))
 	if m.id != "" {
 		s.smID = m.id
@@ -223,8 +227,18 @@ func (s *Server) enabled(m *managed) string {
 
 // appendAck appends the acknowledgement of what the client has sent (XEP-0198 §4). Only the reading
 // goroutine may call it.
-func (s *Session) appendAck(b []byte) []byte {
-	return fmt.Appendf(b, "<a xmlns='%s' h='%d'/>", nsSM, s.handled)
+func (s *Session) appendAck(b []byte, h uint32) []byte {
+	return fmt.Appendf(b, "<a xmlns='%s' h='%d'/>", nsSM, h)
+}
+
+// confirmTimeout is how long an acknowledgement waits for other nodes: longer than one takes that is gone to be missed.
+const confirmTimeout = 4 * time.Second
+
+// confirmed waits until other nodes have what the client has sent to their users.
+func (s *Session) confirmed() bool {
+	ctx, cancel := context.WithTimeout(s.srv.ctx, confirmTimeout)
+	defer cancel()
+	return s.scratch.batch.Confirmed(ctx)
 }
 
 func (s *Session) smFailed(condition string) error {

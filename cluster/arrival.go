@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"time"
 
 	"chatd/router"
 	"chatd/stanza"
@@ -22,10 +23,12 @@ func newArrival(s *Service) *arrival {
 
 func (a *arrival) flush() { a.batch.Flush() }
 
-func (a *arrival) deal(kind byte, payload []byte) {
+func (a *arrival) overflow(kind byte, payload []byte) { a.s.overflowed(kind, payload) }
+
+func (a *arrival) deal(kind byte, payload []byte) (wait func()) {
 	if kind >= firstRoomKind && kind <= lastRoomKind {
 		a.s.Rooms.deal(&a.batch, kind, payload)
-		return
+		return nil
 	}
 	to, rest, _ := cutTo(payload)
 	jid, ok := a.s.r.Table.Intern(to)
@@ -33,7 +36,7 @@ func (a *arrival) deal(kind byte, payload []byte) {
 		var err error
 		if jid, err = stanza.ParseJID(string(to)); err != nil {
 			a.s.log.Warn("frame for no address", "kind", kind)
-			return
+			return nil
 		}
 	}
 	switch kind {
@@ -48,10 +51,20 @@ func (a *arrival) deal(kind byte, payload []byte) {
 		if len(rest) == 1 {
 			a.s.Sessions.Stale(a.s.ctx, jid.Clone(), router.Kept(rest[0]))
 		}
+	case kindHeld:
+		user := jid.Bare().Clone()
+		a.s.held.add(user.String(), time.Now(), true)
+		a.s.tellHeld(user)
+		if len(a.s.r.Table.Local(user)) == 0 {
+			return nil
+		}
+		fallthrough
 	case kindLook:
 		a.batch.Flush()
-		a.s.Sessions.Look(a.s.ctx, jid.Clone())
+		user := jid.Clone()
+		return func() { a.s.Sessions.Look(a.s.ctx, user) }
 	}
+	return nil
 }
 
 // load reads a stanza as Send of a session wrote it; a view.

@@ -14,7 +14,8 @@ const (
 	maxArrived = 4 << 20
 )
 
-// Arrivals are taken off the links' goroutines, which must not block.
+// Arrivals are taken off the links' goroutines, which must not block. A frame is settled, and then acknowledged to who sent it, when it
+// has been dealt with.
 type arrivals struct {
 	seed    maphash.Seed
 	workers [workerCount]worker
@@ -24,24 +25,50 @@ type arrivals struct {
 // A worker deals with its share of what arrives, on a goroutine of its own.
 type worker struct {
 	mu      sync.Mutex
-	come    sync.Cond // jobs or stopped have changed
+	come    sync.Cond // jobs, done or stopped have changed
 	jobs    []job
-	text    []byte // the jobs' payloads, one behind the other
+	text    []byte   // the jobs' payloads, one behind the other
+	done    []string // users who were waited for
 	stopped bool
+
+	parked map[string]*parked // by bare JID; the goroutine's own
+	size   int                // bytes that are parked
+}
+
+// Parked is what has to wait for something that goes on for its user.
+type parked struct {
+	jobs []job
+	text []byte
 }
 
 // A job is one frame.
 type job struct {
 	kind byte
 	size int
+	peer settler
+	seq  uint64
 }
+
+// A settler is told what has been dealt with: a *Peer.
+type settler interface{ Settled(seq uint64) }
 
 // A dealer deals with frames on one worker's goroutine.
 type dealer interface {
-	// deal takes one frame. The payload is a view.
-	deal(kind byte, payload []byte)
+	// deal takes one frame. The payload is a view. If it returns a function, that is run on a goroutine of its own, and
+	// what comes for the same user waits until it has ended.
+	deal(kind byte, payload []byte) (wait func())
 	// flush comes when nothing more is at hand.
 	flush()
+	// overflow takes a frame that there is no room for.
+	overflow(kind byte, payload []byte)
+}
+
+// roomFor is how much may wait for a worker when a frame of a kind comes. All but stanzas are short, and nobody can be told that they are refused.
+func roomFor(kind byte) int {
+	if kind == kindStanza {
+		return maxArrived
+	}
+	return 2 * maxArrived
 }
 
 // start begins the workers, each with a dealer of its own. They run until stop.
@@ -50,6 +77,7 @@ func (a *arrivals) start(newDealer func() dealer) {
 	for i := range a.workers {
 		w := &a.workers[i]
 		w.come.L = &w.mu
+		w.parked = make(map[string]*parked)
 		d := newDealer()
 		a.ended.Go(func() { w.run(d) })
 	}
@@ -68,14 +96,15 @@ func (a *arrivals) stop() {
 }
 
 // put gives a frame to the worker of a user and reports whether there was room. It copies the payload.
-func (a *arrivals) put(user []byte, kind byte, payload []byte) bool {
+func (a *arrivals) put(user []byte, j job, payload []byte) bool {
 	w := &a.workers[maphash.Bytes(a.seed, user)%workerCount]
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.stopped || len(w.text)+len(payload) > maxArrived {
+	if w.stopped || len(w.text)+len(payload) > roomFor(j.kind) {
 		return false
 	}
-	w.jobs = append(w.jobs, job{kind, len(payload)})
+	j.size = len(payload)
+	w.jobs = append(w.jobs, j)
 	w.text = append(w.text, payload...)
 	w.come.Signal()
 	return true
@@ -86,24 +115,65 @@ func (w *worker) run(d dealer) {
 	var text []byte
 	for {
 		w.mu.Lock()
-		for len(w.jobs) == 0 && !w.stopped {
+		for len(w.jobs) == 0 && len(w.done) == 0 && (!w.stopped || len(w.parked) > 0) {
 			w.come.Wait()
 		}
-		if len(w.jobs) == 0 {
+		if len(w.jobs) == 0 && len(w.done) == 0 {
 			w.mu.Unlock()
 			return
 		}
 		jobs, w.jobs = w.jobs, jobs[:0]
 		text, w.text = w.text, text[:0]
+		done := w.done
+		w.done = nil
 		w.mu.Unlock()
-		at := 0
-		for _, j := range jobs {
-			d.deal(j.kind, text[at:at+j.size])
-			at += j.size
+		for _, user := range done { // before what has come since
+			p := w.parked[user]
+			delete(w.parked, user)
+			w.size -= len(p.text)
+			w.dealAll(d, p.jobs, p.text)
 		}
-		d.flush()
+		w.dealAll(d, jobs, text)
 		if cap(text) > maxArrived/16 { // of a burst
 			jobs, text = nil, nil
 		}
 	}
+}
+
+// dealAll deals with frames, or parks them.
+func (w *worker) dealAll(d dealer, jobs []job, text []byte) {
+	for i, j := range jobs {
+		payload := text[:j.size]
+		text = text[j.size:]
+		to, _, _ := cutTo(payload)
+		if p := w.parked[string(bareOf(to))]; p != nil {
+			if w.size+j.size <= roomFor(j.kind) {
+				p.jobs, p.text = append(p.jobs, j), append(p.text, payload...)
+				w.size += j.size
+				jobs[i].peer = nil // settled later
+				continue
+			}
+			d.overflow(j.kind, payload)
+		} else if wait := d.deal(j.kind, payload); wait != nil {
+			w.park(string(bareOf(to)), wait)
+		}
+	}
+	d.flush()
+	for _, j := range jobs {
+		if j.peer != nil {
+			j.peer.Settled(j.seq)
+		}
+	}
+}
+
+// park has everything for a user wait until a function has ended.
+func (w *worker) park(user string, wait func()) {
+	w.parked[user] = &parked{}
+	go func() { // run waits for it
+		wait()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.done = append(w.done, user)
+		w.come.Signal()
+	}()
 }

@@ -47,7 +47,7 @@ type conn struct {
 	echo    atomic.Uint64 // the peer's last timestamp; 0: none
 	echoAt  atomic.Int64
 	rtt     atomic.Int64 // ns; 0: not known yet
-	beat    atomic.Bool  // a heartbeat is due
+	beat    *time.Ticker // when a heartbeat is due; the writer's
 	ackDue  atomic.Bool
 	ackWait atomic.Bool // a timer will make one due
 	acked   uint64      // last acknowledgement that was written; the writer's
@@ -88,12 +88,23 @@ func (c *conn) leave() {
 // alive is until when both directions are known to have worked, by the node's clock.
 func (c *conn) alive() int64 { return min(c.heard.Load(), c.confirmed.Load()) }
 
+// patience is when there may next be something to say about silence.
+func (c *conn) patience(now int64) time.Duration {
+	quiet := time.Duration(now - c.alive())
+	if quiet < suspectAfter {
+		return max(suspectAfter-quiet, heartbeatEvery/2)
+	}
+	return heartbeatEvery / 2
+}
+
 // write is the writer: what is due to be said of the connection itself, and then
 // frames, in one system call if they are few.
 func (c *conn) write() {
 	m := c.link.node.metrics
 	buf := make([]byte, 0, writeBytes)
 	buf = appendFrame(buf, kindBegin, binary.BigEndian.AppendUint64(nil, c.begun))
+	c.beat = time.NewTicker(heartbeatEvery)
+	defer c.beat.Stop()
 	for {
 		c.peer.mu.Lock()
 		before := c.peer.q.sent
@@ -104,10 +115,12 @@ func (c *conn) write() {
 		if len(buf) == 0 {
 			select {
 			case <-c.peer.wake:
-				continue
+			case <-c.beat.C:
+				buf = c.heartbeat(buf)
 			case <-c.broken:
 				return
 			}
+			continue
 		}
 		if _, err := c.Write(buf); err != nil {
 			c.fail(fmt.Errorf("write: %w", err))
@@ -123,14 +136,16 @@ func (c *conn) write() {
 
 // control appends heartbeat and acknowledgement, if due; with frames the latter is for free.
 func (c *conn) control(buf []byte) []byte {
-	dealt := c.peer.dealt.Load()
+	dealt := c.peer.settled()
 	if c.goodbye.Swap(false) {
 		return appendFrame(buf, kindGoodbye, binary.BigEndian.AppendUint64(nil, dealt))
 	}
-	if c.beat.Swap(false) {
+	select {
+	case <-c.beat.C: // there is no idle moment for it
 		buf = c.heartbeat(buf)
+	default:
 	}
-	if due := c.ackDue.Swap(false); dealt > c.acked && (due || len(buf) > 0) {
+	if due := c.peer.ackDue.Swap(false) || c.ackDue.Swap(false); dealt > c.acked && (due || len(buf) > 0) {
 		buf = appendFrame(buf, kindAck, binary.BigEndian.AppendUint64(nil, dealt))
 		c.acked = dealt
 	}

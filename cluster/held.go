@@ -1,7 +1,9 @@
 package cluster
 
 import (
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"chatd/stanza"
@@ -9,93 +11,151 @@ import (
 
 const (
 	// heldTime is for how long a user for whom a message was stored is remembered: longer than a node's word that
-	// the user has come takes to get here.
+	// the user has come takes to get here. While a node is missing nobody is forgotten.
 	heldTime = 30 * time.Second
 	// heldMax bounds those who are remembered. Over it the oldest are forgotten; what waits for them is handed over at
-	// their next login, or when nodes meet again.
+	// their next login, or when their own node meets another one again.
 	heldMax = 1 << 16
 )
 
-// Held remembers for whom messages were stored lately. Such a user may have come to another node just before, and been
-// handed all that waited just before that.
+// Held remembers for whom messages were stored lately. Such a user may be on another node, or have come there just before
+// the message was stored and after all that waited was handed over. That node has to look into the store before
+// it gets anything more for the user.
 type held struct {
+	count atomic.Int32 // of users
+
 	mu    sync.Mutex
-	since map[string]time.Time // by bare JID
-	order []heldUser           // oldest first
+	users map[string]*heldUser // by bare JID
+	order []*heldUser          // oldest first; those who are not in users any more are void
 }
 
 type heldUser struct {
 	bare string
 	at   time.Time
+	told []*Peer // where it was looked since then
 }
 
-// add notes a user, and forgets those of whom it is long ago.
-func (h *held) add(bare string, now time.Time) {
+// add notes a user anew, and forgets those of whom it is long ago unless keep.
+func (h *held) add(bare string, now time.Time, keep bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.since == nil {
-		h.since = make(map[string]time.Time)
+	if h.users == nil {
+		h.users = make(map[string]*heldUser)
 	}
+	u := &heldUser{bare: bare, at: now}
+	h.users[bare] = u
+	h.order = append(h.order, u)
 	gone := 0
-	for _, u := range h.order {
-		if now.Sub(u.at) < heldTime && len(h.order)-gone < heldMax {
+	for _, old := range h.order {
+		void := h.users[old.bare] != old
+		if !void && len(h.users) <= heldMax && (keep || now.Sub(old.at) < heldTime) {
 			break
 		}
-		if h.since[u.bare].Equal(u.at) {
-			delete(h.since, u.bare)
+		if !void {
+			delete(h.users, old.bare)
 		}
 		gone++
 	}
-	h.order = append(h.order[:0:0], h.order[gone:]...)
-	h.since[bare] = now
-	h.order = append(h.order, heldUser{bare, now})
+	h.order = slices.Delete(h.order, 0, gone)
+	if len(h.order) > 2*len(h.users)+64 {
+		h.order = slices.DeleteFunc(h.order, func(u *heldUser) bool { return h.users[u.bare] != u })
+	}
+	h.count.Store(int32(len(h.users)))
 }
 
-// has reports whether a user was noted lately.
-func (h *held) has(bare string, now time.Time) bool {
+// look calls tell if a user was noted whom a peer has not looked for since. Nobody else gets past it meanwhile.
+func (h *held) look(bare string, p *Peer, tell func() bool) {
+	if h.count.Load() == 0 {
+		return
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	at, ok := h.since[bare]
-	return ok && now.Sub(at) < heldTime
+	if u := h.users[bare]; u != nil && !slices.Contains(u.told, p) && tell() {
+		u.told = append(u.told, p)
+	}
 }
 
-// each visits those who were noted lately.
-func (h *held) each(visit func(user stanza.JID)) {
+// all is those who are noted.
+func (h *held) all() []string {
 	h.mu.Lock()
-	users := make([]string, 0, len(h.since))
-	for bare := range h.since {
+	defer h.mu.Unlock()
+	users := make([]string, 0, len(h.users))
+	for bare := range h.users {
 		users = append(users, bare)
 	}
-	h.mu.Unlock()
-	for _, bare := range users {
-		if j, err := stanza.ParseJID(bare); err == nil {
-			visit(j)
-		}
-	}
+	return users
 }
 
 // Held implements router.Elsewhere: the nodes where the user is are told, now and if the user turns up.
 func (s *Service) Held(user stanza.JID) {
-	user = user.Bare()
-	s.held.add(user.Clone().String(), time.Now())
-	s.tellHeld(user)
+	bare := user.Bare().Clone()
+	split := s.missing.any()
+	s.held.add(bare.String(), time.Now(), split)
+	s.tellHeld(bare)
+	if !split || s.returned.doubts(bare.String()) { // then the missing one has to say first what it had
+		return
+	}
+	for _, p := range s.peers() { // who may reach the one that is missing here
+		p.Send(kindHeld, appendTo(nil, bare))
+	}
 }
 
 // tellHeld has the nodes where a user is look for what waits.
 func (s *Service) tellHeld(user stanza.JID) {
 	var room [4]RemoteRow
-	var last *Owner
 	for _, row := range s.rows.Append(room[:0], user) {
-		if row.Owner != last && row.Available {
-			row.Owner.Peer.Send(kindLook, appendTo(nil, user))
-			last = row.Owner
+		if p, ok := row.Owner.Peer.(*Peer); ok && row.Available {
+			s.lookFirst(user, p)
 		}
 	}
 }
 
-// Appeared is called for each row of another node that has become available.
-func (s *Service) appeared(row Row, o *Owner) {
-	if user := row.JID.Bare(); row.Available && s.held.has(user.String(), time.Now()) {
-		o.Peer.Send(kindLook, appendTo(nil, user))
+// lookFirst has a node look for what waits for a user before anything else for the user gets there that is sent from now on.
+func (s *Service) lookFirst(user stanza.JID, p *Peer) {
+	bare := user.Bare()
+	if s.moving.of(bare) != nil {
+		return // told when all is in the store
 	}
+	s.held.look(bare.String(), p, func() bool {
+		_, ok := p.Send(kindLook, appendTo(nil, bare))
+		return ok
+	})
+}
+
+// appeared is called for each row of another node that has become available.
+func (s *Service) appeared(row Row, o *Owner) {
+	if p, ok := o.Peer.(*Peer); ok && row.Available {
+		s.lookFirst(row.JID, p)
+	}
+}
+
+// Split reports whether a node is missing that did not leave.
+func (s *Service) Split() bool { return s.missing.any() }
+
+// Missing is the nodes that are down and did not leave.
+type missing struct {
+	mu    sync.Mutex
+	nodes map[string]bool
+}
+
+// set notes whether a node is missing, and reports whether it was.
+func (m *missing) set(node string, is bool) (was bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	was = m.nodes[node]
+	if m.nodes == nil {
+		m.nodes = make(map[string]bool)
+	}
+	if is {
+		m.nodes[node] = true
+	} else {
+		delete(m.nodes, node)
+	}
+	return was
+}
+
+func (m *missing) any() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.nodes) > 0
 }

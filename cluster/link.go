@@ -14,9 +14,9 @@ import (
 // few milliseconds, which has to be less than 2 s; a process that starves for a second
 // keeps its sessions everywhere.
 const (
-	heartbeatEvery = 250 * time.Millisecond
+	heartbeatEvery = 300 * time.Millisecond
 	// silence breaks a connection: nothing heard, or nothing that shows that the peer hears.
-	silence = 750 * time.Millisecond
+	silence = 800 * time.Millisecond
 	// downAfter without both directions having worked, a peer is declared down. A broken connection is
 	// made anew and resumed until then.
 	downAfter = 1600 * time.Millisecond
@@ -264,22 +264,17 @@ func (l *link) serve(c *conn) error {
 
 // watch returns why the connection is to end.
 func (l *link) watch(c *conn) error {
-	tick := time.NewTicker(heartbeatEvery)
-	defer tick.Stop()
+	look := time.NewTimer(suspectAfter)
+	defer look.Stop()
 	leaving := l.quit
 	for {
 		select {
-		case <-tick.C:
-			c.beat.Store(true)
-			c.peer.poke()
-			l.suspect(c.alive())
+		case <-look.C:
 			now := l.node.clock.now()
-			switch {
-			case now-c.heard.Load() > int64(silence) && !c.busy(now):
-				return errSilent
-			case now-c.confirmed.Load() > int64(silence) && !c.busy(now):
-				return errDeaf
+			if err := l.listen(c, now); err != nil {
+				return err
 			}
+			look.Reset(c.patience(now))
 		case o := <-l.offers:
 			if err := l.replaces(o, c); err != nil {
 				l.node.refused(o.conn.RemoteAddr(), o.hello.name, err)
@@ -301,6 +296,19 @@ func (l *link) watch(c *conn) error {
 			return errLeaving
 		}
 	}
+}
+
+// listen returns why a connection is to end on which nothing happens.
+func (l *link) listen(c *conn, now int64) error {
+	l.suspect(c.alive())
+	switch {
+	case c.busy(now):
+	case now-c.heard.Load() > int64(silence):
+		return errSilent
+	case now-c.confirmed.Load() > int64(silence):
+		return errDeaf
+	}
+	return nil
 }
 
 // replaces decides whether an accepted connection is to take the place of one that seems to work.
@@ -362,6 +370,7 @@ func (l *link) down(left bool) {
 	l.node.fall(p)
 	l.node.log.Warn("cluster: peer is down", "peer", p.Name, "incarnation", p.Incarnation, "left", left, "unacknowledged", len(unacked))
 	l.node.handler.PeerDown(p, unacked, left)
+	close(p.down)
 }
 
 // begin settles what a handshake means for the peer: it goes on, or it ends and another one

@@ -11,7 +11,7 @@ import (
 )
 
 // Flags: -seed is of both kinds of schedules.
-var linkSchedules = flag.Int("linkschedules", 40, "random schedules of failures of links that TestLinkSchedules runs")
+var linkSchedules = flag.Int("linkschedules", fewer(40), "random schedules of failures of links that TestLinkSchedules runs")
 
 // TestLinkSchedules has three nodes send to one another while a random schedule of cuts, one-way cuts, freezes, broken
 // connections, slow paths and restarts goes on, and accounts for each frame afterwards.

@@ -35,7 +35,7 @@ type Handler interface {
 	// back having forgotten this node. What it has not acknowledged is the handler's now, in order.
 	PeerDown(p *Peer, unacked []Frame, left bool)
 	// Frame is one that the peer sent. The payload is a view, valid during the call. The
-	// frame counts as dealt with when this returns.
+	// frame counts as dealt with when this returns, unless it has called p.Later.
 	Frame(p *Peer, kind byte, seq uint64, payload []byte)
 	// Request is answered with what is returned. It runs on a goroutine of its own; ctx
 	// ends when the asker no longer waits or the peer is down.
@@ -69,6 +69,12 @@ type Peer struct {
 	end     context.CancelFunc
 	asked   chan struct{} // slots for requests being answered
 
+	down    chan struct{} // closed when PeerDown has returned
+	back    chan struct{} // closed by the Service when what was not acknowledged is elsewhere
+	settle  settling      // of its frames
+	ackWait atomic.Bool   // a timer will make an acknowledgement due
+	ackDue  atomic.Bool
+
 	mu      sync.Mutex
 	q       queue
 	gone    bool
@@ -79,7 +85,7 @@ type Peer struct {
 
 func newPeer(n *Node, h *hello, version int, session, next uint64) *Peer {
 	p := &Peer{Name: h.name, Incarnation: h.incarnation, Version: version, Weight: int(max(h.about.weight, 1)),
-		node: n, session: session, wake: make(chan struct{}, 1), asked: make(chan struct{}, maxAsked),
+		node: n, session: session, wake: make(chan struct{}, 1), down: make(chan struct{}), back: make(chan struct{}), asked: make(chan struct{}, maxAsked),
 		waiting: make(map[uint64]chan answer), q: queue{next: next, acked: next - 1, sent: next - 1}}
 	p.done, p.end = context.WithCancel(context.Background())
 	return p
@@ -114,6 +120,46 @@ func (p *Peer) poke() {
 	select {
 	case p.wake <- struct{}{}:
 	default:
+	}
+}
+
+// Down is nil as long as frames are taken, and then closed when the Handler has been told.
+func (p *Peer) Down() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.gone {
+		return nil
+	}
+	return p.down
+}
+
+// Confirm is router.Confirmer: it waits until the peer has dealt with all that was sent so far, or, if it is gone, until that is elsewhere.
+func (p *Peer) Confirm(ctx context.Context) bool {
+	p.mu.Lock()
+	upTo := p.q.next - 1
+	for !p.gone && p.q.acked < upTo {
+		if p.room == nil {
+			p.room = make(chan struct{})
+		}
+		room := p.room
+		p.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return false
+		}
+		p.mu.Lock()
+	}
+	gone := p.gone
+	p.mu.Unlock()
+	if !gone {
+		return true
+	}
+	select {
+	case <-p.back:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 

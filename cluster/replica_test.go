@@ -274,13 +274,13 @@ func TestLostFramesAreMadeUpFor(t *testing.T) {
 			if kind == kindAsk || kind == kindGot {
 				w.ab.lose, w.ba.lose = nil, loseOne
 			}
-			for i := range 3000 {
+			for i := range 1000 {
 				w.a.Changed(simRow(i))
 			}
 			w.up()
-			for i := range 3000 {
-				w.a.Changed(simRow(i + 3000))
-				if i%100 == 0 {
+			for i := range 1000 {
+				w.a.Changed(simRow(i + 1000))
+				if i%50 == 0 {
 					time.Sleep(5 * time.Millisecond)
 				}
 			}
@@ -306,7 +306,7 @@ func TestStalledPeerGetsASnapshot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newTwin(ReplicaConfig{}, ReplicaConfig{}, 0)
 		defer w.stop()
-		const n = 60_000
+		n := max(fewer(60_000), 40_000)
 		for i := range n {
 			w.a.Changed(simRow(i))
 		}

@@ -2,14 +2,26 @@ package cluster
 
 import (
 	"context"
+	"hash/maphash"
+	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"chatd/stanza"
 )
 
-// returnedMax bounds the stored messages of which it is remembered that a node which is gone may have had them. What is
-// over it may come twice, with the same stanza-id (XEP-0359).
-const returnedMax = 1 << 17
+const (
+	// returnedMax bounds the stored messages of which it is remembered that a node which is gone may have had them. What is
+	// over it may come twice, with the same stanza-id (XEP-0359).
+	returnedMax = 1 << 17
+	// returnLanes is how many messages of a node that is gone are stored at the same time, each of another user.
+	returnLanes = 16
+	// returnPatience is for how long they are kept for a store that does not answer. Then their senders are told.
+	returnPatience = time.Minute
+	returnPauseMin = 50 * time.Millisecond
+	returnPauseMax = time.Second
+)
 
 // Returned is what links gave back and the store has, until the node is back and says what it had, or is started anew.
 type returned struct {
@@ -21,8 +33,10 @@ type returned struct {
 // returnedTo is what was on its way to one incarnation of a node.
 type returnedTo struct {
 	incarnation uint64
-	frames      []returnedFrame // in order
+	users       map[string]bool // bare JIDs; fixed
+	frames      []returnedFrame // those of one user in order
 	ready       chan struct{}   // closed when all frames are in
+	taken       bool            // does not count any more
 }
 
 type returnedFrame struct {
@@ -32,17 +46,25 @@ type returnedFrame struct {
 }
 
 // begin makes the place for what comes back of an incarnation. What there was of an earlier one is of no use any more.
-func (t *returned) begin(node string, incarnation uint64) *returnedTo {
+func (t *returned) begin(p *Peer, unacked []Frame) *returnedTo {
+	r := &returnedTo{incarnation: p.Incarnation, users: make(map[string]bool), ready: make(chan struct{})}
+	for _, f := range unacked {
+		if to, _, ok := cutTo(f.Payload); ok && f.Kind == kindStanza {
+			r.users[string(bareOf(to))] = true
+		}
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.nodes == nil {
 		t.nodes = make(map[string]*returnedTo)
 	}
-	if old := t.nodes[node]; old != nil {
+	if old := t.nodes[p.Name]; old != nil {
 		t.count -= len(old.frames)
 	}
-	r := &returnedTo{incarnation: incarnation, ready: make(chan struct{})}
-	t.nodes[node] = r
+	delete(t.nodes, p.Name)
+	if len(r.users) > 0 {
+		t.nodes[p.Name] = r
+	}
 	return r
 }
 
@@ -51,7 +73,31 @@ func (t *returned) add(r *returnedTo, f returnedFrame) {
 	defer t.mu.Unlock()
 	if t.count < returnedMax {
 		r.frames = append(r.frames, f)
-		t.count++
+		if !r.taken {
+			t.count++
+		}
+	}
+}
+
+// doubts reports whether something for a user is in the store that a node may have had.
+func (t *returned) doubts(bare string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, r := range t.nodes {
+		if r.users[bare] {
+			return true
+		}
+	}
+	return false
+}
+
+// expect forgets what was on its way to an earlier incarnation of a node, which will never tell.
+func (t *returned) expect(node string, incarnation uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if r := t.nodes[node]; r != nil && r.incarnation != incarnation {
+		delete(t.nodes, node)
+		t.count -= len(r.frames)
 	}
 }
 
@@ -65,49 +111,157 @@ func (t *returned) take(node string, incarnation uint64) *returnedTo {
 	}
 	delete(t.nodes, node)
 	t.count -= len(r.frames)
+	r.taken = true
 	return r
 }
 
-// takeBack finds other ways for the stanzas that a peer did not confirm.
-func (s *Service) takeBack(ctx context.Context, p *Peer, unacked []Frame, r *returnedTo) {
+// takeBack stores the messages that a peer did not confirm, those of each user in order.
+func (s *Service) takeBack(ctx context.Context, unacked []Frame, r *returnedTo) {
 	defer close(r.ready)
+	ctx, cancel := context.WithTimeout(ctx, returnPatience)
+	defer cancel()
+	seed := maphash.MakeSeed()
+	var lanes [returnLanes][]Frame
 	for _, f := range unacked {
-		if f.Kind != kindStanza {
-			continue
+		if to, _, ok := cutTo(f.Payload); ok && f.Kind == kindStanza {
+			lane := &lanes[maphash.Bytes(seed, bareOf(to))%returnLanes]
+			*lane = append(*lane, f)
 		}
-		_, raw, ok := cutTo(f.Payload)
-		if !ok {
-			continue
+	}
+	var work sync.WaitGroup
+	for _, lane := range lanes {
+		work.Go(func() {
+			for _, f := range onceEach(lane) {
+				s.takeOneBack(ctx, f, r)
+			}
+		})
+	}
+	work.Wait()
+}
+
+// onceEach leaves out what was sent to several resources of a user, but for the first of them. Messages have ids: equal ones are one.
+func onceEach(frames []Frame) []Frame {
+	seen := make(map[string]bool, len(frames))
+	return slices.DeleteFunc(frames, func(f Frame) bool {
+		_, raw, _ := cutTo(f.Payload)
+		again := seen[view(raw)]
+		seen[view(raw)] = true
+		return again
+	})
+}
+
+// takeOneBack tries until ctx ends, and at least once: nobody else has the message.
+func (s *Service) takeOneBack(ctx context.Context, f Frame, r *returnedTo) {
+	_, raw, _ := cutTo(f.Payload)
+	st, err := stanza.Parse(raw)
+	if err != nil {
+		s.log.Error("a stanza that came back cannot be read", "err", err)
+		return
+	}
+	for pause := returnPauseMin; ; pause = min(2*pause, returnPauseMax) {
+		seq, err := s.r.Returned(context.WithoutCancel(ctx), st)
+		if err == nil {
+			if seq != 0 {
+				s.returned.add(r, returnedFrame{f.Seq, st.To.Local(), seq})
+			}
+			return
 		}
-		st, err := stanza.Parse(raw)
-		if err != nil {
-			continue
-		}
-		if seq := s.r.Returned(ctx, st); seq != 0 {
-			s.returned.add(r, returnedFrame{f.Seq, st.To.Local(), seq})
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			s.r.NotReturned(st, err)
+			return
 		}
 	}
 }
 
-// PeerReceived implements Handler: what the node had is taken out of the store again.
+// PeerReceived implements Handler: what the node had is taken out of the store again. Until then nobody looks there for
+// those users.
 func (s *Service) PeerReceived(name string, incarnation, upTo uint64) {
 	r := s.returned.take(name, incarnation)
 	if r == nil {
 		return
 	}
+	s.moving.begin(r.users)
 	s.background(func(ctx context.Context) {
-		select {
-		case <-r.ready:
-		case <-ctx.Done():
-			return
-		}
+		ctx = context.WithoutCancel(ctx)
+		<-r.ready
 		for _, f := range r.frames {
 			if f.seq > upTo {
-				return
+				continue
 			}
 			if err := s.r.Spool.Forget(ctx, f.user, []int64{f.stored}); err != nil {
 				s.log.Error("message that was delivered stays in the store", "user", f.user, "err", err)
 			}
 		}
+		s.moved(r.users)
 	})
+}
+
+// moved ends the moving of messages for users.
+func (s *Service) moved(users map[string]bool) {
+	s.moving.end(users)
+	for bare := range users {
+		if j, err := stanza.ParseJID(bare); err == nil {
+			s.tellHeld(j)
+		}
+	}
+}
+
+// Moving implements router.Elsewhere.
+func (s *Service) Moving(user stanza.JID) <-chan struct{} { return s.moving.of(user) }
+
+// Moving is the users whose messages are just on their way from a link into the store, or out of it again. What is sent to them meanwhile
+// must not overtake these, nor may the store be looked into.
+type moving struct {
+	count atomic.Int32
+
+	mu    sync.Mutex
+	users map[string]*movingUser // by bare JID
+}
+
+type movingUser struct {
+	times int
+	done  chan struct{}
+}
+
+func (m *moving) begin(users map[string]bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.users == nil {
+		m.users = make(map[string]*movingUser)
+	}
+	for bare := range users {
+		if m.users[bare] == nil {
+			m.users[bare] = &movingUser{done: make(chan struct{})}
+		}
+		m.users[bare].times++
+	}
+	m.count.Store(int32(len(m.users)))
+}
+
+func (m *moving) end(users map[string]bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for bare := range users {
+		u := m.users[bare]
+		if u.times--; u.times == 0 {
+			close(u.done)
+			delete(m.users, bare)
+		}
+	}
+	m.count.Store(int32(len(m.users)))
+}
+
+// of is closed when the user's messages have been moved; nil: none are.
+func (m *moving) of(user stanza.JID) <-chan struct{} {
+	if m.count.Load() == 0 {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if u := m.users[user.Bare().String()]; u != nil {
+		return u.done
+	}
+	return nil
 }

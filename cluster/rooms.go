@@ -78,7 +78,7 @@ func (r *Rooms) Send(node string, kind byte, room string, parts ...[]byte) bool 
 		for _, p := range parts {
 			*buf = append(*buf, p...)
 		}
-		return r.s.arrivals.put([]byte(room), firstRoomKind+kind, *buf)
+		return r.s.arrivals.put([]byte(room), job{kind: firstRoomKind + kind}, *buf)
 	}
 	for _, p := range r.s.peers() {
 		if p.Name != node {

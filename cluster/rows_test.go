@@ -65,10 +65,10 @@ func TestRowsAgreeWithAModel(t *testing.T) {
 		r.swap(slices[i].o, nil)
 	}
 	const users = 500
-	for step := range 60_000 {
+	for step := range fewer(60_000) {
 		sl := &slices[rng.IntN(len(slices))]
 		switch row := randomRow(rng, users); {
-		case step%10_000 == 9_999:
+		case step%5_000 == 4_999:
 			r.swap(nil, sl.o)
 			r.reclaim(sl.o)
 			if n := sl.o.Len(); n != 0 {
@@ -76,7 +76,7 @@ func TestRowsAgreeWithAModel(t *testing.T) {
 			}
 			*sl = slice{mustOpen(t, r, sl.o.Node), map[string]Row{}, true}
 			r.swap(sl.o, nil)
-		case rng.IntN(20_000) == 0:
+		case rng.IntN(5_000) == 0:
 			if sl.seen = !sl.seen; sl.seen {
 				r.swap(sl.o, nil)
 			} else {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"chatd/router"
@@ -19,12 +20,14 @@ const (
 	kindLook   byte = 23 // bare JID of a user for whom messages were stored
 	kindKept   byte = 24 // id of a session that was taken over and is kept now
 	kindAbout  byte = 25 // what Service.About says
+	kindHeld   byte = 26 // bare JID of a user for whom messages were stored, while a node is missing
 )
 
 // Kinds of requests.
 const (
 	askTake  byte = 40 // full JID: its session is to end
 	askYield byte = 41 // id, localpart of the user: the session is to be handed over
+	askAdopt byte = 42 // session: it is to go on there
 )
 
 // Sessions is what the service needs of those who have the sessions of this node. All fields are set before Start; all
@@ -32,15 +35,17 @@ const (
 type Sessions struct {
 	// Stale brings up to date what sessions and caches here keep of a user, whom another node has changed.
 	Stale func(ctx context.Context, user stanza.JID, what router.Kept)
-	// Look hands over what waits for a user who has reachable sessions here.
+	// Look hands over what waits for a user who has reachable sessions here, and returns when that has been done.
 	Look func(ctx context.Context, user stanza.JID)
 	// Yield gives up the session of an id for another node, in an encoding of its own.
 	Yield func(id, user string) ([]byte, error)
+	// Adopt goes on with a session of another node's Yield, until its client comes.
+	Adopt func(ctx context.Context, session []byte) error
 	// Restore takes a session back that the other node has not kept.
 	Restore func(ctx context.Context, session []byte)
 	// Lost tells the users here that resources of others, full JIDs by bare ones, are gone with their node.
 	Lost func(ctx context.Context, gone map[string][]stanza.JID)
-	// Found asks a node that has come for the presence of the contacts of the users here.
+	// Found tells a node that has come the presence of the users here.
 	Found func(ctx context.Context, node string)
 }
 
@@ -60,9 +65,13 @@ type Service struct {
 	node     *Node
 	arrivals arrivals
 	held     held
+	moving   moving
+	missing  missing
 	returned returned
 	yielded  yielded
 	about    sync.Map // *Peer to string: what it has said of itself
+	giving   giving
+	givenTo  atomic.Uint32 // counts, for taking turns
 
 	ctx    context.Context // of what goes on in the background
 	cancel context.CancelFunc
@@ -92,6 +101,7 @@ func (s *Service) Start(ctx context.Context, cfg Config) (err error) {
 func (s *Service) Leave(ctx context.Context) error {
 	err := s.node.Leave(ctx)
 	s.arrivals.stop()
+	s.yielded.end()
 	s.cancel()
 	s.work.Wait()
 	return err
@@ -161,6 +171,7 @@ func (s *Service) peers() []*Peer {
 
 // PeerUp implements Handler.
 func (s *Service) PeerUp(p *Peer) {
+	s.returned.expect(p.Name, p.Incarnation)
 	p.Send(kindAbout, s.About())
 	s.replica.PeerUp(p, p.Name, p.Incarnation)
 }
@@ -183,16 +194,23 @@ func (s *Service) Abouts() map[string][]byte {
 	return all
 }
 
-// PeerDown implements Handler.
-func (s *Service) PeerDown(p *Peer, unacked []Frame, _ bool) {
+// PeerDown implements Handler. From before the node's rows are gone until what comes back is in the store, messages for the users whom
+// that is for wait.
+func (s *Service) PeerDown(p *Peer, unacked []Frame, left bool) {
+	r := s.returned.begin(p, unacked)
+	s.moving.begin(r.users)
+	s.missing.set(p.Name, !left)
 	s.about.Delete(p)
 	lost := s.replica.PeerDown(p)
-	r := s.returned.begin(p.Name, p.Incarnation)
 	s.background(func(ctx context.Context) {
 		if s.Rooms.Down != nil {
 			s.Rooms.Down(ctx, p.Name, s.Rooms.unacked(unacked))
 		}
-		s.takeBack(ctx, p, unacked, r)
+		s.takeBack(ctx, unacked, r)
+		close(p.back)
+		s.moved(r.users)
+	})
+	s.background(func(ctx context.Context) { // which is not to wait for the store
 		s.tellLost(ctx, lost)
 		s.replica.Release(lost)
 	})
@@ -209,10 +227,12 @@ func (s *Service) Frame(p *Peer, kind byte, seq uint64, payload []byte) {
 		s.about.Store(p, string(payload))
 	case kind >= firstRoomKind && kind <= lastRoomKind:
 		room, _, ok := cutTo(payload)
-		if !ok || !s.arrivals.put(room, kind, payload) {
+		p.Later(seq)
+		if !ok || !s.arrivals.put(room, job{kind: kind, peer: p, seq: seq}, payload) {
 			s.Rooms.overflowed(p.Name, payload, kind)
+			p.Settled(seq)
 		}
-	case kind > kindAbout:
+	case kind > kindHeld:
 		p.Unknown(kind)
 	default:
 		to, _, ok := cutTo(payload)
@@ -220,8 +240,10 @@ func (s *Service) Frame(p *Peer, kind byte, seq uint64, payload []byte) {
 			s.log.Warn("malformed frame", "node", p.Name, "kind", kind)
 			return
 		}
-		if !s.arrivals.put(bareOf(to), kind, payload) {
+		p.Later(seq)
+		if !s.arrivals.put(bareOf(to), job{kind: kind, peer: p, seq: seq}, payload) {
 			s.overflowed(kind, payload)
+			p.Settled(seq)
 		}
 	}
 }
@@ -243,12 +265,44 @@ func (s *Service) tellLost(ctx context.Context, o *Owner) {
 	}
 }
 
+// seekAfter is how long after a node is back its users' nodes look for what was stored by others that are gone.
+const seekAfter = 5 * time.Second
+
 // complete is called when all rows of a node are known, for the first time or after a gap.
 func (s *Service) complete(o *Owner) {
+	healed := s.missing.set(o.Node, false)
 	s.background(func(ctx context.Context) {
-		s.held.each(func(user stanza.JID) { s.tellHeld(user) })
+		for _, bare := range s.held.all() {
+			if j, err := stanza.ParseJID(bare); err == nil {
+				s.tellHeld(j)
+			}
+		}
 		s.Sessions.Found(ctx, o.Node)
+		if healed {
+			s.seek(ctx)
+		}
 	})
+}
+
+// seek looks for what waits for the users here. Who has stored it during a split says so; but that node may be gone since. It ends when
+// the next node is missed: what comes back from the link to that one may be in the store although it is known here.
+func (s *Service) seek(ctx context.Context) {
+	pause := time.NewTimer(seekAfter)
+	defer pause.Stop()
+	for row := range s.r.Table.All() {
+		select {
+		case <-pause.C:
+			pause.Reset(time.Millisecond)
+		case <-ctx.Done():
+			return
+		}
+		if s.missing.any() {
+			return
+		}
+		if row.Reachable() {
+			s.Sessions.Look(ctx, row.Session.JID())
+		}
+	}
 }
 
 // duplicate ends the session here of a full JID that another node has bound later.
@@ -282,7 +336,9 @@ func (s *Service) Request(ctx context.Context, p *Peer, kind byte, payload []byt
 	case askTake:
 		return nil, s.give(ctx, string(payload))
 	case askYield:
-		return s.yield(payload)
+		return s.yield(ctx, payload)
+	case askAdopt:
+		return nil, s.Sessions.Adopt(ctx, payload)
 	}
 	return nil, errRequest
 }

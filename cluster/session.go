@@ -14,9 +14,9 @@ import (
 // A session is a resource that is connected to another node, as router.Session. One is made each time that the
 // table is asked for it.
 type session struct {
+	s    *Service
 	full stanza.JID
 	peer *Peer
-	rows *Replica     // whose changes go first
 	row  router.State // what others store in it is lost: only the node that has the session keeps it
 }
 
@@ -33,13 +33,23 @@ func (s *session) State() *router.State { return &s.row }
 var encoded = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
 
 // Send implements router.Session: the stanza goes over the link. It is false when the link is down for good or has
-// too much to send. b is not needed: links write by themselves what has come together.
-func (s *session) Send(_ *router.Batch, st *stanza.Stanza) bool {
+// too much to send, and for a message that would overtake others of the user's: Done tells when these are where they belong. b
+// notes who is to confirm it; links write by themselves what has come together.
+func (s *session) Send(b *router.Batch, st *stanza.Stanza) bool {
+	if st.Kind == stanza.Message {
+		if s.s.moving.of(s.full) != nil {
+			return false
+		}
+		s.s.lookFirst(s.full, s.peer)
+	}
 	buf := encoded.Get().(*[]byte)
 	*buf = st.Append(appendTo((*buf)[:0], s.full))
-	s.rows.Flush(s.peer) // so that the other node knows who it is from
+	s.s.replica.Flush(s.peer) // so that the other node knows who it is from
 	_, ok := s.peer.Send(kindStanza, *buf)
 	encoded.Put(buf)
+	if ok {
+		b.Owe(s.peer)
+	}
 	return ok
 }
 
@@ -53,9 +63,17 @@ func (s *session) Close(reason *stanza.StreamError) {
 	s.peer.Send(kindEnd, appendTo(nil, s.full), []byte(reason.Condition), []byte{0}, []byte(reason.Text))
 }
 
-// Done implements router.Session. What a session elsewhere holds its own node finds other ways for: nobody here
-// waits for that.
-func (s *session) Done() <-chan struct{} { return closed }
+// Done implements router.Session. What a session elsewhere holds its own node finds other ways for. Nobody here
+// waits for that, but for what was on its way there: when the node is down, until that is known to be in the store or about to be.
+func (s *session) Done() <-chan struct{} {
+	if done := s.s.moving.of(s.full); done != nil {
+		return done
+	}
+	if down := s.peer.Down(); down != nil {
+		return down
+	}
+	return closed
+}
 
 var closed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
@@ -73,7 +91,7 @@ func cutTo(b []byte) (to, rest []byte, ok bool) {
 
 // remoteRow is a row of another node as the router has it.
 func (s *Service) remoteRow(r *RemoteRow, p *Peer) router.Row {
-	t := &session{full: r.JID, peer: p, rows: s.replica}
+	t := &session{s: s, full: r.JID, peer: p}
 	t.row.Begun = time.Unix(0, r.Bound).UTC()
 	return router.Row{
 		Session: t, Available: r.Available, Priority: r.Priority, Flags: r.Flags, Detached: r.Detached, Remote: true,

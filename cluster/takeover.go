@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -37,27 +38,78 @@ func (s *Service) give(ctx context.Context, full string) error {
 	return nil
 }
 
-// Fetch takes a session over from the node that is in its id, in the encoding of Sessions.Yield. The caller calls
-// kept when it has it; without that the other node goes on with it.
+// Fetch takes a session over, in the encoding of Sessions.Yield: from the node that is in its id, or from one that has taken it over from
+// that since. The caller calls kept when it has it; without that the other node goes on with it.
 func (s *Service) Fetch(ctx context.Context, id, user string) (session []byte, kept func(), err error) {
 	name := id[:strings.LastIndexByte(id, '.')]
-	for _, p := range s.peers() {
-		if p.Name != name {
-			continue
+	peers := slices.Clone(s.peers())
+	err = errNode
+	if i := slices.IndexFunc(peers, func(p *Peer) bool { return p.Name == name }); i >= 0 {
+		if session, err = peers[i].Request(ctx, askYield, []byte(id+"\x00"+user)); err == nil {
+			return session, s.confirm(peers[i], id), nil
 		}
-		session, err = p.Request(ctx, askYield, []byte(id+"\x00"+user))
-		if err != nil {
-			return nil, nil, fmt.Errorf("cluster: session of %s: %w", name, err)
-		}
-		return session, func() { p.Send(kindKept, []byte(id)) }, nil
+		peers = slices.Delete(peers, i, i+1)
 	}
-	return nil, nil, errNode
+	type found struct {
+		session []byte
+		peer    *Peer
+	}
+	answers := make(chan found, len(peers))
+	for _, p := range peers {
+		s.background(func(context.Context) {
+			session, err := p.Request(ctx, askYield, []byte(id+"\x00"+user))
+			if err != nil {
+				session = nil
+			}
+			answers <- found{session, p}
+		})
+	}
+	for range peers {
+		if f := <-answers; f.session != nil {
+			return f.session, s.confirm(f.peer, id), nil
+		}
+	}
+	return nil, nil, fmt.Errorf("cluster: session of %s: %w", name, err)
 }
 
-func (s *Service) yield(payload []byte) ([]byte, error) {
+func (s *Service) confirm(p *Peer, id string) (kept func()) {
+	return func() { p.Send(kindKept, []byte(id)) }
+}
+
+// BoundAfter reports whether a resource is bound on another node, later than at a time.
+func (s *Service) BoundAfter(full stanza.JID, at time.Time) bool {
+	row, ok := s.rows.Row(full)
+	return ok && row.Bound > at.UnixNano()
+}
+
+// HandOver gives a session of this node's, which is about to leave, to another one. If there is one, give is called, after which the
+// session is not here any more; who asks for it meanwhile waits. An error says that no node has it.
+func (s *Service) HandOver(ctx context.Context, id string, give func() ([]byte, error)) error {
+	peers := s.peers()
+	if len(peers) == 0 {
+		return errNode
+	}
+	defer s.giving.begin(id)()
+	session, err := give()
+	if err != nil {
+		return err
+	}
+	first := int(s.givenTo.Add(1))
+	for i := range peers {
+		_, err = peers[(first+i)%len(peers)].Request(ctx, askAdopt, session)
+		var refused *RemoteError // it may be about to leave, too
+		if !errors.As(err, &refused) {
+			return err
+		}
+	}
+	return err
+}
+
+func (s *Service) yield(ctx context.Context, payload []byte) ([]byte, error) {
 	id, user, _ := bytes.Cut(payload, []byte{0})
 	session, err := s.Sessions.Yield(string(id), string(user))
 	if err != nil {
+		s.giving.wait(ctx, string(id)) // then whoever asks finds it where it is now
 		return nil, err
 	}
 	s.yielded.add(string(id), func() {
@@ -89,6 +141,16 @@ func (y *yielded) add(id string, restore func()) {
 	})
 }
 
+// end forgets all: the node leaves, and whoever has asked has them or has gone.
+func (y *yielded) end() {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	for _, t := range y.until {
+		t.Stop()
+	}
+	clear(y.until)
+}
+
 // kept forgets a session and reports whether it was there.
 func (y *yielded) kept(id string) bool {
 	y.mu.Lock()
@@ -99,4 +161,41 @@ func (y *yielded) kept(id string) bool {
 		delete(y.until, id)
 	}
 	return ok
+}
+
+// Giving is the sessions that are on their way to other nodes.
+type giving struct {
+	mu   sync.Mutex
+	done map[string]chan struct{} // by id
+}
+
+// begin notes a session until end is called.
+func (g *giving) begin(id string) (end func()) {
+	done := make(chan struct{})
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.done == nil {
+		g.done = make(map[string]chan struct{})
+	}
+	g.done[id] = done
+	return func() {
+		close(done)
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		delete(g.done, id)
+	}
+}
+
+// wait returns when a session is not on its way.
+func (g *giving) wait(ctx context.Context, id string) {
+	g.mu.Lock()
+	done := g.done[id]
+	g.mu.Unlock()
+	if done == nil {
+		return
+	}
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
 }

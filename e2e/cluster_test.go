@@ -16,31 +16,43 @@ type nodes []*server
 // newCluster starts a cluster of so many nodes, "n1" and so on, with these accounts.
 func newCluster(t *testing.T, count int, users ...string) nodes {
 	t.Helper()
+	all := startCluster(t, make([]string, count), users...)
+	all.linked()
+	return all
+}
+
+// linked waits until each node knows all sessions of each other.
+func (n nodes) linked() {
+	for _, s := range n {
+		for i := range n {
+			if n[i] != s {
+				s.must(s.log.await("rows of a peer are complete", fmt.Sprintf("peer=n%d", i+1)))
+			}
+		}
+	}
+}
+
+// startCluster starts a node for each program, "": the one under test.
+func startCluster(t *testing.T, programs []string, users ...string) nodes {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("whole processes are not for -short")
 	}
 	db := mariadb.Start(t)
 	dsn := db.Database(t)
 	var gossip, link []string
-	for range count {
+	for range programs {
 		gossip, link = append(gossip, freeAddress(t)), append(link, freeAddress(t))
 	}
 	var all nodes
-	for i := range count {
-		s := &server{t: t, dir: t.TempDir(), domain: domain, host: "127.0.0.1", web: `"on"`, apiScopes: []string{"admin", "metrics"}}
+	for i, program := range programs {
+		s := &server{t: t, program: program, dir: t.TempDir(), domain: domain, host: "127.0.0.1", web: `"on"`, apiScopes: []string{"admin", "metrics"}}
 		s.sections = fmt.Sprintf("\n[store]\ndriver = \"mysql\"\ndsn = %q\n\n[cluster]\nnode = \"n%d\"\ngossip = %q\nlink = %q\njoin = [\"%s\"]\nsecret = \"%s\"\n",
 			dsn, i+1, gossip[i], link[i], strings.Join(gossip, `", "`), strings.Repeat("secret", 4))
 		if i == 0 {
 			all = append(all, s.begin(users))
 		} else {
 			all = append(all, s.begin(nil))
-		}
-	}
-	for _, s := range all {
-		for i := range all {
-			if all[i] != s {
-				s.must(s.log.await("rows of a peer are complete", fmt.Sprintf("peer=n%d", i+1)))
-			}
 		}
 	}
 	return all

@@ -92,6 +92,7 @@ func noteSources() error {
 type server struct {
 	t               *testing.T
 	dir             string // where it runs, with its data
+	program         string // that serves; "": the one under test
 	domain          string
 	flags           []string          // what names the data, to every command
 	host            string            // what it listens on
@@ -249,7 +250,10 @@ func (s *server) start() {
 
 func (s *server) launch(args ...string) {
 	s.t.Helper()
-	path, err := binary()
+	path, err := s.program, error(nil)
+	if path == "" {
+		path, err = binary()
+	}
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"time"
+	"unique"
 
 	"chatd/router"
 	"chatd/stanza"
@@ -132,7 +133,7 @@ func (s *Service) become(b *router.Batch, r *room, m *State) error {
 		kept := remembered(h)
 		r.past.add(kept, s.cfg.Load())
 		if now().Sub(h.Stored) < writtenBy { // the old home may not have come to write it; what is there is not written again
-			s.archive(r, archived{memory: kept})
+			s.archive(r, archived{utterance: kept})
 		}
 	}
 	if cfg != was && len(ours) > 0 {
@@ -189,7 +190,7 @@ func (s *Service) seatAll(b *router.Batch, r *room, x *OccupantState) (o *occupa
 				o = has
 			}
 		} else if sess := s.findSession(full, session.Node); sess != nil {
-			seats = append(seats, seat{full, sess, []byte(session.Presence)})
+			seats = append(seats, seat{full, sess, unique.Make(session.Presence)})
 		}
 	}
 	if len(seats) == 0 {
@@ -275,6 +276,9 @@ func (s *Service) showGone(b *router.Batch, r *room, to []*occupant, x *Occupant
 	}
 	s.reconciling(r)[nick] = true
 	full := stanza.Restore(x.Sessions[0].JID)
+	if s.Watcher != nil {
+		s.Watcher.RoomLeft(r.at, full.Bare(), nick, Unreachable)
+	}
 	o := &occupant{at: at, seats: []seat{{jid: full}}, id: r.secret.identify(full), role: role, affiliation: r.affiliation(full)}
 	s.showTo(b, r, to, o, &notice{gone: true, codes: []int{333}})
 }

@@ -26,7 +26,7 @@ func (s *Service) changeAffiliations(ctx context.Context, b *router.Batch, sess 
 		if err := s.consistent(r, list); err != nil {
 			return plan{}, err
 		}
-		after = s.lettersTo(r, st.From, list)
+		after = s.lettersTo(r, r.cfg, st.From, list)
 		return s.affiliate(b, r, list, notice{actor: r.actor(st.From)}, func() { s.answer(b, sess, st, nil) }), nil
 	})
 	if err == nil {
@@ -164,16 +164,16 @@ func (s *Service) affiliated(b *router.Batch, r *room, a affiliate, n *notice) {
 
 // lettersTo is what is sent to those who are not in the room: invitations to new members of a members-only room (XEP-0045 §9.5), and to the others that
 // their affiliation has changed (§18.1).
-func (s *Service) lettersTo(r *room, by stanza.JID, list []affiliate) (letters []*stanza.Stanza) {
+func (s *Service) lettersTo(r *room, cfg *Settings, by stanza.JID, list []affiliate) (letters []*stanza.Stanza) {
 	for _, a := range list {
 		jid, err := stanza.ParseJID(a.jid)
 		was := r.affiliation(jid)
 		if err != nil || jid.Local() == "" || jid.Domain() != s.r.Domain.Domain() || was == a.as || len(r.ofUser(jid)) > 0 {
 			continue
 		}
-		if r.cfg.MembersOnly && was == None && a.as == Member {
+		if cfg.MembersOnly && was == None && a.as >= Member {
 			inv := invitation{reason: a.reason}
-			letter := &stanza.Stanza{Kind: stanza.Message, From: r.at, To: jid, Inner: inv.appendInvite(nil, r.inviter(by), r.cfg.Password, r.at)}
+			letter := &stanza.Stanza{Kind: stanza.Message, From: r.at, To: jid, Inner: inv.appendInvite(nil, r.inviter(by), cfg.Password, r.at)}
 			letter.Identify()
 			letters = append(letters, letter)
 			continue

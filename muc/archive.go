@@ -14,7 +14,7 @@ const maxUnwritten = 1000
 
 // archived is what is to be written about one message.
 type archived struct {
-	memory
+	utterance
 	replaces bool // it takes the place of the one with this id
 }
 

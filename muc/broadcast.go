@@ -41,14 +41,16 @@ func (r *room) reveals(o *occupant) bool { return r.cfg.NonAnonymous || o.role =
 
 // appendPresence writes the children of a presence of o's: its own, and what the room says of it (XEP-0045 §7.2.2, §17.3).
 func (r *room) appendPresence(b []byte, o *occupant, reveal, own bool, n *notice) []byte {
-	role, status := o.role, o.seats[0].presence
-	if n.gone {
-		status = n.status
-		if n.nick == "" {
-			role = NoRole
-		}
+	role := o.role
+	switch {
+	case !n.gone:
+		b = append(b, o.seats[0].presence.Value()...)
+	case n.nick == "":
+		role = NoRole
+		fallthrough
+	default:
+		b = append(b, n.status...)
 	}
-	b = append(b, status...)
 	b = append(b, "<x xmlns='"+nsUser+"'><item affiliation='"...)
 	b = append(b, o.affiliation.String()...)
 	b = append(b, "' role='"...)

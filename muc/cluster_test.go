@@ -6,14 +6,14 @@ import (
 	"testing"
 )
 
-// bodies is the texts of messages.
-func bodies(all []string) (texts []string) {
+// texts is what messages say.
+func texts(all []string) (said []string) {
 	for _, m := range all {
 		_, rest, _ := strings.Cut(m, "<body>")
 		text, _, _ := strings.Cut(rest, "</body>")
-		texts = append(texts, text)
+		said = append(said, text)
 	}
-	return texts
+	return said
 }
 
 // TestMove drains a node while occupants of its rooms talk.
@@ -64,14 +64,14 @@ func TestMove(t *testing.T) {
 					mine = append(mine, m)
 				}
 			}
-			texts := bodies(mine)
+			said := texts(mine)
 			for k := range total {
-				if k >= len(texts) || texts[k] != fmt.Sprint(k) {
-					t.Fatalf("%s: room %d: message %d of %d is missing or late: %v", who.jid, i, k, total, texts[min(k, len(texts)):min(k+3, len(texts))])
+				if k >= len(said) || said[k] != fmt.Sprint(k) {
+					t.Fatalf("%s: room %d: message %d of %d is missing or late: %v", who.jid, i, k, total, said[min(k, len(said)):min(k+3, len(said))])
 				}
 			}
-			if len(texts) != total {
-				t.Errorf("%s: room %d: %d messages too many", who.jid, i, len(texts)-total)
+			if len(said) != total {
+				t.Errorf("%s: room %d: %d messages too many", who.jid, i, len(said)-total)
 			}
 		}
 	}
@@ -131,7 +131,7 @@ func TestHomeDies(t *testing.T) {
 			}
 			c.quiet()
 			for _, u := range rest {
-				if got := bodies(u.hears("<body>")); len(got) != count {
+				if got := texts(u.hears("<body>")); len(got) != count {
 					t.Errorf("%s heard %v", u.jid, got)
 				}
 			}
@@ -207,7 +207,7 @@ func TestSplit(t *testing.T) {
 	}
 	c.quiet()
 	for i, want := range []string{"left", "right", "right"} {
-		if got := bodies(users[i].hears("<body>")); len(got) != count || got[0] != want {
+		if got := texts(users[i].hears("<body>")); len(got) != count || got[0] != want {
 			t.Errorf("%s heard %v", users[i].jid, got)
 		}
 	}
@@ -233,7 +233,7 @@ func TestSplit(t *testing.T) {
 	}
 	c.quiet()
 	for _, u := range users {
-		if got := bodies(u.hears("<body>")); len(got) != count {
+		if got := texts(u.hears("<body>")); len(got) != count {
 			t.Errorf("%s heard %v", u.jid, got)
 		}
 	}
@@ -248,7 +248,7 @@ func TestSplit(t *testing.T) {
 				t.Errorf("room %d has no %s: %s", i, want, text)
 			}
 		}
-		if n := len(bodies(late.hears("<body>"))); n > 3 {
+		if n := len(texts(late.hears("<body>"))); n > 3 {
 			t.Errorf("room %d has %d messages", i, n)
 		}
 	}

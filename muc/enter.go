@@ -1,10 +1,10 @@
 package muc
 
 import (
-	"bytes"
 	"context"
 	"crypto/subtle"
 	"time"
+	"unique"
 
 	"chatd/router"
 	"chatd/stanza"
@@ -42,7 +42,7 @@ func (s *Service) enter(ctx context.Context, b *router.Batch, sess router.Sessio
 	if err != nil {
 		return err
 	}
-	err = s.admit(b, r, seat{st.From, sess, inner}, st, join, created)
+	err = s.admit(b, r, seat{st.From, sess, unique.Make(string(inner))}, st, join, created)
 	empty := len(r.all) == 0
 	s.unlock(b, r)
 	if empty {
@@ -62,7 +62,7 @@ func (s *Service) createdBy(r *room, user stanza.JID, now time.Time) error {
 		return errTooFast
 	}
 	r.affiliates.set(affiliate{jid: user.Bare().String(), as: Owner})
-	return s.begin(r)
+	return s.begin(r, user)
 }
 
 // admit lets a session in, if it may.
@@ -102,6 +102,9 @@ func (s *Service) admit(b *router.Batch, r *room, who seat, st *stanza.Stanza, j
 	if o == nil {
 		o = &occupant{at: at.Clone(), seats: []seat{who}, id: r.secret.identify(who.jid), affiliation: what.as, role: r.cfg.initial(what.as), since: time.Now().UnixNano()}
 		r.add(o)
+		if s.Watcher != nil {
+			s.Watcher.RoomJoined(r.at, o.user(), o.nick(), o.role.String(), o.affiliation.String())
+		}
 		if r.shown(o.role) {
 			s.showOthers(b, r, o, &n)
 		}
@@ -163,15 +166,15 @@ func (s *Service) roomFor(r *room, as Affiliation) error {
 }
 
 // synchronize is for a client that is in the room and enters again: it gets all that it would get (XEP-0045 §7.2.1, §17.3).
-func (s *Service) synchronize(b *router.Batch, r *room, o *occupant, st *stanza.Stanza, inner []byte, join *joining) error {
+func (s *Service) synchronize(b *router.Batch, r *room, o *occupant, st *stanza.Stanza, presence unique.Handle[string], join *joining) error {
 	if o.nick() != st.To.Resource() {
 		if err := s.rename(b, r, o, st); err != nil {
 			return err
 		}
 		o = r.of(st.From)
 	}
-	if to := o.seat(st.From); !bytes.Equal(to.presence, inner) {
-		s.changePresence(r, o, st.From, inner)
+	if to := o.seat(st.From); to.presence != presence {
+		s.changePresence(r, o, st.From, presence)
 		if r.shown(o.role) {
 			s.showOthers(b, r, o, &notice{})
 		}

@@ -38,6 +38,9 @@ func (s *Service) depart(b *router.Batch, r *room, o *occupant, full stanza.JID,
 	was.seats = []seat{*to}
 	wasFirst := o.seats[0].jid == full
 	last := r.part(o, full)
+	if last {
+		s.tellLeft(r, o, n)
+	}
 	s.Metrics.occupants.Dec()
 	s.showSeat(b, r, &was, &was.seats[0], n)
 	switch {
@@ -54,6 +57,7 @@ func (s *Service) depart(b *router.Batch, r *room, o *occupant, full stanza.JID,
 func (s *Service) expel(b *router.Batch, r *room, o *occupant, n *notice, told func()) {
 	n.gone = true
 	r.remove(o)
+	s.tellLeft(r, o, n)
 	s.Metrics.occupants.Sub(float64(len(o.seats)))
 	s.showSelf(b, r, o, n)
 	if told != nil {

@@ -23,13 +23,15 @@ func (s *Service) Create(ctx context.Context, name string, cfg Settings, affilia
 	if err != nil || at.Local() != name {
 		return stanza.ErrJIDMalformed
 	}
+	if err := cfg.acceptable(); err != nil {
+		return err
+	}
 	var b router.Batch
 	defer b.Flush()
 	made := false
 	r, err := s.load(ctx, &b, name, func(r *room) error {
 		made = true
-		r.affiliates = readAffiliates(affiliations)
-		return s.begin(r)
+		return s.begin(r, stanza.JID{})
 	})
 	if err != nil {
 		return err
@@ -40,13 +42,29 @@ func (s *Service) Create(ctx context.Context, name string, cfg Settings, affilia
 		s.settle(r)
 		return stanza.ErrConflict
 	}
-	err = s.change(ctx, &b, name, func(r *room) (plan, error) { return s.configuration(&b, r, &cfg, nil, nil) })
+	var letters []*stanza.Stanza
+	err = s.change(ctx, &b, name, func(r *room) (plan, error) {
+		list := readAll(affiliations)
+		if err := s.consistent(r, list); err != nil {
+			return plan{}, err
+		}
+		letters = s.lettersTo(r, &cfg, r.at, list)
+		return s.configuration(&b, r, &cfg, list, nil)
+	})
 	if err != nil {
 		s.giveUp(r)
 		return err
 	}
+	s.post(ctx, &b, letters)
 	time.AfterFunc(expectation, func() { s.giveUp(r) })
 	return nil
+}
+
+// post sends what a change of affiliations gives those to read who are not in the room.
+func (s *Service) post(ctx context.Context, b *router.Batch, letters []*stanza.Stanza) {
+	for _, letter := range letters {
+		s.r.Route(ctx, b, letter)
+	}
 }
 
 // expectation is for how long a room that a service has made waits for its first occupant.
@@ -75,6 +93,9 @@ func (s *Service) Configure(ctx context.Context, name string, update func(*Setti
 	return s.change(ctx, &b, name, func(r *room) (plan, error) {
 		next := *r.cfg
 		update(&next)
+		if err := next.acceptable(); err != nil {
+			return plan{}, err
+		}
 		return s.configuration(&b, r, &next, nil, nil)
 	})
 }
@@ -111,17 +132,52 @@ func (s *Service) Members(ctx context.Context, name string) (members []store.Aff
 	return members, occupants, err
 }
 
-// SetMembers changes the affiliations that are given; "none" removes one.
+// SetMembers changes the affiliations that are given; "none" removes one. Who has a nick reserved keeps it unless another is given.
 func (s *Service) SetMembers(ctx context.Context, name string, affiliations []store.Affiliation) error {
 	var b router.Batch
 	defer b.Flush()
 	list := readAll(affiliations)
-	return s.change(ctx, &b, name, func(r *room) (plan, error) {
+	var letters []*stanza.Stanza
+	err := s.change(ctx, &b, name, func(r *room) (plan, error) {
+		for i := range list {
+			r.keepNick(&list[i])
+		}
 		if err := s.consistent(r, list); err != nil {
 			return plan{}, err
 		}
+		letters = s.lettersTo(r, r.cfg, r.at, list)
 		return s.affiliate(&b, r, list, notice{}, nil), nil
 	})
+	if err == nil {
+		s.post(ctx, &b, letters)
+	}
+	return err
+}
+
+var errNobody = stanza.ErrItemNotFound.WithText("nobody in the room has that nick")
+
+// Kick takes an occupant out of a room with all its sessions (XEP-0045 §8.2).
+func (s *Service) Kick(ctx context.Context, name, nick, reason string) error {
+	var b router.Batch
+	defer b.Flush()
+	return s.visit(ctx, &b, name, func(r *room) error {
+		o := r.named(nick)
+		if o == nil {
+			return errNobody
+		}
+		s.expel(&b, r, o, &notice{reason: reason, codes: []int{307}}, nil)
+		return nil
+	})
+}
+
+// keepNick leaves a change of affiliation the nick that is reserved if it names none. An outcast has none (XEP-0045 §9.1).
+func (r *room) keepNick(a *affiliate) {
+	switch i, ok := r.affiliates.find(a.jid); {
+	case a.as <= None:
+		a.nick = ""
+	case ok && a.nick == "":
+		a.nick = r.affiliates[i].nick
+	}
 }
 
 // readAll is affiliations with those that remove one.
@@ -142,27 +198,30 @@ func (s *Service) Send(ctx context.Context, name, body string) (id string, err e
 		if len(r.unwritten) >= maxUnwritten {
 			return stanza.ErrResourceConstraint
 		}
-		m := memory{id: stanza.NewID(), at: time.Now().UnixMilli()}
+		m := utterance{id: stanza.NewID(), at: time.Now().UnixMilli()}
 		id = string(m.id[:])
 		inner := m.id.Append([]byte("<body>"+stanza.Escape(body)+"</body>"), r.at)
 		st := stanza.Stanza{Kind: stanza.Message, Type: stanza.Groupchat, From: r.at, ID: m.id[:], Inner: inner}
 		s.remember(r, m, s.cast(&b, r, &st))
+		if s.Watcher != nil {
+			s.Watcher.RoomMessage(r.at, stanza.JID{}, "", id, &st)
+		}
 		return nil
 	})
 	return id, err
 }
 
 // remember keeps a message that was sent, for those who enter later. The caller holds the room's lock.
-func (s *Service) remember(r *room, m memory, wire []byte) {
+func (s *Service) remember(r *room, m utterance, wire []byte) {
 	m.wire = wire
 	s.Metrics.messages.Inc()
 	r.past.add(m, s.cfg.Load())
 	r.rep.remember(m)
-	s.archive(r, archived{memory: m})
+	s.archive(r, archived{utterance: m})
 }
 
 // History is the newest messages of a room before the one with the given number (0: of all), up to limit, the oldest first: of a persistent room those in
-// the store, of another those in memory, numbered from 1.
+// the store, but for those of the last moment that are just being written; of another those in memory.
 func (s *Service) History(ctx context.Context, name string, before int64, limit int) (page []store.HistoryMessage, err error) {
 	var b router.Batch
 	defer b.Flush()
@@ -170,8 +229,8 @@ func (s *Service) History(ctx context.Context, name string, before int64, limit 
 	err = s.visit(ctx, &b, name, func(r *room) error {
 		persistent = r.cfg.Persistent
 		for i, m := range r.past.messages {
-			if !persistent && (before == 0 || int64(i+1) < before) {
-				page = append(page, store.HistoryMessage{Seq: int64(i + 1), ID: string(m.id[:]), Stored: time.UnixMilli(m.at).UTC(), Stanza: slices.Clone(m.wire)})
+			if seq := r.past.dropped + int64(i) + 1; !persistent && (before == 0 || seq < before) {
+				page = append(page, store.HistoryMessage{Seq: seq, ID: string(m.id[:]), Stored: time.UnixMilli(m.at).UTC(), Stanza: slices.Clone(m.wire)})
 			}
 		}
 		return nil

@@ -89,7 +89,7 @@ func (s *Service) say(b *router.Batch, r *room, o *occupant, st *stanza.Stanza) 
 	if err != nil {
 		return err
 	}
-	m := memory{id: stanza.NewID(), by: o.id, at: time.Now().UnixMilli()}
+	m := utterance{id: stanza.NewID(), by: o.id, at: time.Now().UnixMilli()}
 	buf := buffers.Get().(*[]byte)
 	defer putBuffer(buf)
 	*buf = append((*buf)[:0], inner...)
@@ -102,6 +102,9 @@ func (s *Service) say(b *router.Batch, r *room, o *occupant, st *stanza.Stanza) 
 	}
 	if memorable(st) {
 		s.remember(r, m, wire)
+		if s.Watcher != nil {
+			s.Watcher.RoomMessage(r.at, st.From.Bare(), o.nick(), string(m.id[:]), &out)
+		}
 	} else {
 		s.Metrics.messages.Inc()
 	}

@@ -38,7 +38,7 @@ func (s *Service) moderate(ctx context.Context, b *router.Batch, sess router.Ses
 		now := time.Now()
 		s.bury(r, m, id, nil, now, by)
 
-		told := memory{id: stanza.NewID(), at: now.UnixMilli()}
+		told := utterance{id: stanza.NewID(), at: now.UnixMilli()}
 		inner := append([]byte("<retract xmlns='"+nsRetract+"' id='"), stanza.Escape(id)...)
 		inner = append(append(append(inner, "'>"...), by...), "</retract>"...)
 		inner = told.id.Append(inner, r.at)
@@ -79,7 +79,7 @@ func (s *Service) retract(r *room, o *occupant, id, by string, at int64) {
 }
 
 // bury puts a tombstone in the place of a message (XEP-0424 §4, XEP-0425 §4). m is nil if only the store has it.
-func (s *Service) bury(r *room, m *memory, id string, by []byte, at time.Time, moderated []byte) {
+func (s *Service) bury(r *room, m *utterance, id string, by []byte, at time.Time, moderated []byte) {
 	stone := []byte("<retracted xmlns='" + nsRetract + "' stamp='" + at.UTC().Format(time.RFC3339) + "'")
 	if by != nil {
 		stone = append(append(append(stone, " id='"...), by...), '\'')
@@ -104,6 +104,6 @@ func (s *Service) bury(r *room, m *memory, id string, by []byte, at time.Time, m
 	st.Attrs, st.Inner = nil, m.id.Append(inner, r.at)
 	r.past.replace(m, st.Append(nil))
 	r.rep.remember(*m)
-	a.memory = *m
+	a.utterance = *m
 	s.archive(r, a)
 }

@@ -17,6 +17,9 @@ func (s *Service) rename(b *router.Batch, r *room, o *occupant, st *stanza.Stanz
 		return &stanza.Error{Type: "cancel", Condition: "not-acceptable"}
 	}
 	limits := s.cfg.Load()
+	if o.nicks == nil {
+		o.nicks = new(bucket)
+	}
 	if !o.nicks.take(time.Now(), float64(limits.NicksPerMinute)/60, limits.NicksPerMinute) {
 		s.Metrics.refuse(refusedNickRate)
 		return errTooFast

@@ -2,6 +2,7 @@ package muc
 
 import (
 	"slices"
+	"unique"
 
 	"chatd/router"
 	"chatd/stanza"
@@ -11,7 +12,7 @@ import (
 type seat struct {
 	jid      stanza.JID // full
 	session  router.Session
-	presence []byte // children of its last presence but for what only a room may say
+	presence unique.Handle[string] // children of its last presence but for what only a room may say; most clients' are alike
 }
 
 // An occupant is a user in a room under one nick, with one session or several (XEP-0045 §7.2.8). The first is the one
@@ -23,8 +24,8 @@ type occupant struct {
 	role        Role
 	affiliation Affiliation
 	messages    bucket
-	nicks       bucket
-	since       int64 // when it entered, nanoseconds since 1970
+	nicks       *bucket // nil until the first change
+	since       int64   // when it entered, nanoseconds since 1970
 }
 
 func (o *occupant) nick() string { return o.at.Resource() }
@@ -42,15 +43,15 @@ func (o *occupant) seat(full stanza.JID) *seat {
 }
 
 // few is how many occupants are looked through one by one: it takes less memory than an index, and no longer.
-const few = 16
+const few = 32
 
 // A crowd is the occupants of one room.
 type crowd struct {
 	all   []*occupant // in the order in which they entered
 	seats int
 	nicks map[string]*occupant // nil while there are few
-	jids  map[stanza.JID]*occupant
-	rep   *replication // of a cluster: is told of each change
+	jids  map[string]*occupant // by full JID
+	rep   *replication         // of a cluster: is told of each change
 }
 
 // named is the occupant with a nick, nil if there is none.
@@ -69,7 +70,7 @@ func (c *crowd) named(nick string) *occupant {
 // of is the occupant that a session is, nil if it is none.
 func (c *crowd) of(full stanza.JID) *occupant {
 	if c.jids != nil {
-		return c.jids[full]
+		return c.jids[full.String()]
 	}
 	for _, o := range c.all {
 		if o.seat(full) != nil {
@@ -98,7 +99,7 @@ func (c *crowd) add(o *occupant) {
 		return
 	}
 	if c.nicks == nil {
-		c.nicks, c.jids = make(map[string]*occupant), make(map[stanza.JID]*occupant)
+		c.nicks, c.jids = make(map[string]*occupant), make(map[string]*occupant)
 		for _, o := range c.all {
 			c.index(o)
 		}
@@ -110,7 +111,7 @@ func (c *crowd) add(o *occupant) {
 func (c *crowd) index(o *occupant) {
 	c.nicks[o.nick()] = o
 	for i := range o.seats {
-		c.jids[o.seats[i].jid] = o
+		c.jids[o.seats[i].jid.String()] = o
 	}
 }
 
@@ -120,7 +121,7 @@ func (c *crowd) join(o *occupant, s seat) {
 	c.seats++
 	c.rep.touch(s.jid, s.session)
 	if c.jids != nil {
-		c.jids[s.jid] = o
+		c.jids[s.jid.String()] = o
 	}
 }
 
@@ -137,7 +138,7 @@ func (c *crowd) part(o *occupant, full stanza.JID) (last bool) {
 	}
 	o.seats = slices.Delete(o.seats, i, i+1)
 	c.seats--
-	delete(c.jids, full)
+	delete(c.jids, full.String())
 	return false
 }
 
@@ -152,7 +153,7 @@ func (c *crowd) remove(o *occupant) {
 	c.rep.touchAll(o)
 	delete(c.nicks, o.nick())
 	for _, s := range o.seats {
-		delete(c.jids, s.jid)
+		delete(c.jids, s.jid.String())
 	}
 }
 

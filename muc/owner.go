@@ -134,9 +134,12 @@ func (r *room) lists(f *form) (list []affiliate, err error) {
 // configuration plans another configuration, with changes of affiliations. done runs before anybody is told.
 func (s *Service) configuration(b *router.Batch, r *room, next *Settings, list []affiliate, done func()) (plan, error) {
 	was := r.cfg
-	rec, err := r.record(next)
-	if err != nil {
-		return plan{}, err
+	var rec store.Room
+	if next.Persistent || was.Persistent {
+		var err error
+		if rec, err = r.record(next); err != nil {
+			return plan{}, err
+		}
 	}
 	after := append(affiliates(nil), r.affiliates...)
 	for _, a := range list {
@@ -163,7 +166,7 @@ func (s *Service) configuration(b *router.Batch, r *room, next *Settings, list [
 		r.cfg, r.phase = next, open
 		if next.Persistent && !was.Persistent {
 			for _, m := range r.past.messages {
-				s.archive(r, archived{memory: m})
+				s.archive(r, archived{utterance: m})
 			}
 		}
 		if done != nil {
@@ -283,6 +286,7 @@ func (s *Service) destruction(b *router.Batch, r *room, d destroyed, done func()
 		r.clear()
 		r.unwritten = nil
 		s.vanish(r)
+		s.tellDestroyed(r, Destroyed, d.Reason)
 		if done != nil {
 			done()
 		}

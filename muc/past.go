@@ -9,8 +9,8 @@ import (
 	"chatd/store"
 )
 
-// A memory is one message that is kept for those who enter later.
-type memory struct {
+// An utterance is one message that is kept for those who enter later.
+type utterance struct {
 	id   stanza.ID
 	by   occupantID // who wrote it
 	at   int64      // milliseconds since 1970
@@ -18,18 +18,19 @@ type memory struct {
 }
 
 // kept is the message as the store has it.
-func (m *memory) kept() store.HistoryMessage {
+func (m *utterance) kept() store.HistoryMessage {
 	return store.HistoryMessage{ID: string(m.id[:]), Stored: time.UnixMilli(m.at).UTC(), Stanza: m.wire}
 }
 
 // A past is the newest messages of a room, oldest first, bounded in number and bytes.
 type past struct {
-	messages []memory
+	messages []utterance
 	bytes    int
+	dropped  int64 // how many there were before
 }
 
 // add keeps a message and drops the oldest ones over the limits.
-func (p *past) add(m memory, limits *Config) {
+func (p *past) add(m utterance, limits *Config) {
 	if limits.HistoryMessages <= 0 {
 		return
 	}
@@ -41,6 +42,7 @@ func (p *past) add(m memory, limits *Config) {
 		drop++
 	}
 	if drop > 0 {
+		p.dropped += int64(drop)
 		n := copy(p.messages, p.messages[drop:])
 		clear(p.messages[n:])
 		p.messages = p.messages[:n]
@@ -48,7 +50,7 @@ func (p *past) add(m memory, limits *Config) {
 }
 
 // find is a message by its id, nil if it is not there.
-func (p *past) find(id string) *memory {
+func (p *past) find(id string) *utterance {
 	for i := range p.messages {
 		if string(p.messages[i].id[:]) == id {
 			return &p.messages[i]
@@ -58,7 +60,7 @@ func (p *past) find(id string) *memory {
 }
 
 // replace puts another text in the place of a message's.
-func (p *past) replace(m *memory, wire []byte) {
+func (p *past) replace(m *utterance, wire []byte) {
 	p.bytes += len(wire) - len(m.wire)
 	m.wire = wire
 }
@@ -120,8 +122,8 @@ func delayed(wire []byte, by stanza.JID, at time.Time) []byte {
 }
 
 // remembered is a message of the store's.
-func remembered(h store.HistoryMessage) memory {
-	m := memory{at: h.Stored.UnixMilli(), wire: h.Stanza}
+func remembered(h store.HistoryMessage) utterance {
+	m := utterance{at: h.Stored.UnixMilli(), wire: h.Stanza}
 	copy(m.id[:], h.ID)
 	if st, err := stanza.Parse(h.Stanza); err == nil {
 		m.by = authorOf(st)

@@ -29,6 +29,28 @@ type roleSet uint8
 
 const everyRole = roleSet(1<<Visitor | 1<<Participant | 1<<Moderator)
 
+// RolesOf is a set of roles by their names, for Settings; false if one is none.
+func RolesOf(names []string) (set roleSet, ok bool) {
+	for _, name := range names {
+		r, ok := ParseRole(name)
+		if !ok || r == NoRole {
+			return 0, false
+		}
+		set |= 1 << r
+	}
+	return set, true
+}
+
+// Names is the roles of the set, the highest first.
+func (s roleSet) Names() (names []string) {
+	for r := Moderator; r >= Visitor; r-- {
+		if s.has(r) {
+			names = append(names, r.String())
+		}
+	}
+	return names
+}
+
 func (s roleSet) has(r Role) bool { return s&(1<<r) != 0 }
 
 // initial is the role of who enters (XEP-0045 §5.1.2).

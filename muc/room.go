@@ -209,6 +209,7 @@ func (s *Service) settle(r *room) {
 	if !r.cfg.Persistent { // XEP-0045 §7.14
 		if !r.expected {
 			s.vanish(r)
+			s.tellDestroyed(r, LeftEmpty, "")
 		}
 		return
 	}
@@ -219,8 +220,8 @@ func (s *Service) settle(r *room) {
 	r.admin.Unlock()
 }
 
-// begin makes a new room of r, which has its affiliations. The caller holds r.mu.
-func (s *Service) begin(r *room) error {
+// begin makes a new room of r for a user, or a service if by is zero. The caller holds r.mu.
+func (s *Service) begin(r *room, by stanza.JID) error {
 	limits := s.cfg.Load()
 	if limits.Rooms > 0 && s.count.Load() > int64(limits.Rooms) {
 		s.Metrics.refuse(refusedRooms)
@@ -228,6 +229,9 @@ func (s *Service) begin(r *room) error {
 	}
 	r.cfg, r.secret, r.created, r.phase = s.defaults.Load(), newSecret(), time.Now().Unix(), locked
 	s.Metrics.created.Inc()
+	if s.Watcher != nil {
+		s.Watcher.RoomCreated(r.at, by.Bare())
+	}
 	return nil
 }
 

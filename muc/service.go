@@ -23,6 +23,8 @@ type Service struct {
 	Metrics *Metrics
 	// Place, if set before the first stanza, says where rooms are; nil: here.
 	Place Place
+	// Watcher, if set before the first stanza, is told what happens.
+	Watcher Watcher
 
 	r     *router.Router
 	host  stanza.JID

@@ -75,6 +75,35 @@ const (
 	maxLanguage = 64
 )
 
+// acceptable reports what is too long, or below zero. Texts are of characters that XML allows.
+func (c *Settings) acceptable() error {
+	switch {
+	case len(c.Title) > maxTitle:
+		return stanza.ErrNotAcceptable.WithText("the title is too long")
+	case len(c.About) > maxAbout:
+		return stanza.ErrNotAcceptable.WithText("the description is too long")
+	case len(c.Language) > maxLanguage:
+		return stanza.ErrNotAcceptable.WithText("the language is too long")
+	case len(c.Password) > maxPassword:
+		return stanza.ErrNotAcceptable.WithText("the password is too long")
+	case c.Occupants < 0, c.History < 0, c.Private < Visitor, c.Private > nobody:
+		return stanza.ErrNotAcceptable
+	}
+	return nil
+}
+
+// PrivateMessages is who may send private messages: "anyone", "participants", "moderators" or "none".
+func (c *Settings) PrivateMessages() string { return privateOptions[c.Private-Visitor].value }
+
+// SetPrivateMessages changes it, and reports false for another word.
+func (c *Settings) SetPrivateMessages(who string) bool {
+	i := slices.IndexFunc(privateOptions, func(o option) bool { return o.value == who })
+	if i >= 0 {
+		c.Private = Visitor + Role(i)
+	}
+	return i >= 0
+}
+
 var rolesOptions = []option{{"moderator", "Moderators"}, {"participant", "Participants"}, {"visitor", "Visitors"}}
 
 var privateOptions = []option{{"anyone", "Anyone"}, {"participants", "Anyone with voice"}, {"moderators", "Moderators"}, {"none", "Nobody"}}
@@ -95,10 +124,10 @@ func (c *Settings) form(name string, owners, admins []string) []byte {
 	w.boolean("muc#roomconfig_enablelogging", "The discussion is logged publicly", c.Logged)
 	w.boolean("muc#roomconfig_changesubject", "Participants may change the subject", c.ChangeSubject)
 	w.boolean("muc#roomconfig_allowinvites", "Members may invite others", c.AllowInvites)
-	w.list("list-single", "muc#roomconfig_allowpm", "Who may send private messages", privateOptions, privateOptions[c.Private-Visitor].value)
+	w.list("list-single", "muc#roomconfig_allowpm", "Who may send private messages", privateOptions, c.PrivateMessages())
 	w.list("list-single", "muc#roomconfig_maxusers", "Occupants at most", occupantsOptions(c.Occupants), occupantsValue(c.Occupants))
-	w.list("list-multi", "muc#roomconfig_presencebroadcast", "Whose presence is shown to others", rolesOptions, c.Broadcast.values()...)
-	w.list("list-multi", "muc#roomconfig_getmemberlist", "Who may read the list of members", rolesOptions, c.MemberList.values()...)
+	w.list("list-multi", "muc#roomconfig_presencebroadcast", "Whose presence is shown to others", rolesOptions, c.Broadcast.Names()...)
+	w.list("list-multi", "muc#roomconfig_getmemberlist", "Who may read the list of members", rolesOptions, c.MemberList.Names()...)
 	w.boolean("muc#roomconfig_publicroom", "The room can be found", c.Public)
 	w.boolean("muc#roomconfig_persistentroom", "The room stays when it is empty", c.Persistent)
 	w.boolean("muc#roomconfig_moderatedroom", "The room is moderated", c.Moderated)
@@ -119,15 +148,6 @@ func (c *Settings) whois() string {
 		return "anyone"
 	}
 	return "moderators"
-}
-
-func (s roleSet) values() (names []string) {
-	for r := Moderator; r >= Visitor; r-- {
-		if s.has(r) {
-			names = append(names, r.String())
-		}
-	}
-	return names
 }
 
 func occupantsValue(n int) string {
@@ -208,14 +228,9 @@ func (c *Settings) choices(f *form) error {
 		c.NonAnonymous = v == "anyone"
 	}
 	if v, ok := f.value("muc#roomconfig_allowpm"); ok {
-		i := 0
-		for i < len(privateOptions) && privateOptions[i].value != v {
-			i++
-		}
-		if i == len(privateOptions) {
+		if !c.SetPrivateMessages(v) {
 			return notAcceptable("muc#roomconfig_allowpm")
 		}
-		c.Private = Visitor + Role(i)
 	}
 	for name, set := range map[string]*roleSet{"muc#roomconfig_presencebroadcast": &c.Broadcast, "muc#roomconfig_getmemberlist": &c.MemberList} {
 		values, ok := f.values(name)

@@ -61,7 +61,7 @@ func (p *replication) touchAll(o *occupant) {
 	}
 }
 
-func (p *replication) remember(m memory) {
+func (p *replication) remember(m utterance) {
 	if p != nil {
 		p.told = append(p.told, m.kept())
 	}

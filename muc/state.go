@@ -6,6 +6,7 @@ import (
 	"iter"
 	"maps"
 	"time"
+	"unique"
 
 	"chatd/router"
 	"chatd/stanza"
@@ -97,7 +98,7 @@ func (o *occupant) state(rep *replication, only string) OccupantState {
 	for _, seat := range o.seats {
 		node := rep.nodeOf(seat.session)
 		if only == "" || node == only {
-			os.Sessions = append(os.Sessions, SessionState{seat.jid.String(), string(seat.presence), node})
+			os.Sessions = append(os.Sessions, SessionState{seat.jid.String(), seat.presence.Value(), node})
 		}
 	}
 	return os
@@ -136,6 +137,12 @@ func (s *Service) Import(x *State) error {
 		}
 	}
 	if len(r.all) == 0 {
+		for _, o := range left {
+			s.tellLeft(r, o, &notice{})
+		}
+		if !r.cfg.Persistent {
+			s.tellDestroyed(r, LeftEmpty, "")
+		}
 		return nil
 	}
 	r.mu.Lock()
@@ -147,6 +154,7 @@ func (s *Service) Import(x *State) error {
 	var b router.Batch
 	defer b.Flush()
 	for _, o := range left {
+		s.tellLeft(r, o, &notice{})
 		if r.shown(o.role) {
 			s.showOthers(&b, r, o, &notice{gone: true})
 		}
@@ -167,7 +175,7 @@ func (s *Service) occupant(r *room, x *OccupantState) (*occupant, error) {
 		if err != nil || full.IsBare() || full.Local() == "" || r.of(full) != nil {
 			return nil, errState
 		}
-		who := seat{jid: full, presence: []byte(session.Presence)}
+		who := seat{jid: full, presence: unique.Make(session.Presence)}
 		if row, ok := s.r.Table.Row(full); ok {
 			who.session = s.sessionOf(row)
 			here = append(here, who)

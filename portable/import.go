@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"runtime"
 	"sync"
 	"time"
@@ -49,7 +50,7 @@ func Import(ctx context.Context, to store.Store, name string, how Importing) (Re
 	if err != nil {
 		return Report{}, fmt.Errorf("%q is no domain: %w", how.Host, err)
 	}
-	i := &importer{how: how, to: to, report: Report{Skipped: make(map[string]int)}}
+	i := &importer{how: how, to: to, seed: maphash.MakeSeed(), report: Report{Skipped: make(map[string]int)}}
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	users := make(chan *user)
@@ -88,6 +89,10 @@ func Import(ctx context.Context, to store.Store, name string, how Importing) (Re
 type importer struct {
 	how Importing
 	to  store.Store
+
+	// A user may be in the files twice, and is written by one at a time: each lock is that of some names.
+	seed  maphash.Seed
+	names [4 * importers]sync.Mutex
 
 	mu     sync.Mutex
 	report Report
@@ -135,6 +140,9 @@ func (i *importer) put(ctx context.Context, u *user) error {
 
 // write reports that the user exists and is to be left alone.
 func (i *importer) write(ctx context.Context, u *user) (exist bool, err error) {
+	name := &i.names[maphash.String(i.seed, u.record.User)%uint64(len(i.names))]
+	name.Lock()
+	defer name.Unlock()
 	there, err := i.to.Record(ctx, u.record.User)
 	if err != nil {
 		return false, err

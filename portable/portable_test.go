@@ -3,6 +3,7 @@ package portable
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -285,6 +286,43 @@ func TestExisting(t *testing.T) {
 		t.Fatalf("%q %+v", got, page)
 	}
 	expectPassword(t, s, "anna", "x")
+}
+
+// A slow store lets others in between a user's record and its messages.
+type slow struct{ store.Store }
+
+func (s slow) PutRecord(ctx context.Context, r store.Record) error {
+	err := s.Store.PutRecord(ctx, r)
+	time.Sleep(time.Millisecond)
+	return err
+}
+
+// TestTwice: of a user who comes twice, as in a folder with two exports, the first one counts, and nothing of the other.
+func TestTwice(t *testing.T) {
+	const users = 20
+	var inner strings.Builder
+	for i := range users {
+		for _, bodies := range [][]string{{"a1"}, {"b1", "b2", "b3"}} {
+			fmt.Fprintf(&inner, "<user name='user%d' password='x'><offline-messages>", i)
+			for _, body := range bodies {
+				fmt.Fprintf(&inner, "<message xmlns='jabber:client' from='x@y'><body>%s</body></message>", body)
+			}
+			inner.WriteString("</offline-messages></user>")
+		}
+	}
+	to := memory.New()
+	report, _ := importFile(t, slow{to}, writeFile(t, inner.String()), Importing{})
+	if report.Imported != users || report.Exist != users {
+		t.Errorf("%+v", report)
+	}
+	for i := range users {
+		user := fmt.Sprint("user", i)
+		page := waiting(t, to, user)
+		found := strings.Join(bodies(t, page), " ")
+		if last := page[len(page)-1].Seq; found != "a1" && found != "b1 b2 b3" || last > record(t, to, user).LastSeq {
+			t.Errorf("%s has %s, the last of them %d", user, found, last)
+		}
+	}
 }
 
 func TestHosts(t *testing.T) {

@@ -3,51 +3,129 @@ package roster
 import (
 	"context"
 	"slices"
+	"time"
 
 	"chatd/router"
 	"chatd/stanza"
 	"chatd/store"
 )
 
+// patience is how long the contacts of one user are waited for when nodes change, and the pause before they are asked for again.
+const patience = time.Second
+
 // Lost tells the users of this node that resources of their contacts, and of their own, are gone with the node that they
 // were connected to (RFC 6121 §4.5.2, ungracefully). gone is full JIDs by bare ones; those that are connected again are
-// left out. It blocks on the store and works its way through all users: the caller gives it a goroutine.
+// left out. It blocks on the store and works its way through all users: the caller gives it a goroutine. While the store does not answer,
+// those are told of whom it is in memory that they are friends, and the rest later.
 func (s *Service) Lost(ctx context.Context, gone map[string][]stanza.JID) {
-	s.eachWatcher(ctx, func(b *router.Batch, user, contact stanza.JID) {
-		for _, full := range gone[contact.String()] {
-			if row, ok := s.r.Table.Row(full); ok && row.Available {
-				continue
-			}
-			st := &stanza.Stanza{Kind: stanza.Presence, Type: stanza.Unavailable, From: full, To: user}
-			for _, row := range s.r.Table.Local(user) {
-				if row.Available && !row.Session.State().Blocked.Load().Matches(full) {
-					row.Session.Send(b, st)
-				}
+	var left []stanza.JID
+	s.eachUser(ctx, func(_ *router.Batch, user stanza.JID) { left = append(left, user) })
+	for first := true; len(left) > 0; first = false {
+		var again []stanza.JID
+		for _, user := range left {
+			if !s.tellLost(ctx, user, gone, len(again) > 0, first) {
+				again = append(again, user)
 			}
 		}
-	})
-}
-
-// Found asks a node that has come for the presence of the contacts of this node's users who are connected to it (RFC 6121
-// §4.3). It blocks as Lost does.
-func (s *Service) Found(ctx context.Context, node string) {
-	s.eachWatcher(ctx, func(b *router.Batch, user, contact stanza.JID) {
-		rows := s.r.Table.Rows(contact)
-		rows = slices.DeleteFunc(slices.Clone(rows), func(row router.Row) bool { return row.Node() != node })
-		if len(rows) == 0 {
+		if left = again; len(left) == 0 {
 			return
 		}
-		for _, mine := range s.r.Table.Local(user) {
-			if mine.Available && !mine.Session.State().Blocked.Load().Matches(contact) {
-				s.ask(b, mine.Session.JID(), rows)
+		select {
+		case <-time.After(patience):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// tellLost tells one user, and reports whether that is all. With failing it does not ask the store; with first it tells what is in
+// memory if the store does not answer.
+func (s *Service) tellLost(ctx context.Context, user stanza.JID, gone map[string][]stanza.JID, failing, first bool) bool {
+	var b router.Batch
+	defer b.Flush()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if first {
+		s.tellGone(&b, user, gone[user.String()])
+	}
+	if !failing {
+		friends, err := s.Friends(ctx, user)
+		if err == nil {
+			for i := range friends {
+				if sub := friends[i].Subscription; sub == store.SubTo || sub == store.SubBoth {
+					s.tellGone(&b, user, gone[friends[i].JID.String()])
+				}
 			}
+			return true
+		}
+	}
+	if first {
+		for _, viewer := range s.viewersInMemory(user) { // among friends they are the same
+			s.tellGone(&b, user, gone[viewer.String()])
+		}
+	}
+	return false
+}
+
+func (s *Service) viewersInMemory(user stanza.JID) []stanza.JID {
+	a := s.accounts.lock(user)
+	defer a.Unlock()
+	return a.viewers[user.String()]
+}
+
+// tellGone tells a user's resources here that others are unavailable, unless they are connected again.
+func (s *Service) tellGone(b *router.Batch, user stanza.JID, gone []stanza.JID) {
+	for _, full := range gone {
+		if row, ok := s.r.Table.Row(full); ok && row.Available {
+			continue
+		}
+		st := &stanza.Stanza{Kind: stanza.Presence, Type: stanza.Unavailable, From: full, To: user}
+		for _, row := range s.r.Table.Local(user) {
+			if row.Available && !row.Session.State().Blocked.Load().Matches(full) {
+				row.Session.Send(b, st)
+			}
+		}
+	}
+}
+
+// Found tells the contacts of this node's users who are connected to a node that has come, or come back, the users' presence
+// (RFC 6121 §4.2.2). That node does the same: neither has to know the other's resources before it can be answered. It blocks as Lost does.
+func (s *Service) Found(ctx context.Context, node string) {
+	s.eachUser(ctx, func(b *router.Batch, user stanza.JID) {
+		if err := s.tell(ctx, b, user, node); err != nil {
+			s.log.Log(ctx, stanza.FaultLevel(err), "presence not told to a node that has come", "user", user, "node", node, "err", err)
 		}
 	})
 }
 
-// eachWatcher calls visit for each user with an available resource on this node and each contact whose presence the
-// user sees, the user among them.
-func (s *Service) eachWatcher(ctx context.Context, visit func(b *router.Batch, user, contact stanza.JID)) {
+// tell sends the presence of a user's resources here to the contacts on one node, and to the user's own resources there. The account's lock
+// is held, so that what is told is not older than what the user broadcasts.
+func (s *Service) tell(ctx context.Context, b *router.Batch, user stanza.JID, node string) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	a := s.accounts.lock(user)
+	defer a.Unlock()
+	viewers, err := s.viewersLocked(ctx, a, user)
+	if err != nil {
+		return err
+	}
+	elsewhere := func(row router.Row) bool { return row.Node() != node }
+	for _, viewer := range append(viewers[:len(viewers):len(viewers)], user) {
+		rows := slices.DeleteFunc(slices.Clone(s.r.Table.Rows(viewer)), elsewhere)
+		if len(rows) == 0 {
+			continue
+		}
+		for _, mine := range s.r.Table.Local(user) {
+			if p := mine.Session.State().Presence.Load(); p != nil {
+				sendAvailable(b, rows, withTo(p, viewer), mine.Session.State().Blocked.Load())
+			}
+		}
+	}
+	return nil
+}
+
+// eachUser calls visit for each user with an available resource on this node.
+func (s *Service) eachUser(ctx context.Context, visit func(b *router.Batch, user stanza.JID)) {
 	seen := make(map[stanza.JID]bool)
 	for row := range s.r.Table.All() {
 		user := row.Session.JID().Bare()
@@ -58,22 +136,8 @@ func (s *Service) eachWatcher(ctx context.Context, visit func(b *router.Batch, u
 			return
 		}
 		seen[user] = true
-		s.visitWatched(ctx, user, visit)
-	}
-}
-
-func (s *Service) visitWatched(ctx context.Context, user stanza.JID, visit func(b *router.Batch, user, contact stanza.JID)) {
-	var b router.Batch
-	defer b.Flush()
-	visit(&b, user, user)
-	friends, err := s.Friends(ctx, user)
-	if err != nil {
-		s.log.Error("contacts' presence not told after a change of nodes", "user", user, "err", err)
-		return
-	}
-	for i := range friends {
-		if sub := friends[i].Subscription; sub == store.SubTo || sub == store.SubBoth {
-			visit(&b, user, friends[i].JID)
-		}
+		var b router.Batch
+		visit(&b, user)
+		b.Flush()
 	}
 }

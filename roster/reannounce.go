@@ -5,6 +5,7 @@ import (
 
 	"chatd/router"
 	"chatd/stanza"
+	"chatd/store"
 )
 
 // Reannounce broadcasts the presence of an available resource anew, as change
@@ -67,4 +68,40 @@ func (s *Service) turn(b *router.Batch, user stanza.JID, viewer router.Session, 
 		}
 		viewer.Send(b, withTo(p, viewer.JID().Bare()))
 	}
+}
+
+// Moved brings up to date what a resource that has come from another node during a split and its contacts know of each other: its old
+// node may have reached others of them than this one. It may block on the store.
+func (s *Service) Moved(ctx context.Context, b *router.Batch, sess router.Session) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	items, err := s.announceAgain(ctx, b, sess)
+	if err != nil {
+		return err
+	}
+	watched := watchedBy(items)
+	for _, contact := range watched {
+		if !s.anyAvailable(contact) { // RFC 6121 §4.3.2
+			sess.Send(b, &stanza.Stanza{Kind: stanza.Presence, Type: stanza.Unavailable, From: contact, To: sess.JID().Bare()})
+		}
+	}
+	s.watch(ctx, b, sess, watched)
+	return nil
+}
+
+// announceAgain broadcasts an available resource's presence as it is, and returns the user's contacts.
+func (s *Service) announceAgain(ctx context.Context, b *router.Batch, sess router.Session) ([]store.RosterItem, error) {
+	user := sess.JID().Bare()
+	a := s.accounts.lock(user)
+	defer a.Unlock()
+	p := sess.State().Presence.Load()
+	if p == nil || s.succeeded(sess) {
+		return nil, nil
+	}
+	list, err := s.loadLocked(ctx, a, user)
+	if err != nil {
+		return nil, err
+	}
+	s.broadcast(b, sess, p, viewersIn(list.Items))
+	return list.Items, nil
 }

@@ -30,6 +30,9 @@ type Elsewhere interface {
 	// Held is told that a message was stored for a user, who may have become reachable on another node before
 	// that node could know.
 	Held(user stanza.JID)
+	// Moving, if not nil, is closed when what was on its way to a user on a node that is gone is in the store, or has been taken out
+	// of it again as that node had it. Messages for the user that are sent later wait.
+	Moving(user stanza.JID) <-chan struct{}
 	// Take ends the session that has a full JID on another node, with <conflict/>, and returns when it has ended. It
 	// blocks on that node.
 	Take(ctx context.Context, full stanza.JID) error
@@ -58,6 +61,7 @@ func (alone) Changed(Row)                            {}
 func (alone) Gone(Row)                               {}
 func (alone) Stale(stanza.JID, Kept)                 {}
 func (alone) Held(stanza.JID)                        {}
+func (alone) Moving(stanza.JID) <-chan struct{}      { return nil }
 func (alone) Take(context.Context, stanza.JID) error { return nil }
 
 // Arrived takes a stanza that another node has routed to a resource here. What the sender's node could not check, since
@@ -100,30 +104,43 @@ func (r *Router) Overflowed(b *Batch, st *stanza.Stanza) {
 	r.Fail(b, st, stanza.ErrResourceConstraint, dropOverflow)
 }
 
+const nsCarbons = "urn:xmpp:carbons:2"
+
 // Returned takes back a stanza that was sent to a resource on another node, which did not confirm it and is gone. A message
-// goes to another resource or to the store; then its number there is returned, so that it can be taken out when
-// the node turns out to have had it after all. It blocks on the store.
-func (r *Router) Returned(ctx context.Context, st *stanza.Stanza) (seq int64) {
+// goes to another resource here or to the store; then its number there is returned, so that it can be taken out when
+// the node turns out to have had it after all. It blocks on the store. An error says that this could not keep it now: the caller
+// tries again, or gives up by NotReturned.
+func (r *Router) Returned(ctx context.Context, st *stanza.Stanza) (seq int64, err error) {
 	if !Storable(st) {
 		r.Reroute(ctx, st)
-		return 0
+		return 0, nil
+	}
+	if string(st.Space) == nsCarbons && st.From == st.To.Bare() { // XEP-0280: what it is a copy of finds its own way
+		return 0, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	for !r.toMostAvailable(ctx, nil, r.Table.Rows(st.To), st) {
+	for !r.toMostAvailable(ctx, nil, r.Table.Local(st.To), st) {
 		seq, err := r.Spool.Hold(ctx, st)
+		var refusal *stanza.Error
 		switch {
 		case err == nil:
 			r.Metrics.Held.Inc()
 			r.Table.Elsewhere.Held(st.To)
-			return seq
-		case !errors.Is(err, ErrReachable) || ctx.Err() != nil:
+			return seq, nil
+		case errors.Is(err, ErrReachable) && ctx.Err() == nil:
+		case errors.Is(err, ErrTransient) || errors.As(err, &refusal):
 			r.notHeld(nil, st, err)
-			return 0
+			return 0, nil
+		default:
+			return 0, err
 		}
 	}
-	return 0
+	return 0, nil
 }
+
+// NotReturned tells the sender of a message that Returned could not keep.
+func (r *Router) NotReturned(st *stanza.Stanza, err error) { r.notHeld(nil, st, err) }
 
 // judgedThere reports whether it is for another node to ask its sessions' block lists and settings about a stanza.
 func judgedThere(rows []Row, to stanza.JID) bool {

@@ -16,6 +16,9 @@ const endingTimeout = 5 * time.Second
 // rows is the table's rows for the recipient, once those of its sessions that are
 // ending have ended.
 func (r *Router) rows(ctx context.Context, b *Batch, st *stanza.Stanza) []Row {
+	if done := r.Table.Elsewhere.Moving(st.To); done != nil {
+		r.await(ctx, b, st, stanza.JID{}, done)
+	}
 	rows := b.recipients(r.Table, st)
 	for i := range rows {
 		if rows[i].Wait != nil {
@@ -23,6 +26,16 @@ func (r *Router) rows(ctx context.Context, b *Batch, st *stanza.Stanza) []Row {
 		}
 	}
 	return rows
+}
+
+// settle waits until nothing of the recipient's is being moved, so that st is not stored before it.
+func (r *Router) settle(ctx context.Context, st *stanza.Stanza) {
+	for done := r.Table.Elsewhere.Moving(st.To); done != nil && ctx.Err() == nil; done = r.Table.Elsewhere.Moving(st.To) {
+		select {
+		case <-done:
+		case <-ctx.Done():
+		}
+	}
 }
 
 func (r *Router) settledRows(ctx context.Context, b *Batch, st *stanza.Stanza, rows []Row) []Row {
@@ -82,7 +95,7 @@ func (r *Router) await(ctx context.Context, b *Batch, st *stanza.Stanza, full st
 }
 
 // Reroute finds another way for a stanza that a session took and could not
-// send: another resource of its user, the spool, or an error to the sender. The
+// send: another resource of its user, the spool, at once or later, or an error to the sender. The
 // session is ending and marked so in the table.
 func (r *Router) Reroute(ctx context.Context, st *stanza.Stanza) { r.reroute(ctx, st, r.Table.Rows) }
 
@@ -95,9 +108,23 @@ func (r *Router) reroute(ctx context.Context, st *stanza.Stanza, rows func(stanz
 		r.drop(dropNoResource)
 	case st.Kind == stanza.Message && st.Type != stanza.Groupchat:
 		if !r.toMostAvailable(ctx, nil, rows(st.To), st) {
-			r.hold(ctx, nil, st, rows)
+			r.holdAccepted(ctx, st, rows)
 		}
 	default:
 		r.Fail(nil, st, stanza.ErrServiceUnavailable, dropNoResource)
+	}
+}
+
+// holdAccepted is hold for a message that its sender takes for delivered, and may have left.
+func (r *Router) holdAccepted(ctx context.Context, st *stanza.Stanza, rows func(stanza.JID) []Row) {
+	if err := r.hold(ctx, nil, st, rows); err != nil {
+		r.later(st, err)
+	}
+}
+
+// later is for such a message that the spool does not keep now.
+func (r *Router) later(st *stanza.Stanza, err error) {
+	if !r.Spool.HoldLater(st, err) {
+		r.notHeld(nil, st, err)
 	}
 }

@@ -46,6 +46,10 @@ type Spool interface {
 	// returns nil, and tells under which number. An error that is a *stanza.Error is
 	// for the sender. st.To may be full or bare. It blocks on the store.
 	Hold(ctx context.Context, st *stanza.Stanza) (seq int64, err error)
+	// HoldLater keeps in memory what Hold could not and nobody answers for any more: a message that a session took and could
+	// not send. It is stored once the store works again. false means that cause does not pass, or that too much waits
+	// already. st may be a view. It does not block.
+	HoldLater(st *stanza.Stanza, cause error) bool
 	// Forget drops messages of a user that are known to have been delivered. It blocks on the store.
 	Forget(ctx context.Context, user string, seqs []int64) error
 }
@@ -122,7 +126,7 @@ func (r *Router) Handle(scope Scope, space, local string, h IQHandler) {
 type Service interface {
 	// Handle takes each stanza that is for the service's domain, or for anything at it. st is a view, valid until
 	// Handle returns. s is the sender's session if it is a client of this node, else nil. It runs on the sender's
-	// goroutine, may block on the store, and calls b.Flush before it does. With a stanza of type error it never blocks.
+	// goroutine, may block on the store, and calls b.Flush before it does. With errors and results it never blocks.
 	Handle(ctx context.Context, b *Batch, s Session, st *stanza.Stanza)
 }
 

@@ -54,6 +54,7 @@ func (r *Router) notifyOrHold(ctx context.Context, b *Batch, rows []Row, st *sta
 		if r.toMostAvailable(ctx, b, rows, st) {
 			return Delivered, nil
 		}
+		r.settle(ctx, st)
 		_, err := r.Spool.Hold(ctx, st)
 		var refusal *stanza.Error
 		switch {

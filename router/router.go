@@ -226,7 +226,9 @@ func (r *Router) toBare(ctx context.Context, b *Batch, st *stanza.Stanza) {
 		}
 	default:
 		if !r.toMostAvailable(ctx, b, rows, st) {
-			r.hold(ctx, b, st, func(stanza.JID) []Row { return r.rows(ctx, b, st) })
+			if err := r.hold(ctx, b, st, func(stanza.JID) []Row { return r.rows(ctx, b, st) }); err != nil {
+				r.notHeld(b, st, err)
+			}
 		}
 	}
 }
@@ -294,26 +296,25 @@ func (r *Router) presenceToBare(ctx context.Context, b *Batch, rows []Row, st *s
 }
 
 // hold is RFC 6121 §8.5.2.2: nobody is reachable, the message waits. rows is how to
-// look again when somebody has become reachable.
-func (r *Router) hold(ctx context.Context, b *Batch, st *stanza.Stanza, rows func(stanza.JID) []Row) {
+// look again when somebody has become reachable. An error is why the spool does not keep it.
+func (r *Router) hold(ctx context.Context, b *Batch, st *stanza.Stanza, rows func(stanza.JID) []Row) error {
 	b.Flush()
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	for {
+		r.settle(ctx, st)
 		_, err := r.Spool.Hold(ctx, st)
 		switch {
 		case err == nil:
 			r.Metrics.Held.Inc()
 			r.Table.Elsewhere.Held(st.To)
-			return
+			return nil
 		case !errors.Is(err, ErrReachable):
-			r.notHeld(b, st, err)
-			return
+			return err
 		case r.toMostAvailable(ctx, b, rows(st.To), st):
-			return
+			return nil
 		case ctx.Err() != nil:
-			r.notHeld(b, st, err)
-			return
+			return err
 		}
 	}
 }
@@ -352,7 +353,7 @@ func (r *Router) fault(ctx context.Context, b *Batch, st *stanza.Stanza, what st
 // toSender hands an answer to the session that asked, if it is still there.
 func (r *Router) toSender(b *Batch, s Session, st *stanza.Stanza) {
 	if s == nil {
-		if svc := r.services[st.To.Domain()]; svc != nil && st.Type == stanza.TypeError {
+		if svc := r.services[st.To.Domain()]; svc != nil {
 			svc.Handle(context.Background(), b, nil, st)
 			return
 		}

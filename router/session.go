@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -95,12 +96,31 @@ func (l *Blocklist) Matches(j stanza.JID) bool {
 // A Flusher has queued bytes that somebody must write out.
 type Flusher interface{ Flush() }
 
+// A Settler has queued bytes that somebody else may be writing.
+type Settler interface {
+	// Settle returns when they have left the process, or wait for a client that does not take them.
+	Settle()
+}
+
+// A Confirmer has been sent stanzas for sessions on another node.
+type Confirmer interface {
+	// Confirm waits, within ctx, until none of what it was sent so far can be lost with this process or with that node alone, and
+	// reports whether that is so.
+	Confirm(ctx context.Context) bool
+}
+
+// maxBehind bounds the sessions that a batch waits for when it is flushed.
+const maxBehind = 64
+
 // A Batch collects the sessions that one goroutine has queued stanzas for, so
 // that each of them is written to once. It belongs to one goroutine. The nil
 // Batch writes at once. It also remembers whom its stanzas were last from and to: what is
 // read at once is mostly of one conversation.
 type Batch struct {
 	dirty    []Flusher
+	behind   []Settler   // at most maxBehind
+	owed     []Confirmer // as many as there are nodes
+	certain  bool
 	from, to view
 }
 
@@ -117,6 +137,49 @@ func (b *Batch) recipients(t *Table, st *stanza.Stanza) []Row {
 		return t.Rows(st.To)
 	}
 	return b.to.look(t, st.To)
+}
+
+// Certain makes Flush wait also for what others are about to write on the batch's behalf, so that what was sent can be
+// acknowledged afterwards.
+func (b *Batch) Certain(certain bool) { b.certain = certain }
+
+// Behind notes that others are about to flush what the batch's owner has queued with f.
+func (b *Batch) Behind(f Settler) {
+	if b == nil || !b.certain || slices.Contains(b.behind, f) {
+		return
+	}
+	if len(b.behind) == maxBehind {
+		b.settle()
+	}
+	b.behind = append(b.behind, f)
+}
+
+// Owe notes that a stanza of the batch went to another node.
+func (b *Batch) Owe(c Confirmer) {
+	if b != nil && b.certain && !slices.Contains(b.owed, c) {
+		b.owed = append(b.owed, c)
+	}
+}
+
+// Confirmed waits, within ctx, for the nodes that stanzas of the batch went to, and reports whether all have them. The batch has been
+// flushed.
+func (b *Batch) Confirmed(ctx context.Context) bool {
+	for len(b.owed) > 0 {
+		if !b.owed[0].Confirm(ctx) {
+			return false
+		}
+		b.owed = slices.Delete(b.owed, 0, 1)
+	}
+	b.owed = nil
+	return true
+}
+
+func (b *Batch) settle() {
+	for i, f := range b.behind {
+		f.Settle()
+		b.behind[i] = nil
+	}
+	b.behind = b.behind[:0]
 }
 
 // Add marks f to be flushed with the batch. A session adds itself only when
@@ -140,5 +203,6 @@ func (b *Batch) Flush() {
 		b.dirty[i] = nil
 	}
 	b.dirty = b.dirty[:0]
+	b.settle()
 	b.from, b.to = view{}, view{}
 }

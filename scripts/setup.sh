@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs what the tests need beside Go, on Debian 12 or a relative of it: the
 # clients of e2e (slixmpp, profanity in tmux, Chromium, schemathesis, and what e2e/node/package.json
-# names), MariaDB, and a C compiler for the race detector. What is there already is left alone. Without root and sudo
+# names), MariaDB, iproute2 and nftables, and a C compiler for the race detector. What is there already is left alone. Without root and sudo
 # it says what is missing: the tests that need it are then skipped; where
 # CI=true that is a failure.
 set -eu
@@ -23,6 +23,9 @@ have npm --version || missing+=(npm)
 have chromium --version || missing+=(chromium)
 # The server alone: mariadb-server would start one as a service.
 have env PATH="$PATH:/usr/sbin" mariadbd --version || missing+=(mariadb-server-core)
+# Networks of bench/partition, which are made and cut.
+have env PATH="$PATH:/usr/sbin:/sbin" ip -V || missing+=(iproute2)
+have env PATH="$PATH:/usr/sbin:/sbin" nft --version || missing+=(nftables)
 
 give_up() {
     echo "setup: $1" >&2

@@ -19,11 +19,17 @@ const (
 	MessageRejected = "message.rejected"
 	PlayerOnline    = "player.online"
 	PlayerOffline   = "player.offline"
+	RoomCreated     = "room.created"
+	RoomDestroyed   = "room.destroyed"
+	RoomJoined      = "room.joined"
+	RoomLeft        = "room.left"
+	RoomMessage     = "room.message"
 )
 
 // Types is every type of event that there is.
 func Types() []string {
-	return []string{AccountMade, FriendshipMade, FriendshipEnded, MessageRejected, PlayerOnline, PlayerOffline}
+	return []string{AccountMade, FriendshipMade, FriendshipEnded, MessageRejected, PlayerOnline, PlayerOffline,
+		RoomCreated, RoomDestroyed, RoomJoined, RoomLeft, RoomMessage}
 }
 
 // An envelope is what is sent.
@@ -64,6 +70,11 @@ func (s *Service) wanted(typ string) bool {
 
 // postings is an event on its way to each webhook that wants it.
 func (s *Service) postings(typ, key string, max int, data any) []store.Posting {
+	return s.postingsTo(typ, key, max, data, func(*Hook) bool { return true })
+}
+
+// postingsTo is the same for those of which to is true.
+func (s *Service) postingsTo(typ, key string, max int, data any, to func(*Hook) bool) []store.Posting {
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	e := store.Event{ID: rand.Text(), Type: typ, Key: key, Queued: now}
 	body, err := json.Marshal(envelope{e.ID, typ, now, data})
@@ -73,8 +84,9 @@ func (s *Service) postings(typ, key string, max int, data any) []store.Posting {
 	}
 	e.Body = body
 	var all []store.Posting
-	for _, h := range *s.hooks.Load() {
-		if slices.Contains(h.Events, typ) {
+	hooks := *s.hooks.Load()
+	for i := range hooks {
+		if h := &hooks[i]; slices.Contains(h.Events, typ) && to(h) {
 			all = append(all, store.Posting{Queue: h.Name, Max: max, Event: e})
 		}
 	}

@@ -24,7 +24,7 @@ import (
 const (
 	// MaxQueue is how many events wait for delivery. One that finds no room is dropped.
 	MaxQueue = 100_000
-	// maxVolatile is the part of it that events of presence and rejected messages may take: there are many of
+	// maxVolatile is the part of it that events of presence, rooms and rejected messages may take: there are many of
 	// them, and they are not to crowd out friendships and accounts.
 	maxVolatile = MaxQueue / 2
 	// MaxDeadLetters is how many events are kept that could not be delivered. The oldest makes room.
@@ -37,12 +37,13 @@ type Hook struct {
 	URL     string        // http or https
 	Secret  string        // signs what is sent
 	Events  []string      // the types of event that it wants
+	Bodies  bool          // room.message with what is in the message
 	Timeout time.Duration // for one attempt
 	Retry   time.Duration // for how long an event that fails is tried again
 }
 
 func (h *Hook) equal(o *Hook) bool {
-	return h.Name == o.Name && h.URL == o.URL && h.Secret == o.Secret && slices.Equal(h.Events, o.Events) &&
+	return h.Name == o.Name && h.URL == o.URL && h.Secret == o.Secret && slices.Equal(h.Events, o.Events) && h.Bodies == o.Bodies &&
 		h.Timeout == o.Timeout && h.Retry == o.Retry
 }
 

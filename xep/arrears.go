@@ -16,6 +16,10 @@ const (
 	arrearsPause = time.Second
 	// arrearsHands is how many sessions are seen to at once: a client that does not read keeps one busy.
 	arrearsHands = 8
+
+	// lookTime is for how long Look tries, and lookPause how often.
+	lookTime  = 10 * time.Second
+	lookPause = 100 * time.Millisecond
 )
 
 // owe notes that a session has not got what waits behind a number. It is handed over once the store works again, while the
@@ -30,14 +34,33 @@ func (o *Offline) owe(ctx context.Context, s router.Session, after int64) {
 	}
 }
 
-// Look hands over what another node has stored for a user who is reachable here. It comes within seconds, and does not block.
+// Look hands over what another node has stored for a user who is reachable here. It blocks on the store and on the client, within
+// lookTime: what the caller keeps back meanwhile overtakes nothing.
 func (o *Offline) Look(ctx context.Context, user stanza.JID) {
-	for _, row := range o.r.Table.Local(user) {
-		if row.Reachable() {
-			o.owe(ctx, row.Session, row.Session.State().HandedOver.Load())
+	trying, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	for {
+		s := o.reachable(user)
+		if s == nil || o.handOver(trying, s, 0, func() {}) {
+			return
+		}
+		select {
+		case <-time.After(lookPause):
+		case <-trying.Done():
+			o.owe(ctx, s, 0)
 			return
 		}
 	}
+}
+
+// reachable is one of the user's sessions here that messages may go to; nil: there is none.
+func (o *Offline) reachable(user stanza.JID) router.Session {
+	for _, row := range o.r.Table.Local(user) {
+		if row.Reachable() {
+			return row.Session
+		}
+	}
+	return nil
 }
 
 func (o *Offline) settled(s router.Session) {

@@ -24,37 +24,45 @@ const nsDelay = "urn:xmpp:delay"
 // It runs on the session's reading goroutine and blocks on the store and on the
 // client.
 func (o *Offline) HandOver(ctx context.Context, s router.Session, reachable func()) {
-	o.handOver(ctx, s, 0, reachable)
+	if !o.handOver(ctx, s, anew, reachable) {
+		o.owe(ctx, s, 0)
+	}
 }
 
-// handOver is HandOver of what waits behind a number.
-func (o *Offline) handOver(ctx context.Context, s router.Session, after int64, reachable func()) {
+// anew, as a number, is for what the session has been handed and not acknowledged, too.
+const anew = -1
+
+// handOver is HandOver of what waits behind a number and behind what the session has been handed. It reports whether the store could be
+// read.
+func (o *Offline) handOver(ctx context.Context, s router.Session, after int64, reachable func()) bool {
 	user := s.JID().Local()
 	end, ok := o.begin(ctx, user)
 	if !ok {
 		o.open(user, reachable)
-		return
+		return true
 	}
 	defer end()
+	handed := &s.State().HandedOver
+	if after > handed.Load() || after == anew {
+		handed.Store(max(0, after))
+	}
 	for {
-		page, err := o.next(ctx, user, after, reachable)
+		page, err := o.next(ctx, user, handed.Load(), reachable)
 		if err != nil {
-			o.owe(ctx, s, after)
-			return
+			return false
 		}
 		if len(page) == 0 {
 			o.settled(s)
-			return
+			return true
 		}
-		after = page[len(page)-1].Seq
 		sts, seqs := o.delayed(user, page)
 		kept, err := s.SendNow(ctx, sts, seqs)
 		if err != nil {
 			o.r.Log.Info("messages not handed over", "to", s.JID(), "err", err)
 			o.open(user, reachable)
-			return
+			return true
 		}
-		s.State().HandedOver.Store(after)
+		handed.Store(page[len(page)-1].Seq)
 		if !kept {
 			o.remove(ctx, user, seqs)
 		}

@@ -42,13 +42,18 @@ type Offline struct {
 	busy    map[string]chan struct{} // users being handed messages; closed at the end
 	arrears map[router.Session]int64 // sessions that the store kept from what waits behind these numbers
 	serving bool                     // somebody sees to them
+
+	late late
 }
 
 // NewOffline makes the spool. max bounds the messages that wait for one user;
 // 0 = unlimited.
 func NewOffline(r *router.Router, messages store.Offline, max int) *Offline {
-	return &Offline{r: r, messages: messages, max: max, seed: maphash.MakeSeed(), busy: make(map[string]chan struct{}),
+	o := &Offline{r: r, messages: messages, max: max, seed: maphash.MakeSeed(), busy: make(map[string]chan struct{}),
 		arrears: make(map[router.Session]int64)}
+	o.late.waiting = make(map[string][]*lateMessage)
+	o.late.ctx, o.late.end = context.WithCancel(context.Background())
+	return o
 }
 
 // Features is XEP-0160 §4.
@@ -64,10 +69,7 @@ func (o *Offline) gate(user string) *sync.RWMutex {
 // stored.
 func (o *Offline) Hold(ctx context.Context, st *stanza.Stanza) (seq int64, err error) {
 	user := st.To.Local()
-	if err := o.permit(ctx, user, st); err != nil {
-		return 0, err
-	}
-	m, err := o.message(st)
+	m, err := o.permitted(ctx, st)
 	if err != nil {
 		return 0, err
 	}
@@ -79,6 +81,21 @@ func (o *Offline) Hold(ctx context.Context, st *stanza.Stanza) (seq int64, err e
 			return 0, router.ErrReachable
 		}
 	}
+	if o.late.behind(user) {
+		return 0, errBehind
+	}
+	return o.append(ctx, user, m)
+}
+
+// permitted is what is stored of a message that may be.
+func (o *Offline) permitted(ctx context.Context, st *stanza.Stanza) (store.OfflineMessage, error) {
+	if err := o.permit(ctx, st.To.Local(), st); err != nil {
+		return store.OfflineMessage{}, err
+	}
+	return o.message(st)
+}
+
+func (o *Offline) append(ctx context.Context, user string, m store.OfflineMessage) (seq int64, err error) {
 	seq, err = o.messages.AppendOffline(ctx, user, m, o.max)
 	if errors.Is(err, store.ErrFull) {
 		return 0, stanza.ErrServiceUnavailable // XEP-0160 §2

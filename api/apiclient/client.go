@@ -45,11 +45,49 @@ const (
 	FriendSubscriptionTo   FriendSubscription = "to"
 )
 
+// Defines values for MembershipAffiliation.
+const (
+	MembershipAffiliationAdmin   MembershipAffiliation = "admin"
+	MembershipAffiliationMember  MembershipAffiliation = "member"
+	MembershipAffiliationOutcast MembershipAffiliation = "outcast"
+	MembershipAffiliationOwner   MembershipAffiliation = "owner"
+)
+
 // Defines values for MessageType.
 const (
 	MessageTypeChat     MessageType = "chat"
 	MessageTypeHeadline MessageType = "headline"
 	MessageTypeNormal   MessageType = "normal"
+)
+
+// Defines values for NewMemberAffiliation.
+const (
+	NewMemberAffiliationAdmin   NewMemberAffiliation = "admin"
+	NewMemberAffiliationMember  NewMemberAffiliation = "member"
+	NewMemberAffiliationOutcast NewMemberAffiliation = "outcast"
+	NewMemberAffiliationOwner   NewMemberAffiliation = "owner"
+)
+
+// Defines values for NewRoomMembersFor.
+const (
+	NewRoomMembersForModerator   NewRoomMembersFor = "moderator"
+	NewRoomMembersForParticipant NewRoomMembersFor = "participant"
+	NewRoomMembersForVisitor     NewRoomMembersFor = "visitor"
+)
+
+// Defines values for NewRoomPresenceOf.
+const (
+	NewRoomPresenceOfModerator   NewRoomPresenceOf = "moderator"
+	NewRoomPresenceOfParticipant NewRoomPresenceOf = "participant"
+	NewRoomPresenceOfVisitor     NewRoomPresenceOf = "visitor"
+)
+
+// Defines values for NewRoomPrivateMessages.
+const (
+	NewRoomPrivateMessagesAnyone       NewRoomPrivateMessages = "anyone"
+	NewRoomPrivateMessagesModerators   NewRoomPrivateMessages = "moderators"
+	NewRoomPrivateMessagesNone         NewRoomPrivateMessages = "none"
+	NewRoomPrivateMessagesParticipants NewRoomPrivateMessages = "participants"
 )
 
 // Defines values for PrivacyMessages.
@@ -83,6 +121,73 @@ const (
 	ResourceShowXa        ResourceShow = "xa"
 )
 
+// Defines values for RoomMembersFor.
+const (
+	RoomMembersForModerator   RoomMembersFor = "moderator"
+	RoomMembersForParticipant RoomMembersFor = "participant"
+	RoomMembersForVisitor     RoomMembersFor = "visitor"
+)
+
+// Defines values for RoomPresenceOf.
+const (
+	RoomPresenceOfModerator   RoomPresenceOf = "moderator"
+	RoomPresenceOfParticipant RoomPresenceOf = "participant"
+	RoomPresenceOfVisitor     RoomPresenceOf = "visitor"
+)
+
+// Defines values for RoomPrivateMessages.
+const (
+	RoomPrivateMessagesAnyone       RoomPrivateMessages = "anyone"
+	RoomPrivateMessagesModerators   RoomPrivateMessages = "moderators"
+	RoomPrivateMessagesNone         RoomPrivateMessages = "none"
+	RoomPrivateMessagesParticipants RoomPrivateMessages = "participants"
+)
+
+// Defines values for RoomChangesMembersFor.
+const (
+	RoomChangesMembersForModerator   RoomChangesMembersFor = "moderator"
+	RoomChangesMembersForParticipant RoomChangesMembersFor = "participant"
+	RoomChangesMembersForVisitor     RoomChangesMembersFor = "visitor"
+)
+
+// Defines values for RoomChangesPresenceOf.
+const (
+	RoomChangesPresenceOfModerator   RoomChangesPresenceOf = "moderator"
+	RoomChangesPresenceOfParticipant RoomChangesPresenceOf = "participant"
+	RoomChangesPresenceOfVisitor     RoomChangesPresenceOf = "visitor"
+)
+
+// Defines values for RoomChangesPrivateMessages.
+const (
+	RoomChangesPrivateMessagesAnyone       RoomChangesPrivateMessages = "anyone"
+	RoomChangesPrivateMessagesModerators   RoomChangesPrivateMessages = "moderators"
+	RoomChangesPrivateMessagesNone         RoomChangesPrivateMessages = "none"
+	RoomChangesPrivateMessagesParticipants RoomChangesPrivateMessages = "participants"
+)
+
+// Defines values for RoomMemberAffiliation.
+const (
+	RoomMemberAffiliationAdmin   RoomMemberAffiliation = "admin"
+	RoomMemberAffiliationMember  RoomMemberAffiliation = "member"
+	RoomMemberAffiliationOutcast RoomMemberAffiliation = "outcast"
+	RoomMemberAffiliationOwner   RoomMemberAffiliation = "owner"
+)
+
+// Defines values for RoomOccupantAffiliation.
+const (
+	RoomOccupantAffiliationAdmin  RoomOccupantAffiliation = "admin"
+	RoomOccupantAffiliationMember RoomOccupantAffiliation = "member"
+	RoomOccupantAffiliationNone   RoomOccupantAffiliation = "none"
+	RoomOccupantAffiliationOwner  RoomOccupantAffiliation = "owner"
+)
+
+// Defines values for RoomOccupantRole.
+const (
+	Moderator   RoomOccupantRole = "moderator"
+	Participant RoomOccupantRole = "participant"
+	Visitor     RoomOccupantRole = "visitor"
+)
+
 // Defines values for SummonerAsk.
 const (
 	SummonerAskBoth SummonerAsk = "both"
@@ -109,10 +214,18 @@ const (
 
 // Defines values for ListFriendsParamsSubscription.
 const (
-	Both ListFriendsParamsSubscription = "both"
-	From ListFriendsParamsSubscription = "from"
-	None ListFriendsParamsSubscription = "none"
-	To   ListFriendsParamsSubscription = "to"
+	ListFriendsParamsSubscriptionBoth ListFriendsParamsSubscription = "both"
+	ListFriendsParamsSubscriptionFrom ListFriendsParamsSubscription = "from"
+	ListFriendsParamsSubscriptionNone ListFriendsParamsSubscription = "none"
+	ListFriendsParamsSubscriptionTo   ListFriendsParamsSubscription = "to"
+)
+
+// Defines values for ListMembersParamsAffiliation.
+const (
+	Admin   ListMembersParamsAffiliation = "admin"
+	Member  ListMembersParamsAffiliation = "member"
+	Outcast ListMembersParamsAffiliation = "outcast"
+	Owner   ListMembersParamsAffiliation = "owner"
 )
 
 // Account defines model for Account.
@@ -138,6 +251,11 @@ type AccountsPage struct {
 	// Next cursor of what follows; absent at the end
 	Next    *string     `json:"next,omitempty"`
 	Players []PlayerRef `json:"players"`
+}
+
+// AddMembersRequest defines model for AddMembersRequest.
+type AddMembersRequest struct {
+	Members []NewMember `json:"members"`
 }
 
 // BlockList defines model for BlockList.
@@ -387,6 +505,43 @@ type ListPresenceRequest struct {
 	Players []string `json:"players"`
 }
 
+// ListedRoom defines model for ListedRoom.
+type ListedRoom struct {
+	Jid string `json:"jid"`
+
+	// Name localpart of its address
+	Name      string `json:"name"`
+	Occupants int64  `json:"occupants"`
+
+	// Persistent stays when it is empty
+	Persistent bool `json:"persistent"`
+
+	// Public users can find it
+	Public bool   `json:"public"`
+	Title  string `json:"title"`
+}
+
+// MembersPage defines model for MembersPage.
+type MembersPage struct {
+	Members []RoomMember `json:"members"`
+
+	// Next cursor of what follows; absent at the end
+	Next *string `json:"next,omitempty"`
+}
+
+// Membership defines model for Membership.
+type Membership struct {
+	// Affiliation outcast: banned, and out of the room if there
+	Affiliation *MembershipAffiliation `json:"affiliation,omitempty"`
+
+	// Nick reserved in the room; without it, the one that is reserved stays
+	Nick   *string `json:"nick,omitempty"`
+	Reason *string `json:"reason,omitempty"`
+}
+
+// MembershipAffiliation outcast: banned, and out of the room if there
+type MembershipAffiliation string
+
 // Message defines model for Message.
 type Message struct {
 	Body    string  `json:"body"`
@@ -398,6 +553,100 @@ type Message struct {
 
 // MessageType headline: not kept for who is not there
 type MessageType string
+
+// NewMember defines model for NewMember.
+type NewMember struct {
+	// Affiliation outcast: banned, and out of the room if there
+	Affiliation *NewMemberAffiliation `json:"affiliation,omitempty"`
+
+	// Nick reserved in the room; without it, the one that is reserved stays
+	Nick *string `json:"nick,omitempty"`
+
+	// Player number or bare JID
+	Player string  `json:"player"`
+	Reason *string `json:"reason,omitempty"`
+}
+
+// NewMemberAffiliation outcast: banned, and out of the room if there
+type NewMemberAffiliation string
+
+// NewRoom defines model for NewRoom.
+type NewRoom struct {
+	// About a description, at most 2,048 bytes
+	About *string `json:"about,omitempty"`
+
+	// AllowInvites members may invite others into a room for members only
+	AllowInvites *bool `json:"allow_invites,omitempty"`
+
+	// ChangeSubject participants may change the subject
+	ChangeSubject *bool `json:"change_subject,omitempty"`
+
+	// History messages for who enters, at most
+	History  *int64  `json:"history,omitempty"`
+	Language *string `json:"language,omitempty"`
+
+	// LockedNicks who has a nick reserved has no other
+	LockedNicks *bool `json:"locked_nicks,omitempty"`
+
+	// Logged users are told that what is said is logged publicly
+	Logged *bool `json:"logged,omitempty"`
+
+	// MaxOccupants 0: as many as the server allows
+	MaxOccupants *int64 `json:"max_occupants,omitempty"`
+
+	// Members with their affiliations. To those of a room for members only an invitation is sent
+	Members *[]NewMember `json:"members"`
+
+	// MembersFor roles that may read the list of members
+	MembersFor  *[]NewRoomMembersFor `json:"members_for,omitempty"`
+	MembersOnly *bool                `json:"members_only,omitempty"`
+
+	// Moderated who has just entered and is no member may not speak
+	Moderated *bool `json:"moderated,omitempty"`
+
+	// Name localpart of its address; without it, one is made up
+	Name *string `json:"name,omitempty"`
+
+	// NonAnonymous everybody sees the addresses, not only moderators
+	NonAnonymous *bool `json:"non_anonymous,omitempty"`
+
+	// Password at most 256 bytes; empty: none is needed
+	Password *string `json:"password,omitempty"`
+
+	// Persistent stays when it is empty, and is in the store with its history
+	Persistent *bool `json:"persistent,omitempty"`
+
+	// PresenceOf roles whose presence others see: without visitor, a crowd may watch
+	PresenceOf *[]NewRoomPresenceOf `json:"presence_of,omitempty"`
+
+	// PrivateMessages who may send other occupants private messages
+	PrivateMessages *NewRoomPrivateMessages `json:"private_messages,omitempty"`
+
+	// Public users can find it
+	Public *bool `json:"public,omitempty"`
+
+	// Registration users may become members by themselves; in a room for members only an admin has to agree
+	Registration *bool `json:"registration,omitempty"`
+
+	// Title at most 256 bytes; empty: none
+	Title *string `json:"title,omitempty"`
+}
+
+// NewRoomMembersFor defines model for NewRoom.MembersFor.
+type NewRoomMembersFor string
+
+// NewRoomPresenceOf defines model for NewRoom.PresenceOf.
+type NewRoomPresenceOf string
+
+// NewRoomPrivateMessages who may send other occupants private messages
+type NewRoomPrivateMessages string
+
+// OccupantsPage defines model for OccupantsPage.
+type OccupantsPage struct {
+	// Next cursor of what follows; absent at the end
+	Next      *string        `json:"next,omitempty"`
+	Occupants []RoomOccupant `json:"occupants"`
+}
 
 // Password defines model for Password.
 type Password struct {
@@ -491,6 +740,222 @@ type Resource struct {
 // ResourceShow defines model for Resource.Show.
 type ResourceShow string
 
+// Room defines model for Room.
+type Room struct {
+	// About a description
+	About string `json:"about"`
+
+	// AllowInvites members may invite others into a room for members only
+	AllowInvites bool `json:"allow_invites"`
+
+	// ChangeSubject participants may change the subject
+	ChangeSubject bool `json:"change_subject"`
+
+	// History messages for who enters, at most
+	History  int64  `json:"history"`
+	Jid      string `json:"jid"`
+	Language string `json:"language"`
+
+	// LockedNicks who has a nick reserved has no other
+	LockedNicks bool `json:"locked_nicks"`
+
+	// Logged users are told that what is said is logged publicly
+	Logged bool `json:"logged"`
+
+	// MaxOccupants 0: as many as the server allows
+	MaxOccupants int64 `json:"max_occupants"`
+
+	// MembersFor roles that may read the list of members
+	MembersFor  []RoomMembersFor `json:"members_for"`
+	MembersOnly bool             `json:"members_only"`
+
+	// Moderated who has just entered and is no member may not speak
+	Moderated bool `json:"moderated"`
+
+	// Name localpart of its address
+	Name string `json:"name"`
+
+	// NonAnonymous everybody sees the addresses, not only moderators
+	NonAnonymous bool `json:"non_anonymous"`
+
+	// Password empty: none is needed
+	Password string `json:"password"`
+
+	// Persistent stays when it is empty, and is in the store with its history
+	Persistent bool `json:"persistent"`
+
+	// PresenceOf roles whose presence others see: without visitor, a crowd may watch
+	PresenceOf []RoomPresenceOf `json:"presence_of"`
+
+	// PrivateMessages who may send other occupants private messages
+	PrivateMessages RoomPrivateMessages `json:"private_messages"`
+
+	// Public users can find it
+	Public bool `json:"public"`
+
+	// Registration users may become members by themselves; in a room for members only an admin has to agree
+	Registration bool `json:"registration"`
+
+	// Title empty: none
+	Title string `json:"title"`
+}
+
+// RoomMembersFor defines model for Room.MembersFor.
+type RoomMembersFor string
+
+// RoomPresenceOf defines model for Room.PresenceOf.
+type RoomPresenceOf string
+
+// RoomPrivateMessages who may send other occupants private messages
+type RoomPrivateMessages string
+
+// RoomChanges defines model for RoomChanges.
+type RoomChanges struct {
+	// About a description, at most 2,048 bytes
+	About *string `json:"about,omitempty"`
+
+	// AllowInvites members may invite others into a room for members only
+	AllowInvites *bool `json:"allow_invites,omitempty"`
+
+	// ChangeSubject participants may change the subject
+	ChangeSubject *bool `json:"change_subject,omitempty"`
+
+	// History messages for who enters, at most
+	History  *int64  `json:"history,omitempty"`
+	Language *string `json:"language,omitempty"`
+
+	// LockedNicks who has a nick reserved has no other
+	LockedNicks *bool `json:"locked_nicks,omitempty"`
+
+	// Logged users are told that what is said is logged publicly
+	Logged *bool `json:"logged,omitempty"`
+
+	// MaxOccupants 0: as many as the server allows
+	MaxOccupants *int64 `json:"max_occupants,omitempty"`
+
+	// MembersFor roles that may read the list of members
+	MembersFor  *[]RoomChangesMembersFor `json:"members_for,omitempty"`
+	MembersOnly *bool                    `json:"members_only,omitempty"`
+
+	// Moderated who has just entered and is no member may not speak
+	Moderated *bool `json:"moderated,omitempty"`
+
+	// NonAnonymous everybody sees the addresses, not only moderators
+	NonAnonymous *bool `json:"non_anonymous,omitempty"`
+
+	// Password at most 256 bytes; empty: none is needed
+	Password *string `json:"password,omitempty"`
+
+	// Persistent stays when it is empty, and is in the store with its history
+	Persistent *bool `json:"persistent,omitempty"`
+
+	// PresenceOf roles whose presence others see: without visitor, a crowd may watch
+	PresenceOf *[]RoomChangesPresenceOf `json:"presence_of,omitempty"`
+
+	// PrivateMessages who may send other occupants private messages
+	PrivateMessages *RoomChangesPrivateMessages `json:"private_messages,omitempty"`
+
+	// Public users can find it
+	Public *bool `json:"public,omitempty"`
+
+	// Registration users may become members by themselves; in a room for members only an admin has to agree
+	Registration *bool `json:"registration,omitempty"`
+
+	// Title at most 256 bytes; empty: none
+	Title *string `json:"title,omitempty"`
+}
+
+// RoomChangesMembersFor defines model for RoomChanges.MembersFor.
+type RoomChangesMembersFor string
+
+// RoomChangesPresenceOf defines model for RoomChanges.PresenceOf.
+type RoomChangesPresenceOf string
+
+// RoomChangesPrivateMessages who may send other occupants private messages
+type RoomChangesPrivateMessages string
+
+// RoomMember defines model for RoomMember.
+type RoomMember struct {
+	// Affiliation outcast: banned
+	Affiliation RoomMemberAffiliation `json:"affiliation"`
+
+	// Id the player's number; absent for who has none
+	Id *int64 `json:"id,omitempty"`
+
+	// Jid bare address
+	Jid string `json:"jid"`
+
+	// Nick reserved in the room; empty for none
+	Nick string `json:"nick"`
+
+	// Reason empty for none
+	Reason string `json:"reason"`
+}
+
+// RoomMemberAffiliation outcast: banned
+type RoomMemberAffiliation string
+
+// RoomMessage defines model for RoomMessage.
+type RoomMessage struct {
+	// Body its text; empty if it has none, or if it was taken back
+	Body string `json:"body"`
+
+	// Id that the room gave it (XEP-0359), as clients see it
+	Id string `json:"id"`
+
+	// Nick of who wrote it; empty for the room itself
+	Nick string `json:"nick"`
+
+	// Time UTC
+	Time time.Time `json:"time"`
+
+	// Xml all of it
+	Xml string `json:"xml"`
+}
+
+// RoomMessagesPage defines model for RoomMessagesPage.
+type RoomMessagesPage struct {
+	// Messages the oldest first
+	Messages []RoomMessage `json:"messages"`
+
+	// Next cursor of those before these; absent at the beginning
+	Next *string `json:"next,omitempty"`
+}
+
+// RoomOccupant defines model for RoomOccupant.
+type RoomOccupant struct {
+	Affiliation RoomOccupantAffiliation `json:"affiliation"`
+
+	// Id the player's number; absent for who has none
+	Id *int64 `json:"id,omitempty"`
+
+	// Jid bare address
+	Jid  string           `json:"jid"`
+	Nick string           `json:"nick"`
+	Role RoomOccupantRole `json:"role"`
+
+	// Sessions with which the player is there
+	Sessions int64 `json:"sessions"`
+}
+
+// RoomOccupantAffiliation defines model for RoomOccupant.Affiliation.
+type RoomOccupantAffiliation string
+
+// RoomOccupantRole defines model for RoomOccupant.Role.
+type RoomOccupantRole string
+
+// RoomsPage defines model for RoomsPage.
+type RoomsPage struct {
+	// Next cursor of what follows; absent at the end
+	Next  *string      `json:"next,omitempty"`
+	Rooms []ListedRoom `json:"rooms"`
+}
+
+// SendRoomMessageRequest defines model for SendRoomMessageRequest.
+type SendRoomMessageRequest struct {
+	Body string `json:"body"`
+}
+
 // Session defines model for Session.
 type Session struct {
 	// Available has sent presence
@@ -512,6 +977,12 @@ type Session struct {
 type SessionList struct {
 	// Sessions in the order in which they began
 	Sessions []Session `json:"sessions"`
+}
+
+// Spoken defines model for Spoken.
+type Spoken struct {
+	// Id that the room gave the message (XEP-0359)
+	Id string `json:"id"`
 }
 
 // Suggestion defines model for Suggestion.
@@ -786,6 +1257,129 @@ type EndSessionParams struct {
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
+// ListRoomsParams defines parameters for ListRooms.
+type ListRoomsParams struct {
+	// Limit how many at most
+	Limit *int64 `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor where to go on, from the answer before
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// IfNoneMatch ETag of an answer that the caller has: 304 if it still holds
+	IfNoneMatch *string `json:"If-None-Match,omitempty"`
+}
+
+// CreateRoomParams defines parameters for CreateRoom.
+type CreateRoomParams struct {
+	// IdempotencyKey The same key with the same request is answered again instead of being done again, for 24 hours, by this node, until it restarts.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// DestroyRoomParams defines parameters for DestroyRoom.
+type DestroyRoomParams struct {
+	// Reason for those who are in it
+	Reason *string `form:"reason,omitempty" json:"reason,omitempty"`
+
+	// Venue name of another room where they are to go
+	Venue *string `form:"venue,omitempty" json:"venue,omitempty"`
+
+	// IdempotencyKey The same key with the same request is answered again instead of being done again, for 24 hours, by this node, until it restarts.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+
+	// IfMatch ETag of what GET answered at this path, or *: 412 if it has changed
+	IfMatch *string `json:"If-Match,omitempty"`
+}
+
+// GetRoomParams defines parameters for GetRoom.
+type GetRoomParams struct {
+	// IfNoneMatch ETag of an answer that the caller has: 304 if it still holds
+	IfNoneMatch *string `json:"If-None-Match,omitempty"`
+}
+
+// ConfigureRoomParams defines parameters for ConfigureRoom.
+type ConfigureRoomParams struct {
+	// IdempotencyKey The same key with the same request is answered again instead of being done again, for 24 hours, by this node, until it restarts.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+
+	// IfMatch ETag of what GET answered at this path, or *: 412 if it has changed
+	IfMatch *string `json:"If-Match,omitempty"`
+}
+
+// ListMembersParams defines parameters for ListMembers.
+type ListMembersParams struct {
+	// Limit how many at most
+	Limit *int64 `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor where to go on, from the answer before
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// Affiliation only these
+	Affiliation *ListMembersParamsAffiliation `form:"affiliation,omitempty" json:"affiliation,omitempty"`
+
+	// IfNoneMatch ETag of an answer that the caller has: 304 if it still holds
+	IfNoneMatch *string `json:"If-None-Match,omitempty"`
+}
+
+// ListMembersParamsAffiliation defines parameters for ListMembers.
+type ListMembersParamsAffiliation string
+
+// AddMembersParams defines parameters for AddMembers.
+type AddMembersParams struct {
+	// IdempotencyKey The same key with the same request is answered again instead of being done again, for 24 hours, by this node, until it restarts.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// RemoveMemberParams defines parameters for RemoveMember.
+type RemoveMemberParams struct {
+	// IdempotencyKey The same key with the same request is answered again instead of being done again, for 24 hours, by this node, until it restarts.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// SetMemberParams defines parameters for SetMember.
+type SetMemberParams struct {
+	// IdempotencyKey The same key with the same request is answered again instead of being done again, for 24 hours, by this node, until it restarts.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// ListRoomMessagesParams defines parameters for ListRoomMessages.
+type ListRoomMessagesParams struct {
+	// Limit how many at most
+	Limit *int64 `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor where to go on, from the answer before
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// IfNoneMatch ETag of an answer that the caller has: 304 if it still holds
+	IfNoneMatch *string `json:"If-None-Match,omitempty"`
+}
+
+// SendRoomMessageParams defines parameters for SendRoomMessage.
+type SendRoomMessageParams struct {
+	// IdempotencyKey The same key with the same request is answered again instead of being done again, for 24 hours, by this node, until it restarts.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// ListOccupantsParams defines parameters for ListOccupants.
+type ListOccupantsParams struct {
+	// Limit how many at most
+	Limit *int64 `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor where to go on, from the answer before
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// IfNoneMatch ETag of an answer that the caller has: 304 if it still holds
+	IfNoneMatch *string `json:"If-None-Match,omitempty"`
+}
+
+// KickOccupantParams defines parameters for KickOccupant.
+type KickOccupantParams struct {
+	// Reason for everybody in the room
+	Reason *string `form:"reason,omitempty" json:"reason,omitempty"`
+
+	// IdempotencyKey The same key with the same request is answered again instead of being done again, for 24 hours, by this node, until it restarts.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
 // ListDeadLettersParams defines parameters for ListDeadLetters.
 type ListDeadLettersParams struct {
 	// Limit how many at most
@@ -842,6 +1436,21 @@ type SetPrivacyJSONRequestBody = Privacy
 
 // ListPresenceJSONRequestBody defines body for ListPresence for application/json ContentType.
 type ListPresenceJSONRequestBody = ListPresenceRequest
+
+// CreateRoomJSONRequestBody defines body for CreateRoom for application/json ContentType.
+type CreateRoomJSONRequestBody = NewRoom
+
+// ConfigureRoomJSONRequestBody defines body for ConfigureRoom for application/json ContentType.
+type ConfigureRoomJSONRequestBody = RoomChanges
+
+// AddMembersJSONRequestBody defines body for AddMembers for application/json ContentType.
+type AddMembersJSONRequestBody = AddMembersRequest
+
+// SetMemberJSONRequestBody defines body for SetMember for application/json ContentType.
+type SetMemberJSONRequestBody = Membership
+
+// SendRoomMessageJSONRequestBody defines body for SendRoomMessage for application/json ContentType.
+type SendRoomMessageJSONRequestBody = SendRoomMessageRequest
 
 // RequestEditorFn  is the function signature for the RequestEditor callback function
 type RequestEditorFn func(ctx context.Context, req *http.Request) error
@@ -1024,6 +1633,55 @@ type ClientInterface interface {
 	ListPresenceWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	ListPresence(ctx context.Context, body ListPresenceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListRooms request
+	ListRooms(ctx context.Context, params *ListRoomsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateRoomWithBody request with any body
+	CreateRoomWithBody(ctx context.Context, params *CreateRoomParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	CreateRoom(ctx context.Context, params *CreateRoomParams, body CreateRoomJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DestroyRoom request
+	DestroyRoom(ctx context.Context, room string, params *DestroyRoomParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetRoom request
+	GetRoom(ctx context.Context, room string, params *GetRoomParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ConfigureRoomWithBody request with any body
+	ConfigureRoomWithBody(ctx context.Context, room string, params *ConfigureRoomParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	ConfigureRoom(ctx context.Context, room string, params *ConfigureRoomParams, body ConfigureRoomJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListMembers request
+	ListMembers(ctx context.Context, room string, params *ListMembersParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AddMembersWithBody request with any body
+	AddMembersWithBody(ctx context.Context, room string, params *AddMembersParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	AddMembers(ctx context.Context, room string, params *AddMembersParams, body AddMembersJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RemoveMember request
+	RemoveMember(ctx context.Context, room string, player string, params *RemoveMemberParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetMemberWithBody request with any body
+	SetMemberWithBody(ctx context.Context, room string, player string, params *SetMemberParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	SetMember(ctx context.Context, room string, player string, params *SetMemberParams, body SetMemberJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListRoomMessages request
+	ListRoomMessages(ctx context.Context, room string, params *ListRoomMessagesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SendRoomMessageWithBody request with any body
+	SendRoomMessageWithBody(ctx context.Context, room string, params *SendRoomMessageParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	SendRoomMessage(ctx context.Context, room string, params *SendRoomMessageParams, body SendRoomMessageJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListOccupants request
+	ListOccupants(ctx context.Context, room string, params *ListOccupantsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// KickOccupant request
+	KickOccupant(ctx context.Context, room string, nick string, params *KickOccupantParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListDeadLetters request
 	ListDeadLetters(ctx context.Context, params *ListDeadLettersParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1496,6 +2154,222 @@ func (c *Client) ListPresenceWithBody(ctx context.Context, contentType string, b
 
 func (c *Client) ListPresence(ctx context.Context, body ListPresenceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListPresenceRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+func (c *Client) ListRooms(ctx context.Context, params *ListRoomsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListRoomsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+func (c *Client) CreateRoomWithBody(ctx context.Context, params *CreateRoomParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateRoomRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+func (c *Client) CreateRoom(ctx context.Context, params *CreateRoomParams, body CreateRoomJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateRoomRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+func (c *Client) DestroyRoom(ctx context.Context, room string, params *DestroyRoomParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDestroyRoomRequest(c.Server, room, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+func (c *Client) GetRoom(ctx context.Context, room string, params *GetRoomParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetRoomRequest(c.Server, room, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+func (c *Client) ConfigureRoomWithBody(ctx context.Context, room string, params *ConfigureRoomParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewConfigureRoomRequestWithBody(c.Server, room, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+func (c *Client) ConfigureRoom(ctx context.Context, room string, params *ConfigureRoomParams, body ConfigureRoomJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewConfigureRoomRequest(c.Server, room, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+func (c *Client) ListMembers(ctx context.Context, room string, params *ListMembersParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListMembersRequest(c.Server, room, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+func (c *Client) AddMembersWithBody(ctx context.Context, room string, params *AddMembersParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAddMembersRequestWithBody(c.Server, room, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+func (c *Client) AddMembers(ctx context.Context, room string, params *AddMembersParams, body AddMembersJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAddMembersRequest(c.Server, room, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+func (c *Client) RemoveMember(ctx context.Context, room string, player string, params *RemoveMemberParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRemoveMemberRequest(c.Server, room, player, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+func (c *Client) SetMemberWithBody(ctx context.Context, room string, player string, params *SetMemberParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetMemberRequestWithBody(c.Server, room, player, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+func (c *Client) SetMember(ctx context.Context, room string, player string, params *SetMemberParams, body SetMemberJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetMemberRequest(c.Server, room, player, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+func (c *Client) ListRoomMessages(ctx context.Context, room string, params *ListRoomMessagesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListRoomMessagesRequest(c.Server, room, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+func (c *Client) SendRoomMessageWithBody(ctx context.Context, room string, params *SendRoomMessageParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSendRoomMessageRequestWithBody(c.Server, room, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+func (c *Client) SendRoomMessage(ctx context.Context, room string, params *SendRoomMessageParams, body SendRoomMessageJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSendRoomMessageRequest(c.Server, room, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+func (c *Client) ListOccupants(ctx context.Context, room string, params *ListOccupantsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListOccupantsRequest(c.Server, room, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+func (c *Client) KickOccupant(ctx context.Context, room string, nick string, params *KickOccupantParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewKickOccupantRequest(c.Server, room, nick, params)
 	if err != nil {
 		return nil, err
 	}
@@ -3426,6 +4300,965 @@ func NewListPresenceRequestWithBody(server string, contentType string, body io.R
 	return req, nil
 }
 
+// NewListRoomsRequest generates requests for ListRooms
+func NewListRoomsRequest(server string, params *ListRoomsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/rooms")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		queryValues := queryURL.Query()
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithLocation("form", false, "limit", runtime.ParamLocationQuery, *params.Limit); err != nil {
+				return nil, err
+			} else if parsed, err := url.ParseQuery(queryFrag); err != nil {
+				return nil, err
+			} else {
+				for k, v := range parsed {
+					for _, v2 := range v {
+						queryValues.Add(k, v2)
+					}
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithLocation("form", false, "cursor", runtime.ParamLocationQuery, *params.Cursor); err != nil {
+				return nil, err
+			} else if parsed, err := url.ParseQuery(queryFrag); err != nil {
+				return nil, err
+			} else {
+				for k, v := range parsed {
+					for _, v2 := range v {
+						queryValues.Add(k, v2)
+					}
+				}
+			}
+
+		}
+
+		queryURL.RawQuery = queryValues.Encode()
+	}
+
+	req, err := http.NewRequest("GET", queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfNoneMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithLocation("simple", false, "If-None-Match", runtime.ParamLocationHeader, *params.IfNoneMatch)
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewCreateRoomRequest calls the generic CreateRoom builder with application/json body
+func NewCreateRoomRequest(server string, params *CreateRoomParams, body CreateRoomJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateRoomRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewCreateRoomRequestWithBody generates requests for CreateRoom with any type of body
+func NewCreateRoomRequestWithBody(server string, params *CreateRoomParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/rooms")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest("POST", queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithLocation("simple", false, "Idempotency-Key", runtime.ParamLocationHeader, *params.IdempotencyKey)
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewDestroyRoomRequest generates requests for DestroyRoom
+func NewDestroyRoomRequest(server string, room string, params *DestroyRoomParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithLocation("simple", false, "room", runtime.ParamLocationPath, room)
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/rooms/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		queryValues := queryURL.Query()
+
+		if params.Reason != nil {
+
+			if queryFrag, err := runtime.StyleParamWithLocation("form", false, "reason", runtime.ParamLocationQuery, *params.Reason); err != nil {
+				return nil, err
+			} else if parsed, err := url.ParseQuery(queryFrag); err != nil {
+				return nil, err
+			} else {
+				for k, v := range parsed {
+					for _, v2 := range v {
+						queryValues.Add(k, v2)
+					}
+				}
+			}
+
+		}
+
+		if params.Venue != nil {
+
+			if queryFrag, err := runtime.StyleParamWithLocation("form", false, "venue", runtime.ParamLocationQuery, *params.Venue); err != nil {
+				return nil, err
+			} else if parsed, err := url.ParseQuery(queryFrag); err != nil {
+				return nil, err
+			} else {
+				for k, v := range parsed {
+					for _, v2 := range v {
+						queryValues.Add(k, v2)
+					}
+				}
+			}
+
+		}
+
+		queryURL.RawQuery = queryValues.Encode()
+	}
+
+	req, err := http.NewRequest("DELETE", queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithLocation("simple", false, "Idempotency-Key", runtime.ParamLocationHeader, *params.IdempotencyKey)
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+		if params.IfMatch != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithLocation("simple", false, "If-Match", runtime.ParamLocationHeader, *params.IfMatch)
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewGetRoomRequest generates requests for GetRoom
+func NewGetRoomRequest(server string, room string, params *GetRoomParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithLocation("simple", false, "room", runtime.ParamLocationPath, room)
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/rooms/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest("GET", queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfNoneMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithLocation("simple", false, "If-None-Match", runtime.ParamLocationHeader, *params.IfNoneMatch)
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewConfigureRoomRequest calls the generic ConfigureRoom builder with application/json body
+func NewConfigureRoomRequest(server string, room string, params *ConfigureRoomParams, body ConfigureRoomJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewConfigureRoomRequestWithBody(server, room, params, "application/json", bodyReader)
+}
+
+// NewConfigureRoomRequestWithBody generates requests for ConfigureRoom with any type of body
+func NewConfigureRoomRequestWithBody(server string, room string, params *ConfigureRoomParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithLocation("simple", false, "room", runtime.ParamLocationPath, room)
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/rooms/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest("PATCH", queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithLocation("simple", false, "Idempotency-Key", runtime.ParamLocationHeader, *params.IdempotencyKey)
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+		if params.IfMatch != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithLocation("simple", false, "If-Match", runtime.ParamLocationHeader, *params.IfMatch)
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewListMembersRequest generates requests for ListMembers
+func NewListMembersRequest(server string, room string, params *ListMembersParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithLocation("simple", false, "room", runtime.ParamLocationPath, room)
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/rooms/%s/members", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		queryValues := queryURL.Query()
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithLocation("form", false, "limit", runtime.ParamLocationQuery, *params.Limit); err != nil {
+				return nil, err
+			} else if parsed, err := url.ParseQuery(queryFrag); err != nil {
+				return nil, err
+			} else {
+				for k, v := range parsed {
+					for _, v2 := range v {
+						queryValues.Add(k, v2)
+					}
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithLocation("form", false, "cursor", runtime.ParamLocationQuery, *params.Cursor); err != nil {
+				return nil, err
+			} else if parsed, err := url.ParseQuery(queryFrag); err != nil {
+				return nil, err
+			} else {
+				for k, v := range parsed {
+					for _, v2 := range v {
+						queryValues.Add(k, v2)
+					}
+				}
+			}
+
+		}
+
+		if params.Affiliation != nil {
+
+			if queryFrag, err := runtime.StyleParamWithLocation("form", false, "affiliation", runtime.ParamLocationQuery, *params.Affiliation); err != nil {
+				return nil, err
+			} else if parsed, err := url.ParseQuery(queryFrag); err != nil {
+				return nil, err
+			} else {
+				for k, v := range parsed {
+					for _, v2 := range v {
+						queryValues.Add(k, v2)
+					}
+				}
+			}
+
+		}
+
+		queryURL.RawQuery = queryValues.Encode()
+	}
+
+	req, err := http.NewRequest("GET", queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfNoneMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithLocation("simple", false, "If-None-Match", runtime.ParamLocationHeader, *params.IfNoneMatch)
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewAddMembersRequest calls the generic AddMembers builder with application/json body
+func NewAddMembersRequest(server string, room string, params *AddMembersParams, body AddMembersJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewAddMembersRequestWithBody(server, room, params, "application/json", bodyReader)
+}
+
+// NewAddMembersRequestWithBody generates requests for AddMembers with any type of body
+func NewAddMembersRequestWithBody(server string, room string, params *AddMembersParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithLocation("simple", false, "room", runtime.ParamLocationPath, room)
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/rooms/%s/members", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest("POST", queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithLocation("simple", false, "Idempotency-Key", runtime.ParamLocationHeader, *params.IdempotencyKey)
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewRemoveMemberRequest generates requests for RemoveMember
+func NewRemoveMemberRequest(server string, room string, player string, params *RemoveMemberParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithLocation("simple", false, "room", runtime.ParamLocationPath, room)
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithLocation("simple", false, "player", runtime.ParamLocationPath, player)
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/rooms/%s/members/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest("DELETE", queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithLocation("simple", false, "Idempotency-Key", runtime.ParamLocationHeader, *params.IdempotencyKey)
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewSetMemberRequest calls the generic SetMember builder with application/json body
+func NewSetMemberRequest(server string, room string, player string, params *SetMemberParams, body SetMemberJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewSetMemberRequestWithBody(server, room, player, params, "application/json", bodyReader)
+}
+
+// NewSetMemberRequestWithBody generates requests for SetMember with any type of body
+func NewSetMemberRequestWithBody(server string, room string, player string, params *SetMemberParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithLocation("simple", false, "room", runtime.ParamLocationPath, room)
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithLocation("simple", false, "player", runtime.ParamLocationPath, player)
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/rooms/%s/members/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest("PUT", queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithLocation("simple", false, "Idempotency-Key", runtime.ParamLocationHeader, *params.IdempotencyKey)
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewListRoomMessagesRequest generates requests for ListRoomMessages
+func NewListRoomMessagesRequest(server string, room string, params *ListRoomMessagesParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithLocation("simple", false, "room", runtime.ParamLocationPath, room)
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/rooms/%s/messages", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		queryValues := queryURL.Query()
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithLocation("form", false, "limit", runtime.ParamLocationQuery, *params.Limit); err != nil {
+				return nil, err
+			} else if parsed, err := url.ParseQuery(queryFrag); err != nil {
+				return nil, err
+			} else {
+				for k, v := range parsed {
+					for _, v2 := range v {
+						queryValues.Add(k, v2)
+					}
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithLocation("form", false, "cursor", runtime.ParamLocationQuery, *params.Cursor); err != nil {
+				return nil, err
+			} else if parsed, err := url.ParseQuery(queryFrag); err != nil {
+				return nil, err
+			} else {
+				for k, v := range parsed {
+					for _, v2 := range v {
+						queryValues.Add(k, v2)
+					}
+				}
+			}
+
+		}
+
+		queryURL.RawQuery = queryValues.Encode()
+	}
+
+	req, err := http.NewRequest("GET", queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfNoneMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithLocation("simple", false, "If-None-Match", runtime.ParamLocationHeader, *params.IfNoneMatch)
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewSendRoomMessageRequest calls the generic SendRoomMessage builder with application/json body
+func NewSendRoomMessageRequest(server string, room string, params *SendRoomMessageParams, body SendRoomMessageJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewSendRoomMessageRequestWithBody(server, room, params, "application/json", bodyReader)
+}
+
+// NewSendRoomMessageRequestWithBody generates requests for SendRoomMessage with any type of body
+func NewSendRoomMessageRequestWithBody(server string, room string, params *SendRoomMessageParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithLocation("simple", false, "room", runtime.ParamLocationPath, room)
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/rooms/%s/messages", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest("POST", queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithLocation("simple", false, "Idempotency-Key", runtime.ParamLocationHeader, *params.IdempotencyKey)
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewListOccupantsRequest generates requests for ListOccupants
+func NewListOccupantsRequest(server string, room string, params *ListOccupantsParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithLocation("simple", false, "room", runtime.ParamLocationPath, room)
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/rooms/%s/occupants", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		queryValues := queryURL.Query()
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithLocation("form", false, "limit", runtime.ParamLocationQuery, *params.Limit); err != nil {
+				return nil, err
+			} else if parsed, err := url.ParseQuery(queryFrag); err != nil {
+				return nil, err
+			} else {
+				for k, v := range parsed {
+					for _, v2 := range v {
+						queryValues.Add(k, v2)
+					}
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithLocation("form", false, "cursor", runtime.ParamLocationQuery, *params.Cursor); err != nil {
+				return nil, err
+			} else if parsed, err := url.ParseQuery(queryFrag); err != nil {
+				return nil, err
+			} else {
+				for k, v := range parsed {
+					for _, v2 := range v {
+						queryValues.Add(k, v2)
+					}
+				}
+			}
+
+		}
+
+		queryURL.RawQuery = queryValues.Encode()
+	}
+
+	req, err := http.NewRequest("GET", queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfNoneMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithLocation("simple", false, "If-None-Match", runtime.ParamLocationHeader, *params.IfNoneMatch)
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewKickOccupantRequest generates requests for KickOccupant
+func NewKickOccupantRequest(server string, room string, nick string, params *KickOccupantParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithLocation("simple", false, "room", runtime.ParamLocationPath, room)
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithLocation("simple", false, "nick", runtime.ParamLocationPath, nick)
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/rooms/%s/occupants/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		queryValues := queryURL.Query()
+
+		if params.Reason != nil {
+
+			if queryFrag, err := runtime.StyleParamWithLocation("form", false, "reason", runtime.ParamLocationQuery, *params.Reason); err != nil {
+				return nil, err
+			} else if parsed, err := url.ParseQuery(queryFrag); err != nil {
+				return nil, err
+			} else {
+				for k, v := range parsed {
+					for _, v2 := range v {
+						queryValues.Add(k, v2)
+					}
+				}
+			}
+
+		}
+
+		queryURL.RawQuery = queryValues.Encode()
+	}
+
+	req, err := http.NewRequest("DELETE", queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithLocation("simple", false, "Idempotency-Key", runtime.ParamLocationHeader, *params.IdempotencyKey)
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
 // NewListDeadLettersRequest generates requests for ListDeadLetters
 func NewListDeadLettersRequest(server string, params *ListDeadLettersParams) (*http.Request, error) {
 	var err error
@@ -3815,6 +5648,55 @@ type ClientWithResponsesInterface interface {
 	ListPresenceWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ListPresenceResponse, error)
 
 	ListPresenceWithResponse(ctx context.Context, body ListPresenceJSONRequestBody, reqEditors ...RequestEditorFn) (*ListPresenceResponse, error)
+
+	// ListRoomsWithResponse request
+	ListRoomsWithResponse(ctx context.Context, params *ListRoomsParams, reqEditors ...RequestEditorFn) (*ListRoomsResponse, error)
+
+	// CreateRoomWithBodyWithResponse request with any body
+	CreateRoomWithBodyWithResponse(ctx context.Context, params *CreateRoomParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateRoomResponse, error)
+
+	CreateRoomWithResponse(ctx context.Context, params *CreateRoomParams, body CreateRoomJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateRoomResponse, error)
+
+	// DestroyRoomWithResponse request
+	DestroyRoomWithResponse(ctx context.Context, room string, params *DestroyRoomParams, reqEditors ...RequestEditorFn) (*DestroyRoomResponse, error)
+
+	// GetRoomWithResponse request
+	GetRoomWithResponse(ctx context.Context, room string, params *GetRoomParams, reqEditors ...RequestEditorFn) (*GetRoomResponse, error)
+
+	// ConfigureRoomWithBodyWithResponse request with any body
+	ConfigureRoomWithBodyWithResponse(ctx context.Context, room string, params *ConfigureRoomParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ConfigureRoomResponse, error)
+
+	ConfigureRoomWithResponse(ctx context.Context, room string, params *ConfigureRoomParams, body ConfigureRoomJSONRequestBody, reqEditors ...RequestEditorFn) (*ConfigureRoomResponse, error)
+
+	// ListMembersWithResponse request
+	ListMembersWithResponse(ctx context.Context, room string, params *ListMembersParams, reqEditors ...RequestEditorFn) (*ListMembersResponse, error)
+
+	// AddMembersWithBodyWithResponse request with any body
+	AddMembersWithBodyWithResponse(ctx context.Context, room string, params *AddMembersParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AddMembersResponse, error)
+
+	AddMembersWithResponse(ctx context.Context, room string, params *AddMembersParams, body AddMembersJSONRequestBody, reqEditors ...RequestEditorFn) (*AddMembersResponse, error)
+
+	// RemoveMemberWithResponse request
+	RemoveMemberWithResponse(ctx context.Context, room string, player string, params *RemoveMemberParams, reqEditors ...RequestEditorFn) (*RemoveMemberResponse, error)
+
+	// SetMemberWithBodyWithResponse request with any body
+	SetMemberWithBodyWithResponse(ctx context.Context, room string, player string, params *SetMemberParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetMemberResponse, error)
+
+	SetMemberWithResponse(ctx context.Context, room string, player string, params *SetMemberParams, body SetMemberJSONRequestBody, reqEditors ...RequestEditorFn) (*SetMemberResponse, error)
+
+	// ListRoomMessagesWithResponse request
+	ListRoomMessagesWithResponse(ctx context.Context, room string, params *ListRoomMessagesParams, reqEditors ...RequestEditorFn) (*ListRoomMessagesResponse, error)
+
+	// SendRoomMessageWithBodyWithResponse request with any body
+	SendRoomMessageWithBodyWithResponse(ctx context.Context, room string, params *SendRoomMessageParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SendRoomMessageResponse, error)
+
+	SendRoomMessageWithResponse(ctx context.Context, room string, params *SendRoomMessageParams, body SendRoomMessageJSONRequestBody, reqEditors ...RequestEditorFn) (*SendRoomMessageResponse, error)
+
+	// ListOccupantsWithResponse request
+	ListOccupantsWithResponse(ctx context.Context, room string, params *ListOccupantsParams, reqEditors ...RequestEditorFn) (*ListOccupantsResponse, error)
+
+	// KickOccupantWithResponse request
+	KickOccupantWithResponse(ctx context.Context, room string, nick string, params *KickOccupantParams, reqEditors ...RequestEditorFn) (*KickOccupantResponse, error)
 
 	// ListDeadLettersWithResponse request
 	ListDeadLettersWithResponse(ctx context.Context, params *ListDeadLettersParams, reqEditors ...RequestEditorFn) (*ListDeadLettersResponse, error)
@@ -4810,6 +6692,417 @@ func (r ListPresenceResponse) StatusCode() int {
 	return 0
 }
 
+type ListRoomsResponse struct {
+	Body                      []byte
+	HTTPResponse              *http.Response
+	JSON200                   *RoomsPage
+	ApplicationproblemJSON400 *ErrorModel
+	ApplicationproblemJSON401 *ErrorModel
+	ApplicationproblemJSON403 *ErrorModel
+	ApplicationproblemJSON406 *ErrorModel
+	ApplicationproblemJSON422 *ErrorModel
+	ApplicationproblemJSON500 *ErrorModel
+	ApplicationproblemJSON503 *ErrorModel
+}
+
+// Status returns HTTPResponse.Status
+func (r ListRoomsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListRoomsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+type CreateRoomResponse struct {
+	Body                      []byte
+	HTTPResponse              *http.Response
+	JSON201                   *Room
+	ApplicationproblemJSON400 *ErrorModel
+	ApplicationproblemJSON401 *ErrorModel
+	ApplicationproblemJSON403 *ErrorModel
+	ApplicationproblemJSON406 *ErrorModel
+	ApplicationproblemJSON408 *ErrorModel
+	ApplicationproblemJSON409 *ErrorModel
+	ApplicationproblemJSON413 *ErrorModel
+	ApplicationproblemJSON415 *ErrorModel
+	ApplicationproblemJSON422 *ErrorModel
+	ApplicationproblemJSON429 *ErrorModel
+	ApplicationproblemJSON500 *ErrorModel
+	ApplicationproblemJSON503 *ErrorModel
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateRoomResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateRoomResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+type DestroyRoomResponse struct {
+	Body                      []byte
+	HTTPResponse              *http.Response
+	ApplicationproblemJSON400 *ErrorModel
+	ApplicationproblemJSON401 *ErrorModel
+	ApplicationproblemJSON403 *ErrorModel
+	ApplicationproblemJSON404 *ErrorModel
+	ApplicationproblemJSON406 *ErrorModel
+	ApplicationproblemJSON409 *ErrorModel
+	ApplicationproblemJSON412 *ErrorModel
+	ApplicationproblemJSON422 *ErrorModel
+	ApplicationproblemJSON500 *ErrorModel
+	ApplicationproblemJSON503 *ErrorModel
+}
+
+// Status returns HTTPResponse.Status
+func (r DestroyRoomResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DestroyRoomResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+type GetRoomResponse struct {
+	Body                      []byte
+	HTTPResponse              *http.Response
+	JSON200                   *Room
+	ApplicationproblemJSON400 *ErrorModel
+	ApplicationproblemJSON401 *ErrorModel
+	ApplicationproblemJSON403 *ErrorModel
+	ApplicationproblemJSON404 *ErrorModel
+	ApplicationproblemJSON406 *ErrorModel
+	ApplicationproblemJSON422 *ErrorModel
+	ApplicationproblemJSON500 *ErrorModel
+	ApplicationproblemJSON503 *ErrorModel
+}
+
+// Status returns HTTPResponse.Status
+func (r GetRoomResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetRoomResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+type ConfigureRoomResponse struct {
+	Body                      []byte
+	HTTPResponse              *http.Response
+	ApplicationproblemJSON400 *ErrorModel
+	ApplicationproblemJSON401 *ErrorModel
+	ApplicationproblemJSON403 *ErrorModel
+	ApplicationproblemJSON404 *ErrorModel
+	ApplicationproblemJSON406 *ErrorModel
+	ApplicationproblemJSON408 *ErrorModel
+	ApplicationproblemJSON409 *ErrorModel
+	ApplicationproblemJSON412 *ErrorModel
+	ApplicationproblemJSON413 *ErrorModel
+	ApplicationproblemJSON415 *ErrorModel
+	ApplicationproblemJSON422 *ErrorModel
+	ApplicationproblemJSON500 *ErrorModel
+	ApplicationproblemJSON503 *ErrorModel
+}
+
+// Status returns HTTPResponse.Status
+func (r ConfigureRoomResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ConfigureRoomResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+type ListMembersResponse struct {
+	Body                      []byte
+	HTTPResponse              *http.Response
+	JSON200                   *MembersPage
+	ApplicationproblemJSON400 *ErrorModel
+	ApplicationproblemJSON401 *ErrorModel
+	ApplicationproblemJSON403 *ErrorModel
+	ApplicationproblemJSON404 *ErrorModel
+	ApplicationproblemJSON406 *ErrorModel
+	ApplicationproblemJSON422 *ErrorModel
+	ApplicationproblemJSON500 *ErrorModel
+	ApplicationproblemJSON503 *ErrorModel
+}
+
+// Status returns HTTPResponse.Status
+func (r ListMembersResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListMembersResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+type AddMembersResponse struct {
+	Body                      []byte
+	HTTPResponse              *http.Response
+	ApplicationproblemJSON400 *ErrorModel
+	ApplicationproblemJSON401 *ErrorModel
+	ApplicationproblemJSON403 *ErrorModel
+	ApplicationproblemJSON404 *ErrorModel
+	ApplicationproblemJSON406 *ErrorModel
+	ApplicationproblemJSON408 *ErrorModel
+	ApplicationproblemJSON409 *ErrorModel
+	ApplicationproblemJSON413 *ErrorModel
+	ApplicationproblemJSON415 *ErrorModel
+	ApplicationproblemJSON422 *ErrorModel
+	ApplicationproblemJSON429 *ErrorModel
+	ApplicationproblemJSON500 *ErrorModel
+	ApplicationproblemJSON503 *ErrorModel
+}
+
+// Status returns HTTPResponse.Status
+func (r AddMembersResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AddMembersResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+type RemoveMemberResponse struct {
+	Body                      []byte
+	HTTPResponse              *http.Response
+	ApplicationproblemJSON400 *ErrorModel
+	ApplicationproblemJSON401 *ErrorModel
+	ApplicationproblemJSON403 *ErrorModel
+	ApplicationproblemJSON404 *ErrorModel
+	ApplicationproblemJSON406 *ErrorModel
+	ApplicationproblemJSON409 *ErrorModel
+	ApplicationproblemJSON422 *ErrorModel
+	ApplicationproblemJSON500 *ErrorModel
+	ApplicationproblemJSON503 *ErrorModel
+}
+
+// Status returns HTTPResponse.Status
+func (r RemoveMemberResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RemoveMemberResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+type SetMemberResponse struct {
+	Body                      []byte
+	HTTPResponse              *http.Response
+	ApplicationproblemJSON400 *ErrorModel
+	ApplicationproblemJSON401 *ErrorModel
+	ApplicationproblemJSON403 *ErrorModel
+	ApplicationproblemJSON404 *ErrorModel
+	ApplicationproblemJSON406 *ErrorModel
+	ApplicationproblemJSON408 *ErrorModel
+	ApplicationproblemJSON409 *ErrorModel
+	ApplicationproblemJSON413 *ErrorModel
+	ApplicationproblemJSON415 *ErrorModel
+	ApplicationproblemJSON422 *ErrorModel
+	ApplicationproblemJSON429 *ErrorModel
+	ApplicationproblemJSON500 *ErrorModel
+	ApplicationproblemJSON503 *ErrorModel
+}
+
+// Status returns HTTPResponse.Status
+func (r SetMemberResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SetMemberResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+type ListRoomMessagesResponse struct {
+	Body                      []byte
+	HTTPResponse              *http.Response
+	JSON200                   *RoomMessagesPage
+	ApplicationproblemJSON400 *ErrorModel
+	ApplicationproblemJSON401 *ErrorModel
+	ApplicationproblemJSON403 *ErrorModel
+	ApplicationproblemJSON404 *ErrorModel
+	ApplicationproblemJSON406 *ErrorModel
+	ApplicationproblemJSON422 *ErrorModel
+	ApplicationproblemJSON500 *ErrorModel
+	ApplicationproblemJSON503 *ErrorModel
+}
+
+// Status returns HTTPResponse.Status
+func (r ListRoomMessagesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListRoomMessagesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+type SendRoomMessageResponse struct {
+	Body                      []byte
+	HTTPResponse              *http.Response
+	JSON200                   *Spoken
+	ApplicationproblemJSON400 *ErrorModel
+	ApplicationproblemJSON401 *ErrorModel
+	ApplicationproblemJSON403 *ErrorModel
+	ApplicationproblemJSON404 *ErrorModel
+	ApplicationproblemJSON406 *ErrorModel
+	ApplicationproblemJSON408 *ErrorModel
+	ApplicationproblemJSON409 *ErrorModel
+	ApplicationproblemJSON413 *ErrorModel
+	ApplicationproblemJSON415 *ErrorModel
+	ApplicationproblemJSON422 *ErrorModel
+	ApplicationproblemJSON429 *ErrorModel
+	ApplicationproblemJSON500 *ErrorModel
+	ApplicationproblemJSON503 *ErrorModel
+}
+
+// Status returns HTTPResponse.Status
+func (r SendRoomMessageResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SendRoomMessageResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+type ListOccupantsResponse struct {
+	Body                      []byte
+	HTTPResponse              *http.Response
+	JSON200                   *OccupantsPage
+	ApplicationproblemJSON400 *ErrorModel
+	ApplicationproblemJSON401 *ErrorModel
+	ApplicationproblemJSON403 *ErrorModel
+	ApplicationproblemJSON404 *ErrorModel
+	ApplicationproblemJSON406 *ErrorModel
+	ApplicationproblemJSON422 *ErrorModel
+	ApplicationproblemJSON500 *ErrorModel
+	ApplicationproblemJSON503 *ErrorModel
+}
+
+// Status returns HTTPResponse.Status
+func (r ListOccupantsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListOccupantsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+type KickOccupantResponse struct {
+	Body                      []byte
+	HTTPResponse              *http.Response
+	ApplicationproblemJSON400 *ErrorModel
+	ApplicationproblemJSON401 *ErrorModel
+	ApplicationproblemJSON403 *ErrorModel
+	ApplicationproblemJSON404 *ErrorModel
+	ApplicationproblemJSON406 *ErrorModel
+	ApplicationproblemJSON409 *ErrorModel
+	ApplicationproblemJSON422 *ErrorModel
+	ApplicationproblemJSON500 *ErrorModel
+	ApplicationproblemJSON503 *ErrorModel
+}
+
+// Status returns HTTPResponse.Status
+func (r KickOccupantResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r KickOccupantResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
 type ListDeadLettersResponse struct {
 	Body                      []byte
 	HTTPResponse              *http.Response
@@ -5274,6 +7567,163 @@ func (c *ClientWithResponses) ListPresenceWithResponse(ctx context.Context, body
 		return nil, err
 	}
 	return ParseListPresenceResponse(rsp)
+}
+
+// ListRoomsWithResponse request returning *ListRoomsResponse
+func (c *ClientWithResponses) ListRoomsWithResponse(ctx context.Context, params *ListRoomsParams, reqEditors ...RequestEditorFn) (*ListRoomsResponse, error) {
+	rsp, err := c.ListRooms(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListRoomsResponse(rsp)
+}
+
+// CreateRoomWithBodyWithResponse request with arbitrary body returning *CreateRoomResponse
+func (c *ClientWithResponses) CreateRoomWithBodyWithResponse(ctx context.Context, params *CreateRoomParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateRoomResponse, error) {
+	rsp, err := c.CreateRoomWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateRoomResponse(rsp)
+}
+
+func (c *ClientWithResponses) CreateRoomWithResponse(ctx context.Context, params *CreateRoomParams, body CreateRoomJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateRoomResponse, error) {
+	rsp, err := c.CreateRoom(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateRoomResponse(rsp)
+}
+
+// DestroyRoomWithResponse request returning *DestroyRoomResponse
+func (c *ClientWithResponses) DestroyRoomWithResponse(ctx context.Context, room string, params *DestroyRoomParams, reqEditors ...RequestEditorFn) (*DestroyRoomResponse, error) {
+	rsp, err := c.DestroyRoom(ctx, room, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDestroyRoomResponse(rsp)
+}
+
+// GetRoomWithResponse request returning *GetRoomResponse
+func (c *ClientWithResponses) GetRoomWithResponse(ctx context.Context, room string, params *GetRoomParams, reqEditors ...RequestEditorFn) (*GetRoomResponse, error) {
+	rsp, err := c.GetRoom(ctx, room, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetRoomResponse(rsp)
+}
+
+// ConfigureRoomWithBodyWithResponse request with arbitrary body returning *ConfigureRoomResponse
+func (c *ClientWithResponses) ConfigureRoomWithBodyWithResponse(ctx context.Context, room string, params *ConfigureRoomParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ConfigureRoomResponse, error) {
+	rsp, err := c.ConfigureRoomWithBody(ctx, room, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseConfigureRoomResponse(rsp)
+}
+
+func (c *ClientWithResponses) ConfigureRoomWithResponse(ctx context.Context, room string, params *ConfigureRoomParams, body ConfigureRoomJSONRequestBody, reqEditors ...RequestEditorFn) (*ConfigureRoomResponse, error) {
+	rsp, err := c.ConfigureRoom(ctx, room, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseConfigureRoomResponse(rsp)
+}
+
+// ListMembersWithResponse request returning *ListMembersResponse
+func (c *ClientWithResponses) ListMembersWithResponse(ctx context.Context, room string, params *ListMembersParams, reqEditors ...RequestEditorFn) (*ListMembersResponse, error) {
+	rsp, err := c.ListMembers(ctx, room, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListMembersResponse(rsp)
+}
+
+// AddMembersWithBodyWithResponse request with arbitrary body returning *AddMembersResponse
+func (c *ClientWithResponses) AddMembersWithBodyWithResponse(ctx context.Context, room string, params *AddMembersParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AddMembersResponse, error) {
+	rsp, err := c.AddMembersWithBody(ctx, room, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAddMembersResponse(rsp)
+}
+
+func (c *ClientWithResponses) AddMembersWithResponse(ctx context.Context, room string, params *AddMembersParams, body AddMembersJSONRequestBody, reqEditors ...RequestEditorFn) (*AddMembersResponse, error) {
+	rsp, err := c.AddMembers(ctx, room, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAddMembersResponse(rsp)
+}
+
+// RemoveMemberWithResponse request returning *RemoveMemberResponse
+func (c *ClientWithResponses) RemoveMemberWithResponse(ctx context.Context, room string, player string, params *RemoveMemberParams, reqEditors ...RequestEditorFn) (*RemoveMemberResponse, error) {
+	rsp, err := c.RemoveMember(ctx, room, player, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRemoveMemberResponse(rsp)
+}
+
+// SetMemberWithBodyWithResponse request with arbitrary body returning *SetMemberResponse
+func (c *ClientWithResponses) SetMemberWithBodyWithResponse(ctx context.Context, room string, player string, params *SetMemberParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetMemberResponse, error) {
+	rsp, err := c.SetMemberWithBody(ctx, room, player, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetMemberResponse(rsp)
+}
+
+func (c *ClientWithResponses) SetMemberWithResponse(ctx context.Context, room string, player string, params *SetMemberParams, body SetMemberJSONRequestBody, reqEditors ...RequestEditorFn) (*SetMemberResponse, error) {
+	rsp, err := c.SetMember(ctx, room, player, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetMemberResponse(rsp)
+}
+
+// ListRoomMessagesWithResponse request returning *ListRoomMessagesResponse
+func (c *ClientWithResponses) ListRoomMessagesWithResponse(ctx context.Context, room string, params *ListRoomMessagesParams, reqEditors ...RequestEditorFn) (*ListRoomMessagesResponse, error) {
+	rsp, err := c.ListRoomMessages(ctx, room, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListRoomMessagesResponse(rsp)
+}
+
+// SendRoomMessageWithBodyWithResponse request with arbitrary body returning *SendRoomMessageResponse
+func (c *ClientWithResponses) SendRoomMessageWithBodyWithResponse(ctx context.Context, room string, params *SendRoomMessageParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SendRoomMessageResponse, error) {
+	rsp, err := c.SendRoomMessageWithBody(ctx, room, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSendRoomMessageResponse(rsp)
+}
+
+func (c *ClientWithResponses) SendRoomMessageWithResponse(ctx context.Context, room string, params *SendRoomMessageParams, body SendRoomMessageJSONRequestBody, reqEditors ...RequestEditorFn) (*SendRoomMessageResponse, error) {
+	rsp, err := c.SendRoomMessage(ctx, room, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSendRoomMessageResponse(rsp)
+}
+
+// ListOccupantsWithResponse request returning *ListOccupantsResponse
+func (c *ClientWithResponses) ListOccupantsWithResponse(ctx context.Context, room string, params *ListOccupantsParams, reqEditors ...RequestEditorFn) (*ListOccupantsResponse, error) {
+	rsp, err := c.ListOccupants(ctx, room, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListOccupantsResponse(rsp)
+}
+
+// KickOccupantWithResponse request returning *KickOccupantResponse
+func (c *ClientWithResponses) KickOccupantWithResponse(ctx context.Context, room string, nick string, params *KickOccupantParams, reqEditors ...RequestEditorFn) (*KickOccupantResponse, error) {
+	rsp, err := c.KickOccupant(ctx, room, nick, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseKickOccupantResponse(rsp)
 }
 
 // ListDeadLettersWithResponse request returning *ListDeadLettersResponse
@@ -8184,6 +10634,1219 @@ func ParseListPresenceResponse(rsp *http.Response) (*ListPresenceResponse, error
 			return nil, err
 		}
 		response.ApplicationproblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListRoomsResponse parses an HTTP response from a ListRoomsWithResponse call
+func ParseListRoomsResponse(rsp *http.Response) (*ListRoomsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListRoomsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RoomsPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 406:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON406 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCreateRoomResponse parses an HTTP response from a CreateRoomWithResponse call
+func ParseCreateRoomResponse(rsp *http.Response) (*CreateRoomResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateRoomResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest Room
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 406:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON406 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 408:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON408 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseDestroyRoomResponse parses an HTTP response from a DestroyRoomWithResponse call
+func ParseDestroyRoomResponse(rsp *http.Response) (*DestroyRoomResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DestroyRoomResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 406:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON406 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 412:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON412 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetRoomResponse parses an HTTP response from a GetRoomWithResponse call
+func ParseGetRoomResponse(rsp *http.Response) (*GetRoomResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetRoomResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Room
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 406:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON406 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseConfigureRoomResponse parses an HTTP response from a ConfigureRoomWithResponse call
+func ParseConfigureRoomResponse(rsp *http.Response) (*ConfigureRoomResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ConfigureRoomResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 406:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON406 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 408:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON408 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 412:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON412 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListMembersResponse parses an HTTP response from a ListMembersWithResponse call
+func ParseListMembersResponse(rsp *http.Response) (*ListMembersResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListMembersResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest MembersPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 406:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON406 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseAddMembersResponse parses an HTTP response from a AddMembersWithResponse call
+func ParseAddMembersResponse(rsp *http.Response) (*AddMembersResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AddMembersResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 406:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON406 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 408:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON408 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRemoveMemberResponse parses an HTTP response from a RemoveMemberWithResponse call
+func ParseRemoveMemberResponse(rsp *http.Response) (*RemoveMemberResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RemoveMemberResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 406:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON406 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseSetMemberResponse parses an HTTP response from a SetMemberWithResponse call
+func ParseSetMemberResponse(rsp *http.Response) (*SetMemberResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SetMemberResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 406:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON406 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 408:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON408 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListRoomMessagesResponse parses an HTTP response from a ListRoomMessagesWithResponse call
+func ParseListRoomMessagesResponse(rsp *http.Response) (*ListRoomMessagesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListRoomMessagesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RoomMessagesPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 406:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON406 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseSendRoomMessageResponse parses an HTTP response from a SendRoomMessageWithResponse call
+func ParseSendRoomMessageResponse(rsp *http.Response) (*SendRoomMessageResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SendRoomMessageResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Spoken
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 406:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON406 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 408:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON408 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListOccupantsResponse parses an HTTP response from a ListOccupantsWithResponse call
+func ParseListOccupantsResponse(rsp *http.Response) (*ListOccupantsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListOccupantsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest OccupantsPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 406:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON406 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseKickOccupantResponse parses an HTTP response from a KickOccupantWithResponse call
+func ParseKickOccupantResponse(rsp *http.Response) (*KickOccupantResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &KickOccupantResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 406:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON406 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
 		var dest ErrorModel

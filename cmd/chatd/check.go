@@ -42,9 +42,7 @@ func checkFiles(cfg *Config) error {
 	if _, err := tokenKeys(cfg); err != nil {
 		errs = append(errs, cfg.wrong("auth.token.jwks_file", err.Error()))
 	}
-	if err := cfg.checkStoreFiles(); err != nil {
-		errs = append(errs, cfg.wrong("store.dsn", err.Error()))
-	}
+	cfg.checkStoreFiles(func(key, what string) { errs = append(errs, cfg.wrong(key, what)) })
 	if err := checkWritable(cfg.Data); err != nil {
 		errs = append(errs, cfg.wrong("data", err.Error()))
 	}

@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
+	"sync"
 
 	"chatd/c2s"
 	"chatd/cluster"
@@ -36,16 +38,24 @@ type joined struct {
 	avatar   *xep.Avatar
 	offline  *xep.Offline
 	clients  *c2s.Server
+	table    *router.Table
 	rooms    *muc.Service
 	forget   func(user string) // drops what is in memory of the store
 	log      *slog.Logger
+	strayed  sync.Map // full JIDs of sessions that are moving here during a split
+}
+
+// A transfer is a session on its way to another node.
+type transfer struct {
+	*c2s.Suspended
+	Split bool `json:"split,omitempty"` // the old node misses others
 }
 
 // connect makes sessions here and on other nodes one.
 func (j *joined) connect() {
 	j.Sessions = cluster.Sessions{
 		Stale: j.stale, Look: j.look, Lost: j.friends.Lost, Found: j.friends.Found,
-		Yield: j.yield, Restore: j.restore,
+		Yield: j.yield, Restore: j.restore, Adopt: j.adopt,
 	}
 	j.rooms.Place = place{j.Rooms}
 	j.Rooms.Frame, j.Rooms.Placed = j.rooms.Frame, j.rooms.Placed
@@ -57,6 +67,8 @@ func (j *joined) connect() {
 		j.rooms.Down(ctx, node, frames)
 	}
 	j.clients.Fetch = j.fetch
+	j.clients.HandOver = j.handOver
+	j.clients.OnResume = j.resume
 	j.clients.Nodes = j.nodes
 	j.About = func() []byte {
 		self := j.self
@@ -113,7 +125,7 @@ func (j *joined) yield(id, user string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(x)
+	return json.Marshal(transfer{x, j.Split()})
 }
 
 func (j *joined) fetch(ctx context.Context, id, user string) (*c2s.Suspended, error) {
@@ -121,27 +133,79 @@ func (j *joined) fetch(ctx context.Context, id, user string) (*c2s.Suspended, er
 	if err != nil {
 		return nil, err
 	}
-	x := new(c2s.Suspended)
-	if err := json.Unmarshal(session, x); err != nil {
+	var x transfer
+	if err := json.Unmarshal(session, &x); err != nil {
 		return nil, fmt.Errorf("session of another node: %w", err)
 	}
 	kept()
-	return x, nil
+	j.moved(x.Suspended)
+	if x.Split || j.Split() {
+		j.strayed.Store(x.JID, nil)
+	}
+	return x.Suspended, nil
 }
 
+// resume is c2s.Server.OnResume.
+func (j *joined) resume(ctx context.Context, s router.Session, attached func()) {
+	if _, strayed := j.strayed.LoadAndDelete(s.JID().String()); strayed {
+		j.settle(ctx, s)
+	}
+	j.offline.HandOver(ctx, s, attached)
+}
+
+// settle has a session that came here during a split, and its contacts, know of each other what is so from here.
+func (j *joined) settle(ctx context.Context, s router.Session) {
+	var b router.Batch
+	defer b.Flush()
+	if err := j.friends.Moved(ctx, &b, s); err != nil {
+		j.log.Log(ctx, stanza.FaultLevel(err), "presence not brought up to date", "jid", s.JID(), "err", err)
+	}
+}
+
+// moved makes a session that has been another node's bound here last: that one's row of it may be seen for a moment longer, and is
+// not to win.
+func (j *joined) moved(x *c2s.Suspended) { x.Begun = j.Now() }
+
 func (j *joined) restore(ctx context.Context, session []byte) {
-	x := new(c2s.Suspended)
-	if err := json.Unmarshal(session, x); err != nil {
+	var x transfer
+	if err := json.Unmarshal(session, &x); err != nil {
 		j.log.Error("session not restored", "err", err)
 		return
 	}
 	x.Begun = j.Now()
-	j.clients.Import(ctx, []*c2s.Suspended{x})
+	j.clients.Import(ctx, []*c2s.Suspended{x.Suspended})
 }
 
 // clientNode is how clients reach this node.
 func clientNode(cfg *Config) c2s.Node {
 	return c2s.Node{Name: cfg.Cluster.Node, Address: cfg.C2S.Address, URL: cfg.HTTP.URL, Weight: cfg.Cluster.Weight}
+}
+
+// handOver is c2s.Server.HandOver.
+func (j *joined) handOver(ctx context.Context, id string, give func() *c2s.Suspended) error {
+	return j.Service.HandOver(ctx, id, func() ([]byte, error) { return json.Marshal(transfer{give(), j.Split()}) })
+}
+
+var errNotAdopted = errors.New("the session cannot go on here")
+
+func (j *joined) adopt(ctx context.Context, session []byte) error {
+	var x transfer
+	if err := json.Unmarshal(session, &x); err != nil {
+		return err
+	}
+	full, err := stanza.ParseJID(x.JID)
+	if err != nil || j.BoundAfter(full, x.Begun) {
+		return errNotAdopted // its client has not waited for it
+	}
+	j.moved(x.Suspended)
+	ctx = context.WithoutCancel(ctx)
+	if j.clients.Import(ctx, []*c2s.Suspended{x.Suspended}) == 0 {
+		return errNotAdopted
+	}
+	if row, ok := j.table.Row(full); ok && !row.Remote && (x.Split || j.Split()) {
+		j.settle(ctx, row.Session)
+	}
+	return nil
 }
 
 // A place is where rooms are, as they have it.

@@ -89,6 +89,24 @@ func TestCheckFiles(t *testing.T) {
 	}
 }
 
+// TestCheckStoreFiles: each file of the store is complained of by its own key.
+func TestCheckStoreFiles(t *testing.T) {
+	const mysql = "driver = \"mysql\"\ndsn = \"chatd:secret@tcp(127.0.0.1:3306)/chatd\"\n"
+	for _, test := range []struct{ store, want string }{
+		{mysql + `tls_ca_file = "no.pem"`, ":6: store.tls_ca_file: open "},
+		{mysql + "tls_cert_file = \"no.pem\"\ntls_key_file = \"no.key\"", ":6: store.tls_cert_file: open "},
+		{`dsn = "no/chatd.db"`, ":4: store.dsn: stat "},
+		{`dsn = "."`, ":4: store.dsn: "},
+	} {
+		config := filepath.Join(t.TempDir(), "chatd.toml")
+		write(t, config, "domain = \"chat.test\"\ndata = \"data\"\n[store]\n"+test.store+"\n")
+		code, _, stderr := call(t, "", "check", "-config", config)
+		if code != exitFailed || !strings.HasPrefix(stderr, config+test.want) || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("%s: code %d, %q", test.store, code, stderr)
+		}
+	}
+}
+
 func TestCheckLeavesNothing(t *testing.T) {
 	config := testConfig(t, "")
 	if code, _, stderr := call(t, "", "check", "-config", config); code != exitOK {

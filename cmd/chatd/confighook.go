@@ -24,7 +24,7 @@ const (
 	defaultHookRetry, maxHookRetry                     = 86_400, 604_800     // seconds
 )
 
-var hookKeys = []string{"name", "url", "secret", "events", "timeout_ms", "retry_seconds"}
+var hookKeys = []string{"name", "url", "secret", "events", "bodies", "timeout_ms", "retry_seconds"}
 
 func (r revealer) webhooks(at *[]webhook.Hook) value {
 	return value{kind: "array of tables", limits: strings.Join(hookKeys, ", "), at: at, set: func(x any) error {
@@ -68,6 +68,7 @@ func (r revealer) webhook(x any) (h webhook.Hook, err error) {
 		{"url", reload, webAddress(&h.URL)},
 		{"secret", reload, r.hookSecret(&h.Secret)},
 		{"events", reload, choices(&h.Events, webhook.Types()...)},
+		{"bodies", reload, boolean(&h.Bodies)},
 		{"timeout_ms", reload, number(&timeout, minHookTimeout, maxHookTimeout)},
 		{"retry_seconds", reload, number(&retry, 0, maxHookRetry)},
 	} {

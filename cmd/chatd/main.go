@@ -166,6 +166,7 @@ func build(ctx context.Context, cfg *Config, backend database, decoy []byte, log
 
 	// Rooms, at a domain of their own.
 	rooms := muc.New(rt, stanza.MustJID(roomHost(cfg)), db, cfg.MUC.Config, log)
+	rooms.Watcher = hooks
 
 	// The clients' connections.
 	clients := c2s.New(c2s.Config{}, rt, accounts, log)
@@ -177,7 +178,8 @@ func build(ctx context.Context, cfg *Config, backend database, decoy []byte, log
 	clients.Features = disco.CapsElement
 	if others != nil {
 		clients.Node = cfg.Cluster.Node
-		(&joined{others, ctx, clientNode(cfg), friends, blocking, avatar, offline, clients, rooms, db.Forget, log}).connect()
+		(&joined{Service: others, serving: ctx, self: clientNode(cfg), friends: friends, blocking: blocking, avatar: avatar, offline: offline,
+			clients: clients, rooms: rooms, table: rt.Table, forget: db.Forget, log: log}).connect()
 	}
 
 	// What operators and other services see of it all, and may do.
@@ -185,7 +187,9 @@ func build(ctx context.Context, cfg *Config, backend database, decoy []byte, log
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "chatd_store_writes_waiting", Help: "Changes that wait for the disk."}, func() float64 { return float64(backend.Waiting()) }))
+		Name: "chatd_store_writes_waiting", Help: "Changes that wait for the disk."}, func() float64 { return float64(backend.Waiting()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "chatd_messages_late", Help: "Messages of sessions that have ended, which wait in memory for the store."}, func() float64 { return float64(offline.Late()) }))
 	guarded.Register(metrics)
 	registerResident(metrics, db)
 	rt.Metrics.Register(metrics)
@@ -194,11 +198,11 @@ func build(ctx context.Context, cfg *Config, backend database, decoy []byte, log
 	rooms.Metrics.Register(metrics)
 	operators := api.New(api.Config{
 		Metrics: metrics, Ready: ready(ctx, guarded), Drain: drain, Log: log, Version: buildVersion(), Node: nodeName(cfg),
-		PlayerJID: cfg.API.PlayerJID, Router: rt, Friends: friends, Blocking: blocking, Auth: accounts, Accounts: players, Webhooks: hooks, Store: db, Cluster: others,
+		PlayerJID: cfg.API.PlayerJID, Router: rt, Friends: friends, Blocking: blocking, Auth: accounts, Accounts: players, Webhooks: hooks, Rooms: rooms, Store: db, Cluster: others,
 	})
 
 	return &server{log: log, db: db, logins: accounts, tokens: tokens, friends: friends, accounts: players, foreign: backend.ChangedElsewhere,
-		router: rt, hooks: hooks, rooms: rooms, clients: clients, operators: operators, others: others, metrics: metrics}
+		router: rt, spool: offline, hooks: hooks, rooms: rooms, clients: clients, operators: operators, others: others, metrics: metrics}
 }
 
 // roomHost is the domain of rooms.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"chatd/store"
 	"chatd/store/riak"
@@ -48,50 +49,70 @@ func (c *Config) mysql() sqlstore.MySQL {
 	}
 }
 
-// storeConflicts leaves files to checkFiles.
+// storeConflicts leaves files to checkStoreFiles. No text has the DSN in it, which is a secret.
 func (c *Config) storeConflicts(fail func(key, what string)) {
 	if c.Store.Driver != "sqlite" && c.Store.DSN == "" {
 		fail("store.driver", fmt.Sprintf("%q needs store.dsn", c.Store.Driver))
 		return
 	}
-	if c.Store.Driver == "riak" {
-		if _, err := riak.ParseNodes(c.Store.DSN); err != nil {
-			fail("store.dsn", err.Error())
-		}
-	}
+	var without []string // keys
 	switch c.Store.Driver {
+	case "sqlite":
+		without = mysqlKeys
+		if strings.Contains(c.Store.DSN, "@tcp(") || strings.Contains(c.Store.DSN, "@unix(") {
+			fail("store.dsn", `is one of MySQL: it needs store.driver = "mysql"`)
+		}
 	case "mysql":
+		without = []string{"store.durability"}
 		m := sqlstore.MySQL{DSN: c.Store.DSN, Connections: c.Store.Connections}
 		if err := m.Check(); err != nil {
 			fail("store.dsn", err.Error())
 		}
-	default:
-		for key, set := range map[string]bool{
-			"store.connections":   c.lines["store.connections"] != 0,
-			"store.tls_ca_file":   c.Store.TLSCAFile != "",
-			"store.tls_cert_file": c.Store.TLSCertFile != "",
-			"store.tls_key_file":  c.Store.TLSKeyFile != "",
-		} {
-			if set {
-				fail(key, fmt.Sprintf("has no effect where store.driver = %q", c.Store.Driver))
-			}
+		switch cert, key := c.Store.TLSCertFile != "", c.Store.TLSKeyFile != ""; {
+		case cert && !key:
+			fail("store.tls_cert_file", "needs store.tls_key_file")
+		case key && !cert:
+			fail("store.tls_key_file", "needs store.tls_cert_file")
+		}
+	case "riak":
+		without = append([]string{"store.durability"}, mysqlKeys...)
+		if _, err := riak.ParseNodes(c.Store.DSN); err != nil {
+			fail("store.dsn", "is not of the form host:port[,host:port]")
+		}
+	}
+	for _, key := range without {
+		if c.lines[key] != 0 {
+			fail(key, fmt.Sprintf("has no effect where store.driver = %q", c.Store.Driver))
 		}
 	}
 }
 
+// mysqlKeys are those that other drivers have no use for.
+var mysqlKeys = []string{"store.connections", "store.tls_ca_file", "store.tls_cert_file", "store.tls_key_file"}
+
 // checkStoreFiles looks at the files that the keys of store name.
-func (c *Config) checkStoreFiles() error {
-	switch {
-	case c.Store.Driver == "mysql":
-		m := c.mysql()
-		return m.Check()
-	case c.Store.Driver == "riak":
-		return nil
-	case c.Store.DSN != "":
-		_, err := os.Stat(filepath.Dir(beside(c.File, c.Store.DSN)))
-		return err
+func (c *Config) checkStoreFiles(fail func(key, what string)) {
+	switch c.Store.Driver {
+	case "mysql":
+		theirs, ours := c.mysql(), c.mysql()
+		theirs.CertFile, theirs.KeyFile, ours.CAFile = "", "", ""
+		if err := theirs.Check(); err != nil {
+			fail("store.tls_ca_file", err.Error())
+		}
+		if err := ours.Check(); err != nil {
+			fail("store.tls_cert_file", err.Error())
+		}
+	case "sqlite":
+		if c.Store.DSN == "" {
+			return
+		}
+		path := databaseFile(c)
+		if _, err := os.Stat(filepath.Dir(path)); err != nil {
+			fail("store.dsn", err.Error())
+		} else if info, err := os.Stat(path); err == nil && info.IsDir() {
+			fail("store.dsn", path+" is a directory")
+		}
 	}
-	return nil
 }
 
 func (c *Config) warnOfStore(log *slog.Logger) {

@@ -25,6 +25,7 @@ import (
 	"chatd/store/guard"
 	"chatd/store/resident"
 	"chatd/webhook"
+	"chatd/xep"
 )
 
 const (
@@ -48,9 +49,11 @@ type server struct {
 	friends   *roster.Service
 	accounts  *account.Service
 	router    *router.Router
+	spool     *xep.Offline
 	hooks     *webhook.Service
 	foreign   func(context.Context) (bool, error) // whether another process has changed the store
 	rooms     *muc.Service
+	unheeded  bool // it has, and the store could not be asked for all of it
 	clients   *c2s.Server
 	operators *api.Server
 	others    *cluster.Service // nil: this node is alone
@@ -154,10 +157,12 @@ func (s *server) heed(ctx context.Context) {
 	asking, cancel := context.WithTimeout(ctx, watchInterval)
 	defer cancel()
 	changed, err := s.foreign(asking)
+	s.unheeded = s.unheeded || changed
 	ended := 0
-	if err == nil && changed {
+	if err == nil && s.unheeded {
 		s.db.Forget("")
 		ended, err = s.accounts.EndOrphans(ctx)
+		s.unheeded = err != nil && stanza.Passing(err)
 	}
 	if err != nil && ctx.Err() == nil && !stanza.Passing(err) { // of an outage the store itself tells
 		s.log.Error("changes by other processes not heeded", "err", err)
@@ -180,6 +185,9 @@ func (s *server) stop(ended <-chan error, serving int) {
 	err := errors.Join(s.clients.Shutdown(ctx), s.keepRooms(), s.rooms.Close(ctx))
 	if s.others != nil {
 		err = errors.Join(err, s.others.Leave(ctx))
+	}
+	if lost := s.spool.Close(ctx); lost > 0 {
+		s.log.Error("messages not stored", "messages", lost)
 	}
 	err = errors.Join(err, s.operators.Shutdown(ctx), s.hooks.Close(ctx))
 	for range serving {

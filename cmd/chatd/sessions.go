@@ -26,9 +26,13 @@ func keepSessions(dir string) func(iter.Seq[*c2s.Suspended]) error {
 	}
 }
 
-func writeSessions(w io.Writer, all iter.Seq[*c2s.Suspended]) error { return writeKept(w, sessionsVersion, all) }
+func writeSessions(w io.Writer, all iter.Seq[*c2s.Suspended]) error {
+	return writeKept(w, sessionsVersion, all)
+}
 
-func readSessions(r io.Reader) ([]*c2s.Suspended, error) { return readKept[c2s.Suspended](r, sessionsVersion) }
+func readSessions(r io.Reader) ([]*c2s.Suspended, error) {
+	return readKept[c2s.Suspended](r, sessionsVersion)
+}
 
 // restoreSessions goes on with the sessions that the process before this one has kept. An error
 // means that the next one would do so again.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"time"
 )
 
@@ -75,12 +76,17 @@ func (f *messageFill) append(b []byte, m marker) []byte {
 
 // pair connects to a relay in a user's stead, under an address of the usual length.
 func (w *worker) pair(ctx context.Context, user int) login {
+	return w.viaRelay(ctx, user, fmt.Sprintf(relayHello, w.Run, user/2))
+}
+
+// viaRelay connects to a relay with a first line.
+func (w *worker) viaRelay(ctx context.Context, user int, hello string) login {
 	start := time.Now()
 	s := &session{user: user, jid: w.dialer.address(user) + "/" + w.Resource}
 	var err error
 	if s.socket, err = w.dialer.connect(ctx, w.RelayAddr); err == nil {
 		s.stream = s.socket
-		if _, err = fmt.Fprintf(s.socket, relayHello, w.Run, user/2); err == nil {
+		if _, err = io.WriteString(s.socket, hello); err == nil {
 			err = s.socket.detach()
 		}
 	}

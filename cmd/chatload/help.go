@@ -154,6 +154,8 @@ rooms are made for the run, and end with it. A server without rooms is an error.
   -occupants M        of each room; 20
   -service NAME       where the rooms are; if not given, the server is asked
   -size BYTES         of a message as it is sent; 250, at least 200
+  -relay              then run the same load through a relay that knows no XML,
+                      and tell the ratios
 ` + trafficHelp + commonHelp + `
 Examples:
 
@@ -200,8 +202,8 @@ Examples:
 `,
 	"relay": `Usage: chatload relay [-listen HOST:PORT] [-duration DURATION] [-remote]
 
-Copies bytes between two sockets that say the same first line. chatload chat -relay
-starts one by itself.
+Copies bytes between two sockets that say the same first line, or from each of several to
+all of them. chatload chat -relay and rooms -relay start one by themselves.
 
   -listen HOST:PORT   127.0.0.1:0, which is any free port; it is printed
   -duration DURATION  1h

@@ -146,6 +146,7 @@ func (o *options) modeFlags(fs *flag.FlagSet) (count *int) {
 		fs.IntVar(&o.Occupants, "occupants", 20, "")
 		fs.StringVar(&o.Service, "service", "", "")
 		fs.IntVar(&o.Size, "size", 250, "")
+		fs.BoolVar(&o.Relay, "relay", false, "")
 		o.trafficFlags(fs)
 	case "offline":
 		count = fs.Int("users", 100, "")

@@ -2,21 +2,24 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"flag"
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 )
 
-// A relay copies bytes between two sockets and knows nothing of XML: the floor of
-// what a server costs. Whoever connects says which other one to be joined with.
+// A relay copies bytes between two sockets, or from each of several to all of them, and knows nothing of XML: the floor of
+// what a server costs. Whoever connects says which others to be joined with.
 type relay struct {
 	mu      sync.Mutex
 	waiting map[string]waiter // by hello
+	rooms   map[string]*relayRoom
 	conns   map[net.Conn]bool
 	group   sync.WaitGroup
 }
@@ -27,15 +30,22 @@ type waiter struct {
 	peer chan net.Conn
 }
 
-// relayHello is the first line of a connection: run and pair.
+// A relayRoom is connections that each get what any of them sends.
+type relayRoom struct {
+	conns []net.Conn    // fixed once all are there
+	full  chan struct{} // closed then
+}
+
+// relayHello is the first line of a connection: run and pair. roomHello is that of one of several: run, room, and how many they are.
 const (
 	relayHello      = "pair %08x %08x\n"
+	roomHello       = "room %08x %04x%04x\n"
 	relayHelloBytes = 23
 )
 
 // serve accepts until ctx ends, and ends all connections then.
 func (r *relay) serve(ctx context.Context, l net.Listener) error {
-	r.waiting, r.conns = make(map[string]waiter), make(map[net.Conn]bool)
+	r.waiting, r.rooms, r.conns = make(map[string]waiter), make(map[string]*relayRoom), make(map[net.Conn]bool)
 	stop := context.AfterFunc(ctx, func() {
 		l.Close() //nolint:errcheck // ends Accept
 		r.mu.Lock()
@@ -84,6 +94,10 @@ func (r *relay) connection(ctx context.Context, c net.Conn) {
 		return
 	}
 	c.SetReadDeadline(time.Time{}) //nolint:errcheck // likewise
+	if strings.HasPrefix(string(hello), "room ") {
+		r.occupant(ctx, string(hello), c)
+		return
+	}
 	peer := r.peer(ctx, string(hello), c)
 	if peer == nil {
 		return
@@ -101,6 +115,59 @@ func (r *relay) connection(ctx context.Context, c net.Conn) {
 			return
 		}
 	}
+}
+
+// occupant copies whole messages from c to everybody in its room, c included, until it ends.
+func (r *relay) occupant(ctx context.Context, hello string, c net.Conn) {
+	size, err := strconv.ParseUint(hello[relayHelloBytes-5:relayHelloBytes-1], 16, 16)
+	if err != nil {
+		return
+	}
+	room := r.room(hello, c, int(size))
+	select {
+	case <-room.full:
+	case <-ctx.Done():
+		return
+	case <-time.After(pairing):
+		return
+	}
+	buf := make([]byte, 16<<10)
+	for have := 0; ; {
+		n, err := c.Read(buf[have:])
+		if err != nil {
+			return
+		}
+		have += n
+		whole := bytes.LastIndex(buf[:have], []byte("</message>"))
+		if whole < 0 {
+			if have == len(buf) {
+				return // no message is as long
+			}
+			continue
+		}
+		whole += len("</message>")
+		for _, to := range room.conns {
+			to.Write(buf[:whole]) //nolint:errcheck // one that has ended gets nothing
+		}
+		have = copy(buf, buf[whole:have])
+	}
+}
+
+// room enters a connection into the room that hello names.
+func (r *relay) room(hello string, c net.Conn, size int) *relayRoom {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	room := r.rooms[hello]
+	if room == nil {
+		room = &relayRoom{full: make(chan struct{})}
+		r.rooms[hello] = room
+	}
+	room.conns = append(room.conns, c)
+	if len(room.conns) == size {
+		delete(r.rooms, hello)
+		close(room.full)
+	}
+	return room
 }
 
 // pairing is how long the first of two waits for the other.

@@ -15,14 +15,20 @@ import (
 // speak; a message is delivered once to every occupant, whoever sent it included
 // (XEP-0045 §7.4). A room has a name of its own in each run, and ends with its last occupant.
 func (w *worker) rooms() error {
-	if err := w.logins(w.all(0, 1), w.Concurrency, w.once, w.enter); err != nil {
+	login := w.once
+	if w.RelayAddr != "" {
+		login = w.occupy
+	}
+	if err := w.logins(w.all(0, 1), w.Concurrency, login, w.enter); err != nil {
 		return err
 	}
 	if w.out.LoginFailed > 0 {
 		return w.loginFailure()
 	}
-	if err := w.join(); err != nil {
-		return err
+	if w.RelayAddr == "" {
+		if err := w.join(); err != nil {
+			return err
+		}
 	}
 	t := &traffic{w: w, streams: make([]stream, len(w.online)), fanout: uint64(w.Occupants)}
 	fills := make([]messageFill, len(w.online))
@@ -38,6 +44,11 @@ func (w *worker) rooms() error {
 		return stranger
 	}
 	return t.run()
+}
+
+// occupy connects to a relay in a user's stead.
+func (w *worker) occupy(ctx context.Context, user int) login {
+	return w.viaRelay(ctx, user, fmt.Sprintf(roomHello, w.Run, user/w.Group, w.Group))
 }
 
 // room is the address of a user's room.

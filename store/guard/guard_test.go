@@ -36,7 +36,8 @@ type backend struct {
 	fault atomic.Pointer[error]
 	full  atomic.Bool // nothing can be written
 	stall atomic.Bool
-	once  atomic.Bool // the next call fails
+	once  atomic.Bool  // the next call fails
+	lost  atomic.Int32 // so many of the next messages are kept, and nobody is told
 	calls atomic.Int64
 }
 
@@ -81,7 +82,11 @@ func (b *backend) AppendOffline(ctx context.Context, user string, m store.Offlin
 	if err := b.begin(ctx, true); err != nil {
 		return 0, err
 	}
-	return b.Store.AppendOffline(ctx, user, m, max)
+	seq, err := b.Store.AppendOffline(ctx, user, m, max)
+	if b.lost.Add(-1) >= 0 {
+		return 0, errLost
+	}
+	return seq, err
 }
 
 func (b *backend) RemoveOffline(ctx context.Context, user string, seqs []int64) error {
@@ -207,6 +212,46 @@ func TestOneFailure(t *testing.T) {
 		synctest.Wait()
 		if lines := log.lines(); lines[0] != "" {
 			t.Fatal(lines)
+		}
+	})
+}
+
+// TestLostAnswer: a message of which the store does not say that it has it is there once, and the caller is told so.
+func TestLostAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, b, log := open(t)
+		b.lost.Store(3)
+		for i := range 2 {
+			seq, err := s.AppendOffline(t.Context(), "anna", store.OfflineMessage{ID: fmt.Sprint(i)}, 0)
+			if err != nil || seq != int64(i+1) {
+				t.Fatal(i, seq, err)
+			}
+		}
+		b.once.Store(true) // not kept
+		if seq, err := s.AppendOffline(t.Context(), "anna", store.OfflineMessage{ID: "2"}, 0); err != nil || seq != 3 {
+			t.Fatal(seq, err)
+		}
+		if n, err := b.CountOffline(t.Context(), "anna"); n != 3 || err != nil {
+			t.Fatal(n, err)
+		}
+		b.lost.Store(1) // a message without an ID cannot be repeated
+		if _, err := s.AppendOffline(t.Context(), "anna", store.OfflineMessage{}, 0); !errors.Is(err, store.ErrUnavailable) {
+			t.Fatal(err)
+		}
+		if n, err := b.CountOffline(t.Context(), "anna"); n != 4 || err != nil {
+			t.Fatal(n, err)
+		}
+		synctest.Wait()
+		if lines := log.lines(); lines[0] != "" {
+			t.Fatal(lines)
+		}
+		b.fail(errLost)
+		begun := time.Now()
+		if _, err := s.AppendOffline(t.Context(), "anna", store.OfflineMessage{ID: "5"}, 0); !errors.Is(err, store.ErrUnavailable) {
+			t.Fatal(err)
+		}
+		if took := time.Since(begun); took > repeatPause {
+			t.Errorf("waited %v for a store that is known to fail", took)
 		}
 	})
 }

@@ -102,11 +102,6 @@ func (s *Store) SetPrivacy(ctx context.Context, user string, p store.Privacy) er
 	return s.run(ctx, s.writes, "SetPrivacy", func(ctx context.Context) error { return s.Store.SetPrivacy(ctx, user, p) })
 }
 
-// AppendOffline implements store.Offline.
-func (s *Store) AppendOffline(ctx context.Context, user string, m store.OfflineMessage, max int) (int64, error) {
-	return ask(ctx, s, s.writes, "AppendOffline", func(ctx context.Context) (int64, error) { return s.Store.AppendOffline(ctx, user, m, max) })
-}
-
 // CountOffline implements store.Offline.
 func (s *Store) CountOffline(ctx context.Context, user string) (int, error) {
 	return ask(ctx, s, s.reads, "CountOffline", func(ctx context.Context) (int, error) { return s.Store.CountOffline(ctx, user) })

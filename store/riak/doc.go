@@ -30,8 +30,22 @@
 //
 // # The client
 //
-// The messages are those of riak-go-client, the connections are our own (wire.go, pool.go). The cluster of that module has no contexts; repeats
-// puts three times, so that a time limit is three; holds a lock while it dials; takes a node whose pool is used
-// up for one that is ill; writes to stderr each time that a node does not answer; hides what went wrong in a text; and its
-// first command spins without end when no node is up (node_manager.go: a round that starts at index 0 never comes back to it).
+// Everything that is asked of Riak is a command of riak-go-client and goes over one of its connections. What that module does badly
+// is mended around it (client.go, node.go, pool.go):
+//
+//   - Its pool holds a lock while it dials, takes a node whose connections are all used up for one that is ill, and cannot be stopped
+//     while a command is under way without a panic. So a client here is a cluster of one node with one connection, which has one command at
+//     a time, and the pool is ours.
+//   - It has no contexts. A command runs on a goroutine of its own, at most 128 at a time. A caller whose context ends leaves; Riak
+//     was told to give up then (the command's timeout), and if it says nothing the client gives up after 3 seconds. So what a caller has left
+//     may be written later. Nothing here relies on the contrary: a connection that is cut leaves that open too (see queueadd.go).
+//   - Its first command spins without end if no node is up. A client is made only of a node that answers a ping, and gets
+//     no command if it has no connection then.
+//   - It repeats a command on any error, up to three times: not here (ExecutionAttempts is 1). The pool repeats, on another node.
+//   - It looks after a node that failed by dialing it eight times a second, and writes to stderr each time. Here it never comes to that: a client
+//     whose connection failed is stopped, and the node is left alone for a while. Its log cannot be turned
+//     off; what is left are two lines when a node dies between the ping and the connection.
+//   - Its errors do not unwrap: causeOf. An answer of no bytes makes it panic: the command fails instead. It makes room for as many bytes as
+//     an answer says that it has, up to 4 GB, and keeps the room: it never talks to what does not answer a ping as Riak does, and
+//     is given up after an answer of more than a megabyte.
 package riak

@@ -87,13 +87,14 @@ func (q queue) trim(ctx context.Context, h *value, open *segmentValue, limit int
 			excess -= info.count
 			info.count = 0
 		default:
-			if v, err = q.s.read(ctx, q.segment(info.id), q.s.quorums.lasting); err != nil {
+			if v, err = q.readSegment(ctx, info); err != nil {
 				return err
 			}
 		}
 		if v != nil {
-			excess -= v.removeOldest(h.purged, excess, q.s.clock.next(v.top()))
-			info.count = v.countMessages(h.purged, info.last)
+			removed := v.removeOldest(h.purged, excess, q.s.clock.next(v.top()))
+			excess -= removed
+			info.count = info.left(&v.state, h.purged, removed)
 		}
 		if open != nil && open.id == info.id {
 			continue
@@ -112,7 +113,7 @@ func (q queue) trim(ctx context.Context, h *value, open *segmentValue, limit int
 func (s *state) removeOldest(purged stamp, n int, at stamp) (removed int) {
 	for _, key := range s.keys("") {
 		if e, _ := s.get(key); removed < n && e.at > purged {
-			s.remove(key, at)
+			s.removeMessage(int64(stampOf(key)), at)
 			removed++
 		}
 	}

@@ -231,7 +231,8 @@ func (q queue) put(ctx context.Context, messages []message, last *int64) error {
 		return nil
 	}
 	messages = slices.Clone(messages)
-	slices.SortStableFunc(messages, func(a, b message) int { return cmp.Compare(a.seq, b.seq) })
+	slices.Reverse(messages) // of one number the last counts
+	messages = sortMessages(messages)
 	if err := q.s.enlist(ctx, q.index, q.owner); err != nil {
 		return err
 	}

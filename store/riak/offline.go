@@ -48,7 +48,7 @@ func (s *Store) AppendOffline(ctx context.Context, user string, m store.OfflineM
 func encodeOffline(m *store.OfflineMessage) message {
 	var e encoder
 	e.number(m.Stored.UnixMilli())
-	return message{seq: m.Seq, id: m.ID, body: append(e, m.Stanza...)}
+	return message{seq: m.Seq, id: m.ID, again: m.Again && m.ID != "", body: append(e, m.Stanza...)}
 }
 
 // OfflinePage implements store.Offline.

@@ -167,6 +167,31 @@ func TestPartition(t *testing.T) {
 	}
 }
 
+// TestRepeatedElsewhere: a message that another node added again, because it could not know of the first attempt, comes once.
+func TestRepeatedElsewhere(t *testing.T) {
+	ctx, s := t.Context(), newSplit(t)
+	appendText(t, s.large, "anna", "before")
+	s.part()
+	for _, text := range []string{"x", "y"} {
+		appendText(t, s.small, "anna", text) // and its node dies
+		_, err := s.large.AppendOffline(ctx, "anna", store.OfflineMessage{ID: text, Again: true, Stanza: []byte(text)}, 0)
+		must(t, err)
+	}
+	s.Heal()
+	for _, side := range s.both() {
+		page, err := side.OfflinePage(ctx, "anna", 0, 3)
+		must(t, err)
+		var texts []string
+		for _, m := range page {
+			texts = append(texts, string(m.Stanza))
+		}
+		expect(t, "messages", texts, []string{"before", "x", "y"})
+		if n, err := side.CountOffline(ctx, "anna"); n != 3 || err != nil {
+			t.Errorf("%d are counted, %v", n, err)
+		}
+	}
+}
+
 // A client that has the roster of one side must not be told that it has that of both.
 func TestVersionAfterPartition(t *testing.T) {
 	s := newSplit(t)
@@ -259,7 +284,7 @@ func twoNodesRace(t *testing.T, stores []*riak.Store) {
 		return won
 	}
 	now := time.Now()
-	for round := range 40 {
+	for round := range 15 {
 		user := fmt.Sprint("user", round)
 		if n := race(func(s *riak.Store, i int) bool {
 			err := s.CreateAccount(t.Context(), store.Account{User: user, Created: time.Unix(int64(i), 0)})
@@ -286,7 +311,7 @@ func twoNodesRace(t *testing.T, stores []*riak.Store) {
 func TestTwoNodesWrite(t *testing.T) { twoNodesWrite(t, several(t, cluster(t))[:3]) }
 
 func twoNodesWrite(t *testing.T, stores []*riak.Store) {
-	const each = 30
+	const each = 15
 	writers := 2 * len(stores)
 	var wg sync.WaitGroup
 	for i, s := range stores {

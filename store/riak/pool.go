@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	basho "github.com/basho/riak-go-client"
 
 	"chatd/store"
 )
@@ -18,8 +19,11 @@ const (
 	attemptTimeout = 3 * time.Second // for one answer
 	requestTimeout = 8 * time.Second // for all attempts of one request
 	tries          = 4
-	// atOnce bounds the requests under way, and with them the connections; more wait for their turn.
+	// atOnce bounds the commands under way, those included whose callers have left, and with them the goroutines and the
+	// connections; more wait for their turn.
 	atOnce = 128
+	// silentLimit is how many callers leave a node without an answer until it is taken for one that gives none.
+	silentLimit = 8
 	// idleLife is below what firewalls and load balancers leave alone.
 	idleLife = 30 * time.Second
 	// A node that failed is left alone for a while that doubles, unless all have failed.
@@ -28,28 +32,39 @@ const (
 	minorityPause = time.Second
 )
 
-// A pool is the connections to all nodes. Every request is safe to repeat, so one that fails is asked of another node.
+// A request is one question, which can be asked again. Each attempt needs a command of its own: the last one may still be under way.
+type request struct {
+	name  string
+	put   bool
+	build func(timeout time.Duration) (basho.Command, error)
+}
+
+// A pool is the connections to all nodes, each a client of riak-go-client. Every request is safe to repeat, so one that fails is
+// asked of another node. A command runs on a goroutine of its own: the client has no contexts, so when the
+// caller's ends the caller leaves, and the command ends by the client's time limits.
 type pool struct {
-	nodes []*node
-	turns chan struct{}
-	puts  atomic.Int64 // under way or waiting for their turn
+	nodes   []*node
+	turns   chan struct{}
+	puts    atomic.Int64   // under way or waiting for their turn
+	closing chan struct{}  // closed by close
+	group   sync.WaitGroup // commands, and clients that are being stopped; grows from outside only while not closed
 
 	mu     sync.Mutex
 	next   int
 	closed bool
-	conns  map[*conn]struct{} // those in use
 }
 
 // A node is one of Riak's, guarded by the pool's mu.
 type node struct {
-	addr  string
-	idle  []*conn // the one used last comes last
-	pause time.Duration
-	until time.Time // of the pause
+	addr   string
+	idle   []*client // the one used last comes last
+	silent int       // commands under way whose callers have left
+	pause  time.Duration
+	until  time.Time // of the pause
 }
 
 func newPool(addrs []string) *pool {
-	p := &pool{turns: make(chan struct{}, atOnce), conns: make(map[*conn]struct{})}
+	p := &pool{turns: make(chan struct{}, atOnce), closing: make(chan struct{})}
 	for _, addr := range addrs {
 		p.nodes = append(p.nodes, &node{addr: addr})
 	}
@@ -58,23 +73,18 @@ func newPool(addrs []string) *pool {
 }
 
 // do asks until there is an answer, ctx ends, or there is no more hope for now.
-func (p *pool) do(ctx context.Context, r request) error {
-	if r.code == codePutReq {
+func (p *pool) do(ctx context.Context, r request) (basho.Command, error) {
+	if r.put {
 		p.puts.Add(1)
 		defer p.puts.Add(-1)
-	}
-	select {
-	case p.turns <- struct{}{}:
-		defer func() { <-p.turns }()
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 	limited, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	var err error
 	for i := range tries {
-		if err = p.attempt(limited, r); err == nil {
-			return nil
+		var cmd basho.Command
+		if cmd, err = p.attempt(limited, r); err == nil {
+			return cmd, nil
 		}
 		e, answered := errors.AsType[*serverError](err)
 		if answered && e.permanent() || limited.Err() != nil || i == tries-1 {
@@ -90,7 +100,7 @@ func (p *pool) do(ctx context.Context, r request) error {
 			sleep(limited, rand.N(firstPause<<i))
 		}
 	}
-	return p.outcome(ctx, r.name, err)
+	return nil, p.outcome(ctx, r.name, err)
 }
 
 // outcome is err in the words of package store.
@@ -98,10 +108,7 @@ func (p *pool) outcome(ctx context.Context, name string, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	p.mu.Lock()
-	closed := p.closed
-	p.mu.Unlock()
-	if closed {
+	if p.isClosed() {
 		return store.ErrClosed
 	}
 	if e, ok := errors.AsType[*serverError](err); ok && e.permanent() {
@@ -135,143 +142,5 @@ func sleep(ctx context.Context, d time.Duration) {
 	select {
 	case <-t.C:
 	case <-ctx.Done():
-	}
-}
-
-// attempt asks one node once, or again if a connection that had been idle was no longer one.
-func (p *pool) attempt(ctx context.Context, r request) error {
-	n := p.pick()
-	for {
-		c, err := p.take(ctx, n)
-		if err != nil {
-			return p.failed(ctx, n, err)
-		}
-		limited, cancel := context.WithTimeout(ctx, attemptTimeout)
-		err = c.call(limited, r)
-		late := limited.Err() != nil
-		cancel()
-		if p.give(n, c, healthy(err)); healthy(err) {
-			if e, ok := errors.AsType[*serverError](err); ok && e.fewPrimaries() {
-				p.pause(n, minorityPause) // perhaps another is on the larger side
-			}
-			return err
-		}
-		if !c.used || late {
-			return p.failed(ctx, n, err)
-		}
-		p.dropIdle(n)
-	}
-}
-
-// pick is the next node that is not paused; if all are, the one whose pause ends first.
-func (p *pool) pick() *node {
-	now := time.Now()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var best *node
-	for range p.nodes {
-		p.next = (p.next + 1) % len(p.nodes)
-		n := p.nodes[p.next]
-		if !n.until.After(now) {
-			return n
-		}
-		if best == nil || n.until.Before(best.until) {
-			best = n
-		}
-	}
-	return best
-}
-
-// take is an idle connection or a new one.
-func (p *pool) take(ctx context.Context, n *node) (*conn, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for len(n.idle) > 0 && !p.closed {
-		last := len(n.idle) - 1
-		c := n.idle[last]
-		n.idle[last], n.idle = nil, n.idle[:last]
-		if time.Since(c.idle) < idleLife {
-			p.conns[c] = struct{}{}
-			return c, nil
-		}
-		_ = c.Close()
-	}
-	if p.closed {
-		return nil, net.ErrClosed
-	}
-	p.mu.Unlock()
-	c, err := dial(ctx, n.addr)
-	p.mu.Lock()
-	if err != nil {
-		return nil, err
-	}
-	if p.closed {
-		_ = c.Close()
-		return nil, net.ErrClosed
-	}
-	p.conns[c] = struct{}{}
-	return c, nil
-}
-
-// give takes a connection back.
-func (p *pool) give(n *node, c *conn, good bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.conns, c)
-	if !good || p.closed {
-		_ = c.Close()
-		return
-	}
-	c.rest()
-	n.idle = append(n.idle, c)
-	n.pause, n.until = 0, time.Time{}
-	if oldest := n.idle[0]; time.Since(oldest.idle) >= idleLife {
-		_ = oldest.Close()
-		n.idle = append(n.idle[:0], n.idle[1:]...)
-	}
-}
-
-func (p *pool) dropIdle(n *node) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, c := range n.idle {
-		_ = c.Close()
-	}
-	n.idle = nil
-}
-
-// failed leaves the node alone for a while, unless it was the caller who left.
-func (p *pool) failed(ctx context.Context, n *node, err error) error {
-	if ctx.Err() == nil {
-		p.dropIdle(n)
-		p.pause(n, 0)
-	}
-	return fmt.Errorf("%s: %w", n.addr, err)
-}
-
-// pause leaves the node alone for a while; 0: for twice as long as the last time.
-func (p *pool) pause(n *node, d time.Duration) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if d == 0 {
-		n.pause = min(max(firstPause, 2*n.pause), longestPause)
-		d = n.pause
-	}
-	n.until = time.Now().Add(d)
-}
-
-// close ends all connections, also in the middle of what they do.
-func (p *pool) close() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.closed = true
-	for c := range p.conns {
-		_ = c.Close()
-	}
-	for _, n := range p.nodes {
-		for _, c := range n.idle {
-			_ = c.Close()
-		}
-		n.idle = nil
 	}
 }

@@ -48,6 +48,8 @@ type message struct {
 	seq  int64
 	id   string
 	body []byte
+	// again: an earlier attempt to add it failed, perhaps on another node.
+	again bool
 	// segment is where it is being added, and added when.
 	segment, added stamp
 }
@@ -141,17 +143,34 @@ func (i *segmentInfo) mayHave(id string) bool {
 	return false
 }
 
-// Entries of a segment.
+// Entries of a segment have one of these ranks, by which one follows another whoever writes what when: a message that was added may be
+// called off (resolve), may be restored after that, and once removed stays so.
+const (
+	rankAdded    = 1 // a tombstone of this rank has what was called off as its value
+	rankRestored = 2
+	rankRemoved  = 3
+)
 
 func (s *state) setMessage(m *message, at stamp) {
 	var e encoder
 	e.text(m.id)
 	e.bytes(m.body)
-	s.put(stamp(m.seq).key(), entry{rank: 1, at: at, value: e})
+	if m.again {
+		e.flag(true)
+	}
+	key := stamp(m.seq).key()
+	s.put(key, entry{rank: max(rankAdded, s.entries[key].rank), at: at, value: e})
 }
 
+// removeMessage reports whether that was to be written. One that was called off is removed too, so that it is known to have been handed over.
 func (s *state) removeMessage(seq int64, at stamp) bool {
-	return s.remove(stamp(seq).key(), at)
+	key := stamp(seq).key()
+	e, ok := s.entries[key]
+	if !ok || e.rank == rankRemoved {
+		return false
+	}
+	s.put(key, entry{rank: rankRemoved, at: at, gone: true})
+	return true
 }
 
 // countMessages is how many are there of a queue that was purged then, up to the last one that the head knows of. What comes
@@ -165,6 +184,26 @@ func (s *state) countMessages(purged stamp, last int64) (n int) {
 	return n
 }
 
+// whole reports that a segment was read new enough to know of all messages that the head says were added to it.
+func (i *segmentInfo) whole(s *state) bool {
+	n := 0
+	for key := range s.entries {
+		if int64(stampOf(key)) <= i.last {
+			n++
+		}
+	}
+	return n >= i.used
+}
+
+// left is how many messages are there after some were removed. What was not read whole may have more than can be seen.
+func (i *segmentInfo) left(s *state, purged stamp, removed int) int {
+	n := s.countMessages(purged, i.last)
+	if !i.whole(s) {
+		n = max(n, i.count-removed)
+	}
+	return n
+}
+
 // messages are those with numbers between two, excluding both, in their order.
 func (s *state) messages(purged stamp, after, before int64) ([]message, error) {
 	var all []message
@@ -174,7 +213,9 @@ func (s *state) messages(purged stamp, after, before int64) ([]message, error) {
 			continue
 		}
 		d := decoder{rest: e.value}
-		all = append(all, message{seq: seq, id: d.text(), body: d.slice()})
+		m := message{seq: seq, id: d.text(), body: d.slice()}
+		m.again = len(d.rest) > 0
+		all = append(all, m)
 		if d.bad {
 			return nil, errDamaged
 		}

@@ -5,7 +5,9 @@ import "context"
 // An attempt to add a message has failed when the head was written: it may have come through, or may do so later.
 type attempt struct {
 	message
-	through bool // it has, as was found out since
+	listed    bool // the head has it, hence everybody can see it
+	calledOff bool // a tombstone was written, or may have been
+	through   bool // it has, for good
 }
 
 // add keeps messages, in their order, behind all that are there, and gives each its number. It returns how many there was room for.
@@ -112,34 +114,72 @@ func (q queue) doubt(messages []message) {
 	q.s.doubts.put(q.head(), doubts[max(0, len(doubts)-doubtsKept):])
 }
 
-// revoked marks the tombstone of an attempt that has been called off, to tell it from a message that was there and was removed.
-var revoked = []byte{1}
-
 // resolve finds out what has become of attempts. One that has not come through is called off, before anything gets a
-// greater number: should it arrive later, it would come behind what was handed over already, or twice.
+// greater number: should it arrive later, it would come behind what was handed over already, or twice. One that turns out to have
+// come through nevertheless, when perhaps it was called off, is restored: somebody may have read it.
 func (q queue) resolve(ctx context.Context, h *value) error {
 	doubts, _ := q.s.doubts.get(q.head())
 	if len(doubts) == 0 {
 		return nil
 	}
+	// A write that has failed may be in one replica only, where a reader found it.
+	if err := q.readMore(ctx, q.head(), h, q.s.quorums.all); err != nil {
+		return err
+	}
 	var left []attempt
-	for _, a := range doubts {
-		a.through = a.through || h.entries[segmentKey+a.segment.key()].rank >= int64(a.added)
-		if a.through && a.id != "" {
-			left = append(left, a)
-		}
-		if a.through {
-			continue
-		}
-		err := q.changeSegment(ctx, a.segment, func(v *value) {
-			v.put(stamp(a.seq).key(), entry{rank: 1, at: q.s.clock.next(v.top()), gone: true, value: revoked})
-		})
-		if err != nil {
+	for i := range doubts {
+		a := &doubts[i]
+		if err := q.resolveOne(ctx, h, a); err != nil {
 			return err
+		}
+		if a.through && a.id != "" {
+			left = append(left, *a)
 		}
 	}
 	q.s.doubts.put(q.head(), left)
 	return nil
+}
+
+func (q queue) resolveOne(ctx context.Context, h *value, a *attempt) error {
+	a.listed = a.listed || h.entries[segmentKey+a.segment.key()].rank >= int64(a.added)
+	if a.through || a.listed && !a.calledOff {
+		a.through = true
+		return nil
+	}
+	a.calledOff = true
+	there := false
+	err := q.changeSegment(ctx, a.segment, func(v *value) {
+		at := q.s.clock.next(v.top())
+		if there = a.listed && a.restore(v, at); !there {
+			there = a.callOff(v, at)
+		}
+	})
+	a.through = there && err == nil
+	return err
+}
+
+// callOff leaves a tombstone, unless the message had come through and was removed, which it reports.
+func (a *attempt) callOff(v *value, at stamp) (removed bool) {
+	key := stamp(a.seq).key()
+	e := v.entries[key]
+	if e.rank == rankRemoved {
+		return true
+	}
+	if e.rank < rankRestored {
+		v.put(key, entry{rank: rankAdded, at: at, gone: true, value: e.value})
+	}
+	return false
+}
+
+// restore takes the calling off back, and reports false if it is not known any more what was called off.
+func (a *attempt) restore(v *value, at stamp) bool {
+	key := stamp(a.seq).key()
+	e := v.entries[key]
+	if e.rank < rankRestored && len(e.value) > 0 {
+		e = entry{rank: rankRestored, at: at, value: e.value}
+		v.put(key, e)
+	}
+	return e.rank >= rankRestored
 }
 
 func (q queue) changeSegment(ctx context.Context, id stamp, change func(v *value)) error {
@@ -167,7 +207,7 @@ func (q queue) already(ctx context.Context, h *value, id string) (int64, error) 
 		if err != nil {
 			return 0, err
 		}
-		if e := v.entries[stamp(a.seq).key()]; e.gone && e.at > h.purged && len(e.value) == 0 {
+		if e := v.entries[stamp(a.seq).key()]; e.rank == rankRemoved && e.at > h.purged {
 			return a.seq, nil
 		}
 	}
@@ -180,6 +220,7 @@ func (q queue) fill(ctx context.Context, h *value, seg *segmentValue, messages [
 		seg = &segmentValue{new(value), segmentInfo{id: q.s.clock.next(h.top())}}
 	}
 	at := q.s.clock.next(max(h.top(), seg.top()))
+	used := seg.used
 	for rest = messages; len(rest) > 0 && !seg.full(); rest = rest[1:] {
 		rest[0].segment, rest[0].added = seg.id, at
 		seg.setMessage(&rest[0], at)
@@ -188,7 +229,7 @@ func (q queue) fill(ctx context.Context, h *value, seg *segmentValue, messages [
 	if err := q.s.store(ctx, q.segment(seg.id), seg.value, q.s.quorums.lasting); err != nil {
 		return nil, err
 	}
-	seg.count = seg.countMessages(h.purged, seg.last)
+	seg.count = seg.left(&seg.state, h.purged, used-seg.used)
 	h.setSegment(&seg.segmentInfo, q.s.clock.next(h.top()))
 	q.s.open.put(q.head(), openSegment{seg.id})
 	return rest, nil

@@ -33,7 +33,7 @@ func (q queue) page(ctx context.Context, after int64, limit int) ([]message, err
 		if err != nil {
 			return nil, err
 		}
-		found, all = sortMessages(append(found, more...)), all[n:]
+		found, all = q.dropRepeated(ctx, sortMessages(append(found, more...))), all[n:]
 	}
 	return found[:min(limit, len(found))], nil
 }
@@ -73,6 +73,24 @@ func (q queue) pageBefore(ctx context.Context, before int64, limit int) ([]messa
 	return found[max(0, len(found)-limit):], nil
 }
 
+// dropRepeated drops messages that were added again although they were there, also from the database: an attempt to add them came through, of
+// which the node that added them again could not know.
+func (q queue) dropRepeated(ctx context.Context, found []message) []message {
+	seen := make(map[string]bool, len(found))
+	var repeated []int64
+	found = slices.DeleteFunc(found, func(m message) bool {
+		again := m.again && seen[m.id]
+		if seen[m.id] = true; again {
+			repeated = append(repeated, m.seq)
+		}
+		return again
+	})
+	if err := q.remove(ctx, repeated); err != nil {
+		q.s.log.Warn("riak: a repeated message stays for now", "queue", q.kind, "error", err)
+	}
+	return found
+}
+
 // wave is how many of the segments may have this many messages, but no more than are read at once.
 func wave(all []segmentInfo, messages int) (n int) {
 	for n < len(all) && n < shardsAtOnce && (messages > 0 || n == 0) {
@@ -98,7 +116,7 @@ func sortMessages(all []message) []message {
 func (q queue) readMessages(ctx context.Context, purged stamp, segments []segmentInfo, after, before int64) ([]message, error) {
 	parts := make([][]message, len(segments))
 	err := inParallel(ctx, len(segments), func(ctx context.Context, i int) error {
-		v, err := q.s.fetch(ctx, q.segment(segments[i].id))
+		v, err := q.readSegment(ctx, &segments[i])
 		if err != nil {
 			return err
 		}
@@ -107,7 +125,7 @@ func (q queue) readMessages(ctx context.Context, purged stamp, segments []segmen
 		}
 		info := &segments[i]
 		parts[i], err = v.messages(purged, after, min(before, info.last+1))
-		if v.countMessages(purged, info.last) != info.count {
+		if v.countMessages(purged, info.last) != info.count && info.whole(&v.state) {
 			q.recount(ctx, info.id)
 		}
 		return err
@@ -138,7 +156,7 @@ func (q queue) recount(ctx context.Context, id stamp) {
 		if err != nil || len(v.context) == 0 {
 			return err
 		}
-		if n := v.countMessages(h.purged, info.last); n != info.count {
+		if n := v.countMessages(h.purged, info.last); n != info.count && info.whole(&v.state) {
 			info.count = n
 			h.setSegment(&info, q.s.clock.next(h.top()))
 			return q.writeHead(ctx, h)
@@ -168,7 +186,7 @@ func (q queue) find(ctx context.Context, h *value, id string) (*segmentValue, in
 		n := wave(all, newestByID-seen)
 		segments := make([]*value, n)
 		err := inParallel(ctx, n, func(ctx context.Context, i int) (err error) {
-			segments[i], err = q.s.read(ctx, q.segment(all[i].id), q.s.quorums.lasting)
+			segments[i], err = q.readSegment(ctx, &all[i])
 			return err
 		})
 		if err != nil {

@@ -68,58 +68,104 @@ func (q queue) remove(ctx context.Context, seqs []int64) error {
 		if err != nil {
 			return err
 		}
-		return q.removeLocked(ctx, h, seqs)
+		unseen, err := q.removeLocked(ctx, h, seqs, false)
+		if err != nil || len(unseen) == 0 {
+			return err
+		}
+		// Whoever read them saw what is newer, perhaps; only most of those that are responsible may say that they are no more.
+		if err := q.readMore(ctx, q.head(), h, q.s.quorums.sure); err != nil {
+			return err
+		}
+		_, err = q.removeLocked(ctx, h, unseen, true)
+		return err
 	})
 }
 
-// removeLocked gets sorted numbers.
-func (q queue) removeLocked(ctx context.Context, h *value, seqs []int64) error {
+// removeLocked gets sorted numbers, and returns those that no segment has or had.
+func (q queue) removeLocked(ctx context.Context, h *value, seqs []int64, sure bool) (unseen []int64, err error) {
 	all, err := h.segments()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	all = slices.DeleteFunc(all, func(i segmentInfo) bool {
 		at, _ := slices.BinarySearch(seqs, i.first)
 		return at == len(seqs) || seqs[at] > i.last
 	})
 	if len(all) == 0 {
-		return nil
+		return seqs, nil
 	}
-	err = inParallel(ctx, len(all), func(ctx context.Context, i int) error { return q.removeFrom(ctx, h.purged, &all[i], seqs) })
-	if err != nil {
+	seen := make([]map[int64]bool, len(all))
+	err = inParallel(ctx, len(all), func(ctx context.Context, i int) (err error) {
+		seen[i], err = q.removeFrom(ctx, h.purged, &all[i], seqs, sure)
 		return err
+	})
+	if err != nil {
+		return nil, err
 	}
+	unseen = slices.DeleteFunc(slices.Clone(seqs), func(seq int64) bool {
+		return slices.ContainsFunc(seen, func(s map[int64]bool) bool { return s[seq] })
+	})
 	at := q.s.clock.next(h.top())
 	for i := range all {
 		h.setSegment(&all[i], at)
 	}
-	return q.writeHead(ctx, h)
+	return unseen, q.writeHead(ctx, h)
 }
 
-// removeFrom takes messages out of one segment, and says in info what is left.
-func (q queue) removeFrom(ctx context.Context, purged stamp, info *segmentInfo, seqs []int64) error {
+// removeFrom takes messages out of one segment, says in info what is left, and returns which of them it has or had.
+func (q queue) removeFrom(ctx context.Context, purged stamp, info *segmentInfo, seqs []int64, sure bool) (seen map[int64]bool, err error) {
 	r := q.segment(info.id)
-	v, err := q.s.read(ctx, r, q.s.quorums.lasting)
+	v, err := q.readSegment(ctx, info)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(v.context) == 0 {
-		return q.missing(ctx, info.id)
+		return nil, q.missing(ctx, info.id)
 	}
-	removed, at := false, q.s.clock.next(v.top())
+	if sure && !info.whole(&v.state) {
+		if err := q.readMore(ctx, r, v, q.s.quorums.sure); err != nil {
+			return nil, err
+		}
+		if !info.whole(&v.state) {
+			q.s.log.Error("riak: messages of a segment are lost", "queue", q.kind, "segment", int64(info.id))
+		}
+	}
+	before, changed, at := v.countMessages(purged, info.last), false, q.s.clock.next(v.top())
+	seen = make(map[int64]bool)
 	from, _ := slices.BinarySearch(seqs, info.first)
 	for _, seq := range seqs[from:] {
-		if seq > info.last {
-			break
+		if _, ok := v.entries[stamp(seq).key()]; ok && seq <= info.last {
+			seen[seq] = true
+			changed = v.removeMessage(seq, at) || changed
 		}
-		removed = v.removeMessage(seq, at) || removed
 	}
-	if removed {
+	removed := before - v.countMessages(purged, info.last)
+	if changed {
 		if err := q.s.store(ctx, r, v, q.s.quorums.lasting); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	info.count = v.countMessages(purged, info.last)
+	info.count = info.left(&v.state, purged, removed)
+	return seen, nil
+}
+
+// readSegment reads a segment as new as the head says that it is, or at least all that is reachable of it.
+func (q queue) readSegment(ctx context.Context, info *segmentInfo) (*value, error) {
+	v, err := q.s.fetch(ctx, q.segment(info.id))
+	if err != nil || len(v.context) == 0 || info.whole(&v.state) {
+		return v, err
+	}
+	return v, q.readMore(ctx, q.segment(info.id), v, q.s.quorums.all)
+}
+
+// readMore reads a value from others too.
+func (q queue) readMore(ctx context.Context, r ref, v *value, from quorum) error {
+	more, err := q.s.readFrom(ctx, r, from)
+	if err != nil || len(more.context) == 0 {
+		return err
+	}
+	v.merge(&more.state)
+	v.context = more.context
 	return nil
 }
 

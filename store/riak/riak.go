@@ -12,9 +12,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"chatd/store"
+	basho "github.com/basho/riak-go-client"
 
-	rpb "github.com/basho/riak-go-client/rpb/riak"
+	"chatd/store"
 )
 
 var _ store.Store = (*Store)(nil)
@@ -56,7 +56,7 @@ type Store struct {
 	clock   *clock
 	locks   locks
 	log     *slog.Logger
-	kind    []byte // bucket type
+	kind    string // bucket type
 	prefix  string
 	quorums quorums
 
@@ -93,7 +93,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		process: newProcess(),
 		locks:   locks{held: make(map[ref]*lock)},
 		log:     cfg.Log,
-		kind:    []byte(cfg.BucketType),
+		kind:    cfg.BucketType,
 		prefix:  cfg.Prefix,
 		known:   newRecent[ref, struct{}](rememberedNames),
 		open:    newRecent[ref, openSegment](rememberedQueues),
@@ -112,9 +112,9 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 
 // checkBucketType reads how many replicas there are, and refuses a type that would lose siblings.
 func (s *Store) checkBucketType(ctx context.Context) error {
-	var reply rpb.RpbGetBucketResp
-	err := s.pool.do(ctx, request{name: "bucket type", code: codeBucketTypeReq, answer: codeBucketResp, reply: &reply,
-		ask: &rpb.RpbGetBucketTypeReq{Type: s.kind}})
+	cmd, err := s.pool.do(ctx, request{name: "bucket type", build: func(time.Duration) (basho.Command, error) {
+		return basho.NewFetchBucketTypePropsCommandBuilder().WithBucketType(s.kind).Build()
+	}})
 	advice := fmt.Sprintf(`riak-admin bucket-type create %[1]s '{"props":{"n_val":3,"allow_mult":true,"dvv_enabled":true,"last_write_wins":false}}' && riak-admin bucket-type activate %[1]s`, s.kind)
 	if e, ok := errors.AsType[*serverError](err); ok && e.permanent() {
 		return fmt.Errorf("riak: no bucket type %q (%w); run: %s", s.kind, err, advice)
@@ -122,17 +122,19 @@ func (s *Store) checkBucketType(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p := reply.GetProps()
+	p := cmd.(*basho.FetchBucketTypePropsCommand).Response
 	switch {
-	case !p.GetAllowMult() || p.GetLastWriteWins():
+	case p == nil:
+		err = errors.New("has no properties")
+	case !p.AllowMult || p.LastWriteWins:
 		err = errors.New("must have allow_mult=true and last_write_wins=false")
-	case p.GetNVal() < 3:
-		err = fmt.Errorf("must have n_val=3 or more, not %d", p.GetNVal())
+	case p.NVal < 3:
+		err = fmt.Errorf("must have n_val=3 or more, not %d", p.NVal)
 	}
 	if err != nil {
 		return fmt.Errorf("riak: bucket type %q %w; make one: %s", s.kind, err, advice)
 	}
-	s.quorums = quorumsOf(p.GetNVal())
+	s.quorums = quorumsOf(p.NVal)
 	return nil
 }
 

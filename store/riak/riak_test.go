@@ -155,6 +155,7 @@ func TestParseNodes(t *testing.T) {
 }
 
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	storetest.RunFaults(t, func(t *testing.T) storetest.Faulty {
 		double := cluster(t)
 		return storetest.Faulty{

@@ -176,7 +176,8 @@ func (u *itemUpdate) ask(v *value, before entry) (after *entry, err error) {
 		return nil, err
 	case verdict > store.Remove:
 		return nil, fmt.Errorf("riak: unknown verdict %d", verdict)
-	case verdict == store.Leave, verdict == store.Remove && !exists:
+	case verdict == store.Leave, verdict == store.Remove && !exists && before.gone:
+		// What is not known to be gone may be there, where this reading did not get to.
 		return nil, errUnchanged
 	case verdict == store.Remove:
 		return &entry{gone: true}, nil

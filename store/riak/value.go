@@ -8,7 +8,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	kv "github.com/basho/riak-go-client/rpb/riak_kv"
+	basho "github.com/basho/riak-go-client"
 )
 
 // A value is a state as it was read, with the causal context that a write of it has to carry.
@@ -34,6 +34,8 @@ type quorums struct {
 	lasting quorum
 	// strict is for what two must not both be given. It does not work on the smaller side of a partition.
 	strict quorum
+	// sure reads all that is reachable, if that is most of those that are responsible.
+	sure quorum
 }
 
 func quorumsOf(n uint32) quorums {
@@ -42,6 +44,7 @@ func quorumsOf(n uint32) quorums {
 		all:     quorum{r: n},
 		lasting: quorum{r: most, w: most, dw: most},
 		strict:  quorum{r: most, pr: most, w: most, dw: most, pw: most},
+		sure:    quorum{r: n, pr: most},
 	}
 }
 
@@ -60,46 +63,42 @@ func (s *Store) read(ctx context.Context, r ref, q quorum) (*value, error) {
 }
 
 func (s *Store) readFrom(ctx context.Context, r ref, q quorum) (*value, error) {
-	yes, no := true, false
-	var reply kv.RpbGetResp
-	err := s.pool.do(ctx, request{name: "get " + r.bucket, code: codeGetReq, answer: codeGetResp, reply: &reply, ask: &kv.RpbGetReq{
-		Type: s.kind, Bucket: s.bucket(r.bucket), Key: keyOf(r.key),
-		R: &q.r, Pr: &q.pr, NotfoundOk: &yes, BasicQuorum: &no, Deletedvclock: &yes, Timeout: attemptMillis(),
+	cmd, err := s.pool.do(ctx, request{name: "get " + r.bucket, build: func(timeout time.Duration) (basho.Command, error) {
+		return basho.NewFetchValueCommandBuilder().WithBucketType(s.kind).WithBucket(s.bucket(r.bucket)).WithKey(keyOf(r.key)).
+			WithR(q.r).WithPr(q.pr).WithNotFoundOk(true).WithBasicQuorum(false).WithReturnDeletedVClock(true).WithTimeout(timeout).Build()
 	}})
 	if err != nil {
 		return nil, err
 	}
-	v := &value{context: reply.Vclock}
-	if err := v.take(reply.Content); err != nil {
+	answer := cmd.(*basho.FetchValueCommand).Response
+	v := &value{context: answer.VClock}
+	if err := v.take(answer.Values); err != nil {
 		return nil, fmt.Errorf("riak: %s of %q: %w", r.bucket, r.key, err)
 	}
 	return v, nil
 }
 
-// attemptMillis has Riak give up a little before we do, so that it is Riak who says what it waited for.
-func attemptMillis() *uint32 {
-	ms := uint32((attemptTimeout - attemptTimeout/8) / time.Millisecond)
-	return &ms
-}
+// contentType is Riak's name for bytes that it knows nothing of.
+const contentType = "application/octet-stream"
 
 // keyOf is never empty, which Riak would not take.
-func keyOf(key string) []byte { return append([]byte{'='}, key...) }
+func keyOf(key string) string { return "=" + key }
 
-func (s *Store) bucket(name string) []byte { return []byte(s.prefix + name) }
+func (s *Store) bucket(name string) string { return s.prefix + name }
 
 // take merges siblings into v, but for tombstones of Riak's: what they deleted and somebody wrote nevertheless is there.
-func (v *value) take(contents []*kv.RpbContent) error {
+func (v *value) take(contents []*basho.Object) error {
 	encoded := make([][]byte, 0, len(contents))
 	v.siblings, v.forked = nil, false
 	for _, c := range contents {
-		if c.GetDeleted() || len(c.GetValue()) == 0 {
+		if c.IsTombstone || len(c.Value) == 0 {
 			continue
 		}
-		sibling, err := decodeState(c.GetValue())
+		sibling, err := decodeState(c.Value)
 		if err != nil {
 			return err
 		}
-		v.siblings, encoded = append(v.siblings, sibling), append(encoded, c.GetValue())
+		v.siblings, encoded = append(v.siblings, sibling), append(encoded, c.Value)
 		v.merge(sibling)
 	}
 	if len(v.siblings) > 1 {
@@ -117,21 +116,20 @@ func (v *value) take(contents []*kv.RpbContent) error {
 // write puts a value in the place of those that were read. Riak tells how many siblings there are afterwards; if there are others
 // it merges them into the value and returns all. It may run twice, or late, without harm: what it puts merges.
 func (s *Store) write(ctx context.Context, r ref, v *value, q quorum) (others []*state, err error) {
-	yes := true
 	body := v.encode()
-	if len(body) > maxFrame/2 {
+	if len(body) > maxValue {
 		return nil, fmt.Errorf("riak: %s of %q has %d bytes", r.bucket, r.key, len(body))
 	}
-	var reply kv.RpbPutResp
-	err = s.pool.do(ctx, request{name: "put " + r.bucket, code: codePutReq, answer: codePutResp, reply: &reply, ask: &kv.RpbPutReq{
-		Type: s.kind, Bucket: s.bucket(r.bucket), Key: keyOf(r.key), Vclock: v.context, Content: &kv.RpbContent{Value: body},
-		W: &q.w, Dw: &q.dw, Pw: &q.pw, ReturnHead: &yes, Timeout: attemptMillis(),
+	causal := v.context
+	cmd, err := s.pool.do(ctx, request{name: "put " + r.bucket, put: true, build: func(timeout time.Duration) (basho.Command, error) {
+		return basho.NewStoreValueCommandBuilder().WithBucketType(s.kind).WithBucket(s.bucket(r.bucket)).WithKey(keyOf(r.key)).WithVClock(causal).
+			WithContent(&basho.Object{ContentType: contentType, Value: body}).WithW(q.w).WithDw(q.dw).WithPw(q.pw).WithReturnHead(true).WithTimeout(timeout).Build()
 	}})
 	if err != nil {
 		return nil, err
 	}
-	if len(reply.Content) == 1 {
-		v.context = reply.Vclock
+	if answer := cmd.(*basho.StoreValueCommand).Response; len(answer.Values) == 1 {
+		v.context = answer.VClock
 		return nil, nil // ours
 	}
 	now, err := s.read(ctx, r, q)
@@ -202,7 +200,10 @@ func (s *Store) update(ctx context.Context, r ref, change func(v *value, at stam
 // delete removes a value that nobody needs any longer as it was read.
 func (s *Store) delete(ctx context.Context, r ref, v *value) error {
 	q := s.quorums.lasting
-	return s.pool.do(ctx, request{name: "delete " + r.bucket, code: codeDelReq, answer: codeDelResp, ask: &kv.RpbDelReq{
-		Type: s.kind, Bucket: s.bucket(r.bucket), Key: keyOf(r.key), Vclock: v.context, W: &q.w, Dw: &q.dw, Timeout: attemptMillis(),
+	causal := v.context
+	_, err := s.pool.do(ctx, request{name: "delete " + r.bucket, build: func(timeout time.Duration) (basho.Command, error) {
+		return basho.NewDeleteValueCommandBuilder().WithBucketType(s.kind).WithBucket(s.bucket(r.bucket)).WithKey(keyOf(r.key)).WithVClock(causal).
+			WithW(q.w).WithDw(q.dw).WithTimeout(timeout).Build()
 	}})
+	return err
 }

@@ -270,3 +270,37 @@ func TestCloseFlushes(t *testing.T) {
 		t.Errorf("after reopening %d wait, %v", got, err)
 	}
 }
+
+// TestBrokenQueueFailsAlone: a message that cannot be stored, since the database is damaged there, fails by itself, and leaves nothing.
+func TestBrokenQueueFailsAlone(t *testing.T) {
+	s := openTemp(t)
+	for _, user := range []string{"anna", "broken"} {
+		if err := s.appendText(t.Context(), user, "before"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.write(t.Context(), "broken", func(tx *tx) error { // its next number is taken
+		_, err := tx.exec("UPDATE offline_queue SET last_seq = 0 WHERE user = 'broken'")
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	text := func(user, text string) func() error {
+		return func() error { return s.appendText(t.Context(), user, text) }
+	}
+	full := func() error {
+		_, err := s.AppendOffline(t.Context(), "anna", store.OfflineMessage{Stanza: []byte("over")}, 1)
+		return err
+	}
+	errs := together(t, s, text("anna", "a"), full, text("broken", "lost"), s.appendThen("b", func(*tx) error { return nil }), text("anna", "c"))
+	for i, want := range []bool{true, false, false, true, true} {
+		if want != (errs[i] == nil) {
+			t.Errorf("write %d: %v", i, errs[i])
+		}
+	}
+	if errs[1] != store.ErrFull || errs[2] == errHalf {
+		t.Error(errs)
+	}
+	expectWaiting(t, s, "anna", "before", "a", "b", "c")
+	expectWaiting(t, s, "broken", "before")
+}

@@ -79,15 +79,10 @@ func (s *Store) ReplaceHistory(ctx context.Context, room, id string, stanza []by
 		if err := lockRoom(tx, room); err != nil {
 			return err
 		}
-		// MySQL counts rows that an UPDATE found as they should be as not changed: hence not its count.
-		n, err := tx.count("SELECT COUNT(*) FROM room_history WHERE room = ? AND digest = ?", room, digest(id))
-		if err != nil {
-			return err
+		n, err := tx.exec("UPDATE room_history SET stanza = ? WHERE room = ? AND digest = ?", stanza, room, digest(id))
+		if err == nil && n == 0 {
+			err = store.ErrNotFound
 		}
-		if n == 0 {
-			return store.ErrNotFound
-		}
-		_, err = tx.exec("UPDATE room_history SET stanza = ? WHERE room = ? AND digest = ?", stanza, room, digest(id))
 		return err
 	})
 }

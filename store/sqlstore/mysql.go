@@ -66,14 +66,17 @@ func (m *MySQL) config() (*mysql.Config, error) {
 		return nil, err
 	case err != nil || cfg.Net != "tcp" && cfg.Net != "unix":
 		// What the driver says, or takes for a network, may be a part of the password.
-		return nil, errors.New("not of the form name:password@tcp(host:port)/database")
+		return nil, errors.New("not of the form name:password@tcp(host:port)/database?name=value, or with a value that the driver does not know")
 	case cfg.DBName == "":
 		return nil, errors.New("no database named: it ends in /database")
 	case m.Connections == 1 || m.Connections < 0:
 		return nil, fmt.Errorf("%d connections are not enough: one writes, others read", m.Connections)
 	}
-	if cfg.TLS, err = m.tls(cfg); err != nil {
-		return nil, err
+	if m.CAFile != "" || m.CertFile != "" || m.KeyFile != "" {
+		if cfg.TLS, err = m.tls(cfg.Addr); err != nil {
+			return nil, err
+		}
+		cfg.AllowFallbackToPlaintext = false
 	}
 	cfg.ParseTime, cfg.MultiStatements, cfg.AllowAllFiles, cfg.ColumnsWithAlias = false, false, false, false
 	cfg.ClientFoundRows = true   // an UPDATE counts as in SQLite
@@ -99,12 +102,9 @@ func orTime(t, or time.Duration) time.Duration {
 	return or
 }
 
-// tls is nil if the files say nothing about it; then the DSN does.
-func (m *MySQL) tls(cfg *mysql.Config) (*tls.Config, error) {
-	if m.CAFile == "" && m.CertFile == "" && m.KeyFile == "" {
-		return cfg.TLS, nil
-	}
-	host, _, err := net.SplitHostPort(cfg.Addr)
+// tls is what the files say, whatever the DSN does.
+func (m *MySQL) tls(addr string) (*tls.Config, error) {
+	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, fmt.Errorf("TLS needs a host: %w", err)
 	}

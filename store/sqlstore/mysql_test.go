@@ -1,6 +1,10 @@
 package sqlstore
 
 import (
+	"encoding/pem"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"chatd/store"
@@ -25,4 +29,24 @@ func openDSN(t testing.TB, dsn string) *Store {
 func TestMySQL(t *testing.T) {
 	server := mariadb.Start(t)
 	storetest.Run(t, func(t *testing.T) store.Store { return openDSN(t, server.Database(t)) })
+}
+
+// TestMySQLTLSRequired: where a certificate is named, no DSN lets the connection fall back to plain text.
+func TestMySQLTLSRequired(t *testing.T) {
+	web := httptest.NewTLSServer(nil)
+	defer web.Close()
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: web.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, parameters := range []string{"", "?tls=false", "?tls=preferred", "?tls=skip-verify", "?allowFallbackToPlaintext=true"} {
+		m := MySQL{DSN: "chatd:secret@tcp(db.chat.test:3306)/chatd" + parameters, CAFile: ca}
+		cfg, err := m.config()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cfg.TLS == nil || cfg.TLS.InsecureSkipVerify || cfg.TLS.ServerName != "db.chat.test" || cfg.AllowFallbackToPlaintext || m.Readable() {
+			t.Errorf("%q: plain text is possible", parameters)
+		}
+	}
 }

@@ -88,17 +88,34 @@ func reserveSeq(tx *tx, user string, max int64) error {
 	return err
 }
 
+const (
+	pageRoom  = 64      // messages for which a page has room from the start, if it may have as many
+	pageBytes = 8 << 10 // of a page are allocated at once
+)
+
 // OfflinePage implements store.Offline.
 func (s *Store) OfflinePage(ctx context.Context, user string, after int64, limit int) ([]store.OfflineMessage, error) {
 	var page []store.OfflineMessage
+	var text, id sql.RawBytes
+	var room []byte // for texts
 	err := s.query(ctx, func(rows *sql.Rows) error {
 		var m store.OfflineMessage
 		var stored int64
-		var id sql.NullString
-		err := rows.Scan(&m.Seq, &stored, &m.Stanza, &id)
-		m.Stored, m.ID = time.UnixMilli(stored).UTC(), id.String
+		if err := rows.Scan(&m.Seq, &stored, &text, &id); err != nil {
+			return err
+		}
+		if page == nil {
+			page = make([]store.OfflineMessage, 0, min(limit, pageRoom))
+		}
+		if cap(room)-len(room) < len(text) {
+			room = make([]byte, 0, max(pageBytes, len(text)))
+		}
+		from := len(room)
+		room = append(room, text...)
+		m.Stanza = room[from:len(room):len(room)]
+		m.Stored, m.ID = time.UnixMilli(stored).UTC(), string(id)
 		page = append(page, m)
-		return err
+		return nil
 	}, "SELECT seq, stored, stanza, id FROM offline_message WHERE user = ? AND seq > ? ORDER BY seq LIMIT ?",
 		user, after, max(0, limit))
 	return page, err

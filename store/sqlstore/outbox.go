@@ -149,13 +149,8 @@ func (s *Store) LeaseQueue(ctx context.Context, queue, holder string, now, until
 		if err != nil {
 			return err
 		}
-		// MySQL counts rows that an UPDATE found as they should be as not changed: hence not its count.
-		_, err = tx.exec("UPDATE outbox_queue SET holder = ?, held_until = ? WHERE queue = ? AND (holder = ? OR held_until <= ?)",
+		n, err = tx.exec("UPDATE outbox_queue SET holder = ?, held_until = ? WHERE queue = ? AND (holder = ? OR held_until <= ?)",
 			holder, until.UnixMilli(), queue, holder, now.UnixMilli())
-		if err != nil {
-			return err
-		}
-		n, err = tx.count("SELECT COUNT(*) FROM outbox_queue WHERE queue = ? AND holder = ?", queue, holder)
 		held = n > 0
 		return err
 	})

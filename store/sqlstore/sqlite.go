@@ -143,5 +143,8 @@ func (s *Store) dataVersion(ctx context.Context) (version int64, err error) {
 		version, err = tx.count("PRAGMA data_version")
 		return err
 	})
-	return version, err
+	if err != nil {
+		return 0, err // the write may be going on yet
+	}
+	return version, nil
 }

@@ -181,8 +181,15 @@ func (c *Copy) agreeing(ctx context.Context, name string) (same bool, last int64
 	}
 }
 
-// queues copies the outbox.
+// queues copies the outbox, unless the target has the same: it may be the source under another name.
 func (c *Copy) queues(ctx context.Context) error {
+	want, have := newSums(), newSums()
+	if err := sumQueues(ctx, c.From, want); err != nil {
+		return err
+	}
+	if err := sumQueues(ctx, c.To, have); err != nil || want.equal(have) {
+		return err
+	}
 	queues, err := c.From.Queues(ctx)
 	if err != nil {
 		return err

@@ -289,6 +289,15 @@ func TestForeignTarget(t *testing.T) {
 	expectSame(t, from, to)
 }
 
+// TestSameStore: a store may have two names, by which nobody can tell that it is copied onto itself.
+func TestSameStore(t *testing.T) {
+	s, before := memory.New(), memory.New()
+	fill(t, s, 10)
+	fill(t, before, 10)
+	must(t, (&Copy{From: s, To: s, Force: true}).Run(t.Context()))
+	expectSame(t, before, s)
+}
+
 // A growing store is written to while it is copied.
 type growing struct{ store.Store }
 

@@ -17,6 +17,7 @@ const (
 	cut
 	stall
 	loseAnswers
+	loseAnswer // and then pass
 )
 
 // A Proxy passes connections on to one target, from Start until the end of the test. Any goroutine may use it.
@@ -65,6 +66,9 @@ func (p *Proxy) Stall() { p.set(stall) }
 
 // LoseAnswers passes requests on until Mend, and ends each connection in the place of an answer.
 func (p *Proxy) LoseAnswers() { p.set(loseAnswers) }
+
+// LoseAnswer is LoseAnswers for the next answer only.
+func (p *Proxy) LoseAnswer() { p.set(loseAnswer) }
 
 // Delay holds back what goes through, in each direction, for so long; 0 for not at all.
 func (p *Proxy) Delay(d time.Duration) {
@@ -199,7 +203,10 @@ func (p *Proxy) admit(l *link, answer bool) bool {
 	for p.mode == stall && !l.closed {
 		p.changed.Wait()
 	}
-	if answer && p.mode == loseAnswers && !l.closed {
+	if answer && (p.mode == loseAnswers || p.mode == loseAnswer) && !l.closed {
+		if p.mode == loseAnswer {
+			p.mode = pass
+		}
 		p.lost++
 		p.drop(l)
 	}

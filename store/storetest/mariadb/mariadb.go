@@ -54,22 +54,34 @@ func Start(t testing.TB, options ...string) *Server {
 		}
 		t.Skip("SKIPPED: no MariaDB here; scripts/setup.sh installs it:", err)
 	}
-	s := &Server{dir: t.TempDir(), options: options}
-	if err := s.install(); err != nil {
+	s, err := Run(t.TempDir(), options...)
+	if err != nil {
 		t.Fatal("mariadb: ", err)
-	}
-	// Another program may take the port between its choice and its use.
-	for range 5 {
-		s.port = freePort(t)
-		if s.start() == nil {
-			break
-		}
-	}
-	if s.cmd == nil {
-		t.Fatalf("mariadb does not start:\n%s", s.log())
 	}
 	t.Cleanup(s.Kill)
 	return s
+}
+
+// Run is Start outside of tests: the server has its data in dir, which is made if need be, and runs until Kill.
+func Run(dir string, options ...string) (*Server, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	s := &Server{dir: dir, options: options}
+	if err := s.install(); err != nil {
+		return nil, err
+	}
+	// Another program may take the port between its choice and its use.
+	for range 5 {
+		var err error
+		if s.port, err = freePort(); err != nil {
+			return nil, err
+		}
+		if s.start() == nil {
+			return s, nil
+		}
+	}
+	return nil, fmt.Errorf("mariadbd does not start:\n%s", s.log())
 }
 
 // program is mariadbd, which Debian keeps out of the way of those who are not root.
@@ -80,13 +92,13 @@ func program() (string, error) {
 	return exec.LookPath("/usr/sbin/mariadbd")
 }
 
-func freePort(t testing.TB) int {
+func freePort() (int, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		return 0, err
 	}
 	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
+	return listener.Addr().(*net.TCPAddr).Port, nil
 }
 
 func (s *Server) command(options ...string) (*exec.Cmd, error) {

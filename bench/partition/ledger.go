@@ -1,0 +1,185 @@
+package main
+
+import (
+	"fmt"
+	"sync"
+	"time"
+)
+
+// A ledger knows what became of every message. Any goroutine may call its methods.
+type ledger struct {
+	mu        sync.Mutex
+	messages  map[string]*message
+	last      time.Time // when something came that is no repetition
+	conflicts int
+	foreign   int // messages that slixmpp got while it was there
+}
+
+// A talk is the messages of one client to one address, in order.
+type talk struct {
+	from      *client
+	to        string // address
+	recipient string // name
+	next      int
+	latest    *message // that has come, guarded by the ledger's lock
+}
+
+// A message is one that was sent.
+type message struct {
+	talk      *talk
+	seq       int
+	session   int // of the sender: order is kept within one
+	at        time.Time
+	acked     bool
+	open      bool   // whether the server had it can not be known any more
+	refused   string // the error that came back
+	got       int
+	collected bool // it came only at a later login
+	ids       []string
+	late      *message // that came before, and was sent later
+	came      time.Time
+	where     int // the recipient's node then
+}
+
+func newLedger() *ledger { return &ledger{messages: make(map[string]*message)} }
+
+// sent notes the next message of a talk and returns its id.
+func (l *ledger) sent(t *talk) (id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t.next++
+	id = fmt.Sprintf("%s>%s.%d", t.from.name, t.recipient, t.next)
+	l.messages[id] = &message{talk: t, seq: t.next, session: t.from.logins, at: time.Now()}
+	return id
+}
+
+func (l *ledger) acked(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if m := l.messages[id]; m != nil {
+		m.acked = true
+	}
+}
+
+func (l *ledger) open(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if m := l.messages[id]; m != nil {
+		m.open = true
+	}
+}
+
+func (l *ledger) conflict() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.conflicts++
+}
+
+// got takes a message that a client has received.
+func (l *ledger) got(name string, where int, e *element, collected bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m := l.messages[e.attr("id")]
+	if m == nil {
+		return
+	}
+	if e.attr("type") == "error" {
+		m.refused = "unknown"
+		if err := e.child("error"); err != nil && len(err.Children) > 0 {
+			m.refused = err.Children[0].XMLName.Local
+		}
+		return
+	}
+	if name != m.talk.recipient {
+		return
+	}
+	m.got++
+	if id := e.child("stanza-id"); id != nil {
+		m.ids = append(m.ids, id.attr("id"))
+	}
+	if m.got > 1 {
+		return
+	}
+	l.last = time.Now()
+	m.collected = collected
+	if where < 0 {
+		l.foreign++
+	}
+	m.came, m.where = l.last, where
+	if latest := m.talk.latest; latest != nil && m.seq < latest.seq && m.session == latest.session {
+		m.late = latest
+		return
+	}
+	m.talk.latest = m
+}
+
+// heardSince reports whether something of a talk has come that was sent after a time.
+func (l *ledger) heardSince(t *talk, at time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return t.latest != nil && t.latest.at.After(at)
+}
+
+func (l *ledger) lastNews() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.last
+}
+
+const clockTime = "15:04:05.000"
+
+// A tally is what became of all messages.
+type tally struct {
+	Sent, Acked, Delivered, Refused, Open  int
+	Lost, Doubled, Reordered, Both, Strand int
+	Conflicts, Foreign                     int
+	Examples                               []string
+}
+
+// tally counts. Open messages may have come or not; all others have to have come once, or an error in their stead.
+func (l *ledger) tally(online map[string]bool) (t tally) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	note := func(count *int, what, id string, m *message) {
+		if *count++; *count <= 3 {
+			example := fmt.Sprintf("%s: %s sent %s to %s, came %d times at %s on n%d %v, refused %q, acknowledged %t, open %t",
+				what, id, m.at.Format(clockTime), m.talk.to, m.got, m.came.Format(clockTime), m.where+1, m.ids, m.refused, m.acked, m.open)
+			if m.late != nil {
+				example += fmt.Sprintf(", behind %d of %s, which came at %s on n%d", m.late.seq, m.late.at.Format(clockTime), m.late.came.Format(clockTime), m.late.where+1)
+			}
+			t.Examples = append(t.Examples, example)
+		}
+	}
+	for id, m := range l.messages {
+		t.Sent++
+		switch {
+		case m.acked:
+			t.Acked++
+		case m.open:
+			t.Open++
+		}
+		if m.got > 0 {
+			t.Delivered++
+		}
+		if m.refused != "" {
+			t.Refused++
+		}
+		if m.got > 1 {
+			note(&t.Doubled, "doubled", id, m)
+		}
+		if m.got > 0 && m.refused != "" {
+			note(&t.Both, "delivered and refused", id, m)
+		}
+		if m.acked && m.got == 0 && m.refused == "" {
+			note(&t.Lost, "lost", id, m)
+		}
+		if m.late != nil {
+			note(&t.Reordered, "out of order", id, m)
+		}
+		if m.collected && online[m.talk.recipient] {
+			note(&t.Strand, "stranded", id, m)
+		}
+	}
+	t.Conflicts, t.Foreign = l.conflicts, l.foreign
+	return t
+}

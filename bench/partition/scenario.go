@@ -1,0 +1,279 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// A scenario is one story of failures, which clients talk through.
+type scenario struct {
+	name, about string
+	long        bool       // only with -long
+	again       bool       // a process that ends takes along what it knew: messages may come again, with the same stanza-id
+	friends     [][]friend // nil: groups with one on each node
+	run         func(w *world, r *result) error
+}
+
+// bound is how long everything may take to be well again.
+const bound = 90 * time.Second
+
+// chosen is the scenarios that are to be run.
+func chosen(o options) (all []scenario) {
+	for _, s := range scenarios(o) {
+		if o.only.MatchString(s.name) && (o.long || !s.long) {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+func scenarios(o options) []scenario {
+	a, rest := []int{0}, []int{}
+	for n := 1; n < o.nodes; n++ {
+		rest = append(rest, n)
+	}
+	full := func(l *lab) error { return l.cut(a, rest, false) }
+	partial := func(l *lab) error { return l.cut(a, rest[:1], false) }
+	oneWay := func(l *lab) error { return l.cut(a, rest[:1], true) }
+	all := []scenario{{name: "story", about: "alice and bob are cut off from charlie, dan and eve, and come back",
+		friends: [][]friend{{{"alice", 0}, {"bob", 0}, {"charlie", 1}, {"dan", 2}, {"eve", 2}}}, run: cutFor(5*time.Second, full)}}
+	for _, c := range []struct {
+		name, about string
+		cut         func(*lab) error
+	}{
+		{"full", "n1 is cut off from all others", full},
+		{"partial", "n1 and n2 do not reach each other, and n3 reaches both", partial},
+		{"oneway", "n1 hears n2, n2 does not hear n1", oneWay},
+	} {
+		for _, d := range []time.Duration{5 * time.Millisecond, 500 * time.Millisecond, 5 * time.Second, time.Minute} {
+			all = append(all, scenario{name: c.name + "-" + d.String(), about: c.about + " for " + d.String(), long: d == time.Minute, run: cutFor(d, c.cut)})
+		}
+	}
+	return append(all,
+		scenario{name: "full-database", about: "n1 is cut off from all others and from the database for 5 s; some of its clients look for other nodes", again: true, run: cutFor(5*time.Second, func(l *lab) error {
+			return errors.Join(full(l), l.cutDB(a))
+		})},
+		scenario{name: "flapping", about: "n1 is cut off ten times for 0.1 to 2.5 s", run: flapping(full)},
+		scenario{name: "kill", about: "n1 is killed, and is started again after 4 s", again: true, run: kill},
+		scenario{name: "pause-1s", about: "n1 is stopped for 1 s (SIGSTOP)", run: pause(time.Second)},
+		scenario{name: "pause-10s", about: "n1 is stopped for 10 s; its clients look for other nodes", again: true, run: pause(10 * time.Second)},
+		scenario{name: "rolling", about: "every node is restarted, one after the other", run: rolling(nil)},
+		scenario{name: "rolling-cut", about: "n2 and n3 cannot reach each other while every node is restarted", again: true, run: rolling(func(l *lab) error {
+			return l.cut([]int{1}, []int{2}, false)
+		})},
+		scenario{name: "two-leave", about: "n1 and n2 are stopped at the same time, and started again", run: twoLeave},
+	)
+}
+
+// play runs a scenario in a cluster of its own.
+func (s scenario) play(ctx context.Context, l *lab, o options, db *database, dir string) (r *result) {
+	r = &result{scenario: s, began: time.Now()}
+	defer func() { r.took = time.Since(r.began) }()
+	dsn, err := db.create(ctx)
+	if err != nil {
+		r.err = err
+		return r
+	}
+	friends := s.friends
+	if friends == nil {
+		friends = groupsOf(o.groups, o.nodes)
+	}
+	w, err := newWorld(ctx, l, o, friends, dsn, dir)
+	if w != nil {
+		defer func() {
+			w.end()
+			r.err = errors.Join(r.err, l.heal(), keepLogs(w, o, s.name))
+		}()
+	}
+	if err != nil {
+		r.err = err
+		return r
+	}
+	w.talk(o.rate)
+	if r.err = w.pause(time.Second); r.err != nil {
+		return r
+	}
+	w.gone.Store(0)
+	r.loginsBefore = w.sum(func(c *client) int { return c.logins })
+	if r.err = s.run(w, r); r.err != nil {
+		r.err = fmt.Errorf("%w; %v", r.err, w.missing())
+	}
+	r.flaps = w.gone.Load()
+	r.err = errors.Join(r.err, w.lab.heal(), w.settle())
+	r.logins = w.sum(func(c *client) int { return c.logins }) - r.loginsBefore
+	r.resumed = w.sum(func(c *client) int { return c.resumptions })
+	t, err := w.count()
+	r.tally, r.err = t, errors.Join(r.err, err)
+	return r
+}
+
+func (w *world) sum(of func(*client) int) (n int) {
+	for _, c := range w.clients {
+		c.mu.Lock()
+		n += of(c)
+		c.mu.Unlock()
+	}
+	return n
+}
+
+// keepLogs copies the nodes' logs to where they are wanted.
+func keepLogs(w *world, o options, name string) error {
+	if o.keep == "" {
+		return nil
+	}
+	err := os.MkdirAll(o.keep, 0o700)
+	for _, n := range w.nodes {
+		text, readErr := os.ReadFile(n.logPath())
+		err = errors.Join(err, readErr, os.WriteFile(filepath.Join(o.keep, name+"-"+n.name()+".log"), text, 0o600))
+	}
+	return err
+}
+
+// apart reports whether the nodes of two clients are cut off from each other, be it in one direction.
+func (w *world) apart(a, b *client) bool {
+	i, j := a.online(), b.online()
+	return w.lab.blocks[[2]int{i, j}] || w.lab.blocks[[2]int{j, i}]
+}
+
+func (w *world) together(a, b *client) bool { return !w.apart(a, b) }
+
+// cutFor makes a cut for some time. If that is long enough, everybody has to lose sight of exactly those who cannot be
+// reached, and to go on talking with all others.
+func cutFor(d time.Duration, cut func(*lab) error) func(*world, *result) error {
+	return func(w *world, r *result) error {
+		begun := time.Now()
+		if err := cut(w.lab); err != nil {
+			return err
+		}
+		if d >= 3*time.Second {
+			took, err := w.await(d-time.Since(begun), func() bool { return w.views(w.together) })
+			if err != nil {
+				return fmt.Errorf("the split is not seen as one: %w", err)
+			}
+			r.notice = took
+			since := time.Now()
+			if _, err := w.await(bound, func() bool { return w.flowing(since, w.together) }); err != nil {
+				return fmt.Errorf("an island does not talk: %w", err)
+			}
+			r.gone = w.gone.Load()
+		}
+		if err := w.pause(d - time.Since(begun)); err != nil {
+			return err
+		}
+		if err := w.lab.heal(); err != nil {
+			return err
+		}
+		return w.converge(r)
+	}
+}
+
+// converge waits until everybody sees and hears everybody.
+func (w *world) converge(r *result) (err error) {
+	since := time.Now()
+	r.converge, err = w.await(bound, func() bool { return w.whole() && w.flowing(since, everybody) })
+	if err != nil {
+		return fmt.Errorf("not whole again: %w", err)
+	}
+	return w.pause(time.Second)
+}
+
+func flapping(cut func(*lab) error) func(*world, *result) error {
+	return func(w *world, r *result) error {
+		for i := range 10 {
+			down := []time.Duration{100 * time.Millisecond, 2500 * time.Millisecond, 900 * time.Millisecond, 1700 * time.Millisecond, 400 * time.Millisecond}[i%5]
+			if err := errors.Join(cut(w.lab), w.pause(down), w.lab.heal(), w.pause(700*time.Millisecond)); err != nil {
+				return err
+			}
+		}
+		return w.converge(r)
+	}
+}
+
+func kill(w *world, r *result) error {
+	marks := w.marks()
+	w.nodes[0].kill()
+	begun := time.Now()
+	took, err := w.await(bound, func() bool { return w.logged(marks, []int{1, 2}, "peer is down", "peer=n1") })
+	if err != nil {
+		return err
+	}
+	r.notice = took
+	if _, err := w.await(bound, w.whole); err != nil { // on the other nodes
+		return fmt.Errorf("clients of the killed node are not seen: %w", err)
+	}
+	r.converge = time.Since(begun)
+	if err := errors.Join(w.pause(4*time.Second-time.Since(begun)), w.nodes[0].start(w.ctx)); err != nil {
+		return err
+	}
+	return w.pause(3 * time.Second)
+}
+
+func pause(d time.Duration) func(*world, *result) error {
+	return func(w *world, r *result) error {
+		err := errors.Join(w.nodes[0].signal(syscall.SIGSTOP), w.pause(d), w.nodes[0].signal(syscall.SIGCONT))
+		if err != nil {
+			return err
+		}
+		return w.converge(r)
+	}
+}
+
+// rolling restarts each node as soon as the one before is back.
+func rolling(cut func(*lab) error) func(*world, *result) error {
+	return func(w *world, r *result) error {
+		if cut != nil {
+			if err := cut(w.lab); err != nil {
+				return err
+			}
+		}
+		begun := time.Now()
+		for i, n := range w.nodes {
+			if err := n.stop(); err != nil {
+				return err
+			}
+			marks := w.marks()
+			if err := n.start(w.ctx); err != nil {
+				return err
+			}
+			if cut == nil {
+				others := slices.DeleteFunc([]int{0, 1, 2}, func(j int) bool { return j == i })
+				if _, err := w.await(bound, func() bool { return w.logged(marks, others, "rows of a peer are complete", "peer="+n.name()) }); err != nil {
+					return fmt.Errorf("%s is not back: %w", n.name(), err)
+				}
+			}
+			if err := w.pause(time.Second); err != nil {
+				return err
+			}
+		}
+		r.notice = time.Since(begun)
+		if err := w.lab.heal(); err != nil {
+			return err
+		}
+		return w.converge(r)
+	}
+}
+
+func twoLeave(w *world, r *result) error {
+	ended := make(chan error, 2)
+	for _, n := range w.nodes[:2] {
+		go func() { ended <- n.stop() }()
+	}
+	if err := errors.Join(<-ended, <-ended); err != nil {
+		return err
+	}
+	if _, err := w.await(bound, w.whole); err != nil {
+		return fmt.Errorf("not whole on the node that is left: %w", err)
+	}
+	for _, n := range w.nodes[:2] {
+		if err := n.start(w.ctx); err != nil {
+			return err
+		}
+	}
+	return w.converge(r)
+}

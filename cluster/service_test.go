@@ -1,0 +1,301 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"chatd/router"
+	"chatd/stanza"
+)
+
+func want(t *testing.T, what string, got []string, wanted ...string) {
+	t.Helper()
+	if !slices.Equal(got, wanted) {
+		t.Errorf("%s: got %q, want %q", what, got, wanted)
+	}
+}
+
+func TestServiceRoutes(t *testing.T) {
+	onSites(t, 3, func(t *testing.T, c *sites) {
+		alice := c.all[0].bind("alice@chat.test/game", 0, 0)
+		phone := c.all[1].bind("bob@chat.test/phone", 5, 0)
+		desk := c.all[2].bind("bob@chat.test/desk", 1, router.Carbons)
+		time.Sleep(time.Second)
+		alice.say("<message to='bob@chat.test' type='chat'><body>bare</body></message>")
+		alice.say("<message to='bob@chat.test/desk' type='chat'><body>full</body></message>")
+		alice.say("<message to='bob@chat.test/gone' type='chat'><body>no such resource</body></message>")
+		alice.say("<message to='bob@chat.test' type='headline'><body>headline</body></message>")
+		time.Sleep(time.Second)
+		want(t, "phone", phone.bodies(), "bare", "no such resource", "headline")
+		want(t, "desk", desk.bodies(), "copy bare", "full", "copy no such resource", "headline")
+
+		desk.say("<message to='alice@chat.test' type='chat'><body>answer</body></message>")
+		phone.say("<iq to='alice@chat.test/game' type='get' id='q'><query xmlns='jabber:iq:version'/></iq>")
+		time.Sleep(time.Second)
+		got := alice.took()
+		slices.Sort(got) // of two senders
+		if len(got) != 2 || !strings.Contains(got[0], "id='q'") || !strings.Contains(got[0], "from='bob@chat.test/phone'") {
+			t.Errorf("alice got %q", got)
+		}
+		alice.say("<iq to='bob@chat.test/phone' type='result' id='q'/>")
+		alice.say("<iq to='bob@chat.test/nobody' type='get' id='x'><query xmlns='jabber:iq:version'/></iq>")
+		time.Sleep(time.Second)
+		if got := phone.took(); len(got) != 1 || !strings.Contains(got[0], "type='result'") {
+			t.Errorf("phone got %q", got)
+		}
+		if got := alice.took(); len(got) != 1 || !strings.Contains(got[0], "service-unavailable") {
+			t.Errorf("alice got %q", got)
+		}
+
+		// A push of the server's own, from another node.
+		push, err := stanza.Parse([]byte("<iq from='bob@chat.test' to='bob@chat.test/phone' type='set' id='p'><query xmlns='jabber:iq:roster'/></iq>"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		phone.state.Blocked.Store(router.NewBlocklist([]string{"chat.test"}))
+		for _, row := range c.all[0].Table.Rows(push.To) {
+			if row.Session.JID() == push.To {
+				row.Session.Send(nil, push)
+			}
+		}
+		time.Sleep(time.Second)
+		if got := phone.took(); len(got) != 1 || !strings.Contains(got[0], "roster") {
+			t.Errorf("push: %q", got)
+		}
+	})
+}
+
+// TestServiceKeepsOrder has messages to bare and full JIDs arrive as they were sent.
+func TestServiceKeepsOrder(t *testing.T) {
+	onSites(t, 2, func(t *testing.T, c *sites) {
+		alice, bob := c.all[0].bind("alice@chat.test/game", 0, 0), c.all[1].bind("bob@chat.test/game", 0, 0)
+		time.Sleep(time.Second)
+		var sent []string
+		for i := range 200 {
+			sent = append(sent, fmt.Sprint(i))
+			alice.say("<message to='%s' type='chat'><body>%d</body></message>", []string{"bob@chat.test", "bob@chat.test/game"}[i%2], i)
+		}
+		time.Sleep(time.Second)
+		want(t, "bob", bob.bodies(), sent...)
+	})
+}
+
+// TestServiceAsksTheBlockListThere: only the recipient's node has it (XEP-0191 §3.2).
+func TestServiceAsksTheBlockListThere(t *testing.T) {
+	onSites(t, 2, func(t *testing.T, c *sites) {
+		alice, bob := c.all[0].bind("alice@chat.test/game", 0, 0), c.all[1].bind("bob@chat.test/game", 0, 0)
+		bob.state.Blocked.Store(router.NewBlocklist([]string{"alice@chat.test"}))
+		time.Sleep(time.Second)
+		alice.say("<message to='bob@chat.test' type='chat'><body>psst</body></message>")
+		alice.say("<iq to='bob@chat.test/game' type='get' id='q'><query xmlns='jabber:iq:version'/></iq>")
+		alice.say("<presence to='bob@chat.test/game'/>")
+		time.Sleep(time.Second)
+		want(t, "bob", bob.took())
+		got := alice.took()
+		if len(got) != 2 || !strings.Contains(got[0], "service-unavailable") || !strings.Contains(got[1], "service-unavailable") {
+			t.Errorf("alice got %q", got)
+		}
+		if held := c.store.bodies("bob"); len(held) > 0 {
+			t.Errorf("stored: %q", held)
+		}
+	})
+}
+
+func TestServiceEndsSessions(t *testing.T) {
+	onSites(t, 2, func(t *testing.T, c *sites) {
+		old := c.all[0].bind("bob@chat.test/game", 0, 0)
+		time.Sleep(time.Second)
+		if err := c.all[1].Take(t.Context(), old.jid); err != nil {
+			t.Fatal(err)
+		}
+		if old.closed() != "conflict" || len(c.all[0].Table.Local(old.jid)) > 0 {
+			t.Errorf("taken over, the old session is %q", old.closed())
+		}
+		if err := c.all[1].Take(t.Context(), stanza.MustJID("nobody@chat.test/game")); err != nil {
+			t.Error(err)
+		}
+		other := c.all[0].bind("bob@chat.test/desk", 0, 0)
+		time.Sleep(time.Second)
+		row, ok := c.all[1].Table.Row(other.jid)
+		if !ok || !row.Remote || row.Node() != "n01" {
+			t.Fatalf("%+v", row)
+		}
+		row.Session.Close(stanza.StreamPolicyViolation)
+		time.Sleep(time.Second)
+		if other.closed() != "policy-violation" {
+			t.Errorf("closed from elsewhere, the session is %q", other.closed())
+		}
+	})
+}
+
+// TestServiceBindsOnce has one full JID bound on all nodes at the same moment, and while they do not see each other.
+func TestServiceBindsOnce(t *testing.T) {
+	for _, split := range []bool{false, true} {
+		onSites(t, 3, func(t *testing.T, c *sites) {
+			if split {
+				c.split([]string{simIP(1)}, []string{simIP(2)}, []string{simIP(3)})
+				time.Sleep(5 * time.Second)
+			}
+			var all []*fakeSession
+			for _, s := range c.all {
+				all = append(all, s.bind("bob@chat.test/game", 0, 0))
+			}
+			c.heal()
+			time.Sleep(30 * time.Second)
+			stayed := slices.DeleteFunc(slices.Clone(all), func(f *fakeSession) bool { return f.closed() != "" })
+			if len(stayed) != 1 {
+				t.Fatalf("split %v: %d sessions are left", split, len(stayed))
+			}
+			for _, s := range c.all {
+				if rows := s.Table.Rows(all[0].jid); len(rows) != 1 || rows[0].Remote == (s == stayed[0].site) {
+					t.Errorf("split %v: %s has %d rows", split, s.name, len(rows))
+				}
+			}
+			for _, f := range all {
+				if reason := f.closed(); f != stayed[0] && reason != "conflict" {
+					t.Errorf("closed with %q", reason)
+				}
+			}
+		})
+	}
+}
+
+// TestServiceLooks: who is on another node, or comes there, is handed what was stored here before anything that is sent later.
+func TestServiceLooks(t *testing.T) {
+	onSites(t, 2, func(t *testing.T, c *sites) {
+		alice := c.all[0].bind("alice@chat.test/game", 0, 0)
+		alice.say("<message to='bob@chat.test' type='chat'><body>one</body></message>")
+		want(t, "store", c.store.bodies("bob"), "one")
+		bob := c.all[1].bind("bob@chat.test/game", 0, 0) // and has looked before that message was stored
+		time.Sleep(100 * time.Millisecond)
+		alice.say("<message to='bob@chat.test' type='chat'><body>two</body></message>")
+		time.Sleep(time.Second)
+		want(t, "bob", bob.bodies(), "one", "two")
+		want(t, "store", c.store.bodies("bob"))
+	})
+}
+
+// TestServiceTakesBack cuts a link with messages on it. Those that had arrived are not there twice, and those that had not
+// are there once, behind them.
+func TestServiceTakesBack(t *testing.T) {
+	onSites(t, 2, func(t *testing.T, c *sites) {
+		alice, bob := c.all[0].bind("alice@chat.test/game", 0, 0), c.all[1].bind("bob@chat.test/game", 0, 0)
+		time.Sleep(time.Second)
+		c.cut(simIP(2), simIP(1)) // what arrives is not acknowledged
+		alice.say("<message to='bob@chat.test' type='chat'><body>arrives</body></message>")
+		time.Sleep(50 * time.Millisecond)
+		c.split([]string{simIP(1)}, []string{simIP(2)})
+		alice.say("<message to='bob@chat.test' type='chat'><body>does not</body></message>")
+		time.Sleep(5 * time.Second)
+		want(t, "bob", bob.bodies(), "arrives")
+		want(t, "store", c.store.bodies("bob"), "arrives", "does not")
+		want(t, "lost", c.all[0].notes("lost"), "lost [bob@chat.test/game]")
+		alice.say("<message to='bob@chat.test' type='chat'><body>during</body></message>")
+		want(t, "store", c.store.bodies("bob"), "arrives", "does not", "during")
+		c.heal()
+		time.Sleep(30 * time.Second)
+		alice.say("<message to='bob@chat.test' type='chat'><body>after</body></message>")
+		time.Sleep(time.Second)
+		want(t, "bob", bob.bodies(), "does not", "during", "after")
+		want(t, "store", c.store.bodies("bob"))
+		if c.all[0].returned.count != 0 {
+			t.Errorf("%d messages are still remembered", c.all[0].returned.count)
+		}
+		want(t, "found", c.all[0].notes("found n02"), "found n02", "found n02")
+	})
+}
+
+// TestServiceStoresOnce: of a message that went to several resources of the node that died, and of its copies, one is stored.
+func TestServiceStoresOnce(t *testing.T) {
+	onSites(t, 2, func(t *testing.T, c *sites) {
+		alice := c.all[0].bind("alice@chat.test/game", 0, 0)
+		for _, resource := range []string{"one", "two"} {
+			c.all[1].bind("bob@chat.test/"+resource, 1, 0)
+		}
+		c.all[1].bind("bob@chat.test/third", 0, router.Carbons)
+		time.Sleep(time.Second)
+		c.split([]string{simIP(1)}, []string{simIP(2)})
+		alice.say("<message to='bob@chat.test' type='chat'><body>a</body></message>")
+		alice.say("<message to='bob@chat.test' type='chat'><body>b</body></message>")
+		time.Sleep(5 * time.Second)
+		want(t, "store", c.store.bodies("bob"), "a", "b")
+		want(t, "alice", alice.took())
+	})
+}
+
+// TestServiceOverflows: what there is no room for is answered, and changes to what is cached are not lost all the same.
+func TestServiceOverflows(t *testing.T) {
+	onSites(t, 2, func(t *testing.T, c *sites) {
+		alice, bob := c.all[0].bind("alice@chat.test/game", 0, 0), c.all[1].bind("bob@chat.test/game", 0, 0)
+		time.Sleep(time.Second)
+		release := make(chan struct{})
+		c.all[1].stale = func(stanza.JID, router.Kept) { <-release }
+		c.all[0].Stale(bob.jid.Bare(), router.KeptFriends) // the store there takes its time
+		time.Sleep(time.Second)
+		sent := 0
+		for size := 64 << 10; size > 1; size /= 8 { // until there is no room for the shortest
+			for range 100 {
+				alice.say("<message to='bob@chat.test' type='chat'><body>%s</body></message>", strings.Repeat("x", size))
+				time.Sleep(10 * time.Millisecond)
+				sent++
+			}
+		}
+		c.all[0].Stale(bob.jid.Bare(), router.KeptBlocklist)
+		time.Sleep(time.Second)
+		errors := alice.took()
+		if len(errors) == 0 || !strings.Contains(errors[0], "resource-constraint") {
+			t.Fatalf("%d errors", len(errors))
+		}
+		close(release)
+		time.Sleep(time.Second)
+		if got := bob.took(); len(got)+len(errors) != sent {
+			t.Errorf("%d arrived, %d came back", len(got), len(errors))
+		}
+		want(t, "stale", c.all[1].notes("stale"), "stale bob@chat.test 1", "stale bob@chat.test 2")
+	})
+}
+
+// TestServiceMovesSessions: what nobody says that it keeps goes on where it was.
+func TestServiceMovesSessions(t *testing.T) {
+	onSites(t, 3, func(t *testing.T, c *sites) {
+		session, kept, err := c.all[0].Fetch(t.Context(), "n02.1", "bob")
+		if err != nil || string(session) != "session n02.1 of bob" {
+			t.Fatalf("%s, %v", session, err)
+		}
+		kept()
+		if _, _, err = c.all[0].Fetch(t.Context(), "n02.2", "bob"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * keepTime)
+		want(t, "restored", c.all[1].notes("restore"), "restore session n02.2 of bob")
+		if err := c.all[0].HandOver(t.Context(), "n01.1", func() ([]byte, error) { return []byte("s"), nil }); err != nil {
+			t.Error(err)
+		}
+		if adopted := append(c.all[1].notes("adopt"), c.all[2].notes("adopt")...); len(adopted) != 1 {
+			t.Errorf("adopted: %q", adopted)
+		}
+		abouts := c.all[0].Abouts()
+		if len(abouts) != 2 || string(abouts["n03"]) != "this is n03" {
+			t.Errorf("abouts: %q", abouts)
+		}
+	})
+}
+
+// TestServiceUnconfirmedWhenLeaving: a node that goes takes nothing with it that it waits to hear of.
+func TestServiceUnconfirmedWhenLeaving(t *testing.T) {
+	onSites(t, 2, func(t *testing.T, c *sites) {
+		if _, _, err := c.all[0].Fetch(t.Context(), "n02.1", "bob"); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.all[1].Leave(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * keepTime)
+		want(t, "restored after the end", c.all[1].notes("restore"))
+		c.all = c.all[:1]
+	})
+}

@@ -1,0 +1,107 @@
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// previous unpacks the commit before the present one, to be built.
+func previous(t *testing.T) (dir string) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("whole processes are not for -short")
+	}
+	if err := exec.Command("git", "cat-file", "-e", "HEAD^:cluster/service.go").Run(); err != nil {
+		t.Skip("NOT TESTED: mixed versions. There is no git history here, or the commit before this one has no cluster")
+	}
+	dir = t.TempDir()
+	out, err := exec.Command("sh", "-c", `git -C "$(git rev-parse --show-toplevel)" archive HEAD^ | tar -x -C "$1"`, "sh", dir).CombinedOutput()
+	if err != nil {
+		t.Fatalf("git archive: %v\n%s", err, out)
+	}
+	return dir
+}
+
+// buildIn builds chatd of the sources in a directory.
+func buildIn(t *testing.T, dir string) (program string) {
+	t.Helper()
+	program = filepath.Join(t.TempDir(), "chatd")
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", program, "./cmd/chatd")
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return program
+}
+
+// TestClusterOfTwoVersions has the previous commit's chatd and this one in one cluster, as in the middle of an upgrade.
+func TestClusterOfTwoVersions(t *testing.T) {
+	n := startCluster(t, []string{"", buildIn(t, previous(t))}, "alice", "bob")
+	n.linked()
+	alice, bob := n[0].raw(t, "alice", "game"), n[1].raw(t, "bob", "game")
+	for range 3 {
+		alice.say("<message to='%s' type='chat'><body>from the new one</body></message>", bob.full)
+		bob.await("<body>from the new one</body>")
+		bob.say("<message to='alice@%s' type='chat'><body>from the old one</body></message>", domain)
+		alice.await("<body>from the old one</body>")
+	}
+	alice.say("<iq type='get' id='v' to='%s'><query xmlns='jabber:iq:version'/></iq>", bob.full)
+	bob.await("<iq[^>]*id='v'")
+	bob.say("<iq type='result' id='v' to='%s'><query xmlns='jabber:iq:version'><name>x</name></query></iq>", alice.full)
+	alice.await("<name>x</name>")
+
+	elsewhere := n[1].raw(t, "alice", "game") // the same resource
+	alice.await("<conflict")
+	bob.say("<message to='%s' type='chat'><body>to the other</body></message>", elsewhere.full)
+	elsewhere.await("<body>to the other</body>")
+	for _, s := range n {
+		out, err := s.command("cluster", "status", "-api", s.api)
+		if err != nil || !strings.Contains(out, "whole") {
+			t.Errorf("%v\n%s", err, out)
+		}
+	}
+}
+
+// TestClusterOfIncompatibleVersions has a node that speaks only a later version of the protocol between nodes: it is not linked to, both
+// say so, and each serves its players.
+func TestClusterOfIncompatibleVersions(t *testing.T) {
+	dir := previous(t)
+	file := filepath.Join(dir, "cluster", "hello.go")
+	source, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	later := regexp.MustCompile(`(?m)^(\s+version(?:Min|Max)\s+= )\d+$`).ReplaceAll(source, []byte("${1}99"))
+	if strings.Count(string(later), "= 99\n") != 2 {
+		t.Fatal("hello.go does not have the versions where they are expected")
+	}
+	if err := os.WriteFile(file, later, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n := startCluster(t, []string{"", buildIn(t, dir)}, "alice", "bob")
+	for _, s := range n {
+		line, err := s.log.await("incompatible-version")
+		if err != nil || !strings.Contains(line, "99 to 99") {
+			t.Errorf("%s: %v", line, err)
+		}
+	}
+	for begun := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		out, err := n[0].command("cluster", "status", "-api", n[0].api)
+		if err == nil && strings.Contains(out, "refused") && strings.Contains(out, "an island") {
+			break
+		}
+		if time.Since(begun) > patience {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	alice, bob := n[0].raw(t, "alice", "game"), n[1].raw(t, "bob", "game")
+	alice.say("<message to='%s' type='chat'><body>waits</body></message>", bob.full)
+	if said := alice.barrier(); strings.Contains(said, "type='error'") {
+		t.Errorf("a message for bob came back: %s", said)
+	}
+}

@@ -1,0 +1,155 @@
+package xep
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"chatd/stanza"
+	"chatd/store"
+)
+
+// doubtful keeps messages and does not say so, or refuses to be asked.
+type doubtful struct {
+	store.Offline
+	fails atomic.Pointer[error]
+	keeps atomic.Bool // what fails as well
+}
+
+func (d *doubtful) fail(err error, keeps bool) {
+	d.keeps.Store(keeps)
+	d.fails.Store(&err)
+}
+
+func (d *doubtful) AppendOffline(ctx context.Context, user string, m store.OfflineMessage, max int) (int64, error) {
+	err := d.fails.Load()
+	if *err != nil && !d.keeps.Load() {
+		return 0, *err
+	}
+	seq, failed := d.Offline.AppendOffline(ctx, user, m, max)
+	return seq, errors.Join(*err, failed)
+}
+
+// leftOver is a message that a session of juliet's took and could not send.
+func leftOver(t *testing.T, i int) *stanza.Stanza {
+	t.Helper()
+	st, err := stanza.Parse(fmt.Appendf(nil, "<message from='romeo@chat.test/x' to='juliet@chat.test' type='chat' id='%d'>%s<stanza-id xmlns='urn:xmpp:sid:0' by='juliet@chat.test' id='s%[1]d'/></message>", i, body(i)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st
+}
+
+// ids is those of messages, in their order.
+func ids(stanzas []string) (all []string) {
+	for _, text := range stanzas {
+		_, rest, _ := strings.Cut(text, " id='")
+		id, _, _ := strings.Cut(rest, "'")
+		all = append(all, id)
+	}
+	return all
+}
+
+// What a session leaves over while the store fails is stored when it works again: once, in order, and before what comes later.
+func TestHoldLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		o, db := f.Spool.(*Offline), &doubtful{Offline: f.db}
+		o.messages = db
+		defer o.Close(t.Context())
+		db.fail(store.ErrUnavailable, true) // the first is kept, and nobody knows
+		f.Reroute(t.Context(), leftOver(t, 0))
+		db.fail(store.ErrNotTried, false)
+		for i := 1; i < 5; i++ {
+			f.Reroute(t.Context(), leftOver(t, i))
+		}
+		if n := o.Late(); n != 5 {
+			t.Fatalf("%d wait", n)
+		}
+		time.Sleep(time.Minute)
+		romeo := f.online("romeo@chat.test/orchard", 0)
+		db.fail(nil, false)
+		f.send(romeo, "<message to='juliet@chat.test' id='early'>"+body(5)+"</message>")
+		f.refused(strings.Join(romeo.take(), ""), "resource-constraint")
+		f.Reroute(t.Context(), leftOver(t, 5))
+		time.Sleep(2 * latePause)
+		synctest.Wait()
+		f.send(romeo, "<message to='juliet@chat.test' id='6'>"+body(6)+"</message>")
+		if got := fmt.Sprint(ids(f.waiting("juliet"))); got != "[0 1 2 3 4 5 6]" {
+			t.Errorf("stored %s", got)
+		}
+		if o.Late() != 0 || o.late.bytes != 0 || o.late.serving {
+			t.Error("still at it")
+		}
+	})
+}
+
+// Who has come meanwhile is handed it once the store has it.
+func TestHoldLaterHandsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		o, db := f.Spool.(*Offline), &doubtful{Offline: f.db}
+		o.messages = db
+		db.fail(store.ErrUnavailable, true)
+		f.Reroute(t.Context(), leftOver(t, 0))
+		db.fail(store.ErrNotTried, false)
+		f.Reroute(t.Context(), leftOver(t, 1))
+		f.online("juliet@chat.test/phone", 0)
+		juliet := f.online("juliet@chat.test/balcony", 1)
+		db.fail(nil, false)
+		time.Sleep(2*latePause + 2*arrearsPause)
+		synctest.Wait()
+		if got := fmt.Sprint(ids(juliet.take()), len(f.waiting("juliet"))); got != "[0 1] 0" {
+			t.Errorf("got %s", got)
+		}
+		o.Close(t.Context())
+		synctest.Wait()
+	})
+}
+
+// What can wait is bounded, and nothing is taken after Close, which says what is lost.
+func TestHoldLaterBounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		o, db := f.Spool.(*Offline), &doubtful{Offline: f.db}
+		o.messages = db
+		db.fail(store.ErrNotTried, false)
+		if o.HoldLater(leftOver(t, 0), errors.New("a fault")) {
+			t.Error("a fault that does not pass is waited for")
+		}
+		big := leftOver(t, 0)
+		big.Inner = append(big.Inner, "<x xmlns='"+strings.Repeat("y", 8<<20)+"'/>"...)
+		taken := 0
+		for o.HoldLater(big, store.ErrNotTried) {
+			taken++
+		}
+		if taken != lateBytes/big.Size() {
+			t.Errorf("%d of %d bytes are taken", taken, big.Size())
+		}
+		if lost := o.Close(t.Context()); lost != taken {
+			t.Errorf("%d are lost", lost)
+		}
+		if o.HoldLater(leftOver(t, 0), store.ErrNotTried) {
+			t.Error("taken after the end")
+		}
+	})
+}
+
+// A stop of the server is the last occasion.
+func TestHoldLaterClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		o := f.Spool.(*Offline)
+		if !o.HoldLater(leftOver(t, 0), store.ErrNotTried) {
+			t.Fatal("not taken")
+		}
+		if lost := o.Close(t.Context()); lost != 0 || len(f.waiting("juliet")) != 1 {
+			t.Errorf("%d are lost, %d stored", lost, len(f.waiting("juliet")))
+		}
+	})
+}
