@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 // texts is what messages say.
@@ -251,5 +252,90 @@ func TestSplit(t *testing.T) {
 		if n := len(texts(late.hears("<body>"))); n > 3 {
 			t.Errorf("room %d has %d messages", i, n)
 		}
+	}
+}
+
+// TestServicesAnywhere configures rooms from a node that is not their home, and reads them.
+func TestServicesAnywhere(t *testing.T) {
+	c := newFakeCluster(t, "a", "b", "c")
+	ann := c.node("a").client("ann@chat.test/1")
+	for i := range 12 {
+		room := fmt.Sprint("r", i)
+		ann.enter(room, "Ann")
+		c.quiet()
+		ann.says("<iq type='set' id='u' to='%s@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", room, fakeHost, nsOwner, nsForms)
+		c.quiet()
+		ann.hears("")
+		n := c.node("b")
+		if err := n.Configure(t.Context(), room, func(cfg *Settings) { cfg.Title = "T" + room }); err != nil {
+			t.Fatal(err)
+		}
+		ann.shout(room, "here")
+		if _, all, err := c.node("c").Members(t.Context(), room); err != nil || len(all) != 1 || all[0].Nick != "Ann" {
+			t.Errorf("%s: occupants %v, %v", room, all, err)
+		}
+		c.quiet()
+		heard := strings.Join(ann.hears(""), "\n")
+		if !strings.Contains(heard, "status code='104'") || strings.Count(heard, "<body>here") != 1 || strings.Contains(heard, "unavailable") {
+			t.Errorf("%s: heard %s", room, heard)
+		}
+		cfg, err := c.node("a").Configuration(t.Context(), room)
+		if err != nil || cfg.Title != "T"+room {
+			t.Errorf("%s: %+v, %v", room, cfg, err)
+		}
+	}
+	time.Sleep(2 * borrowed)
+	c.quiet()
+	for i := range 12 {
+		room := fmt.Sprint("r", i)
+		if n := c.node(c.node("a").Home(room)); n.find(room) == nil {
+			t.Errorf("%s has not gone home", room)
+		}
+	}
+}
+
+// TestOneFrame has a message go once to each node, however many of its sessions are in the room, and what an old home says after another has
+// spoken go nowhere.
+func TestOneFrame(t *testing.T) {
+	c := newFakeCluster(t, "a", "b")
+	var all []*fakeClient
+	for i := range 20 {
+		u := c.node("b").client(fmt.Sprintf("u%d@chat.test/1", i))
+		u.enter("r0", fmt.Sprint("n", i))
+		c.quiet()
+		if i == 0 {
+			u.says("<iq type='set' id='u' to='r0@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", fakeHost, nsOwner, nsForms)
+			c.quiet()
+		}
+		all = append(all, u)
+	}
+	c.place([]string{"a", "b"}, []string{"a"})
+	c.quiet()
+	for _, u := range all {
+		u.hears("")
+	}
+	home := c.node("a")
+	c.mu.Lock()
+	before := home.sent[frameCast]
+	c.mu.Unlock()
+	all[3].shout("r0", "once")
+	c.quiet()
+	c.mu.Lock()
+	sent := home.sent[frameCast] - before
+	c.mu.Unlock()
+	if sent != 1 {
+		t.Errorf("%d frames for one message to the sessions of one node", sent)
+	}
+	for _, u := range all {
+		if got := texts(u.hears("<body>")); len(got) != 1 {
+			t.Errorf("%s heard %v", u.jid, got)
+		}
+	}
+	wire := []byte("<message from='r0@" + fakeHost + "/n1' type='groupchat'><body>late</body></message>")
+	payload := append(Token{}.append(nil), 1)
+	payload = append(appendText(payload, all[0].jid.String()), wire...)
+	c.node("b").Frame(t.Context(), nil, "c", frameCast, "r0", payload)
+	if got := all[0].hears("late"); len(got) > 0 {
+		t.Errorf("an old home was heard: %v", got)
 	}
 }

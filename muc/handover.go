@@ -265,6 +265,9 @@ func (s *Service) answered(ctx context.Context, b *router.Batch, name, node stri
 	if x != nil {
 		s.Metrics.moved.Inc()
 		s.adopt(ctx, b, x)
+		sh.mu.Lock()
+		delete(sh.away, name)
+		sh.mu.Unlock()
 	}
 	if x != nil && lost {
 		s.who(b, name)
@@ -297,13 +300,13 @@ func (s *Service) sendRoom(sh *laneShard, r *room, to string) bool {
 	if r.phase != open && r.phase != locked || !s.sendState(r, to, frameState) {
 		return r.phase == gone
 	}
-	a := &away{home: to, token: s.Place.Token()}
+	a := &away{home: to, token: s.Place.Token(), lent: s.Place.Home(r.at.Local()) == r.rep.self}
 	for _, o := range r.all {
 		if mine := o.state(r.rep, r.rep.self); len(mine.Sessions) > 0 {
 			a.seats.Occupants = append(a.seats.Occupants, mine)
 		}
 	}
-	if len(a.seats.Occupants) > 0 {
+	if a.lent || len(a.seats.Occupants) > 0 {
 		sh.putAway(r.at.Local(), a)
 	}
 	s.Metrics.occupants.Sub(float64(r.seats))

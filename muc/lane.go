@@ -19,13 +19,14 @@ type lane struct {
 
 // A moving is a room on its way to or from this node.
 type moving struct {
-	to     string   // where it goes; "" if it comes
-	waits  []string // nodes that have yet to answer
-	state  *State   // what has come of it
-	lost   bool     // its home was lost
-	ahead  []parked // what waited at its old home
-	parked []parked // in order
-	timer  *time.Timer
+	to       string   // where it goes; "" if it comes
+	waits    []string // nodes that have yet to answer
+	state    *State   // what has come of it
+	lost     bool     // its home was lost
+	borrowed bool     // it goes back soon
+	ahead    []parked // what waited at its old home
+	parked   []parked // in order
+	timer    *time.Timer
 }
 
 // A parked is a stanza that waits.
@@ -129,7 +130,7 @@ func (s *Service) where(sh *laneShard, name string, from origin) string {
 	if s.find(name) != nil {
 		return s.Place.Node()
 	}
-	if a := sh.away[name]; a != nil && from.node == "" && a.home != s.Place.Node() {
+	if a := sh.away[name]; a != nil && (from.node == "" || a.lent && s.reaches(a.home)) && a.home != s.Place.Node() {
 		return a.home
 	}
 	return s.Place.Home(name)
@@ -164,7 +165,9 @@ func (s *Service) waiting(name string) (todo []parked) {
 		m.timer.Stop()
 		ln.moving = nil
 		sh.tidy(name, ln)
-		s.Place.Send(s.Place.Node(), frameCheck, name) // it may have to go on
+		if !m.borrowed {
+			s.Place.Send(s.Place.Node(), frameCheck, name) // it may have to go on
+		}
 		return nil
 	}
 	return todo

@@ -13,6 +13,7 @@ import (
 // An away is what this node's sessions are in a room whose home is another, as that has told.
 type away struct {
 	home  string
+	lent  bool // the room is there only for a while: this node is its home
 	token Token
 	seats State           // Occupants only
 	shown map[string]bool // nicks of whom the sessions here have been shown presence that is not unavailable
@@ -110,7 +111,7 @@ func (s *Service) seated(node, room string, payload []byte) bool {
 	}
 	a.home, a.token = node, token
 	a.seats.apply(x)
-	if len(a.seats.Occupants) == 0 {
+	if len(a.seats.Occupants) == 0 && !a.lent {
 		delete(sh.away, room)
 	}
 	return true
