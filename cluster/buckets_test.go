@@ -108,8 +108,8 @@ func BenchmarkBuckets(b *testing.B) {
 func TestHomeDependsOnTheNamesOnly(t *testing.T) {
 	one := newPlaces("b", newHashKey("s"), bucketCount, nil)
 	two := newPlaces("c", newHashKey("s"), bucketCount, nil)
-	one.set([]string{"c", "a"})
-	two.set([]string{"a", "b", "a"})
+	one.set([]string{"c", "a"}, false)
+	two.set([]string{"a", "b", "a"}, false)
 	homes := map[string]int{}
 	for i := range 30_000 {
 		name := fmt.Sprintf("room%d@conference.chat.test", i)
@@ -155,7 +155,7 @@ func TestEpochsAgree(t *testing.T) {
 		apart := Token{}
 		for _, others := range [][]string{{}, names} { // apart, then together
 			for i := range rng.Perm(len(all)) {
-				all[i].set(others)
+				all[i].set(others, false)
 				for to := range all {
 					flying = append(flying, message{to, all[i].Current().Token})
 				}

@@ -26,6 +26,8 @@ const (
 	kindAsk
 	// kindPlacement is the token of the sender's placement: epoch, hash of the nodes' names.
 	kindPlacement
+	// kindRetire says that the sender is to be the home of nothing any more, since it is about to leave.
+	kindRetire
 )
 
 // Marks of a part of a segment.

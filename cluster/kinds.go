@@ -5,7 +5,7 @@ package cluster
 //
 //	1..19    replication of the session table
 //	20..59   stanzas and sessions
-//	60..79   rooms and services
+//	60..99   rooms
 //	200..239 the link's own, numbered and resent like all above
 //	240..255 the link's own, of one connection: neither numbered nor resent
 const (

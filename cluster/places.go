@@ -67,16 +67,19 @@ type Places struct {
 
 func newPlaces(node string, key hashKey, buckets func(int) int, changed func(*Placement)) *Places {
 	p := &Places{node: node, key: key, buckets: buckets, changed: changed}
-	p.set(nil)
+	p.set(nil, false)
 	return p
 }
 
 // Current is the placement by which this node goes now.
 func (p *Places) Current() *Placement { return p.current.Load() }
 
-// set makes the placement that of this node and others; it reports whether that is a change.
-func (p *Places) set(others []string) bool {
-	nodes := append(slices.Clone(others), p.node)
+// set makes the placement that of this node and others, or only of the others if there are any and this node is retired; it reports whether that is a change.
+func (p *Places) set(others []string, retired bool) bool {
+	nodes := slices.Clone(others)
+	if !retired || len(others) == 0 {
+		nodes = append(nodes, p.node)
+	}
 	slices.Sort(nodes)
 	nodes = slices.Compact(nodes)
 	p.mu.Lock()

@@ -70,7 +70,8 @@ type Replica struct {
 	wake  chan struct{} // 1; something is to be sent
 	stale chan struct{} // 1; something is to be reclaimed
 
-	placing sync.Mutex // so that the last placement is of those that are up last
+	retired atomic.Bool // this node is to be the home of nothing
+	placing sync.Mutex  // so that the last placement is of those that are up last
 
 	mu       sync.RWMutex
 	peers    map[Sender]*replicaPeer
@@ -217,7 +218,20 @@ func (r *Replica) PeerUp(s Sender, node string, incarnation uint64) {
 	for _, old := range older {
 		r.hide(old)
 	}
+	if r.retired.Load() {
+		s.Send(kindRetire)
+	}
 	r.place(p)
+	poke(r.wake)
+}
+
+// Retire makes this node the home of nothing any more, if there are others.
+func (r *Replica) Retire() {
+	r.retired.Store(true)
+	for _, p := range r.all() {
+		p.sender.Send(kindRetire)
+	}
+	r.place(nil)
 	poke(r.wake)
 }
 
@@ -229,12 +243,12 @@ func (r *Replica) place(added *replicaPeer) {
 	peers := r.all()
 	for _, p := range peers {
 		p.mu.Lock()
-		if !p.gone {
+		if !p.gone && !p.retired {
 			nodes = append(nodes, p.node)
 		}
 		p.mu.Unlock()
 	}
-	if !r.Places.set(nodes) {
+	if !r.Places.set(nodes, r.retired.Load()) {
 		peers = []*replicaPeer{added}
 	}
 	for _, p := range peers {

@@ -53,6 +53,11 @@ func (r *Replica) Frame(s Sender, kind byte, payload []byte) {
 		r.onAsk(p, payload)
 	case kindPlacement:
 		err = r.onPlacement(payload)
+	case kindRetire:
+		p.mu.Lock()
+		p.retired = true
+		p.mu.Unlock()
+		r.place(nil)
 	}
 	if err != nil {
 		r.stats.malformed.Add(1)

@@ -16,6 +16,7 @@ type replicaPeer struct {
 
 	mu      sync.Mutex
 	gone    bool
+	retired bool      // is the home of nothing
 	number  uint64    // of the snapshot that is being sent or was
 	begun   bool      // it
 	segment int       // the next one to be sent of it

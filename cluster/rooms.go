@@ -10,7 +10,7 @@ import (
 // Kinds of the frames about rooms, which package muc makes: the room's name, the sender's name, and what is muc's.
 const (
 	firstRoomKind byte = 60
-	lastRoomKind  byte = 79
+	lastRoomKind  byte = 99
 )
 
 // Rooms are where each room has its home, and the frames about rooms. Its methods are safe for concurrent use, and none blocks.

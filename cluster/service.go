@@ -107,6 +107,9 @@ func (s *Service) Leave(ctx context.Context) error {
 	return err
 }
 
+// Retire has the rooms whose home is this node moved to others, before it leaves.
+func (s *Service) Retire() { s.replica.Retire() }
+
 // Rows implements router.Elsewhere.
 func (s *Service) Rows(rows []router.Row, user stanza.JID) []router.Row {
 	var room [4]RemoteRow

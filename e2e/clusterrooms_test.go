@@ -2,7 +2,10 @@ package e2e
 
 import (
 	"fmt"
+	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 const rooms = "conference." + domain
@@ -62,5 +65,169 @@ func TestClusterRooms(t *testing.T) {
 		alice.await("<presence[^>]*from='lobby[0-9]@" + rooms + "/Carol'[^>]*type='unavailable'|<presence[^>]*type='unavailable'[^>]*from='lobby[0-9]@" + rooms + "/Carol'")
 		dave.say("<presence to='lobby%d@%s/Dave'><x xmlns='http://jabber.org/protocol/muc'/></presence>", i, rooms)
 		dave.await(fmt.Sprint("<body>from carol to ", i, "</body>.*<delay"))
+	}
+}
+
+// TestClusterRoomsSurvive kills a node with users on the other two in rooms that have their home on any of the three.
+func TestClusterRoomsSurvive(t *testing.T) {
+	n := newCluster(t, 3, "alice", "bob", "carol", "dave")
+	alice, bob, carol := n[0].raw(t, "alice", "game"), n[1].raw(t, "bob", "game"), n[2].raw(t, "carol", "game")
+	const count = 9
+	for i := range count {
+		room := fmt.Sprint("lobby", i)
+		alice.enter(room, "Alice")
+		alice.unlock(room)
+		bob.enter(room, "Bob")
+		carol.enter(room, "Carol")
+		alice.say("<iq type='set' id='member' to='%s@%s'><query xmlns='http://jabber.org/protocol/muc#admin'><item affiliation='admin' jid='bob@%s'/></query></iq>", room, rooms, domain)
+		alice.await("<iq[^>]*id='member'")
+		bob.say("<message to='%s@%s' type='groupchat'><subject>about %d</subject></message>", room, rooms, i)
+		carol.await(fmt.Sprint("<subject>about ", i, "</subject>"))
+		alice.shout(room, fmt.Sprint("before ", i))
+		carol.await(fmt.Sprint("<body>before ", i, "</body>"))
+	}
+	alice.barrier()
+	bob.barrier()
+	if _, err := n[2].stop(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	gone := "<presence[^>]*(from='[^']*/Carol'[^>]*type='unavailable'|type='unavailable'[^>]*from='[^']*/Carol')"
+	for range count {
+		alice.await(gone)
+		bob.await(gone)
+	}
+	for i := range count {
+		room := fmt.Sprint("lobby", i)
+		alice.shout(room, fmt.Sprint("after ", i))
+		for _, c := range []*raw{alice, bob} {
+			if got := c.await(fmt.Sprint("(?s)^(.*)<body>after ", i, "</body>")); strings.Contains(got[1], "unavailable") || strings.Contains(got[1], "type='error'") {
+				t.Errorf("%s was told more than that Carol had gone: %s", c.name, got[1])
+			}
+		}
+	}
+	dave := n[1].raw(t, "dave", "game")
+	for i := range count {
+		dave.say("<presence to='lobby%d@%s/Dave'><x xmlns='http://jabber.org/protocol/muc'/></presence>", i, rooms)
+		all := dave.await(fmt.Sprint("(?s)^(.*)<subject>about ", i, "</subject>"))[1]
+		for _, want := range []string{
+			"affiliation='owner'", "/Alice'", "affiliation='admin'", "/Bob'", fmt.Sprint("<body>before ", i, "</body>"), fmt.Sprint("<body>after ", i, "</body>"),
+		} {
+			if !strings.Contains(all, want) {
+				t.Errorf("lobby%d has no %s any more: %s", i, want, all)
+			}
+		}
+		if strings.Contains(all, "/Carol'") && !strings.Contains(all, "from='lobby") {
+			t.Errorf("lobby%d still has Carol: %s", i, all)
+		}
+	}
+}
+
+// TestClusterRoomsMove stops each node in turn, in order, while users of the others talk in rooms of all: nothing that they say is lost, comes twice or in another order.
+func TestClusterRoomsMove(t *testing.T) {
+	n := newCluster(t, 3, "alice", "bob")
+	alice, bob := n[0].raw(t, "alice", "game"), n[1].raw(t, "bob", "game")
+	const count = 6
+	for i := range count {
+		room := fmt.Sprint("lobby", i)
+		alice.enter(room, "Alice")
+		alice.unlock(room)
+		bob.enter(room, "Bob")
+	}
+	alice.barrier()
+	stopped := make(chan error, 1)
+	sent := make([]int, count)
+	for round := 0; ; round++ {
+		if round == 20 {
+			go func() { _, err := n[2].stop(syscall.SIGTERM); stopped <- err }()
+		}
+		for i := range count {
+			alice.shout(fmt.Sprint("lobby", i), fmt.Sprintf("%d-%d", i, sent[i]))
+			sent[i]++
+		}
+		select {
+		case err := <-stopped:
+			if err != nil {
+				t.Fatal(err)
+			}
+			stopped = nil
+		case <-time.After(5 * time.Millisecond):
+		}
+		if stopped == nil {
+			break
+		}
+	}
+	for i := range count {
+		alice.shout(fmt.Sprint("lobby", i), fmt.Sprintf("%d-%d", i, sent[i]))
+		sent[i]++
+	}
+	for _, c := range []*raw{alice, bob} {
+		next := make([]int, count)
+		for left := count; left > 0; {
+			got := c.await("(?s)^(.*?)<body>([0-9]+)-([0-9]+)</body>")
+			if strings.Contains(got[1], "type='error'") || strings.Contains(got[1], "unavailable") {
+				t.Fatalf("%s was told that a room moves: %s", c.name, got[1])
+			}
+			var i, k int
+			fmt.Sscan(got[2], &i)
+			fmt.Sscan(got[3], &k)
+			if k != next[i] {
+				t.Fatalf("%s got message %d of lobby%d, not %d", c.name, k, i, next[i])
+			}
+			if next[i]++; next[i] == sent[i] {
+				left--
+			}
+		}
+	}
+	t.Log(sent[0], "messages to each room")
+}
+
+// TestClusterRoomsPause stops a node's process for so long that the others go on without it, and has it continue.
+func TestClusterRoomsPause(t *testing.T) {
+	n := newCluster(t, 3, "alice", "bob", "carol")
+	alice, bob, carol := n[0].raw(t, "alice", "game"), n[1].raw(t, "bob", "game"), n[2].raw(t, "carol", "game")
+	const count = 6
+	for i := range count {
+		room := fmt.Sprint("lobby", i)
+		alice.enter(room, "Alice")
+		alice.unlock(room)
+		bob.enter(room, "Bob")
+		carol.enter(room, "Carol")
+	}
+	alice.barrier()
+	bob.barrier()
+	if err := n[2].cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { n[2].cmd.Process.Signal(syscall.SIGCONT) })
+	for range count {
+		alice.await("<presence[^>]*(from='[^']*/Carol'[^>]*type='unavailable'|type='unavailable'[^>]*from='[^']*/Carol')")
+	}
+	for i := range count {
+		room := fmt.Sprint("lobby", i)
+		alice.shout(room, fmt.Sprint("without ", i))
+		bob.await(fmt.Sprint("<body>without ", i, "</body>"))
+		alice.await(fmt.Sprint("<body>without ", i, "</body>"))
+	}
+	if err := n[2].cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[string]bool)
+	for len(seen) < count { // whose homes are told one after another
+		seen[alice.await("<presence to='[^']*' from='(lobby[0-9])@" + rooms + "/Carol'><x")[1]] = true
+	}
+	for i := range count {
+		room := fmt.Sprint("lobby", i)
+		for _, from := range []*raw{carol, bob, alice} {
+			text := fmt.Sprint(from.name, " again ", i)
+			from.shout(room, text)
+			for _, to := range []*raw{alice, bob, carol} {
+				to.await("<body>" + text + "</body>")
+			}
+		}
+	}
+	for _, c := range []*raw{alice, bob, carol} {
+		if rest := c.barrier(); strings.Contains(rest, " again ") {
+			t.Errorf("%s got something twice: %s", c.name, rest)
+		}
 	}
 }

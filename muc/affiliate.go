@@ -125,7 +125,7 @@ func (s *Service) affiliate(b *router.Batch, r *room, list []affiliate, n notice
 			done()
 		}
 		for _, a := range list {
-			r.affiliates.set(a)
+			r.setAffiliate(a)
 			n := n
 			n.reason = a.reason
 			s.affiliated(b, r, a, &n)

@@ -141,10 +141,15 @@ func (s *Service) showSeat(b *router.Batch, r *room, o *occupant, to *seat, n *n
 
 // showOthers tells all other occupants.
 func (s *Service) showOthers(b *router.Batch, r *room, o *occupant, n *notice) {
+	s.showTo(b, r, r.all, o, n)
+}
+
+// showTo tells some of the others.
+func (s *Service) showTo(b *router.Batch, r *room, them []*occupant, o *occupant, n *notice) {
 	var bufs [forms]*[]byte
 	var wire [forms]stanza.Stanza
 	s.gather(r)
-	for _, to := range r.all {
+	for _, to := range them {
 		if to == o {
 			continue
 		}
@@ -215,7 +220,7 @@ func (s *Service) send(b *router.Batch, r *room, to *seat, st *stanza.Stanza) bo
 		return false // ending: it says so itself
 	}
 	to.session = s.sessionOf(row) // which has taken over
-	//TOUCH r.touch(to.jid, to.session)
+	r.rep.touch(to.jid, to.session)
 	return to.session.Send(b, st)
 }
 

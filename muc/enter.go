@@ -100,7 +100,7 @@ func (s *Service) admit(b *router.Batch, r *room, who seat, st *stanza.Stanza, j
 	}
 	o := r.named(at.Resource())
 	if o == nil {
-		o = &occupant{at: at.Clone(), seats: []seat{who}, id: r.secret.identify(who.jid), affiliation: what.as, role: r.cfg.initial(what.as)}
+		o = &occupant{at: at.Clone(), seats: []seat{who}, id: r.secret.identify(who.jid), affiliation: what.as, role: r.cfg.initial(what.as), since: time.Now().UnixNano()}
 		r.add(o)
 		if s.Watcher != nil {
 			s.Watcher.RoomJoined(r.at, o.user(), o.nick(), o.role.String(), o.affiliation.String())
@@ -174,7 +174,7 @@ func (s *Service) synchronize(b *router.Batch, r *room, o *occupant, st *stanza.
 		o = r.of(st.From)
 	}
 	if to := o.seat(st.From); to.presence != presence {
-		s.changePresence(o, st.From, presence)
+		s.changePresence(r, o, st.From, presence)
 		if r.shown(o.role) {
 			s.showOthers(b, r, o, &notice{})
 		}

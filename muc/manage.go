@@ -251,6 +251,7 @@ func (s *Service) remember(r *room, m utterance, wire []byte) {
 	m.wire = wire
 	s.Metrics.messages.Inc()
 	r.past.add(m, s.cfg.Load())
+	r.rep.remember(m)
 	s.archive(r, archived{utterance: m})
 }
 

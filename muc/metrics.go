@@ -25,6 +25,8 @@ type Metrics struct {
 	deliveries prometheus.Counter
 	bounced    prometheus.Counter
 	unstored   prometheus.Counter
+	moved      prometheus.Counter
+	fenced     prometheus.Counter
 	refused    *prometheus.CounterVec
 }
 
@@ -44,6 +46,10 @@ func newMetrics() *Metrics {
 			Name: "chatd_muc_occupants_bounced_total", Help: "Occupants removed because they could not be reached."}),
 		unstored: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "chatd_muc_history_lost_total", Help: "Messages that were delivered and that the store did not take for a room's history."}),
+		moved: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "chatd_muc_rooms_moved_total", Help: "Rooms that another node of the cluster has handed over, or that came back here after their node was lost."}),
+		fenced: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "chatd_muc_fenced_total", Help: "What a node said to occupants of a room that it was not the home of any more."}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "chatd_muc_refused_total", Help: "What was refused because of a limit, by limit."}, []string{"limit"}),
 	}
@@ -55,7 +61,7 @@ func newMetrics() *Metrics {
 
 // Register adds them to a registry.
 func (m *Metrics) Register(reg prometheus.Registerer) {
-	reg.MustRegister(m.rooms, m.occupants, m.created, m.messages, m.deliveries, m.bounced, m.unstored, m.refused)
+	reg.MustRegister(m.rooms, m.occupants, m.created, m.messages, m.deliveries, m.bounced, m.unstored, m.moved, m.fenced, m.refused)
 }
 
 func (m *Metrics) refuse(limit string) { m.refused.WithLabelValues(limit).Inc() }

@@ -104,6 +104,7 @@ func (s *Service) bury(r *room, m *utterance, id string, by []byte, at time.Time
 	}
 	st.Attrs, st.Inner = nil, m.id.Append(inner, r.at)
 	r.past.replace(m, st.Append(nil))
+	r.rep.remember(*m)
 	a.utterance = *m
 	s.archive(r, a)
 }

@@ -103,9 +103,13 @@ func (s *Service) scatter(r *room) {
 
 // castTo takes what a room elsewhere says to sessions here.
 func (s *Service) castTo(b *router.Batch, from, room string, payload []byte) bool {
-	_, rest, ok := cutToken(payload)
+	token, rest, ok := cutToken(payload)
 	if !ok {
 		return false
+	}
+	if s.fenced(from, room, token) {
+		s.Metrics.fenced.Inc()
+		return true
 	}
 	count, size := binary.Uvarint(rest)
 	if size <= 0 || count > uint64(len(rest)) {
@@ -129,6 +133,7 @@ func (s *Service) castTo(b *router.Batch, from, room string, payload []byte) boo
 		return false
 	}
 	st.Wire = rest
+	s.noteShown(from, room, token, st)
 	for _, full := range to {
 		st.To = full
 		if !s.giveHere(b, st) {
@@ -175,7 +180,7 @@ func (s *Service) missed(b *router.Batch, node, name string, payload []byte) boo
 		to := o.seat(st.To)
 		if row, ok := s.r.Table.Row(st.To); ok && row.Node() != node {
 			to.session = s.sessionOf(row)
-			//TOUCH r.touch(st.To, to.session)
+			r.rep.touch(st.To, to.session)
 			s.send(b, r, to, st)
 		} else {
 			r.lost = append(r.lost, st.To)

@@ -25,6 +25,7 @@ type occupant struct {
 	affiliation Affiliation
 	messages    bucket
 	nicks       *bucket // nil until the first change
+	since       int64   // when it entered, nanoseconds since 1970
 }
 
 func (o *occupant) nick() string { return o.at.Resource() }
@@ -50,6 +51,7 @@ type crowd struct {
 	seats int
 	nicks map[string]*occupant // nil while there are few
 	jids  map[string]*occupant // by full JID
+	rep   *replication         // of a cluster: is told of each change
 }
 
 // named is the occupant with a nick, nil if there is none.
@@ -92,6 +94,7 @@ func (c *crowd) ofUser(jid stanza.JID) (found []*occupant) {
 func (c *crowd) add(o *occupant) {
 	c.all = append(c.all, o)
 	c.seats += len(o.seats)
+	c.rep.touchAll(o)
 	if c.nicks == nil && len(c.all) <= few {
 		return
 	}
@@ -116,6 +119,7 @@ func (c *crowd) index(o *occupant) {
 func (c *crowd) join(o *occupant, s seat) {
 	o.seats = append(o.seats, s)
 	c.seats++
+	c.rep.touch(s.jid, s.session)
 	if c.jids != nil {
 		c.jids[s.jid.String()] = o
 	}
@@ -127,6 +131,7 @@ func (c *crowd) part(o *occupant, full stanza.JID) (last bool) {
 	if i < 0 {
 		return false
 	}
+	c.rep.touch(full, o.seats[i].session)
 	if len(o.seats) == 1 {
 		c.remove(o)
 		return true
@@ -145,6 +150,7 @@ func (c *crowd) remove(o *occupant) {
 	}
 	c.all = slices.Delete(c.all, i, i+1)
 	c.seats -= len(o.seats)
+	c.rep.touchAll(o)
 	delete(c.nicks, o.nick())
 	for _, s := range o.seats {
 		delete(c.jids, s.jid.String())
@@ -154,8 +160,17 @@ func (c *crowd) remove(o *occupant) {
 // rename gives an occupant another nick.
 func (c *crowd) rename(o *occupant, at stanza.JID) {
 	delete(c.nicks, o.nick())
+	c.rep.touchAll(o)
 	o.at = at
 	if c.nicks != nil {
 		c.nicks[o.nick()] = o
 	}
+}
+
+// clear takes all occupants out.
+func (c *crowd) clear() {
+	for _, o := range c.all {
+		c.rep.touchAll(o)
+	}
+	*c = crowd{rep: c.rep}
 }

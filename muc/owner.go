@@ -176,7 +176,7 @@ func (s *Service) configuration(b *router.Batch, r *room, next *Settings, list [
 			s.announce(b, r, was)
 		}
 		for _, a := range list {
-			r.affiliates.set(a)
+			r.setAffiliate(a)
 			s.affiliated(b, r, a, &notice{})
 		}
 		s.enforce(b, r, was)
@@ -283,7 +283,8 @@ func (s *Service) destruction(b *router.Batch, r *room, d destroyed, done func()
 			}
 		}
 		s.Metrics.occupants.Sub(float64(r.seats))
-		r.crowd, r.unwritten = crowd{}, nil
+		r.clear()
+		r.unwritten = nil
 		s.vanish(r)
 		s.tellDestroyed(r, Destroyed, d.Reason)
 		if done != nil {

@@ -17,6 +17,11 @@ type utterance struct {
 	wire []byte     // the whole message, without 'to'
 }
 
+// kept is the message as the store has it.
+func (m *utterance) kept() store.HistoryMessage {
+	return store.HistoryMessage{ID: string(m.id[:]), Stored: time.UnixMilli(m.at).UTC(), Stanza: m.wire}
+}
+
 // A past is the newest messages of a room, oldest first, bounded in number and bytes.
 type past struct {
 	messages []utterance

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
+	"slices"
 
 	"chatd/router"
 	"chatd/stanza"
@@ -50,9 +51,31 @@ func (t Token) fences(old Token) bool {
 
 // Kinds of frames about a room.
 const (
-	frameStanza byte = iota // for the room: hops, node of its sender, stanza
-	frameCast               // from the room: token, number of recipients, each recipient, stanza without 'to'
-	frameMissed             // to the room: a recipient who was not there, stanza
+	frameStanza  byte = iota // for the room: hops, node of its sender, stanza
+	frameCast                // from the room: token, number of recipients, each recipient, stanza without 'to'
+	frameMissed              // to the room: a recipient who was not there, stanza
+	frameSeats               // to a node: token, what sessions there are in the room
+	frameCopy                // to the standby: token, the room, or its next part
+	frameChange              // token, what has changed in it
+	frameHistory             // time, id, message
+	frameForget              // the copy is of no use any more
+	frameFlush               // to who has sessions in a room that leaves this node: where to
+	frameFlushed             // the answer, behind all that was sent before
+	frameState               // to the new home: token, the room, or its next part
+	frameAhead               // as frameStanza: one that has waited
+	frameArrived             // all of the room has been sent; not empty: its home was lost
+	frameClaim               // to all: token; who has the room is to hand it over
+	frameNone                // the answer of who has not
+	frameMine                // the answer of the node that is the home, as it knows better
+	frameRejoin              // to a room that has lost its home: token, all sessions of a node that are in it
+	frameWho                 // asks for that
+
+	// To the node itself.
+	frameCheck     // is the room where it should be
+	frameDown      // a node is gone: which
+	frameFrozen    // nobody is busy with the room any more
+	frameReconcile // all nodes have told who is in it
+	frameOverdue   // it waits for others no longer
 )
 
 // maxHops bounds how often a stanza is sent on to where its room is, while nodes disagree about that.
@@ -78,21 +101,21 @@ func (s *Service) dispatch(ctx context.Context, b *router.Batch, st *stanza.Stan
 	switch s.enterLane(name, st, from) {
 	case here:
 		s.toRoom(ctx, b, s.session(from), st)
-		s.leaveLane(b, name)
+		s.leaveLane(name)
 	case nowhere:
 		s.fail(b, st, stanza.ErrRecipientUnavailable)
 	}
 }
 
-// forward sends a stanza to where its room is. It reports whether that could be done.
-func (s *Service) forward(home string, st *stanza.Stanza, from origin) bool {
+// forward sends a stanza to a node, as a frame of one kind or another. It reports whether that could be done.
+func (s *Service) forward(home string, kind byte, st *stanza.Stanza, from origin) bool {
 	if from.node == "" {
 		from.node = s.Place.Node()
 	}
 	buf := buffers.Get().(*[]byte)
 	defer putBuffer(buf)
 	*buf = st.Append(appendText(append((*buf)[:0], from.hops+1), from.node))
-	return from.hops < maxHops && s.Place.Send(home, frameStanza, st.To.Local(), *buf)
+	return from.hops < maxHops && s.Place.Send(home, kind, st.To.Local(), *buf)
 }
 
 // Frame deals with a frame of another node about a room, or of this one: see Place.Send. The payload is a view.
@@ -105,17 +128,35 @@ func (s *Service) Frame(ctx context.Context, b *router.Batch, node string, kind 
 func (s *Service) frame(ctx context.Context, b *router.Batch, node string, kind byte, room string, payload []byte) bool {
 	switch kind {
 	case frameStanza:
-		return s.forwarded(ctx, b, payload)
+		return s.forwarded(payload, func(st *stanza.Stanza, from origin) { s.dispatch(ctx, b, st, from) })
+	case frameAhead:
+		return s.forwarded(payload, func(st *stanza.Stanza, from origin) { s.ahead(node, st, from) })
 	case frameCast:
 		return s.castTo(b, node, room, payload)
 	case frameMissed:
 		return s.missed(b, node, room, payload)
+	case frameSeats:
+		return s.seated(node, room, payload)
+	case frameCopy, frameChange, frameHistory, frameForget:
+		return s.copied(node, room, kind, payload)
+	case frameRejoin:
+		return s.rejoined(ctx, b, room, payload)
+	case frameWho:
+		s.asked(room, node)
+	case frameDown:
+		s.lostNode(ctx, b, room, string(payload))
+	case frameReconcile:
+		s.reconcile(b, room)
+	case frameCheck:
+		s.check(ctx, b, room)
+	default:
+		return s.move(ctx, b, node, kind, room, payload)
 	}
-	return false
+	return true
 }
 
 // forwarded takes a stanza that another node has sent on.
-func (s *Service) forwarded(ctx context.Context, b *router.Batch, payload []byte) bool {
+func (s *Service) forwarded(payload []byte, deal func(*stanza.Stanza, origin)) bool {
 	if len(payload) == 0 {
 		return false
 	}
@@ -127,8 +168,13 @@ func (s *Service) forwarded(ctx context.Context, b *router.Batch, payload []byte
 	if err != nil || st.To.Domain() != s.host.Domain() || st.To.Local() == "" {
 		return false
 	}
-	s.dispatch(ctx, b, st, origin{node: string(node), hops: payload[0]})
+	deal(st, origin{node: string(node), hops: payload[0]})
 	return true
+}
+
+// reaches reports whether a node is up.
+func (s *Service) reaches(node string) bool {
+	return node == s.Place.Node() || slices.Contains(s.Place.Nodes(), node)
 }
 
 // appendText writes a text behind its length.

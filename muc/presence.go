@@ -154,16 +154,17 @@ func (s *Service) update(b *router.Batch, st *stanza.Stanza, inner []byte) error
 	if o.nick() != st.To.Resource() {
 		return s.rename(b, r, o, st)
 	}
-	s.changePresence(o, st.From, unique.Make(string(inner)))
+	s.changePresence(r, o, st.From, unique.Make(string(inner)))
 	s.show(b, r, o, &notice{id: st.ID})
 	return nil
 }
 
 // changePresence makes a session the one whose presence is shown.
-func (s *Service) changePresence(o *occupant, full stanza.JID, presence unique.Handle[string]) {
+func (s *Service) changePresence(r *room, o *occupant, full stanza.JID, presence unique.Handle[string]) {
 	for i := range o.seats {
 		if o.seats[i].jid == full {
 			o.seats[i].presence = presence
+			r.rep.touch(full, o.seats[i].session)
 			o.seats[0], o.seats[i] = o.seats[i], o.seats[0]
 		}
 	}

@@ -72,6 +72,7 @@ func (r *room) mayChangeRole(user stanza.JID, o *occupant, to Role) error {
 func (s *Service) setRole(b *router.Batch, r *room, o *occupant, role Role, as Affiliation, n *notice) {
 	was := r.shown(o.role)
 	o.role, o.affiliation = role, as
+	r.rep.touchAll(o)
 	s.showSelf(b, r, o, n)
 	switch is := r.shown(role); {
 	case is:

@@ -90,12 +90,16 @@ func (s *Service) unlock(b *router.Batch, r *room) {
 			}
 		}
 	}
+	s.replicate(r)
 	r.mu.Unlock()
 }
 
 // load locks a room that is in memory or in the store. If it is in neither, make is called to make a new one of the room that it is
 // given, unless make is nil; an error of make's comes back. ErrItemNotFound: there is none.
 func (s *Service) load(ctx context.Context, b *router.Batch, name string, make func(*room) error) (*room, error) {
+	if err := s.borrow(ctx, name); err != nil {
+		return nil, err
+	}
 	for {
 		if r := s.lock(b, name); r != nil {
 			return r, nil
@@ -134,6 +138,9 @@ func (s *Service) insert(name string, r *room) bool {
 		return false
 	}
 	sh.rooms[name] = r
+	if s.Place != nil {
+		r.rep = newReplication(s.Place.Node())
+	}
 	s.count.Add(1)
 	s.Metrics.rooms.Inc()
 	return true
@@ -142,6 +149,7 @@ func (s *Service) insert(name string, r *room) bool {
 // vanish takes a room out of memory. The caller holds r.mu, and nobody is in the room.
 func (s *Service) vanish(r *room) {
 	r.phase = gone
+	s.discard(r)
 	name := r.at.Local()
 	sh := s.shard(name)
 	sh.mu.Lock()
@@ -181,6 +189,7 @@ func (s *Service) fill(ctx context.Context, name string, r *room) error {
 	for _, m := range messages {
 		r.past.add(remembered(m), limits)
 	}
+	r.rep.asStored(r)
 	r.phase = open
 	return nil
 }

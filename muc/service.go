@@ -41,8 +41,9 @@ type Service struct {
 	seed   maphash.Seed
 	shards [shards]shard
 
-	lanes [shards]laneShard // of a cluster
-	nodes sync.Map          // the others, *node by name
+	lanes  [shards]laneShard // of a cluster
+	nodes  sync.Map          // the others, *node by name
+	placed atomic.Int64      // when Placed was called last, nanoseconds since 1970
 
 	writing sync.WaitGroup  // goroutines that write history
 	ctx     context.Context // ends when they are to give up

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"time"
 	"unique"
 
@@ -23,6 +24,14 @@ type State struct {
 	Affiliations []store.Affiliation    `json:"affiliations,omitempty"`
 	Occupants    []OccupantState        `json:"occupants,omitempty"` // in the order in which they entered
 	History      []store.HistoryMessage `json:"history,omitempty"`   // what is in memory, oldest first; Seq is 0
+
+	// What only nodes of a cluster tell each other. Stamps are nanoseconds since 1970.
+	Configured int64            `json:"configured,omitempty"`  // when Config was changed; 1: it is as in the store
+	SubjectSet int64            `json:"subject_set,omitempty"` // when Subject was
+	Stamps     map[string]int64 `json:"stamps,omitempty"`      // when affiliations were, by address, also those that are no more
+	Left       []string         `json:"left,omitempty"`        // of a change: sessions that are no more
+	Shown      []string         `json:"shown,omitempty"`       // nicks that sessions of the node Whole think are in the room
+	Whole      string           `json:"whole,omitempty"`       // Occupants has all sessions of this node
 }
 
 // An OccupantState is one occupant of a State.
@@ -30,12 +39,17 @@ type OccupantState struct {
 	Nick     string         `json:"nick"`
 	Role     string         `json:"role"`
 	Sessions []SessionState `json:"sessions"` // the one whose presence is shown first
+
+	Affiliation string `json:"affiliation,omitempty"`
+	Since       int64  `json:"since,omitempty"`  // when it entered, nanoseconds since 1970
+	Former      string `json:"former,omitempty"` // its nick before a merge, if that is another one
 }
 
 // A SessionState is one session of an OccupantState.
 type SessionState struct {
 	JID      string `json:"jid"`                // full
 	Presence string `json:"presence,omitempty"` // children, raw XML
+	Node     string `json:"node,omitempty"`     // where it is connected
 }
 
 // Export yields every room that somebody is in.
@@ -66,17 +80,28 @@ func (r *room) state() (*State, error) {
 		return nil, err
 	}
 	x := &State{Name: rec.Name, Config: rec.Config, Subject: rec.Subject, Created: rec.Created, Locked: r.phase == locked, Affiliations: r.affiliates.stored()}
+	if r.rep != nil {
+		x.Configured, x.SubjectSet, x.Stamps = r.rep.configured, r.rep.subjectSet, maps.Clone(r.rep.stamps)
+	}
 	for _, o := range r.all {
-		os := OccupantState{Nick: o.nick(), Role: o.role.String()}
-		for _, seat := range o.seats {
-			os.Sessions = append(os.Sessions, SessionState{seat.jid.String(), seat.presence.Value()})
-		}
-		x.Occupants = append(x.Occupants, os)
+		x.Occupants = append(x.Occupants, o.state(r.rep, ""))
 	}
 	for _, m := range r.past.messages {
-		x.History = append(x.History, store.HistoryMessage{ID: string(m.id[:]), Stored: time.UnixMilli(m.at).UTC(), Stanza: m.wire})
+		x.History = append(x.History, m.kept())
 	}
 	return x, nil
+}
+
+// state is an occupant, with the sessions that are on one node or, if that is "", all of them.
+func (o *occupant) state(rep *replication, only string) OccupantState {
+	os := OccupantState{Nick: o.nick(), Role: o.role.String(), Affiliation: o.affiliation.String(), Since: o.since}
+	for _, seat := range o.seats {
+		node := rep.nodeOf(seat.session)
+		if only == "" || node == only {
+			os.Sessions = append(os.Sessions, SessionState{seat.jid.String(), seat.presence.Value(), node})
+		}
+	}
+	return os
 }
 
 var errState = errors.New("muc: a room that cannot be")
@@ -162,5 +187,5 @@ func (s *Service) occupant(r *room, x *OccupantState) (*occupant, error) {
 		here = gone
 	}
 	user := here[0].jid
-	return &occupant{at: at, seats: here, id: r.secret.identify(user), role: role, affiliation: r.affiliation(user)}, nil
+	return &occupant{at: at, since: x.Since, seats: here, id: r.secret.identify(user), role: role, affiliation: r.affiliation(user)}, nil
 }

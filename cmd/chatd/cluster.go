@@ -58,7 +58,14 @@ func (j *joined) connect() {
 		Yield: j.yield, Restore: j.restore, Adopt: j.adopt,
 	}
 	j.rooms.Place = place{j.Rooms}
-	j.Rooms.Frame = j.rooms.Frame
+	j.Rooms.Frame, j.Rooms.Placed = j.rooms.Frame, j.rooms.Placed
+	j.Rooms.Down = func(ctx context.Context, node string, unacked []cluster.RoomFrame) {
+		frames := make([]muc.Frame, len(unacked))
+		for i := range unacked {
+			frames[i] = muc.Frame(unacked[i])
+		}
+		j.rooms.Down(ctx, node, frames)
+	}
 	j.clients.Fetch = j.fetch
 	j.clients.HandOver = j.handOver
 	j.clients.OnResume = j.resume

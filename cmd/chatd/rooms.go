@@ -1,17 +1,22 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"chatd/muc"
 )
 
 // roomsFile has the rooms in which sessions are that wait for resumption while no chatd runs, as sessionsFile has those.
 const roomsFile = "rooms.json"
+
+// roomsTimeout bounds how long rooms may take to move.
+const roomsTimeout = 5 * time.Second
 
 const roomsVersion = "chatd rooms 1\n"
 
@@ -41,4 +46,14 @@ func (s *server) restoreRooms() error {
 		}
 	}
 	return removeFile(path)
+}
+
+// moveRooms gives the rooms to other nodes while their occupants are still connected.
+func (s *server) moveRooms(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, roomsTimeout)
+	defer cancel()
+	s.others.Retire()
+	if err := s.rooms.Leave(ctx); err != nil {
+		s.log.Warn("stopped before all rooms had moved", "err", err)
+	}
 }

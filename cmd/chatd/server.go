@@ -180,6 +180,7 @@ func (s *server) stop(ended <-chan error, serving int) {
 	defer cancel()
 	if s.others != nil {
 		s.others.Tell()
+		s.moveRooms(ctx)
 	}
 	err := errors.Join(s.clients.Shutdown(ctx), s.keepRooms(), s.rooms.Close(ctx))
 	if s.others != nil {

@@ -1,0 +1,425 @@
+package muc
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"chatd/router"
+	"chatd/stanza"
+)
+
+const (
+	// overdue is how long a room that moves waits for other nodes.
+	overdue = 2 * time.Second
+	// settling is how long after a change of the nodes a room that is not here may still be elsewhere.
+	settling = 10 * time.Second
+)
+
+// Placed is to be called when the placement has changed: rooms move to where they should be. Those that have lost their home
+// come back at their new one.
+func (s *Service) Placed(context.Context) {
+	s.placed.Store(time.Now().UnixNano())
+	self := s.Place.Node()
+	for _, name := range append(s.names(), s.orphaned()...) {
+		s.Place.Send(self, frameCheck, name)
+	}
+}
+
+// Down is to be called when a node is gone, before Placed for that or after, with what it has not confirmed of what was sent to it.
+func (s *Service) Down(_ context.Context, node string, unacked []Frame) {
+	self := s.Place.Node()
+	for name := range s.moves() {
+		s.Place.Send(self, frameDown, name, []byte(node))
+	}
+	for _, name := range s.names() {
+		s.Place.Send(self, frameDown, name, []byte(node))
+	}
+	for _, name := range s.orphaned() {
+		s.Place.Send(self, frameCheck, name)
+	}
+	for _, f := range unacked {
+		switch f.Kind { // the rest was for the node only
+		case frameStanza, frameState, frameAhead, frameArrived, frameRejoin:
+			s.Place.Send(self, f.Kind, f.Room, f.Payload)
+		}
+	}
+}
+
+// A Frame is one of those that Place.Send sends.
+type Frame struct {
+	Kind    byte
+	Room    string
+	Payload []byte
+}
+
+// moves are the rooms that move.
+func (s *Service) moves() map[string]struct{} {
+	names := make(map[string]struct{})
+	for i := range s.lanes {
+		sh := &s.lanes[i]
+		sh.mu.Lock()
+		for name, ln := range sh.lanes {
+			if ln.moving != nil {
+				names[name] = struct{}{}
+			}
+		}
+		sh.mu.Unlock()
+	}
+	return names
+}
+
+// unsettled reports whether the nodes have just changed.
+func (s *Service) unsettled() bool {
+	return time.Now().UnixNano()-s.placed.Load() < int64(settling)
+}
+
+// Leave hands all rooms over, once this node is the home of none. It returns when they are gone, or ctx ends.
+func (s *Service) Leave(ctx context.Context) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for len(s.Place.Nodes()) > 0 && (s.count.Load() > 0 || len(s.moves()) > 0) {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// check moves a room that is here to where it should be, and sees to one that has lost its home.
+func (s *Service) check(ctx context.Context, b *router.Batch, name string) {
+	home := s.Place.Home(name)
+	if home == s.Place.Node() {
+		s.resurrect(ctx, b, name)
+	}
+	s.takeOver(name, home)
+	if s.find(name) == nil {
+		return
+	}
+	if home != s.Place.Node() {
+		s.handOver(name, home)
+		return
+	}
+	if r := s.lock(b, name); r != nil { // its copy may belong elsewhere
+		s.unlock(b, r)
+	}
+}
+
+// lostNode sees to a room after a node has gone: who was there leaves.
+func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node string) {
+	if r := s.lock(b, name); r != nil {
+		s.departAll(b, r, func(who *seat) bool { return r.rep.nodeOf(who.session) == node })
+		s.unlock(b, r)
+		s.settle(r)
+	}
+	s.answered(ctx, b, name, node)
+}
+
+// handOver begins to move a room to another node.
+func (s *Service) handOver(name, to string) {
+	sh := s.laneShard(name)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	ln := sh.lane(name)
+	if ln.moving != nil {
+		return
+	}
+	ln.moving = &moving{to: to, timer: s.overdue(name)}
+	if ln.active == 0 {
+		s.Place.Send(s.Place.Node(), frameFrozen, name)
+	}
+}
+
+func (s *Service) overdue(name string) *time.Timer {
+	return time.AfterFunc(overdue, func() { s.Place.Send(s.Place.Node(), frameOverdue, name) })
+}
+
+// claim asks the other nodes for a room that is not here and should be. The caller holds the lane's lock.
+func (s *Service) claim(name string, ln *lane) bool {
+	m := &moving{}
+	for _, node := range s.Place.Nodes() {
+		if s.Place.Send(node, frameClaim, name, s.Place.Token().append(nil)) {
+			m.waits = append(m.waits, node)
+		}
+	}
+	if len(m.waits) == 0 {
+		return false
+	}
+	m.timer = s.overdue(name)
+	ln.moving = m
+	return true
+}
+
+// move deals with the frames of rooms that move.
+func (s *Service) move(ctx context.Context, b *router.Batch, node string, kind byte, name string, payload []byte) bool {
+	switch kind {
+	case frameFrozen:
+		s.frozen(name)
+	case frameFlush:
+		s.flush(node, name, string(payload))
+	case frameFlushed, frameNone:
+		s.answered(ctx, b, name, node)
+	case frameState:
+		return s.arriving(node, name, payload)
+	case frameArrived:
+		s.arrived(ctx, b, node, name, len(payload) > 0)
+	case frameClaim:
+		return s.claimed(node, name, payload)
+	case frameMine:
+		s.notMine(b, node, name)
+	case frameOverdue:
+		s.answered(ctx, b, name, "")
+	default:
+		return false
+	}
+	return true
+}
+
+// frozen asks all nodes of the room's occupants, and the new home, to send nothing more for it here.
+func (s *Service) frozen(name string) {
+	sh := s.laneShard(name)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	ln := sh.lanes[name]
+	if ln == nil || ln.active > 0 || ln.moving == nil || ln.moving.to == "" {
+		return
+	}
+	m := ln.moving
+	if m.waits != nil { // somebody was busy for so long that the wait for others is over
+		s.Place.Send(s.Place.Node(), frameFlushed, name)
+		return
+	}
+	m.timer.Reset(overdue)
+	nodes := []string{m.to}
+	if r := s.find(name); r != nil {
+		r.mu.Lock()
+		for _, o := range r.all {
+			for i := range o.seats {
+				if n := r.rep.nodeOf(o.seats[i].session); n != r.rep.self && !slices.Contains(nodes, n) {
+					nodes = append(nodes, n)
+				}
+			}
+		}
+		r.mu.Unlock()
+	}
+	m.waits = []string{}
+	for _, n := range nodes {
+		if s.Place.Send(n, frameFlush, name, []byte(m.to)) {
+			m.waits = append(m.waits, n)
+		}
+	}
+	if len(m.waits) == 0 {
+		s.Place.Send(s.Place.Node(), frameOverdue, name)
+	}
+}
+
+// flush sends what sessions here say to a room to its new home from now on, and tells the old one that nothing more comes.
+func (s *Service) flush(node, name, to string) {
+	sh := s.laneShard(name)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if a := sh.away[name]; a != nil && a.home == node {
+		a.home = to
+	}
+	if to == s.Place.Node() && s.find(name) == nil {
+		ln := sh.lane(name)
+		if ln.moving == nil {
+			ln.moving = &moving{timer: s.overdue(name)}
+		}
+		if !slices.Contains(ln.moving.waits, node) {
+			ln.moving.waits = append(ln.moving.waits, node)
+		}
+	}
+	s.Place.Send(node, frameFlushed, name)
+}
+
+// answered notes that a node has answered, or is gone; "": that it has been long enough. If all have, the room goes, or what has waited for it is
+// dealt with.
+func (s *Service) answered(ctx context.Context, b *router.Batch, name, node string) {
+	sh := s.laneShard(name)
+	sh.mu.Lock()
+	ln := sh.lanes[name]
+	if ln == nil || ln.moving == nil || ln.moving.to != "" && (ln.active > 0 || ln.moving.waits == nil) {
+		sh.mu.Unlock()
+		return
+	}
+	m := ln.moving
+	m.waits = slices.DeleteFunc(m.waits, func(n string) bool { return n == node || node == "" })
+	if len(m.waits) > 0 {
+		sh.mu.Unlock()
+		return
+	}
+	if m.to != "" {
+		gone := s.release(sh, name, ln)
+		sh.mu.Unlock()
+		if !gone {
+			s.drain(ctx, b, name)
+		}
+		return
+	}
+	x, lost := m.state, m.lost
+	m.state = nil
+	sh.mu.Unlock()
+	if x != nil {
+		s.Metrics.moved.Inc()
+		s.adopt(ctx, b, x)
+		sh.mu.Lock()
+		delete(sh.away, name)
+		sh.mu.Unlock()
+	}
+	if x != nil && lost {
+		s.who(b, name)
+	}
+	s.drain(ctx, b, name)
+}
+
+// release sends the room to its new home, with what has waited for it here. It reports whether it is gone. The caller holds the lane's lock.
+func (s *Service) release(sh *laneShard, name string, ln *lane) bool {
+	m := ln.moving
+	if !slices.Contains(s.Place.Nodes(), m.to) {
+		return false
+	}
+	if r := s.find(name); r != nil && !s.sendRoom(sh, r, m.to) {
+		return false
+	}
+	for _, p := range m.parked {
+		s.forward(m.to, frameAhead, p.st, p.from)
+	}
+	s.Place.Send(m.to, frameArrived, name)
+	m.timer.Stop()
+	ln.moving = nil
+	sh.tidy(name, ln)
+	return true
+}
+
+func (s *Service) sendRoom(sh *laneShard, r *room, to string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.phase != open && r.phase != locked || !s.sendState(r, to, frameState) {
+		return r.phase == gone
+	}
+	a := &away{home: to, token: s.Place.Token(), lent: s.Place.Home(r.at.Local()) == r.rep.self}
+	for _, o := range r.all {
+		if mine := o.state(r.rep, r.rep.self); len(mine.Sessions) > 0 {
+			a.seats.Occupants = append(a.seats.Occupants, mine)
+		}
+	}
+	if a.lent || len(a.seats.Occupants) > 0 {
+		sh.putAway(r.at.Local(), a)
+	}
+	s.Metrics.occupants.Sub(float64(r.seats))
+	s.vanish(r)
+	return true
+}
+
+// arriving takes a part of a room that comes.
+func (s *Service) arriving(node, name string, payload []byte) bool {
+	x, _, ok := readState(name, payload)
+	if !ok {
+		return false
+	}
+	sh := s.laneShard(name)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	m := s.coming(sh, node, name)
+	switch {
+	case m == nil:
+	case m.state == nil:
+		m.state = x
+	case x.Config != nil: // another copy of it
+		m.state = merge(m.state, x)
+	default:
+		m.state.apply(x)
+	}
+	return true
+}
+
+// coming is the room on its way here from a node. The caller holds mu.
+func (s *Service) coming(sh *laneShard, node, name string) *moving {
+	ln := sh.lane(name)
+	if ln.moving == nil {
+		ln.moving = &moving{timer: s.overdue(name)}
+	}
+	if !slices.Contains(ln.moving.waits, node) {
+		ln.moving.waits = append(ln.moving.waits, node)
+	}
+	return ln.moving
+}
+
+// ahead takes a stanza that has waited at a room's old home.
+func (s *Service) ahead(node string, st *stanza.Stanza, from origin) {
+	name := st.To.Local()
+	sh := s.laneShard(name)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	m := s.coming(sh, node, name)
+	m.ahead = append(m.ahead, parked{st, from})
+}
+
+// arrived is the end of what arriving and ahead began.
+func (s *Service) arrived(ctx context.Context, b *router.Batch, node, name string, lost bool) {
+	sh := s.laneShard(name)
+	sh.mu.Lock()
+	delete(sh.copies, name)
+	m := s.coming(sh, node, name)
+	m.lost = m.lost || lost
+	sh.mu.Unlock()
+	s.answered(ctx, b, name, node)
+}
+
+// who asks the nodes of a room's occupants which these are: some may have left while the room had no home.
+func (s *Service) who(b *router.Batch, name string) {
+	r := s.lock(b, name)
+	if r == nil {
+		return
+	}
+	nodes := make(map[string]bool)
+	for _, o := range r.all {
+		for i := range o.seats {
+			nodes[r.rep.nodeOf(o.seats[i].session)] = true
+		}
+	}
+	delete(nodes, r.rep.self)
+	for n := range nodes {
+		s.Place.Send(n, frameWho, name)
+	}
+	s.unlock(b, r)
+}
+
+// claimed answers a node that takes itself for a room's home.
+func (s *Service) claimed(node, name string, payload []byte) bool {
+	token, _, ok := cutToken(payload)
+	if !ok {
+		return false
+	}
+	s.takeOver(name, node)
+	switch {
+	case s.find(name) == nil:
+		s.Place.Send(node, frameNone, name)
+	case s.Place.Token().fences(token) && s.Place.Home(name) == s.Place.Node():
+		s.Place.Send(node, frameMine, name)
+	default:
+		s.handOver(name, node)
+	}
+	return true
+}
+
+// notMine sends what has waited for a room to the node that is its home.
+func (s *Service) notMine(b *router.Batch, node, name string) {
+	sh := s.laneShard(name)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	ln := sh.lanes[name]
+	if ln == nil || ln.moving == nil || ln.moving.to != "" {
+		return
+	}
+	m := ln.moving
+	for _, p := range slices.Concat(m.ahead, m.parked) {
+		s.forward(node, frameStanza, p.st, p.from)
+	}
+	m.timer.Stop()
+	ln.moving = nil
+	sh.tidy(name, ln)
+}
