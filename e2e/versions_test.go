@@ -50,10 +50,6 @@ func TestClusterOfTwoVersions(t *testing.T) {
 		bob.say("<message to='alice@%s' type='chat'><body>from the old one</body></message>", domain)
 		alice.await("<body>from the old one</body>")
 	}
-	alice.say("<iq type='get' id='v' to='%s'><query xmlns='jabber:iq:version'/></iq>", bob.full)
-	bob.await("<iq[^>]*id='v'")
-	bob.say("<iq type='result' id='v' to='%s'><query xmlns='jabber:iq:version'><name>x</name></query></iq>", alice.full)
-	alice.await("<name>x</name>")
 
 	elsewhere := n[1].raw(t, "alice", "game") // the same resource
 	alice.await("<conflict")
