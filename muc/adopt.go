@@ -101,7 +101,7 @@ func (s *Service) departAll(b *router.Batch, r *room, which func(*seat) bool) {
 	for _, full := range gone {
 		if o := r.of(full); o != nil {
 			s.reconciling(r)[o.nick()] = true
-			s.depart(b, r, o, full, &notice{codes: []int{333}}) // XEP-0045 §10.3: for technical reasons
+			s.depart(b, r, o, full, &notice{codes: []int{333}}) // XEP-0045 §11.1
 		}
 	}
 }

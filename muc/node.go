@@ -94,9 +94,7 @@ func (s *Service) scatter(r *room) {
 		if to.node.cast(to.st, to.to) {
 			continue
 		}
-		for _, full := range to.to {
-			r.lost = append(r.lost, full)
-		}
+		r.lost = append(r.lost, to.to...)
 	}
 	r.gathering = nil
 }

@@ -103,7 +103,7 @@ func (s *Service) seated(node, room string, payload []byte) bool {
 	defer sh.mu.Unlock()
 	a := sh.away[room]
 	switch {
-	case a == nil && len(x.Occupants) == 0, a != nil && a.home != node && a.token.fences(token):
+	case a == nil && len(x.Occupants) == 0, s.fencedBy(a, node, room, token):
 		return true
 	case a == nil:
 		a = new(away)
@@ -138,8 +138,16 @@ func (s *Service) fenced(node, room string, token Token) bool {
 	sh := s.laneShard(room)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	a := sh.away[room]
-	return a != nil && a.home != node && a.token.fences(token)
+	return s.fencedBy(sh.away[room], node, room, token)
+}
+
+// fencedBy is fenced by what is known of the room's home, if anything is: a home that can be reached is one until it says itself that it is
+// none any more. The caller holds mu.
+func (s *Service) fencedBy(a *away, node, room string, token Token) bool {
+	if node == s.Place.Node() {
+		return false
+	}
+	return s.find(room) != nil || a != nil && a.home != node && (s.reaches(a.home) || a.token.fences(token))
 }
 
 // rejoin tells a room's new home what sessions of this node are in it, if the old one is gone or the new one has asked.
