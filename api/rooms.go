@@ -98,6 +98,9 @@ func roomProblem(err error) error {
 	if errors.Is(err, store.ErrNotFound) || errors.As(err, &refused) && refused.Condition == "item-not-found" && refused.Text == "" {
 		return errNoRoom
 	}
+	if refused != nil && refused.Condition == "recipient-unavailable" {
+		return failure(http.StatusServiceUnavailable, refused.Text)
+	}
 	return err
 }
 
@@ -152,7 +155,7 @@ func (s *Server) createRoom(ctx context.Context, in *struct{ Body NewRoom }) (*s
 		return nil, failure(http.StatusConflict, "there is such a room already, or two members would have one nick")
 	}
 	if err != nil {
-		return nil, err
+		return nil, roomProblem(err)
 	}
 	return &struct {
 		Location string `header:"Location"`

@@ -92,7 +92,7 @@ func (s *Service) Held(user stanza.JID) {
 	split := s.missing.any()
 	s.held.add(bare.String(), time.Now(), split)
 	s.tellHeld(bare)
-	if !split || s.returned.doubts(bare.String()) { // then the missing one has to say first what it had
+	if !split || s.returned.doubts(bare.String()) || s.moving.of(bare) != nil { // then the missing one has to say first what it had
 		return
 	}
 	for _, p := range s.peers() { // who may reach the one that is missing here

@@ -296,7 +296,7 @@ func (s *Service) seek(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if s.missing.any() {
+		if s.missing.any() || !s.node.steady() {
 			return
 		}
 		if row.Reachable() {

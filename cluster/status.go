@@ -116,6 +116,23 @@ func (l *link) status(s *Member) {
 	}
 }
 
+// steady reports whether all peers that are up have been heard of just now, so that none of them may be about to declare this node down, or
+// has done so.
+func (n *Node) steady() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := n.clock.now()
+	for _, l := range n.links {
+		l.mu.Lock()
+		up, c := l.state.up != nil, l.conn
+		l.mu.Unlock()
+		if up && (c == nil || now-c.alive() > int64(silence)) {
+			return false
+		}
+	}
+	return true
+}
+
 func (l *link) isUp() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -25,6 +25,7 @@ func TestSlixmpp(t *testing.T) {
 		{"blocking", "alice bob"},
 		{"profile", "alice bob"},
 		{"queries", "alice bob carol"},
+		{"rooms", "alice bob"},
 		{"resource_conflict", "alice"},
 		{"bad_input", "alice bob"},
 		{"shutdown", "alice bob carol"},

@@ -29,12 +29,19 @@ func (s *Service) changeAffiliations(ctx context.Context, b *router.Batch, sess 
 		after = s.lettersTo(r, r.cfg, st.From, list)
 		return s.affiliate(b, r, list, notice{actor: r.actor(st.From)}, func() { s.answer(b, sess, st, nil) }), nil
 	})
-	if err == nil {
-		for _, letter := range after {
-			s.r.Route(ctx, b, letter)
-		}
+	if err != nil {
+		return err
 	}
-	return err
+	for _, letter := range after {
+		if letter.Type == stanza.None { // an invitation, which the user may not want from this one
+			b.Flush()
+			if refused, err := s.uninvited(ctx, st.From, letter.To, letter.From); err != nil || refused {
+				continue
+			}
+		}
+		s.r.Route(ctx, b, letter)
+	}
+	return nil
 }
 
 // item is an affiliation that is asked for, as it is to be kept. Who is named by a nick is looked for in the room.

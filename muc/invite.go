@@ -123,16 +123,12 @@ func (r *room) inviter(user stanza.JID) stanza.JID {
 func (s *Service) sendInvitation(ctx context.Context, b *router.Batch, st *stanza.Stanza, from stanza.JID, inv invitation, password string) error {
 	room := st.To.Bare()
 	b.Flush()
-	if st.From.Bare() != inv.to.Bare() {
-		direct := &stanza.Stanza{Kind: stanza.Message, From: st.From, To: inv.to,
-			Inner: []byte("<x xmlns='" + nsConference + "' jid='" + stanza.Escape(room.String()) + "'/>")}
-		refused, err := s.r.RefusedInStore(ctx, direct)
-		if err != nil {
-			return err
-		}
-		if refused {
-			return stanza.ErrServiceUnavailable
-		}
+	refused, err := s.uninvited(ctx, st.From, inv.to, room)
+	switch {
+	case err != nil:
+		return err
+	case refused:
+		return stanza.ErrServiceUnavailable
 	}
 	exists, err := s.r.Users.Exists(ctx, inv.to.Local())
 	if err != nil {
@@ -145,6 +141,15 @@ func (s *Service) sendInvitation(ctx context.Context, b *router.Batch, st *stanz
 	out.Identify()
 	s.r.Route(ctx, b, out)
 	return nil
+}
+
+// uninvited reports whether a user wants no invitation from another, as if it came without the room (XEP-0249).
+func (s *Service) uninvited(ctx context.Context, by, user, room stanza.JID) (bool, error) {
+	if by.Bare() == user.Bare() {
+		return false, nil
+	}
+	return s.r.RefusedInStore(ctx, &stanza.Stanza{Kind: stanza.Message, From: by, To: user,
+		Inner: []byte("<x xmlns='" + nsConference + "' jid='" + stanza.Escape(room.String()) + "'/>")})
 }
 
 // appendInvite writes what the invitee gets.

@@ -82,7 +82,8 @@ func (s *Service) retract(r *room, o *occupant, id, by string, at int64) {
 func (s *Service) bury(r *room, m *utterance, id string, by []byte, at time.Time, moderated []byte) {
 	stone := []byte("<retracted xmlns='" + nsRetract + "' stamp='" + at.UTC().Format(time.RFC3339) + "'")
 	if by != nil {
-		stone = append(append(append(stone, " id='"...), by...), '\'')
+		stone = append(append(stone, " id='"...), bytes.ReplaceAll(by, []byte("'"), []byte("&apos;"))...) // raw, and may have been in the other quotes
+		stone = append(stone, '\'')
 	}
 	stone = append(append(append(stone, '>'), moderated...), "</retracted>"...)
 	a := archived{replaces: true}

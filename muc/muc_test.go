@@ -440,3 +440,24 @@ func FuzzRequests(f *testing.F) {
 		}
 	})
 }
+
+// TestTombstone: an id that has the other quotes in it does not break out of its attribute.
+func TestTombstone(t *testing.T) {
+	f := newFixture(t, unlimited())
+	romeo := f.online("romeo@chat.test/orchard")
+	f.join(romeo, "verona", "Romeo")
+	f.configure(romeo, "verona")
+	f.say(romeo, "verona", "oops")
+	page, err := f.History(t.Context(), "verona", 0, 1)
+	if err != nil || len(page) != 1 {
+		t.Fatalf("%v, %v", page, err)
+	}
+	f.send(romeo, "<message type='groupchat' id=\"o'x\" to='verona@conference.chat.test'><retract xmlns='"+nsRetract+"' id='"+page[0].ID+"'/></message>")
+	romeo.take()
+	f.join(romeo, "verona", "Romeo")
+	for _, got := range romeo.take() {
+		if _, err := stanza.Parse([]byte(got)); err != nil || strings.Contains(got, "oops") {
+			t.Errorf("%s: %v", got, err)
+		}
+	}
+}

@@ -71,7 +71,8 @@ func (s *Service) lock(b *router.Batch, name string) *room {
 		r.mu.Unlock()
 		if loads {
 			b.Flush()
-			r.admin.Lock() // until it is loaded
+			r.admin.Lock()
+			//lint:ignore SA2001 it is held until the room is loaded
 			r.admin.Unlock()
 		}
 	}

@@ -21,6 +21,7 @@ func (r *result) budgets() (all []budget) {
 		{budget{Name: "idle session over TLS 1.3", Unit: "kB", Limit: 13}, r.chatd("idle-tls", memory.of)},
 		{budget{Name: "server CPU a message, to the relay's", Unit: "times", Limit: 1.6}, r.chatd(closedLoop, toRelay(cpu.of))},
 		{budget{Name: "the same over TLS 1.3, to the relay's without", Unit: "times", Limit: 2.5}, r.chatd("chat-tls", toRelay(cpu.of))},
+		{budget{Name: "server CPU a delivery in a room, to the relay's", Unit: "times", Limit: 1.3}, r.chatd("rooms", toRelay(cpu.of))},
 		{budget{Name: "throughput, to the relay's", Unit: "%", Limit: 60, Least: true}, r.chatd(closedLoop, func(x *report) float64 { return 100 * toRelay(throughput.of)(x) })},
 		{budget{Name: "logins by SCRAM-SHA-256 over new TLS 1.3 connections, for each core they take", Unit: "a second", Limit: 1200, Least: true},
 			r.chatd("storm", func(x *report) float64 { return quotient(1e6, loginCPU.of(x)) })},

@@ -127,7 +127,7 @@ func (z size) loads() []load {
 			rows: []row{cpu, p50, p99, p999}, relay: true, note: "latency from when a message was due: corrected for coordinated omission"},
 		{id: "chat-half", title: "chat, open loop, half of its own greatest throughput", args: z.chat("1"), rows: []row{p50, p99, p999}, only: "chatd", half: true},
 		{id: "presence", title: "presence to " + strconv.Itoa(z.friends) + " contacts, closed loop", args: z.timed(z.presence()...), rows: fanOut},
-		{id: "rooms", title: "rooms of " + strconv.Itoa(z.occupants) + ", closed loop", args: z.timed("rooms", "-rooms", strconv.Itoa(z.rooms), "-occupants", strconv.Itoa(z.occupants)), rows: fanOut},
+		{id: "rooms", title: "rooms of " + strconv.Itoa(z.occupants) + ", closed loop", args: z.timed("rooms", "-rooms", strconv.Itoa(z.rooms), "-occupants", strconv.Itoa(z.occupants)), rows: fanOut, relay: true},
 		{id: "offline", title: "messages to users who are away", args: []string{"offline", "-users", strconv.Itoa(z.mailboxes), "-messages", strconv.Itoa(z.messages)},
 			rows: []row{stored, storedCPU, fetched, fetchedCPU},
 			note: "chatd has every message on disk, synced (SQLite, synchronous=FULL), before it counts as stored, and removes it once it is handed over, as durably; " +

@@ -27,10 +27,3 @@ func (e *element) child(name string) *element {
 	}
 	return nil
 }
-
-func (e *element) text(name string) string {
-	if c := e.child(name); c != nil {
-		return c.Text
-	}
-	return ""
-}
