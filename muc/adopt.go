@@ -124,6 +124,10 @@ func (s *Service) become(b *router.Batch, r *room, m *State) error {
 	if m.Locked {
 		r.phase = locked
 	}
+	if m.Expected && !r.expected {
+		r.expected = true
+		time.AfterFunc(expectation, func() { s.giveUp(r) })
+	}
 	if p := r.rep; p != nil {
 		p.cfg, p.phase, p.configured, p.subject, p.subjectSet, p.stamps = cfg, r.phase, m.Configured, m.Subject, m.SubjectSet, m.Stamps
 		s.discard(r) // it is made anew

@@ -13,26 +13,12 @@ import (
 // What services may do to rooms besides what users do: no rule about roles, affiliations or rates applies to them.
 // All of it blocks on the store. An error that is a *stanza.Error says what was wrong: item-not-found, conflict, not-acceptable.
 
-// atHome refuses, with recipient-unavailable, what is about a room whose home is another node: it has to be asked there.
-func (s *Service) atHome(name string) error {
-	if s.Place == nil {
-		return nil
-	}
-	if home := s.Place.Home(name); home != s.Place.Node() {
-		return stanza.ErrRecipientUnavailable.WithText("the room is at another node: " + home)
-	}
-	return nil
-}
-
 // Default is how a room is configured of which nothing is said.
 func (s *Service) Default() Settings { return *s.defaults.Load() }
 
 // Create makes a room, without occupants. One that is not persistent ends when its last occupant has left, or when nobody has
 // entered it for ten minutes. ErrConflict if there is such a room.
 func (s *Service) Create(ctx context.Context, name string, cfg Settings, affiliations []store.Affiliation) error {
-	if err := s.atHome(name); err != nil {
-		return err
-	}
 	at, err := stanza.ParseJID(name + "@" + s.host.Domain())
 	if err != nil || at.Local() != name {
 		return stanza.ErrJIDMalformed
@@ -94,9 +80,6 @@ func (s *Service) giveUp(r *room) {
 
 // Configuration is a room's.
 func (s *Service) Configuration(ctx context.Context, name string) (cfg Settings, err error) {
-	if err := s.atHome(name); err != nil {
-		return cfg, err
-	}
 	var b router.Batch
 	defer b.Flush()
 	err = s.visit(ctx, &b, name, func(r *room) error { cfg = *r.cfg; return nil })
@@ -105,9 +88,6 @@ func (s *Service) Configuration(ctx context.Context, name string) (cfg Settings,
 
 // Configure changes a room's configuration. update has no side effects.
 func (s *Service) Configure(ctx context.Context, name string, update func(*Settings)) error {
-	if err := s.atHome(name); err != nil {
-		return err
-	}
 	var b router.Batch
 	defer b.Flush()
 	return s.change(ctx, &b, name, func(r *room) (plan, error) {
@@ -122,9 +102,6 @@ func (s *Service) Configure(ctx context.Context, name string, update func(*Setti
 
 // Destroy ends a room (XEP-0045 §10.9). venue, if not "", is where its occupants are sent.
 func (s *Service) Destroy(ctx context.Context, name, venue, reason string) error {
-	if err := s.atHome(name); err != nil {
-		return err
-	}
 	var b router.Batch
 	defer b.Flush()
 	return s.change(ctx, &b, name, func(r *room) (plan, error) {
@@ -143,9 +120,6 @@ type Occupant struct {
 
 // Members is a room's affiliations, in byte order of the addresses, and who is in it.
 func (s *Service) Members(ctx context.Context, name string) (members []store.Affiliation, occupants []Occupant, err error) {
-	if err := s.atHome(name); err != nil {
-		return nil, nil, err
-	}
 	var b router.Batch
 	defer b.Flush()
 	err = s.visit(ctx, &b, name, func(r *room) error {
@@ -160,9 +134,6 @@ func (s *Service) Members(ctx context.Context, name string) (members []store.Aff
 
 // SetMembers changes the affiliations that are given; "none" removes one. Who has a nick reserved keeps it unless another is given.
 func (s *Service) SetMembers(ctx context.Context, name string, affiliations []store.Affiliation) error {
-	if err := s.atHome(name); err != nil {
-		return err
-	}
 	var b router.Batch
 	defer b.Flush()
 	list := readAll(affiliations)
@@ -187,9 +158,6 @@ var errNobody = stanza.ErrItemNotFound.WithText("nobody in the room has that nic
 
 // Kick takes an occupant out of a room with all its sessions (XEP-0045 §8.2).
 func (s *Service) Kick(ctx context.Context, name, nick, reason string) error {
-	if err := s.atHome(name); err != nil {
-		return err
-	}
 	var b router.Batch
 	defer b.Flush()
 	return s.visit(ctx, &b, name, func(r *room) error {
@@ -224,9 +192,6 @@ func readAll(all []store.Affiliation) (list []affiliate) {
 
 // Send gives all occupants a message of the room's own. It returns its stanza-id.
 func (s *Service) Send(ctx context.Context, name, body string) (id string, err error) {
-	if err := s.atHome(name); err != nil {
-		return "", err
-	}
 	var b router.Batch
 	defer b.Flush()
 	err = s.visit(ctx, &b, name, func(r *room) error {
@@ -258,9 +223,6 @@ func (s *Service) remember(r *room, m utterance, wire []byte) {
 // History is the newest messages of a room before the one with the given number (0: of all), up to limit, the oldest first: of a persistent room those in
 // the store, but for those of the last moment that are just being written; of another those in memory.
 func (s *Service) History(ctx context.Context, name string, before int64, limit int) (page []store.HistoryMessage, err error) {
-	if err := s.atHome(name); err != nil {
-		return nil, err
-	}
 	var b router.Batch
 	defer b.Flush()
 	persistent := false

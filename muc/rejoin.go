@@ -160,12 +160,15 @@ func (s *Service) rejoin(room, home string, asked bool) {
 		return
 	}
 	x := &State{Name: room, Occupants: slices.Clone(a.seats.Occupants), Whole: s.Place.Node(), Shown: slices.Collect(maps.Keys(a.shown))}
+	if !s.sendJSON(home, frameRejoin, room, x) {
+		a.home = "" // is looked for when the placement changes, as it will
+		return
+	}
 	if home == s.Place.Node() {
 		delete(sh.away, room)
 	} else {
 		a.home = home
 	}
-	s.sendJSON(home, frameRejoin, room, x)
 }
 
 // rejoined takes what sessions of a node are in a room that has lost its home.
@@ -175,11 +178,8 @@ func (s *Service) rejoined(ctx context.Context, b *router.Batch, room string, pa
 		return false
 	}
 	if s.find(room) == nil {
-		if s.postpone(x) {
-			return true
-		}
-		if home := s.Place.Home(room); home != s.Place.Node() {
-			s.sendJSON(home, frameRejoin, room, x)
+		if home := s.homeOrCopied(room); home != s.Place.Node() {
+			s.sendJSON(home, frameRejoin, room, x) // if that is gone, it comes back here when this node sees it too
 			return true
 		}
 		s.resurrect(ctx, b, room)
