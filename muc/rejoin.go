@@ -12,11 +12,12 @@ import (
 
 // An away is what this node's sessions are in a room whose home is another, as that has told.
 type away struct {
-	home  string
-	lent  bool // the room is there only for a while: this node is its home
-	token Token
-	seats State           // Occupants only
-	shown map[string]bool // nicks of whom the sessions here have been shown presence that is not unavailable
+	home    string
+	lent    bool // the room is there only for a while: this node is its home
+	token   Token
+	rejoins bool            // home is where it is looked for; another may answer
+	seats   State           // Occupants only
+	shown   map[string]bool // nicks of whom the sessions here have been shown presence that is not unavailable
 }
 
 // noteShown takes note of a presence that sessions here are shown.
@@ -103,13 +104,13 @@ func (s *Service) seated(node, room string, payload []byte) bool {
 	defer sh.mu.Unlock()
 	a := sh.away[room]
 	switch {
-	case a == nil && len(x.Occupants) == 0, s.fencedBy(a, node, room, token):
+	case a == nil && len(x.Occupants) == 0, a != nil && a.home != node && a.token.fences(token), s.find(room) != nil:
 		return true
 	case a == nil:
 		a = new(away)
 		sh.putAway(room, a)
 	}
-	a.home, a.token = node, token
+	a.home, a.token, a.rejoins = node, token, false
 	a.seats.apply(x)
 	if len(a.seats.Occupants) == 0 && !a.lent {
 		delete(sh.away, room)
@@ -147,7 +148,7 @@ func (s *Service) fencedBy(a *away, node, room string, token Token) bool {
 	if node == s.Place.Node() {
 		return false
 	}
-	return s.find(room) != nil || a != nil && a.home != node && (s.reaches(a.home) || a.token.fences(token))
+	return s.find(room) != nil || a != nil && a.home != node && (s.reaches(a.home) && !a.rejoins || a.token.fences(token))
 }
 
 // rejoin tells a room's new home what sessions of this node are in it, if the old one is gone or the new one has asked.
@@ -167,7 +168,7 @@ func (s *Service) rejoin(room, home string, asked bool) {
 	if home == s.Place.Node() {
 		delete(sh.away, room)
 	} else {
-		a.home = home
+		a.home, a.rejoins = home, true
 	}
 }
 
