@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -213,7 +214,11 @@ func TestClusterRoomsPause(t *testing.T) {
 	}
 	seen := make(map[string]bool)
 	for len(seen) < count { // whose homes are told one after another
-		seen[alice.await("<presence to='[^']*' from='(lobby[0-9])@" + rooms + "/Carol'><x")[1]] = true
+		found, err := alice.find(regexp.MustCompile("<presence to='[^']*' from='(lobby[0-9])@"+rooms+"/Carol'><x"), 10*time.Second)
+		if err != nil {
+			t.Fatalf("alice was told that Carol is back in %v only: %v", seen, err)
+		}
+		seen[found[1]] = true
 	}
 	for i := range count {
 		room := fmt.Sprint("lobby", i)

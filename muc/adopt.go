@@ -101,7 +101,7 @@ func (s *Service) departAll(b *router.Batch, r *room, which func(*seat) bool) {
 	for _, full := range gone {
 		if o := r.of(full); o != nil {
 			s.reconciling(r)[o.nick()] = true
-			s.depart(b, r, o, full, &notice{codes: []int{333}}) // XEP-0045 §10.3: for technical reasons
+			s.depart(b, r, o, full, &notice{codes: []int{333}}) // XEP-0045 §11.1
 		}
 	}
 }
@@ -123,6 +123,10 @@ func (s *Service) become(b *router.Batch, r *room, m *State) error {
 	r.cfg, r.secret, r.subject, r.created, r.affiliates, r.phase = cfg, key, m.Subject, m.Created.Unix(), readAffiliates(m.Affiliations), open
 	if m.Locked {
 		r.phase = locked
+	}
+	if m.Expected && !r.expected {
+		r.expected = true
+		time.AfterFunc(expectation, func() { s.giveUp(r) })
 	}
 	if p := r.rep; p != nil {
 		p.cfg, p.phase, p.configured, p.subject, p.subjectSet, p.stamps = cfg, r.phase, m.Configured, m.Subject, m.SubjectSet, m.Stamps

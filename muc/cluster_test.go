@@ -339,3 +339,43 @@ func TestOneFrame(t *testing.T) {
 		t.Errorf("an old home was heard: %v", got)
 	}
 }
+
+// TestPause has a node continue that the others have gone on without: it loses them and finds them again at once.
+func TestPause(t *testing.T) {
+	c := newFakeCluster(t, "a", "b", "c")
+	const count = 24
+	var users []*fakeClient
+	for _, n := range c.nodes {
+		users = append(users, n.client("u"+n.name+"@chat.test/1"))
+	}
+	for i := range count {
+		for _, u := range users {
+			u.enter(fmt.Sprint("r", i), u.jid.Local())
+			c.quiet()
+			u.says("<iq type='set' id='u' to='r%d@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", i, fakeHost, nsOwner, nsForms)
+			c.quiet()
+		}
+	}
+	c.place([]string{"a", "b"}, []string{"a", "b"})
+	c.quiet()
+	for _, u := range users {
+		u.hears("")
+	}
+	c.place([]string{"c"}, []string{"c"})
+	all := []string{"a", "b", "c"}
+	c.place(all, all)
+	c.quiet()
+	for i := range count {
+		users[0].shout(fmt.Sprint("r", i), "again")
+	}
+	c.quiet()
+	heard := strings.Join(users[0].hears(""), "\n")
+	for i := range count {
+		if !strings.Contains(heard, fmt.Sprintf("from='r%d@%s/uc'><x", i, fakeHost)) {
+			t.Errorf("room %d: ua was not told that uc is back; its home is %s", i, c.node("a").Home(fmt.Sprint("r", i)))
+		}
+	}
+	if got := texts(users[2].hears("<body>")); len(got) != count {
+		t.Errorf("uc heard %d messages", len(got))
+	}
+}

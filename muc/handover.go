@@ -29,6 +29,7 @@ func (s *Service) Placed(context.Context) {
 // Down is to be called when a node is gone, before Placed for that or after, with what it has not confirmed of what was sent to it.
 func (s *Service) Down(_ context.Context, node string, unacked []Frame) {
 	self := s.Place.Node()
+	s.disown(node)
 	for name := range s.moves() {
 		s.Place.Send(self, frameDown, name, []byte(node))
 	}
@@ -43,6 +44,25 @@ func (s *Service) Down(_ context.Context, node string, unacked []Frame) {
 		case frameStanza, frameState, frameAhead, frameArrived, frameRejoin:
 			s.Place.Send(self, f.Kind, f.Room, f.Payload)
 		}
+	}
+}
+
+// disown gives up what a node has told as the home of rooms. It may be back by now; then it does not know the sessions here any more.
+func (s *Service) disown(node string) {
+	for i := range s.lanes {
+		sh := &s.lanes[i]
+		sh.mu.Lock()
+		for _, a := range sh.away {
+			if a.home == node {
+				a.home = ""
+			}
+		}
+		for name, c := range sh.copies {
+			if c.home == node && s.reaches(node) {
+				delete(sh.copies, name)
+			}
+		}
+		sh.mu.Unlock()
 	}
 }
 

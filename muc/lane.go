@@ -130,7 +130,7 @@ func (s *Service) where(sh *laneShard, name string, from origin) string {
 	if s.find(name) != nil {
 		return s.Place.Node()
 	}
-	if a := sh.away[name]; a != nil && (from.node == "" || a.lent && s.reaches(a.home)) && a.home != s.Place.Node() {
+	if a := sh.away[name]; a != nil && a.home != "" && (from.node == "" || a.lent && s.reaches(a.home)) && a.home != s.Place.Node() {
 		return a.home
 	}
 	return s.Place.Home(name)

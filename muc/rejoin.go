@@ -12,11 +12,12 @@ import (
 
 // An away is what this node's sessions are in a room whose home is another, as that has told.
 type away struct {
-	home  string
-	lent  bool // the room is there only for a while: this node is its home
-	token Token
-	seats State           // Occupants only
-	shown map[string]bool // nicks of whom the sessions here have been shown presence that is not unavailable
+	home    string
+	lent    bool // the room is there only for a while: this node is its home
+	token   Token
+	rejoins bool            // home is where it is looked for; another may answer
+	seats   State           // Occupants only
+	shown   map[string]bool // nicks of whom the sessions here have been shown presence that is not unavailable
 }
 
 // noteShown takes note of a presence that sessions here are shown.
@@ -103,13 +104,13 @@ func (s *Service) seated(node, room string, payload []byte) bool {
 	defer sh.mu.Unlock()
 	a := sh.away[room]
 	switch {
-	case a == nil && len(x.Occupants) == 0, a != nil && a.home != node && a.token.fences(token):
+	case a == nil && len(x.Occupants) == 0, a != nil && a.home != node && a.token.fences(token), s.find(room) != nil:
 		return true
 	case a == nil:
 		a = new(away)
 		sh.putAway(room, a)
 	}
-	a.home, a.token = node, token
+	a.home, a.token, a.rejoins = node, token, false
 	a.seats.apply(x)
 	if len(a.seats.Occupants) == 0 && !a.lent {
 		delete(sh.away, room)
@@ -138,8 +139,16 @@ func (s *Service) fenced(node, room string, token Token) bool {
 	sh := s.laneShard(room)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	a := sh.away[room]
-	return a != nil && a.home != node && a.token.fences(token)
+	return s.fencedBy(sh.away[room], node, room, token)
+}
+
+// fencedBy is fenced by what is known of the room's home, if anything is: a home that can be reached is one until it says itself that it is
+// none any more. The caller holds mu.
+func (s *Service) fencedBy(a *away, node, room string, token Token) bool {
+	if node == s.Place.Node() {
+		return false
+	}
+	return s.find(room) != nil || a != nil && a.home != node && (s.reaches(a.home) && !a.rejoins || a.token.fences(token))
 }
 
 // rejoin tells a room's new home what sessions of this node are in it, if the old one is gone or the new one has asked.
@@ -152,12 +161,15 @@ func (s *Service) rejoin(room, home string, asked bool) {
 		return
 	}
 	x := &State{Name: room, Occupants: slices.Clone(a.seats.Occupants), Whole: s.Place.Node(), Shown: slices.Collect(maps.Keys(a.shown))}
+	if !s.sendJSON(home, frameRejoin, room, x) {
+		a.home = "" // is looked for when the placement changes, as it will
+		return
+	}
 	if home == s.Place.Node() {
 		delete(sh.away, room)
 	} else {
-		a.home = home
+		a.home, a.rejoins = home, true
 	}
-	s.sendJSON(home, frameRejoin, room, x)
 }
 
 // rejoined takes what sessions of a node are in a room that has lost its home.
@@ -167,11 +179,8 @@ func (s *Service) rejoined(ctx context.Context, b *router.Batch, room string, pa
 		return false
 	}
 	if s.find(room) == nil {
-		if s.postpone(x) {
-			return true
-		}
-		if home := s.Place.Home(room); home != s.Place.Node() {
-			s.sendJSON(home, frameRejoin, room, x)
+		if home := s.homeOrCopied(room); home != s.Place.Node() {
+			s.sendJSON(home, frameRejoin, room, x) // if that is gone, it comes back here when this node sees it too
 			return true
 		}
 		s.resurrect(ctx, b, room)

@@ -292,9 +292,8 @@ func readState(room string, payload []byte) (*State, Token, bool) {
 
 // A standby is the copy of a room whose home is another node.
 type standby struct {
-	home     string
-	state    *State
-	rejoined map[string]*State // what other nodes have said that saw before this one that the home is gone
+	home  string
+	state *State
 }
 
 // copied takes a copy or what has changed of one.
@@ -352,20 +351,15 @@ func (s *Service) takeCopy(room string) *standby {
 	return c
 }
 
-// postpone keeps what a node says is in a room until this node too sees that the room's home is gone. It reports whether there is a copy to keep it with.
-func (s *Service) postpone(x *State) bool {
-	sh := s.laneShard(x.Name)
+// homeOrCopied is the node whose room there is a copy of here, if that can be reached, or else where it should be.
+func (s *Service) homeOrCopied(room string) string {
+	sh := s.laneShard(room)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	c := sh.copies[x.Name]
-	if c == nil || !s.reaches(c.home) {
-		return false
+	if c := sh.copies[room]; c != nil && s.reaches(c.home) {
+		return c.home
 	}
-	if c.rejoined == nil {
-		c.rejoined = make(map[string]*State)
-	}
-	c.rejoined[x.Whole] = x
-	return true
+	return s.Place.Home(room)
 }
 
 // resurrect brings a room back of which there is a copy here, and whose home is gone.
@@ -376,9 +370,6 @@ func (s *Service) resurrect(ctx context.Context, b *router.Batch, room string) {
 	}
 	s.Metrics.moved.Inc()
 	s.adopt(ctx, b, c.state)
-	for _, x := range c.rejoined {
-		s.adopt(ctx, b, x)
-	}
 	s.who(b, room)
 }
 
@@ -410,9 +401,6 @@ func (s *Service) takeOver(room, home string) {
 			s.sendJSON(home, frameState, room, part)
 		}
 		s.Place.Send(home, frameArrived, room, []byte{1})
-		for _, x := range c.rejoined {
-			s.sendJSON(home, frameRejoin, room, x)
-		}
 	}
 	s.rejoin(room, home, false)
 }

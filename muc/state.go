@@ -20,7 +20,8 @@ type State struct {
 	Config       []byte                 `json:"config"` // as in the store
 	Subject      []byte                 `json:"subject,omitempty"`
 	Created      time.Time              `json:"created"`
-	Locked       bool                   `json:"locked,omitempty"` // has yet to be configured
+	Expected     bool                   `json:"expected,omitempty"` // made by a service, and nobody has been in it yet
+	Locked       bool                   `json:"locked,omitempty"`   // has yet to be configured
 	Affiliations []store.Affiliation    `json:"affiliations,omitempty"`
 	Occupants    []OccupantState        `json:"occupants,omitempty"` // in the order in which they entered
 	History      []store.HistoryMessage `json:"history,omitempty"`   // what is in memory, oldest first; Seq is 0
@@ -80,6 +81,7 @@ func (r *room) state() (*State, error) {
 		return nil, err
 	}
 	x := &State{Name: rec.Name, Config: rec.Config, Subject: rec.Subject, Created: rec.Created, Locked: r.phase == locked, Affiliations: r.affiliates.stored()}
+	x.Expected = r.expected
 	if r.rep != nil {
 		x.Configured, x.SubjectSet, x.Stamps = r.rep.configured, r.rep.subjectSet, maps.Clone(r.rep.stamps)
 	}
