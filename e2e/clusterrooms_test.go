@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -180,59 +179,4 @@ func TestClusterRoomsMove(t *testing.T) {
 		}
 	}
 	t.Log(sent[0], "messages to each room")
-}
-
-// TestClusterRoomsPause stops a node's process for so long that the others go on without it, and has it continue.
-func TestClusterRoomsPause(t *testing.T) {
-	n := newCluster(t, 3, "alice", "bob", "carol")
-	alice, bob, carol := n[0].raw(t, "alice", "game"), n[1].raw(t, "bob", "game"), n[2].raw(t, "carol", "game")
-	const count = 6
-	for i := range count {
-		room := fmt.Sprint("lobby", i)
-		alice.enter(room, "Alice")
-		alice.unlock(room)
-		bob.enter(room, "Bob")
-		carol.enter(room, "Carol")
-	}
-	alice.barrier()
-	bob.barrier()
-	if err := n[2].cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { n[2].cmd.Process.Signal(syscall.SIGCONT) })
-	for range count {
-		alice.await("<presence[^>]*(from='[^']*/Carol'[^>]*type='unavailable'|type='unavailable'[^>]*from='[^']*/Carol')")
-	}
-	for i := range count {
-		room := fmt.Sprint("lobby", i)
-		alice.shout(room, fmt.Sprint("without ", i))
-		bob.await(fmt.Sprint("<body>without ", i, "</body>"))
-		alice.await(fmt.Sprint("<body>without ", i, "</body>"))
-	}
-	if err := n[2].cmd.Process.Signal(syscall.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
-	seen := make(map[string]bool)
-	for len(seen) < count { // whose homes are told one after another
-		found, err := alice.find(regexp.MustCompile("<presence to='[^']*' from='(lobby[0-9])@"+rooms+"/Carol'><x"), 10*time.Second)
-		if err != nil {
-			t.Fatalf("alice was told that Carol is back in %v only: %v", seen, err)
-		}
-		seen[found[1]] = true
-	}
-	for i := range count {
-		room := fmt.Sprint("lobby", i)
-		for _, from := range []*raw{carol, bob, alice} {
-			text := fmt.Sprint(from.name, " again ", i)
-			from.shout(room, text)
-			for _, to := range []*raw{alice, bob, carol} {
-				to.await("<body>" + text + "</body>")
-			}
-		}
-	}
-	for _, c := range []*raw{alice, bob, carol} {
-		if rest := c.barrier(); strings.Contains(rest, " again ") {
-			t.Errorf("%s got something twice: %s", c.name, rest)
-		}
-	}
 }
