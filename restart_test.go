@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -254,11 +255,12 @@ func TestSecondSignal(t *testing.T) {
 	if err := away.c.reset(); err != nil {
 		t.Fatal(err)
 	}
-	var last *traveller
+	var all []*traveller // kept: a connection that nobody knows is closed by the garbage collector
 	for i := range 150 { // each takes 10 ms to send away
-		last = newTraveller(t, srv, fmt.Sprint("user", i))
-		last.begin()
+		all = append(all, newTraveller(t, srv, fmt.Sprint("user", i)))
+		all[i].begin()
 	}
+	last := all[149]
 	if err := last.c.send("<message type='chat' to='away@" + testDomain + "/r'><body>stored</body></message>"); err != nil {
 		t.Fatal(err)
 	}
@@ -275,6 +277,7 @@ func TestSecondSignal(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-srv.exited
+	runtime.KeepAlive(all)
 	if code := srv.cmd.ProcessState.ExitCode(); code != 1 {
 		t.Fatalf("chatd ended with %v", srv.cmd.ProcessState)
 	}
