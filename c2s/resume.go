@@ -80,7 +80,7 @@ func (s *Session) journal() {
 	release(o.queue)
 	o.queue = nil
 	o.mu.Unlock()
-	m.store(func(raw []byte) int64 {
+	m.store(&o.mu, func(raw []byte) int64 {
 		st, err := stanza.Parse(raw)
 		if err != nil || !router.Storable(st) {
 			return 0

@@ -3,7 +3,9 @@ package c2s
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"chatd/stanza"
@@ -100,24 +102,28 @@ func (m *managed) add(seqs []int64) {
 }
 
 // store offers each unacknowledged stanza to keep, which returns the number under which it
-// is stored, or 0 if it is not. What is stored is not kept here.
-func (m *managed) store(keep func(raw []byte) int64) {
-	m.stored = append(m.stored, make([]int64, len(m.sizes)-len(m.stored))...)
+// is stored, or 0 if it is not. What is stored is not kept here. Only the caller changes m meanwhile but for what is queued; others
+// look at it under the outbox's lock, which the caller does not hold.
+func (m *managed) store(lock sync.Locker, keep func(raw []byte) int64) {
+	stored, sizes := make([]int64, len(m.sizes)), slices.Clone(m.sizes)
+	copy(stored, m.stored)
 	var rest []byte
 	at := m.from
-	for i, size := range m.sizes {
+	for i, size := range sizes {
 		if size == 0 {
 			continue
 		}
 		raw := m.unacked[at : at+int(size)]
 		at += int(size)
-		if m.stored[i] = keep(raw); m.stored[i] != 0 {
-			m.sizes[i] = 0
+		if stored[i] = keep(raw); stored[i] != 0 {
+			sizes[i] = 0
 			continue
 		}
 		rest = append(rest, raw...)
 	}
-	m.unacked, m.from = rest, 0
+	lock.Lock()
+	defer lock.Unlock()
+	m.stored, m.sizes, m.unacked, m.from = stored, sizes, rest, 0
 }
 
 // toSend is what is to be sent again, with the sizes: all that is kept here.

@@ -134,7 +134,13 @@ func (x *State) mergeOccupants(a, b *State) {
 		}
 		x.Occupants = append(x.Occupants, o)
 	}
+	slices.SortFunc(x.Occupants, func(p, q OccupantState) int { // as another merge has them, by the nicks that they have now
+		return cmp.Or(cmp.Compare(p.Since, q.Since), cmp.Compare(p.user(), q.user()), cmp.Compare(p.Nick, q.Nick))
+	})
 }
+
+// user is the bare JID of an occupant who has a session.
+func (o *OccupantState) user() string { return stanza.Restore(o.Sessions[0].JID).Bare().String() }
 
 func since(all []sitting) int64 {
 	first := all[0].of.Since
