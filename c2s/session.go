@@ -540,6 +540,7 @@ func (s *Session) retire() {
 	s.wire.abort()
 	s.forget(s.farewell)
 	s.reroute(row)
+	s.dropCopies()
 	table.Unbind(s)
 }
 

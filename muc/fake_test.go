@@ -63,6 +63,7 @@ type noCopies struct{}
 
 func (noCopies) Sent(*router.Batch, router.Row, *stanza.Stanza)     {}
 func (noCopies) Received(*router.Batch, router.Row, *stanza.Stanza) {}
+func (noCopies) Original(*stanza.Stanza) *stanza.Stanza             { return nil }
 
 type noSpool struct{}
 
@@ -168,5 +169,8 @@ func bodies(got []string) (all []string) {
 	}
 	return all
 }
+
+// Keep implements router.Spool.
+func (noSpool) Keep(context.Context, *stanza.Stanza) (int64, error) { return 0, nil }
 
 // HoldLater implements router.Spool.

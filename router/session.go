@@ -94,15 +94,19 @@ func (l *Blocklist) Matches(j stanza.JID) bool {
 }
 
 // A Flusher has queued bytes that somebody must write out.
-type Flusher interface{ Flush() }
+type Flusher interface {
+	// Flush writes them and does not block. It reports whether all have left the process.
+	Flush() bool
+}
 
 // A Settler has queued bytes that somebody else may be writing.
 type Settler interface {
-	// Settle returns when they have left the process, or wait for a client that does not take them.
-	Settle()
+	// Settle returns when they have left the process, or wait for a client that does not take them: then it is false.
+	Settle() bool
+	Confirmer
 }
 
-// A Confirmer has been sent stanzas for sessions on another node.
+// A Confirmer has been sent stanzas that a client has yet to take, or for sessions on another node.
 type Confirmer interface {
 	// Confirm waits, within ctx, until none of what it was sent so far can be lost with this process or with that node alone, and
 	// reports whether that is so.
@@ -123,11 +127,11 @@ type Batch struct {
 	from, to view
 }
 
-// Owed is the other nodes that have yet to confirm what one client has sent. It belongs to the goroutine of its batch, and
+// Owed is the other nodes that have yet to confirm what one client has sent, and those to whom it has sent more than they have taken. It belongs to the goroutine of its batch, and
 // outlives that: a client may ask long after it has sent.
 type Owed struct{ to []Confirmer }
 
-// manyOwed is how many may be noted before those that have confirmed are looked for: nodes that come and go.
+// manyOwed is how many may be noted before those that have confirmed are looked for.
 const manyOwed = 16
 
 func (o *Owed) add(c Confirmer) {
@@ -140,7 +144,7 @@ func (o *Owed) add(c Confirmer) {
 	o.to = append(o.to, c)
 }
 
-// Confirmed waits, within ctx, for the nodes, and reports whether all have what was sent. The batch has been flushed.
+// Confirmed waits, within ctx, for all of them, and reports whether nothing of what was sent can be lost. The batch has been flushed.
 func (o *Owed) Confirmed(ctx context.Context) bool {
 	for len(o.to) > 0 {
 		if !o.to[0].Confirm(ctx) {
@@ -174,8 +178,8 @@ func (b *Batch) recipients(t *Table, st *stanza.Stanza) []Row {
 	return b.to.look(t, st.To)
 }
 
-// Certain makes Flush wait also for what others are about to write on the batch's behalf, and has it note in owed what other
-// nodes have yet to confirm, so that what was sent can be acknowledged afterwards. With nil it does neither.
+// Certain makes Flush wait also for what others are about to write on the batch's behalf, and has it note in owed who has
+// yet to confirm, so that what was sent can be acknowledged afterwards. With nil it does neither.
 func (b *Batch) Certain(owed *Owed) { b.owed = owed }
 
 // Behind notes that others are about to flush what the batch's owner has queued with f.
@@ -198,7 +202,9 @@ func (b *Batch) Owe(c Confirmer) {
 
 func (b *Batch) settle() {
 	for i, f := range b.behind {
-		f.Settle()
+		if !f.Settle() {
+			b.owed.add(f)
+		}
 		b.behind[i] = nil
 	}
 	b.behind = b.behind[:0]
@@ -221,7 +227,11 @@ func (b *Batch) Flush() {
 		return
 	}
 	for i, f := range b.dirty {
-		f.Flush()
+		if !f.Flush() {
+			if s, ok := f.(Settler); ok {
+				b.Behind(s)
+			}
+		}
 		b.dirty[i] = nil
 	}
 	b.dirty = b.dirty[:0]
