@@ -87,7 +87,7 @@ func (f *flow) sendToSlow(slow int) {
 			f.t.Fatal(err)
 		}
 		f.sender.pending = nil
-		if waits = waits || time.Since(asked) > 200*time.Millisecond; waits { // c2s waits a quarter of a second for him, once
+		if waits = waits || time.Since(asked) > 90*time.Millisecond; waits { // chatd waits for him, once
 			slow--
 		}
 		if sent > 5000 {

@@ -11,7 +11,7 @@ import (
 
 // keepAfter is how long who waits for an acknowledgement waits for a client that is slow to take what it was sent. Then the spool gets a
 // copy.
-const keepAfter = 250 * time.Millisecond
+const keepAfter = 100 * time.Millisecond
 
 // Copies are the numbers of messages in the spool, for each time that copies were made. They are of what waits in the outbox, so that
 // they are bounded as that is.

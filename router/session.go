@@ -129,7 +129,11 @@ type Batch struct {
 
 // Owed is the other nodes that have yet to confirm what one client has sent, and those to whom it has sent more than they have taken. It belongs to the goroutine of its batch, and
 // outlives that: a client may ask long after it has sent.
-type Owed struct{ to []Confirmer }
+type Owed struct {
+	// Here leaves out other nodes: a node that confirms to another one does not wait for that, or for a third.
+	Here bool
+	to   []Confirmer
+}
 
 // manyOwed is how many may be noted before those that have confirmed are looked for.
 const manyOwed = 16
@@ -155,6 +159,9 @@ func (o *Owed) Confirmed(ctx context.Context) bool {
 	o.to = nil
 	return true
 }
+
+// Empty reports whether nobody has anything to confirm.
+func (o *Owed) Empty() bool { return len(o.to) == 0 }
 
 // ended is a context for who does not wait.
 var ended = func() context.Context {
@@ -195,7 +202,7 @@ func (b *Batch) Behind(f Settler) {
 
 // Owe notes that a stanza of the batch went to another node.
 func (b *Batch) Owe(c Confirmer) {
-	if b != nil && b.owed != nil {
+	if b != nil && b.owed != nil && !b.owed.Here {
 		b.owed.add(c)
 	}
 }
