@@ -173,7 +173,22 @@ func (inv *invitation) appendInvite(b []byte, from stanza.JID, password string, 
 		b = stanza.AppendEscaped(b, password)
 		b = append(b, "</password>"...)
 	}
-	return append(b, "</x>"...)
+	return inv.appendDirect(append(b, "</x>"...), password, room)
+}
+
+// appendDirect writes the same as XEP-0249 §2 has it: Converse.js, for one, knows no other invitation.
+func (inv *invitation) appendDirect(b []byte, password string, room stanza.JID) []byte {
+	b = append(b, "<x xmlns='"+nsConference+"'"...)
+	for _, a := range [...]struct{ name, value string }{{"jid", room.String()}, {"password", password}, {"reason", inv.reason}, {"thread", inv.thread}} {
+		if a.value != "" {
+			b = append(append(append(b, ' '), a.name...), "='"...)
+			b = append(stanza.AppendEscaped(b, a.value), '\'')
+		}
+	}
+	if inv.goesOn {
+		b = append(b, " continue='true'"...)
+	}
+	return append(b, "/>"...)
 }
 
 // decline tells who has invited that the invitee does not want to (XEP-0045 §7.8.2).
