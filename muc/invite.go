@@ -99,7 +99,7 @@ func (s *Service) invite(ctx context.Context, b *router.Batch, st *stanza.Stanza
 	if err != nil {
 		return err
 	}
-	out := &stanza.Stanza{Kind: stanza.Message, From: st.To.Bare(), To: inv.to, ID: st.ID, Inner: inv.appendInvite(nil, from, password)}
+	out := &stanza.Stanza{Kind: stanza.Message, From: st.To.Bare(), To: inv.to, ID: st.ID, Inner: inv.appendInvite(nil, from, password, st.To.Bare())}
 	out.Identify()
 	s.r.Route(ctx, b, out)
 	return nil
@@ -163,7 +163,7 @@ func (s *Service) uninvited(ctx context.Context, by, user, room stanza.JID) (boo
 }
 
 // appendInvite writes what the invitee gets.
-func (inv *invitation) appendInvite(b []byte, from stanza.JID, password string) []byte {
+func (inv *invitation) appendInvite(b []byte, from stanza.JID, password string, room stanza.JID) []byte {
 	b = append(b, "<x xmlns='"+nsUser+"'><invite from='"...)
 	b = stanza.AppendEscaped(b, from.String())
 	b = append(b, "'>"...)
