@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"crypto/sha256"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -32,21 +31,9 @@ const (
 
 var buildDir string // removed by TestMain
 
-// atOnce is how many tests run at the same time unless -parallel says otherwise: they wait for processes most of the time.
-const atOnce = "4"
-
 func TestMain(m *testing.M) {
-	flag.Parse()
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
-	err := error(nil)
-	if !given {
-		err = flag.Set("test.parallel", atOnce)
-	}
-	if err == nil {
-		buildDir, err = os.MkdirTemp("", "chatd-e2e")
-	}
-	if err != nil {
+	var err error
+	if buildDir, err = os.MkdirTemp("", "chatd-e2e"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
