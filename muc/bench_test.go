@@ -81,6 +81,52 @@ func BenchmarkDelivery(b *testing.B) {
 	}
 }
 
+// BenchmarkClusterDelivery is BenchmarkDelivery with all occupants on one node and their room on the other: frames/message is what goes over the
+// link, cpu-ns that of both nodes for one delivery, without the link's own.
+func BenchmarkClusterDelivery(b *testing.B) {
+	for _, n := range []int{3, 20, 1000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			c := newFakeCluster(b, "a", "b")
+			home, away := c.nodes[0], c.nodes[1]
+			room := "verona"
+			for i := 0; home.Home(room) != home.name; i++ {
+				room = fmt.Sprint("verona", i)
+			}
+			all := make([]*sinkSession, n)
+			batch := new(router.Batch)
+			tell := func(s *sinkSession, format string, args ...any) {
+				st, err := stanza.Parse(fmt.Appendf(nil, format, args...))
+				if err != nil {
+					b.Fatal(err)
+				}
+				st.From = s.JID()
+				away.Handle(b.Context(), batch, s, st)
+			}
+			for i := range all {
+				all[i] = &sinkSession{fakeSession: fakeSession{jid: stanza.MustJID(fmt.Sprintf("player%d@chat.test/game", i))}}
+				away.table.Bind(all[i], false)
+				tell(all[i], "<presence to='%s@%s/p%d'><x xmlns='%s'/></presence>", room, fakeHost, i, NS)
+				if i == 0 {
+					tell(all[i], "<iq type='set' id='u' to='%s@%s'><query xmlns='%s'><x xmlns='jabber:x:data' type='submit'/></query></iq>", room, fakeHost, nsOwner)
+				}
+			}
+			c.quiet()
+			if r := home.find(room); r == nil || r.seats != n {
+				b.Fatal("not all are in the room")
+			}
+			frames := home.sent[frameCast]
+			begun := spent()
+			for b.Loop() {
+				tell(all[0], "<message to='%s@%s' type='groupchat' id='purple00000001'><body>push mid in five, I have teleport and the ward is on cooldown</body>"+
+					"<origin-id xmlns='urn:xmpp:sid:1' id='8a7b6c5d'/></message>", room, fakeHost)
+			}
+			c.quiet()
+			b.ReportMetric((spent()-begun)/float64(b.N)/float64(n), "cpu-ns/delivery")
+			b.ReportMetric(float64(home.sent[frameCast]-frames)/float64(b.N), "frames/message")
+		})
+	}
+}
+
 // BenchmarkRoomCreation is a room that is made, entered by three, and left by all.
 func BenchmarkRoomCreation(b *testing.B) {
 	b.Run("memory", func(b *testing.B) { benchmarkCreation(b, newFixture(b, unlimited())) })
