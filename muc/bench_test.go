@@ -24,7 +24,7 @@ func (s *sinkSession) Send(_ *router.Batch, st *stanza.Stanza) bool {
 	return true
 }
 
-func sinks(b *testing.B, f *fixture, n int) []*sinkSession {
+func sinks(b testing.TB, f *fixture, n int) []*sinkSession {
 	all := make([]*sinkSession, n)
 	for i := range all {
 		all[i] = &sinkSession{fakeSession: fakeSession{jid: stanza.MustJID(fmt.Sprintf("player%d@chat.test/game", i))}}
@@ -35,7 +35,7 @@ func sinks(b *testing.B, f *fixture, n int) []*sinkSession {
 	return all
 }
 
-func from(b *testing.B, f *fixture, s router.Session, xml string) *stanza.Stanza {
+func from(b testing.TB, s router.Session, xml string) *stanza.Stanza {
 	st, err := stanza.Parse([]byte(xml))
 	if err != nil {
 		b.Fatal(err)
@@ -64,12 +64,12 @@ func BenchmarkDelivery(b *testing.B) {
 			all := sinks(b, f, n)
 			ctx, batch := context.Background(), &router.Batch{}
 			for i, s := range all {
-				f.Handle(ctx, batch, s, from(b, f, s, fmt.Sprintf(joinXML, "verona", fmt.Sprint("p", i))))
+				f.Handle(ctx, batch, s, from(b, s, fmt.Sprintf(joinXML, "verona", fmt.Sprint("p", i))))
 				if i == 0 {
-					f.Handle(ctx, batch, s, from(b, f, s, fmt.Sprintf(unlockXML, "verona")))
+					f.Handle(ctx, batch, s, from(b, s, fmt.Sprintf(unlockXML, "verona")))
 				}
 			}
-			st := from(b, f, all[0], "<message to='verona@conference.chat.test' type='groupchat' id='purple00000001'>"+
+			st := from(b, all[0], "<message to='verona@conference.chat.test' type='groupchat' id='purple00000001'>"+
 				"<body>push mid in five, I have teleport and the ward is on cooldown</body><origin-id xmlns='urn:xmpp:sid:1' id='8a7b6c5d'/></message>")
 			b.ReportAllocs()
 			begun := spent()
@@ -141,39 +141,26 @@ func BenchmarkRoomCreation(b *testing.B) {
 }
 
 func benchmarkCreation(b *testing.B, f *fixture) {
-	ctx, batch := context.Background(), &router.Batch{}
 	all := sinks(b, f, 3)
-	begun := spent()
+	for i := range 1000 { // what is made once is no room's
+		comeAndGo(b, f, all, fmt.Sprint("before", i))
+	}
+	before, begun := heapBytes(), spent()
 	for i := 0; b.Loop(); i++ {
-		name := fmt.Sprint("game", i)
-		for k, s := range all {
-			f.Handle(ctx, batch, s, from(b, f, s, fmt.Sprintf(joinXML, name, fmt.Sprint("p", k))))
-			if k == 0 {
-				f.Handle(ctx, batch, s, from(b, f, s, fmt.Sprintf(unlockXML, name)))
-			}
-		}
-		for k, s := range all {
-			f.Handle(ctx, batch, s, from(b, f, s, fmt.Sprintf("<presence type='unavailable' to='%s@conference.chat.test/p%d'/>", name, k)))
-		}
+		comeAndGo(b, f, all, fmt.Sprint("game", i))
 	}
 	b.ReportMetric((spent()-begun)/float64(b.N)/1000, "cpu-us/room")
+	b.ReportMetric((heapBytes()-before)/float64(b.N), "bytes-left/room")
 }
 
 // BenchmarkMemory is bytes of heap: of a room in memory that nobody is in, and of an occupant beyond its session, in rooms of several sizes, with presences of
 // about 150 bytes.
 func BenchmarkMemory(b *testing.B) {
-	heap := func() float64 {
-		runtime.GC()
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return float64(m.HeapAlloc)
-	}
 	const rooms = 10_000
 	b.Run("room", func(b *testing.B) {
 		for b.Loop() {
 			f := newFixtureOn(b, unlimited(), memory.New())
-			before := heap()
+			before := heapBytes()
 			for i := range rooms {
 				name := fmt.Sprint("room", i)
 				r := &room{at: f.address(name)}
@@ -186,7 +173,7 @@ func BenchmarkMemory(b *testing.B) {
 				}
 				r.phase, r.expected = open, true
 			}
-			b.ReportMetric((heap()-before)/rooms, "bytes/room")
+			b.ReportMetric((heapBytes()-before)/rooms, "bytes/room")
 			runtime.KeepAlive(f)
 		}
 	})
@@ -199,23 +186,23 @@ func BenchmarkMemory(b *testing.B) {
 				const occupants = 12_000
 				var empty, full float64
 				for _, full_ := range []bool{false, true} {
-					before := heap()
+					before := heapBytes()
 					for i := range occupants / n {
 						name := fmt.Sprintf("room-%t-%d", full_, i)
 						for k, s := range all {
 							if !full_ && k > 0 {
 								break
 							}
-							f.Handle(ctx, batch, s, from(b, f, s, fmt.Sprintf("<presence to='%s@conference.chat.test/%s'><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='http://pidgin.im/' ver='AcN1/PEN8nq7AHD+9jpxMV4U6YM='/><x xmlns='%s'/></presence>", name, fmt.Sprint("player", k), NS)))
+							f.Handle(ctx, batch, s, from(b, s, fmt.Sprintf("<presence to='%s@conference.chat.test/%s'><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='http://pidgin.im/' ver='AcN1/PEN8nq7AHD+9jpxMV4U6YM='/><x xmlns='%s'/></presence>", name, fmt.Sprint("player", k), NS)))
 							if k == 0 {
-								f.Handle(ctx, batch, s, from(b, f, s, fmt.Sprintf(unlockXML, name)))
+								f.Handle(ctx, batch, s, from(b, s, fmt.Sprintf(unlockXML, name)))
 							}
 						}
 					}
 					if full_ {
-						full = heap() - before
+						full = heapBytes() - before
 					} else {
-						empty = heap() - before
+						empty = heapBytes() - before
 					}
 				}
 				b.ReportMetric((full-empty)/float64(occupants/n*(n-1)), "bytes/occupant")
