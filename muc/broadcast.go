@@ -133,7 +133,7 @@ func (s *Service) showSelf(b *router.Batch, r *room, o *occupant, n *notice) {
 func (s *Service) showSeat(b *router.Batch, r *room, o *occupant, to *seat, n *notice) {
 	buf := buffers.Get().(*[]byte)
 	defer putBuffer(buf)
-	*buf = r.appendPresence((*buf)[:0], o, r.reveals(o), true, n)
+	*buf = r.appendPresence((*buf)[:0], o, true, true, n) // its own address: Converse.js knows itself by it
 	st := presenceOf(o, n, *buf)
 	st.ID = n.id
 	s.send(b, r, to, &st)
