@@ -115,7 +115,7 @@ func (s *Server) listRooms(ctx context.Context, in *struct {
 			return nil, err
 		}
 	}
-	list, more, err := s.cfg.Rooms.List(ctx, last, in.Limit, true)
+	list, more, err := s.cfg.Rooms.List(ctx, muc.Part{Beyond: last, Max: in.Limit, Hidden: true})
 	if err != nil {
 		return nil, err
 	}
