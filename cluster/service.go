@@ -82,7 +82,7 @@ type Service struct {
 func New(r *router.Router, cfg Config) *Service {
 	s := &Service{r: r, name: cfg.Node, log: cfg.Log, node: nil}
 	s.Rooms = &Rooms{s: s}
-	s.replica = NewReplica(ReplicaConfig{Placed: s.Rooms.placed, Node: cfg.Node, Secret: cfg.Secret, Log: cfg.Log, Duplicate: s.duplicate, Arrived: s.appeared, Complete: s.complete})
+	s.replica = NewReplica(ReplicaConfig{Placed: s.Rooms.placed, Node: cfg.Node, Secret: cfg.Secret, Log: cfg.Log, Duplicate: s.duplicate, Arrived: s.appeared, Receded: s.receded, Complete: s.complete})
 	s.rows = s.replica.Rows
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	r.Table.Elsewhere = s
@@ -134,7 +134,7 @@ func (s *Service) Intern(raw []byte) (stanza.JID, bool) { return s.rows.Intern(r
 func (s *Service) Changed(row router.Row) {
 	s.replica.Changed(Row{
 		JID: row.Session.JID(), Bound: row.Session.State().Begun.UnixNano(),
-		Priority: row.Priority, Flags: row.Flags, Available: row.Available, Detached: row.Detached,
+		Priority: row.Priority, Flags: row.Flags, Available: row.Available, Detached: row.Stored(),
 	})
 }
 
