@@ -22,26 +22,50 @@ func (s *Service) adopt(ctx context.Context, b *router.Batch, x *State, lost boo
 		s.log.Error("room of another node not taken", "room", x.Name, "err", err)
 		return nil
 	}
+	if lost || x.Config == nil && !was {
+		r.rep.lost = time.Now()
+	}
 	if x.Whole != r.rep.self { // what this node knows of its own sessions it knows best now
 		s.join(b, r, x)
 	}
-	if !was {
-		s.joinOwn(b, r)
-	}
-	if lost || was && x.Config != nil {
+	s.joinOwn(b, r, !was)
+	switch {
+	case lost || was && x.Config != nil:
 		asked = s.who(r)
+	case x.Config != nil: // all that were in it have been told the same; but not everybody may be reached from here
+		told := r.told(x)
+		for _, n := range r.nodes() {
+			s.correct(b, r, n, told)
+		}
 	}
 	s.unlock(b, r)
 	s.settle(r)
 	return asked
 }
 
-// joinOwn has the sessions of this node in a room that has come here, as they know it.
-func (s *Service) joinOwn(b *router.Batch, r *room) {
-	own := s.takeAway(r.at.Local())
-	in := own.sessions()
-	s.departAll(b, r, func(who *seat) bool { return r.rep.nodeOf(who.session) == own.Whole && !in[who.jid.String()] })
-	s.join(b, r, own)
+// joinOwn has the sessions of this node in a room that has come here, as they know it; the rest only if it has not been here before.
+func (s *Service) joinOwn(b *router.Batch, r *room, fresh bool) {
+	own, ok := s.takeAway(r.at.Local())
+	if fresh {
+		in := own.sessions()
+		s.departAll(b, r, func(who *seat) bool { return r.rep.nodeOf(who.session) == own.Whole && !in[who.jid.String()] })
+	}
+	if ok {
+		s.join(b, r, own)
+	}
+}
+
+// told is whom those have been shown who were in a room as it comes: ids by nick.
+func (r *room) told(x *State) map[string]string {
+	all := make(map[string]string, len(x.Occupants))
+	for i := range x.Occupants {
+		o := &x.Occupants[i]
+		if role, ok := ParseRole(o.Role); ok && r.shown(role) && len(o.Sessions) > 0 {
+			id := r.secret.identify(stanza.Restore(o.Sessions[0].JID))
+			all[o.Nick] = string(id[:])
+		}
+	}
+	return all
 }
 
 // join makes x a part of the room.
@@ -66,7 +90,7 @@ func (s *Service) join(b *router.Batch, r *room, x *State) {
 			s.correct(b, r, n, before)
 		}
 	}
-	if x.Whole != "" {
+	if x.Whole != "" && time.Since(r.rep.lost) < recently {
 		s.catchUp(b, r, heard, x)
 	}
 	if x.Whole != "" && !r.rep.awaits[x.Whole] {

@@ -297,6 +297,9 @@ func (s *Service) flush(node, name, to string) {
 	defer sh.mu.Unlock()
 	if a := sh.away[name]; a != nil && a.home == node {
 		a.home = to
+		if !s.reaches(to) { // it will be, or the placement changes
+			a.home = ""
+		}
 	}
 	if to == s.Place.Node() && s.find(name) == nil {
 		ln := s.lane(sh, name)

@@ -142,10 +142,6 @@ func (s *Service) rejoin(room, home string, asked int64) {
 	}
 	x := a.whole(room, s.Place.Node())
 	x.Asked = asked
-	if home == s.Place.Node() && s.find(room) != nil { // which has taken it
-		delete(sh.away, room)
-		return
-	}
 	if !s.sendJSON(home, frameRejoin, room, x) {
 		a.home = "" // is looked for when the placement changes, as it will
 		return
@@ -174,17 +170,17 @@ func (s *Service) rejoined(ctx context.Context, b *router.Batch, node, room stri
 	return true
 }
 
-// takeAway is what sessions here are in a room that comes here, which is then forgotten.
-func (s *Service) takeAway(room string) *State {
+// takeAway is what sessions here are in a room that comes here, which is then forgotten; false if that is nothing.
+func (s *Service) takeAway(room string) (x *State, ok bool) {
 	sh := s.laneShard(room)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	a := sh.away[room]
 	if a == nil {
-		return &State{Name: room, Whole: s.Place.Node()}
+		return &State{Name: room, Whole: s.Place.Node()}, false
 	}
 	delete(sh.away, room)
-	return a.whole(room, s.Place.Node())
+	return a.whole(room, s.Place.Node()), true
 }
 
 // asked tells the home of a room what sessions of this node are in it, even if there are none.
