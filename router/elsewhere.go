@@ -68,7 +68,7 @@ func (alone) Take(context.Context, stanza.JID) error { return nil }
 // it is kept with the recipient's sessions, is checked now. A stanza that arrives goes to no third node: if
 // its resource has gone it finds another way here. It may block on the store and calls b.Flush before it does.
 func (r *Router) Arrived(ctx context.Context, b *Batch, st *stanza.Stanza, full stanza.JID) {
-	rows := r.Table.Local(full)
+	rows := r.settledRows(ctx, b, st, r.Table.Local(full), r.Table.Local)
 	if rule, err := r.arrivedRule(ctx, b, rows, st); rule != "" || err != nil {
 		r.refuseArrived(ctx, b, st, full, rule, err)
 		return
