@@ -46,6 +46,7 @@ func (c *simCluster) start(i int) {
 		c.nodes, c.hears = append(c.nodes, nil), append(c.hears, nil)
 	}
 	r := newRecorder(c.t)
+	time.Sleep(time.Microsecond) // the ledgers tell nodes apart by their incarnations, which are times
 	n, err := Start(context.Background(), c.config(i, 1), r)
 	if err != nil {
 		c.t.Fatal(err)
