@@ -38,6 +38,9 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	code := m.Run()
+	if database.server != nil {
+		database.server.Kill()
+	}
 	os.RemoveAll(buildDir)
 	os.Exit(code)
 }

@@ -76,6 +76,10 @@ const (
 	frameFrozen    // nobody is busy with the room any more
 	frameReconcile // all nodes have told who is in it
 	frameOverdue   // it waits for others no longer
+
+	// Of no room.
+	frameList   // to a node: the number of a question, a part of the list of rooms
+	frameListed // the answer
 )
 
 // maxHops bounds how often a stanza is sent on to where its room is, while nodes disagree about that.
@@ -141,6 +145,10 @@ func (s *Service) frame(ctx context.Context, b *router.Batch, node string, kind 
 		return s.copied(node, room, kind, payload)
 	case frameRejoin:
 		return s.rejoined(ctx, b, room, payload)
+	case frameList:
+		return s.listFor(node, payload)
+	case frameListed:
+		return s.listedBy(payload)
 	case frameWho:
 		s.asked(room, node)
 	case frameDown:

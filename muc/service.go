@@ -35,8 +35,10 @@ type Service struct {
 	defaults  atomic.Pointer[Settings] // of a new room
 	creations ration
 	joins     ration
+	letters   ration
 	count     atomic.Int64 // rooms in memory
 	index     listing
+	census    census
 
 	seed   maphash.Seed
 	shards [shards]shard
