@@ -170,7 +170,9 @@ func (s *Service) showTo(b *router.Batch, r *room, them []*occupant, o *occupant
 			wire[f] = st
 		}
 		for i := range to.seats {
-			s.send(b, r, &to.seats[i], &wire[f])
+			if n, ok := to.seats[i].session.(*node); !ok || !r.rep.awaits[n.name] {
+				s.send(b, r, &to.seats[i], &wire[f])
+			}
 		}
 	}
 	s.scatter(r)
