@@ -98,7 +98,9 @@ func TestErrorsAreNoMessages(t *testing.T) {
 	f.configure(romeo, "verona")
 	f.join(eve, "verona", "Eve")
 	romeo.take()
-	say := func() { f.send(eve, "<message type='error' to='"+verona+"/Romeo'><body>buy!</body><x xmlns='"+nsUser+"'><status code='307'/></x></message>") }
+	say := func() {
+		f.send(eve, "<message type='error' to='"+verona+"/Romeo'><body>buy!</body><x xmlns='"+nsUser+"'><status code='307'/></x></message>")
+	}
 	say()
 	if got := romeo.take(); len(got) != 1 || strings.Contains(got[0], "307") {
 		t.Errorf("got %q", got)
@@ -183,7 +185,9 @@ func TestVoiceGoesToWhoAsked(t *testing.T) {
 	f.join(eve, "verona", "Eve")
 	f.send(juliet, "<presence to='"+verona+"/Julia'/>")
 	f.send(eve, "<presence to='"+verona+"/Juliet'/>")
-	field := func(name, value string) string { return "<field var='" + name + "'><value>" + value + "</value></field>" }
+	field := func(name, value string) string {
+		return "<field var='" + name + "'><value>" + value + "</value></field>"
+	}
 	f.send(romeo, "<message to='"+verona+"'><x xmlns='jabber:x:data' type='submit'>"+field("FORM_TYPE", nsRequest)+field("muc#role", "participant")+
 		field("muc#jid", "juliet@chat.test/balcony")+field("muc#roomnick", "Juliet")+field("muc#request_allow", "1")+"</x></message>")
 	_, occupants, err := f.Members(t.Context(), "verona")
@@ -287,7 +291,9 @@ func TestRequestReachesAbsentAdmins(t *testing.T) {
 	}
 	romeo.take()
 	escalus.take()
-	field := func(name, value string) string { return "<field var='" + name + "'><value>" + value + "</value></field>" }
+	field := func(name, value string) string {
+		return "<field var='" + name + "'><value>" + value + "</value></field>"
+	}
 	f.send(juliet, "<iq type='set' id='r' to='"+verona+"'><query xmlns='jabber:iq:register'><x xmlns='jabber:x:data' type='submit'>"+field("FORM_TYPE", nsRegForm)+
 		field("muc#register_roomnick", "Juliet")+"</x></query></iq>")
 	f.one(juliet, "type='result'")
