@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -127,6 +128,29 @@ func (s *Service) appeared(row Row, o *Owner) {
 	if p, ok := o.Peer.(*Peer); ok && row.Available {
 		s.lookFirst(row.JID, p)
 	}
+}
+
+// recedeTimeout bounds how long messages for a user wait for a node that does not confirm what it was sent before.
+const recedeTimeout = 5 * time.Second
+
+// receded is called for each row of another node that takes no more messages. What was sent there and is not confirmed finds
+// another way from there; what is sent from now on waits, so that it does not overtake that (RFC 6120 §10.1).
+func (s *Service) receded(full stanza.JID, o *Owner) {
+	p, ok := o.Peer.(*Peer)
+	if !ok {
+		return
+	}
+	if frames, _ := p.Queued(); frames == 0 {
+		return
+	}
+	users := map[string]bool{full.Bare().Clone().String(): true}
+	s.moving.begin(users)
+	s.background(func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, recedeTimeout)
+		defer cancel()
+		p.Confirm(ctx)
+		s.moved(users)
+	})
 }
 
 // Split reports whether a node is missing that did not leave.

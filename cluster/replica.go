@@ -29,6 +29,8 @@ type ReplicaConfig struct {
 	// Arrived, if set, is called for each change of a row of another node, on the goroutine of the link. It must not
 	// block; the row is a view.
 	Arrived func(row Row, o *Owner)
+	// Receded, if set, is called for each row of another node that has gone or waits for resumption from now on, likewise.
+	Receded func(full stanza.JID, o *Owner)
 	// Complete, if set, is called when all rows of a node are seen that were not before, likewise.
 	Complete func(o *Owner)
 	// Placed is called with each new placement of rooms and services, one after another; may be nil. It must not block.

@@ -198,7 +198,13 @@ func (r *Replica) onDeltas(p *replicaPeer, b []byte) error {
 		}
 		p.in.pos = seq
 		n++
-		if r.Rows.apply(o, rec, seq) && !rec.gone {
+		if !r.Rows.apply(o, rec, seq) {
+			return nil
+		}
+		if (rec.gone || rec.Detached) && r.cfg.Receded != nil {
+			r.cfg.Receded(rec.JID, o)
+		}
+		if !rec.gone {
 			r.arrived(rec, o)
 		}
 		return nil

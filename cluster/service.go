@@ -82,7 +82,7 @@ type Service struct {
 func New(r *router.Router, cfg Config) *Service {
 	s := &Service{r: r, name: cfg.Node, log: cfg.Log, node: nil}
 	s.Rooms = &Rooms{s: s}
-	s.replica = NewReplica(ReplicaConfig{Placed: s.Rooms.placed, Node: cfg.Node, Secret: cfg.Secret, Log: cfg.Log, Duplicate: s.duplicate, Arrived: s.appeared, Complete: s.complete})
+	s.replica = NewReplica(ReplicaConfig{Placed: s.Rooms.placed, Node: cfg.Node, Secret: cfg.Secret, Log: cfg.Log, Duplicate: s.duplicate, Arrived: s.appeared, Receded: s.receded, Complete: s.complete})
 	s.rows = s.replica.Rows
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	r.Table.Elsewhere = s
@@ -134,7 +134,7 @@ func (s *Service) Intern(raw []byte) (stanza.JID, bool) { return s.rows.Intern(r
 func (s *Service) Changed(row router.Row) {
 	s.replica.Changed(Row{
 		JID: row.Session.JID(), Bound: row.Session.State().Begun.UnixNano(),
-		Priority: row.Priority, Flags: row.Flags, Available: row.Available, Detached: row.Detached,
+		Priority: row.Priority, Flags: row.Flags, Available: row.Available, Detached: row.Stored(),
 	})
 }
 
@@ -202,10 +202,10 @@ func (s *Service) PeerDown(p *Peer, unacked []Frame, left bool) {
 	s.missing.set(p.Name, !left)
 	s.about.Delete(p)
 	lost := s.replica.PeerDown(p)
+	if s.Rooms.Down != nil {
+		s.Rooms.Down(p.Name, s.Rooms.unacked(unacked))
+	}
 	s.background(func(ctx context.Context) {
-		if s.Rooms.Down != nil {
-			s.Rooms.Down(ctx, p.Name, s.Rooms.unacked(unacked))
-		}
 		s.takeBack(ctx, unacked, r)
 		close(p.back)
 		s.moved(r.users)

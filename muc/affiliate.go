@@ -182,7 +182,7 @@ func (s *Service) lettersTo(r *room, cfg *Settings, by stanza.JID, list []affili
 		}
 		if cfg.MembersOnly && was == None && a.as >= Member {
 			inv := invitation{reason: a.reason}
-			letter := &stanza.Stanza{Kind: stanza.Message, From: r.at, To: jid, Inner: inv.appendInvite(nil, r.inviter(by), cfg.Password)}
+			letter := &stanza.Stanza{Kind: stanza.Message, From: r.at, To: jid, Inner: inv.appendInvite(nil, r.inviter(by), cfg.Password, r.at)}
 			letter.Identify()
 			letters = append(letters, letter)
 			continue

@@ -138,7 +138,7 @@ func (s *Service) showSelf(b *router.Batch, r *room, o *occupant, n *notice) {
 func (s *Service) showSeat(b *router.Batch, r *room, o *occupant, to *seat, n *notice) {
 	buf := buffers.Get().(*[]byte)
 	defer putBuffer(buf)
-	*buf = r.appendPresence((*buf)[:0], o, r.reveals(o), true, n)
+	*buf = r.appendPresence((*buf)[:0], o, true, true, n) // its own address: Converse.js knows itself by it
 	st := presenceOf(o, n, *buf)
 	st.ID = n.id
 	s.send(b, r, to, &st)
@@ -170,7 +170,9 @@ func (s *Service) showTo(b *router.Batch, r *room, them []*occupant, o *occupant
 			wire[f] = st
 		}
 		for i := range to.seats {
-			s.send(b, r, &to.seats[i], &wire[f])
+			if n, ok := to.seats[i].session.(*node); !ok || !r.rep.awaits[n.name] {
+				s.send(b, r, &to.seats[i], &wire[f])
+			}
 		}
 	}
 	s.scatter(r)

@@ -99,7 +99,7 @@ func (s *Service) invite(ctx context.Context, b *router.Batch, st *stanza.Stanza
 	if err != nil {
 		return err
 	}
-	out := &stanza.Stanza{Kind: stanza.Message, From: st.To.Bare(), To: inv.to, ID: st.ID, Inner: inv.appendInvite(nil, from, password)}
+	out := &stanza.Stanza{Kind: stanza.Message, From: st.To.Bare(), To: inv.to, ID: st.ID, Inner: inv.appendInvite(nil, from, password, st.To.Bare())}
 	out.Identify()
 	s.r.Route(ctx, b, out)
 	return nil
@@ -163,7 +163,7 @@ func (s *Service) uninvited(ctx context.Context, by, user, room stanza.JID) (boo
 }
 
 // appendInvite writes what the invitee gets.
-func (inv *invitation) appendInvite(b []byte, from stanza.JID, password string) []byte {
+func (inv *invitation) appendInvite(b []byte, from stanza.JID, password string, room stanza.JID) []byte {
 	b = append(b, "<x xmlns='"+nsUser+"'><invite from='"...)
 	b = stanza.AppendEscaped(b, from.String())
 	b = append(b, "'>"...)
@@ -183,7 +183,22 @@ func (inv *invitation) appendInvite(b []byte, from stanza.JID, password string) 
 		b = stanza.AppendEscaped(b, password)
 		b = append(b, "</password>"...)
 	}
-	return append(b, "</x>"...)
+	return inv.appendDirect(append(b, "</x>"...), password, room)
+}
+
+// appendDirect writes the same as XEP-0249 §2 has it: Converse.js, for one, knows no other invitation.
+func (inv *invitation) appendDirect(b []byte, password string, room stanza.JID) []byte {
+	b = append(b, "<x xmlns='"+nsConference+"'"...)
+	for _, a := range [...]struct{ name, value string }{{"jid", room.String()}, {"password", password}, {"reason", inv.reason}, {"thread", inv.thread}} {
+		if a.value != "" {
+			b = append(append(append(b, ' '), a.name...), "='"...)
+			b = append(stanza.AppendEscaped(b, a.value), '\'')
+		}
+	}
+	if inv.goesOn {
+		b = append(b, " continue='true'"...)
+	}
+	return append(b, "/>"...)
 }
 
 // decline tells who has invited that the invitee does not want to (XEP-0045 §7.8.2). Who was invited is not kept, so anybody can say so: what comes of

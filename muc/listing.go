@@ -90,7 +90,7 @@ func (s *Service) names() []string {
 // List is a part of the list of rooms, in order of their names, and whether there are more beyond it. It may end early, with more, when most are hidden. In a
 // cluster it has the rooms of those nodes that answer within a second. It blocks on the store, and on them.
 func (s *Service) List(ctx context.Context, p Part) (page []Listed, more bool, err error) {
-	known, edge := s.known(ctx, p)
+	known, edge := s.anywhere(ctx, p)
 	names := slices.SortedFunc(maps.Keys(known), p.order)
 	for at, looked := p.Beyond, 0; ; {
 		kept, err := s.keptBeyond(ctx, at, p.Back)
@@ -150,8 +150,8 @@ func (s *Service) keptBeyond(ctx context.Context, at string, back bool) ([]strin
 	return kept, err
 }
 
-// known is the rooms that are in memory on any node, and how far that goes; "": to the end.
-func (s *Service) known(ctx context.Context, p Part) (all map[string]Listed, edge string) {
+// anywhere is the rooms that are in memory on any node, and how far that goes; "": to the end.
+func (s *Service) anywhere(ctx context.Context, p Part) (all map[string]Listed, edge string) {
 	all = make(map[string]Listed)
 	for _, x := range append(s.ask(ctx, p), s.section(p)) {
 		for _, l := range x.Rooms {

@@ -131,7 +131,10 @@ func (s *Service) castTo(b *router.Batch, from, room string, payload []byte) boo
 		return false
 	}
 	st.Wire = rest
-	s.noteShown(from, room, token, st)
+	s.noteShown(from, room, token, st, to)
+	if isCast(st) && s.hear(room, rest) {
+		return true
+	}
 	for _, full := range to {
 		st.To = full
 		if !s.giveHere(b, st) {

@@ -51,7 +51,7 @@ func (t Token) fences(old Token) bool {
 
 // Kinds of frames about a room.
 const (
-	frameStanza  byte = iota // for the room: hops, node of its sender, stanza
+	frameStanza  byte = iota // for the room: hops, node of its sender, id that it has as a message, stanza
 	frameCast                // from the room: token, number of recipients, each recipient, stanza without 'to'
 	frameMissed              // to the room: a recipient who was not there, stanza
 	frameSeats               // to a node: token, what sessions there are in the room
@@ -68,14 +68,14 @@ const (
 	frameNone                // the answer of who has not
 	frameMine                // the answer of the node that is the home, as it knows better
 	frameRejoin              // to a room that has lost its home: token, all sessions of a node that are in it
-	frameWho                 // asks for that
+	frameWho                 // asks for that: when, nanoseconds since 1970
+	frameRefused             // to the sender's node: id of a message that the room has not taken
 
 	// To the node itself.
-	frameCheck     // is the room where it should be
-	frameDown      // a node is gone: which
-	frameFrozen    // nobody is busy with the room any more
-	frameReconcile // all nodes have told who is in it
-	frameOverdue   // it waits for others no longer
+	frameCheck   // is the room where it should be
+	frameDown    // a node is gone: which
+	frameFrozen  // nobody is busy with the room any more
+	frameOverdue // it waits for others no longer
 
 	// Of no room.
 	frameList   // to a node: the number of a question, a part of the list of rooms
@@ -104,10 +104,19 @@ func (s *Service) dispatch(ctx context.Context, b *router.Batch, st *stanza.Stan
 	name := st.To.Local()
 	switch s.enterLane(name, st, from) {
 	case here:
-		s.toRoom(ctx, b, s.session(from), st)
+		s.toRoomFrom(ctx, b, st, from)
 		s.leaveLane(name)
 	case nowhere:
 		s.fail(b, st, stanza.ErrRecipientUnavailable)
+	}
+}
+
+// toRoomFrom deals with a stanza here.
+func (s *Service) toRoomFrom(ctx context.Context, b *router.Batch, st *stanza.Stanza, from origin) {
+	id := st.StanzaID
+	s.toRoom(ctx, b, s.session(from), st)
+	if id != (stanza.ID{}) && from.node != "" && from.node != s.Place.Node() && !s.told(st.To.Local(), id) {
+		s.Place.Send(from.node, frameRefused, st.To.Local(), id[:])
 	}
 }
 
@@ -118,7 +127,9 @@ func (s *Service) forward(home string, kind byte, st *stanza.Stanza, from origin
 	}
 	buf := buffers.Get().(*[]byte)
 	defer putBuffer(buf)
-	*buf = st.Append(appendText(append((*buf)[:0], from.hops+1), from.node))
+	plain := *st
+	plain.StanzaID = stanza.ID{}
+	*buf = plain.Append(append(appendText(append((*buf)[:0], from.hops+1), from.node), st.StanzaID[:]...))
 	return from.hops < maxHops && s.Place.Send(home, kind, st.To.Local(), *buf)
 }
 
@@ -144,17 +155,17 @@ func (s *Service) frame(ctx context.Context, b *router.Batch, node string, kind 
 	case frameCopy, frameChange, frameHistory, frameForget:
 		return s.copied(node, room, kind, payload)
 	case frameRejoin:
-		return s.rejoined(ctx, b, room, payload)
+		return s.rejoined(ctx, b, node, room, payload)
 	case frameList:
 		return s.listFor(node, payload)
 	case frameListed:
 		return s.listedBy(payload)
 	case frameWho:
-		s.asked(room, node)
+		return s.asked(room, node, payload)
+	case frameRefused:
+		s.answeredFor(room, stanza.ID(append(payload, make([]byte, len(stanza.ID{}))...)))
 	case frameDown:
 		s.lostNode(ctx, b, room, string(payload))
-	case frameReconcile:
-		s.reconcile(b, room)
 	case frameCheck:
 		s.check(ctx, b, room)
 	default:
@@ -168,14 +179,16 @@ func (s *Service) forwarded(payload []byte, deal func(*stanza.Stanza, origin)) b
 	if len(payload) == 0 {
 		return false
 	}
-	node, raw, ok := cutText(payload[1:])
-	if !ok {
+	node, rest, ok := cutText(payload[1:])
+	if !ok || len(rest) < len(stanza.ID{}) {
 		return false
 	}
-	st, err := stanza.Parse(raw)
+	id := stanza.ID(rest)
+	st, err := stanza.Parse(rest[len(id):])
 	if err != nil || st.To.Domain() != s.host.Domain() || st.To.Local() == "" {
 		return false
 	}
+	st.StanzaID = id
 	deal(st, origin{node: string(node), hops: payload[0]})
 	return true
 }

@@ -98,9 +98,6 @@ func (s *Service) unlock(b *router.Batch, r *room) {
 // load locks a room that is in memory or in the store. If it is in neither, make is called to make a new one of the room that it is
 // given, unless make is nil; an error of make's comes back. ErrItemNotFound: there is none.
 func (s *Service) load(ctx context.Context, b *router.Batch, name string, make func(*room) error) (*room, error) {
-	if err := s.borrow(ctx, name); err != nil {
-		return nil, err
-	}
 	for {
 		if r := s.lock(b, name); r != nil {
 			return r, nil

@@ -19,13 +19,7 @@ func (r *Router) rows(ctx context.Context, b *Batch, st *stanza.Stanza) []Row {
 	if done := r.Table.Elsewhere.Moving(st.To); done != nil {
 		r.await(ctx, b, st, stanza.JID{}, done)
 	}
-	rows := b.recipients(r.Table, st)
-	for i := range rows {
-		if rows[i].Wait != nil {
-			return r.settledRows(ctx, b, st, rows)
-		}
-	}
-	return rows
+	return r.settledRows(ctx, b, st, b.recipients(r.Table, st), r.Table.Rows)
 }
 
 // settle waits until nothing of the recipient's is being moved, so that st is not stored before it.
@@ -38,13 +32,19 @@ func (r *Router) settle(ctx context.Context, st *stanza.Stanza) {
 	}
 }
 
-func (r *Router) settledRows(ctx context.Context, b *Batch, st *stanza.Stanza, rows []Row) []Row {
+// settledRows is rows, or what again says of the recipient once those that are ending have ended.
+func (r *Router) settledRows(ctx context.Context, b *Batch, st *stanza.Stanza, rows []Row, again func(stanza.JID) []Row) []Row {
+	ending := false
 	for i := range rows {
 		if rows[i].Wait != nil {
+			ending = true
 			r.await(ctx, b, st, rows[i].Session.JID(), rows[i].Wait)
 		}
 	}
-	return r.Table.Rows(st.To)
+	if ending {
+		return again(st.To)
+	}
+	return rows
 }
 
 // Storable reports whether a message is of the types that are kept for who is not there

@@ -47,8 +47,12 @@ func (r Row) Resource() string { return r.Session.JID().Resource() }
 
 // looks reports whether another node would see r as it sees o.
 func (r *Row) looks(o *Row) bool {
-	return r.Available == o.Available && r.Priority == o.Priority && r.Flags == o.Flags && r.Detached == o.Detached
+	return r.Available == o.Available && r.Priority == o.Priority && r.Flags == o.Flags && r.Stored() == o.Stored()
 }
+
+// Stored reports whether messages to this resource go to the store: it waits for resumption, and what it had not acknowledged is there
+// already. Other nodes are not told before, for they would store what is sent later ahead of that.
+func (r *Row) Stored() bool { return r.Detached && r.Wait == nil }
 
 // Reachable reports whether messages to the bare JID may go to this resource
 // (RFC 6121 §8.5.2.1.1: never to a negative priority).
