@@ -18,7 +18,7 @@ const (
 type shard struct {
 	mu    sync.RWMutex
 	index []entry // open addressing by user
-	users int      // in the index
+	users int     // in the index
 	pages []*[pageRows]slot
 	fresh uint32 // slots that have ever been used
 	free  uint32 // the first of those that are free again

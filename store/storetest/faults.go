@@ -25,7 +25,7 @@ const (
 	faultRounds  = 5                     // outages in one test
 	verbTime     = time.Second           // what a verb is given by its caller
 	hangs        = 20 * time.Second      // more than any verb may need beyond that
-	recoveryTime = 60 * time.Second      // until each writer has written again after Mend
+	recoveryTime = 4 * time.Minute       // until each writer has written again after Mend
 	respite      = 20 * time.Millisecond // after a failure: a refused connection is refused at once
 )
 
