@@ -112,6 +112,7 @@ func (s *Session) sendAway(reason *stanza.StreamError) {
 	resumable := s.out.managed != nil && s.out.managed.id != ""
 	s.out.mu.Unlock()
 	if !resumable {
+		s.srv.OnDismiss(s)
 		s.Close(reason)
 		return
 	}
