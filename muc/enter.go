@@ -42,7 +42,7 @@ func (s *Service) enter(ctx context.Context, b *router.Batch, sess router.Sessio
 	if err != nil {
 		return err
 	}
-	err = s.admit(b, r, seat{st.From, sess, unique.Make(string(inner))}, st, join, created)
+	err = s.admit(b, r, seat{st.From, sess, unique.Make(string(inner)), now.UnixMilli()}, st, join, created)
 	empty := len(r.all) == 0
 	s.unlock(b, r)
 	if empty {

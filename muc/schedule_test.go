@@ -452,7 +452,7 @@ func (x *schedule) checkMessages(room string) {
 		m.by.mu.Lock()
 		mine := m.by.view(room)
 		accepted, failed := mine.heard[m.text] > 0, mine.failed[m.text]
-		if !accepted && !failed && mine.wants && mine.since.Before(m.at) {
+		if !accepted && !failed && slices.Contains(x.clients, m.by) && mine.wants && mine.since.Before(m.at) {
 			x.fail("%s has heard nothing of what became of %s in %s", m.by.jid, m.text, room)
 		}
 		m.by.mu.Unlock()
