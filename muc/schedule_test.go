@@ -198,7 +198,7 @@ func (x *schedule) drain(i int) {
 func (x *schedule) join() {
 	var up []*simNode
 	for _, n := range x.nodes {
-		if !n.isDead() && !n.paused {
+		if !n.isDead() && !n.paused && !n.retired[n.name] {
 			up = append(up, n)
 		}
 	}
@@ -475,7 +475,10 @@ func (x *schedule) checkMessages(room string) {
 			var n int
 			fmt.Sscan(number, &n)
 			if n < last[by] {
-				x.fail("%s has heard %s in %s after %s-%d", c.jid, text, room, by, last[by])
+				x.fail("%s at %s has heard %s in %s after %s-%d", c.jid, c.n.name, text, room, by, last[by])
+				if *scheduleTrace > 0 {
+					x.t.Log(strings.Join(c.view(room).log, "\n"))
+				}
 			}
 			last[by] = n
 		}
