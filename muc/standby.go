@@ -393,7 +393,7 @@ func (s *Service) orphaned() []string {
 			}
 		}
 		for name, a := range sh.away {
-			if !s.reaches(a.home) {
+			if a.rejoins || !s.reaches(a.home) {
 				names[name] = struct{}{}
 			}
 		}
