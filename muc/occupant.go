@@ -13,6 +13,7 @@ type seat struct {
 	jid      stanza.JID // full
 	session  router.Session
 	presence unique.Handle[string] // children of its last presence but for what only a room may say; most clients' are alike
+	since    int64                 // when it entered, milliseconds since 1970
 }
 
 // An occupant is a user in a room under one nick, with one session or several (XEP-0045 §7.2.8). The first is the one
