@@ -194,13 +194,17 @@ func (s *Service) introduce(b *router.Batch, r *room, o *occupant, to *seat) {
 // send gives one session st, of which To is set.
 func (s *Service) send(b *router.Batch, r *room, to *seat, st *stanza.Stanza) bool {
 	st.To = to.jid
+	if a := r.absent[to.jid]; a != nil {
+		a.held = a.keep(r, to.jid, a.held, st)
+		return true
+	}
 	if n, ok := to.session.(*node); ok {
 		if r.gathering != nil {
 			r.gathering.add(n, st)
 			return true
 		}
 		if !n.Send(b, st) {
-			r.lost = append(r.lost, to.jid)
+			s.unsent(r, to.jid, n, st)
 			return false
 		}
 		return true
@@ -212,8 +216,8 @@ func (s *Service) send(b *router.Batch, r *room, to *seat, st *stanza.Stanza) bo
 		return true
 	}
 	row, ok := s.r.Table.Row(to.jid)
-	if !ok {
-		r.lost = append(r.lost, to.jid)
+	if !ok || row.Session == to.session && s.Place != nil { // it ends, and says so itself, or goes to another node
+		s.astray(r, to.jid, r.rep.nodeOf(to.session), st)
 		return false
 	}
 	if row.Session == to.session {

@@ -30,6 +30,11 @@ func (s *Service) Placed(context.Context) {
 func (s *Service) Down(_ context.Context, node string, unacked []Frame) {
 	self := s.Place.Node()
 	s.disown(node)
+	for _, f := range unacked {
+		if f.Kind == frameCast {
+			s.Place.Send(self, frameReturned, f.Room, appendText(nil, node), f.Payload)
+		}
+	}
 	for name := range s.moves() {
 		s.Place.Send(self, frameDown, name, []byte(node))
 	}
@@ -127,9 +132,10 @@ func (s *Service) check(ctx context.Context, b *router.Batch, name string) {
 	}
 }
 
-// lostNode sees to a room after a node has gone: who was there leaves.
+// lostNode sees to a room after a node has gone: who was there, and did not go elsewhere before, leaves.
 func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node string) {
 	if r := s.lock(b, name); r != nil {
+		s.followAll(b, r, node)
 		s.departAll(b, r, func(who *seat) bool { return r.rep.nodeOf(who.session) == node })
 		s.unlock(b, r)
 		s.settle(r)

@@ -94,9 +94,20 @@ func (s *Service) scatter(r *room) {
 		if to.node.cast(to.st, to.to) {
 			continue
 		}
-		r.lost = append(r.lost, to.to...)
+		for _, full := range to.to {
+			s.unsent(r, full, to.node, to.st)
+		}
 	}
 	r.gathering = nil
+}
+
+// unsent is for what a node was not sent: it has gone, perhaps without the session, or has too much to do.
+func (s *Service) unsent(r *room, full stanza.JID, n *node, st *stanza.Stanza) {
+	if s.reaches(n.name) {
+		r.lost = append(r.lost, full)
+	} else {
+		s.astray(r, full, n.name, st)
+	}
 }
 
 // castTo takes what a room elsewhere says to sessions here.
@@ -159,7 +170,7 @@ func (s *Service) giveHere(b *router.Batch, st *stanza.Stanza) bool {
 	return false
 }
 
-// missed is told of a session that was not where it was thought to be: it is elsewhere by now, or gone.
+// missed is told of a session that was not where it was thought to be.
 func (s *Service) missed(b *router.Batch, node, name string, payload []byte) bool {
 	full, raw, ok := cutText(payload)
 	if !ok {
@@ -175,13 +186,10 @@ func (s *Service) missed(b *router.Batch, node, name string, payload []byte) boo
 	}
 	st.To = stanza.Restore(string(full))
 	if o := r.of(st.To); o != nil {
-		to := o.seat(st.To)
-		if row, ok := s.r.Table.Row(st.To); ok && row.Node() != node {
-			to.session = s.sessionOf(row)
-			r.rep.touch(st.To, to.session)
-			s.send(b, r, to, st)
+		if to := o.seat(st.To); r.rep.nodeOf(to.session) == node {
+			s.astray(r, to.jid, node, st)
 		} else {
-			r.lost = append(r.lost, st.To)
+			s.send(b, r, to, st)
 		}
 	}
 	empty := len(r.all) == 0

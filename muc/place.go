@@ -76,6 +76,11 @@ const (
 	frameFrozen    // nobody is busy with the room any more
 	frameReconcile // all nodes have told who is in it
 	frameOverdue   // it waits for others no longer
+
+	frameRecall   // to a node: full JID of a session that was not there
+	frameRecalled // the answer, behind all that comes back
+	frameReturned // to the node itself: a node that is gone, a frameCast that it has not dealt with
+	frameLookFor  // to the node itself: full JID of a session that was nowhere
 )
 
 // maxHops bounds how often a stanza is sent on to where its room is, while nodes disagree about that.
@@ -149,6 +154,14 @@ func (s *Service) frame(ctx context.Context, b *router.Batch, node string, kind 
 		s.reconcile(b, room)
 	case frameCheck:
 		s.check(ctx, b, room)
+	case frameRecall:
+		s.Place.Send(node, frameRecalled, room, payload)
+	case frameRecalled:
+		return s.recalled(b, room, payload)
+	case frameReturned:
+		return s.returned(b, room, payload)
+	case frameLookFor:
+		s.looksFor(b, room, stanza.Restore(string(payload)))
 	default:
 		return s.move(ctx, b, node, kind, room, payload)
 	}

@@ -40,8 +40,9 @@ type room struct {
 	past       past
 	unwritten  []archived
 	rate       bucket
-	lost       []stanza.JID // sessions that took nothing and are nowhere; empty while mu is not held
-	gathering  gathering    // nil while nothing is gathered, and while mu is not held
+	absent     map[stanza.JID]*absence // sessions that are nowhere; nil while there are none
+	lost       []stanza.JID            // sessions that took nothing and are nowhere; empty while mu is not held
+	gathering  gathering               // nil while nothing is gathered, and while mu is not held
 }
 
 // errNoRoom is for a room that is not there.
@@ -84,6 +85,7 @@ func (s *Service) unlock(b *router.Batch, r *room) {
 		lost := r.lost
 		r.lost = nil
 		for _, full := range lost {
+			delete(r.absent, full)
 			if o := r.of(full); o != nil {
 				s.Metrics.bounced.Inc()
 				s.depart(b, r, o, full, &notice{codes: []int{333}}) // XEP-0045 §11.1

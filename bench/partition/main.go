@@ -18,6 +18,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"syscall"
 )
 
@@ -33,6 +34,7 @@ func main() {
 // options are the command line's.
 type options struct {
 	binary  string
+	skewed  string // chatd whose clock can be wrong
 	nodes   int
 	groups  int
 	rate    float64
@@ -95,6 +97,11 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	}
 	if o.binary, err = filepath.Abs(o.binary); err != nil {
 		return err
+	}
+	if slices.ContainsFunc(chosen, func(s scenario) bool { return s.clocks != nil }) {
+		if o.skewed, err = buildSkewed(ctx, dir); err != nil {
+			return err
+		}
 	}
 	l, err := newLab(o.nodes)
 	if err != nil {

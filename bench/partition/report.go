@@ -16,6 +16,7 @@ type result struct {
 	began    time.Time
 	took     time.Duration
 	notice   time.Duration // until all who could not reach each other any more knew; 0: nothing was to be noticed
+	back     time.Duration // from the notice of it until everybody on each side heard everybody in every room
 	converge time.Duration // from the end of the fault until everybody saw and heard everybody
 	gone     int64         // contacts that became unavailable to somebody, until the cut was noticed
 	flaps    int64         // ... in all
@@ -23,6 +24,8 @@ type result struct {
 	loginsBefore, logins, resumed int
 
 	tally tally
+	rooms roomTally
+	drift drift
 	err   error
 }
 
@@ -47,7 +50,7 @@ func (r *result) faults() error {
 	if t.Strand > 0 {
 		err = errors.Join(err, fmt.Errorf("%d messages came only at the next login", t.Strand))
 	}
-	return err
+	return errors.Join(err, r.rooms.faults(r.again, r.stray))
 }
 
 func (r *result) print(out io.Writer) {
@@ -58,7 +61,10 @@ func (r *result) print(out io.Writer) {
 	t := r.tally
 	fmt.Fprintf(out, "%s: %s (%.0f s): notice %s, converge %s, sent %d, acked %d, delivered %d, refused %d, open %d, lost %d, doubled %d, reordered %d, both %d, stranded %d, unavailable %d, logins %d, resumed %d, conflicts %d, to slixmpp %d\n",
 		r.name, verdict, r.took.Seconds(), seconds(r.notice), seconds(r.converge), t.Sent, t.Acked, t.Delivered, t.Refused, t.Open, t.Lost, t.Doubled, t.Reordered, t.Both, t.Strand, r.flaps, r.logins, r.resumed, t.Conflicts, t.Foreign)
-	for _, e := range t.Examples {
+	m := r.rooms
+	fmt.Fprintf(out, "   %d rooms: back %s, said %d, heard %d, refused %d, open %d, missed %d, doubled %d, out of order %d, history: forgotten %d, repeated %d, out of order %d; put out %d, seen leaving %d, slowest %s; tables: %+v\n",
+		m.Rooms, seconds(r.back), m.Said, m.Heard, m.Refused, m.Open, m.Missed, m.Doubled, m.Reordered, m.Forgotten, m.Repeated, m.Jumbled, m.PutOut, m.Left, seconds(m.Slowest), r.drift)
+	for _, e := range append(t.Examples, m.Examples...) {
 		fmt.Fprintln(out, "  ", e)
 	}
 }
