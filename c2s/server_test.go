@@ -132,6 +132,7 @@ type noCopies struct{}
 
 func (noCopies) Sent(*router.Batch, router.Row, *stanza.Stanza)     {}
 func (noCopies) Received(*router.Batch, router.Row, *stanza.Stanza) {}
+func (noCopies) Original(*stanza.Stanza) *stanza.Stanza             { return nil }
 
 var testCertificate = sync.OnceValue(func() tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

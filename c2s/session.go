@@ -52,6 +52,7 @@ type Session struct {
 	managed  bool        // stream management is on (XEP-0198)
 	handled  uint32      // stanzas from the client that were dealt with since then, modulo 2^32
 	sure     uint32      // ... and that no other node has yet to confirm
+	owed     router.Owed // the nodes that have; empty without stream management
 	deadline *time.Timer // ends the session with its token; nil without one, set before the first input
 	expires  time.Time   // when the token does; zero without one
 
@@ -214,6 +215,9 @@ func (s *Session) sleep(run func()) bool {
 // leave is the end of the reading goroutine.
 func (s *Session) leave() {
 	s.scratch, s.rest = nil, nil // who waits for resumption needs none
+	if s.reason.Load() == nil && !s.graceful {
+		s.confirmed() // who resumes is told that all was dealt with, by whichever node that is
+	}
 	if reason := s.away.Load(); reason != nil && s.reason.Load() == nil && !s.graceful && !s.broken.Load() {
 		s.part(reason)
 		s.broken.Store(true)
@@ -260,8 +264,10 @@ func (s *Session) readInput() bool {
 func (s *Session) borrow() *scratch {
 	if s.scratch == nil {
 		s.scratch = scratches.Get().(*scratch)
-		s.scratch.batch.Certain(s.managed)
 		sc := s.scratch
+		if s.managed {
+			sc.batch.Certain(&s.owed)
+		}
 		sc.scanner.SetLimits(s.srv.limits())
 		sc.scanner.Resume(s.scope)
 		sc.from, sc.to = 0, copy(sc.in, s.rest)
@@ -297,6 +303,7 @@ func (s *Session) giveBack() {
 		s.rest = append([]byte(nil), left...)
 	}
 	s.scratch = nil
+	sc.batch.Certain(nil)
 	sc.from, sc.to = 0, 0
 	if cap(sc.rewrite) > keptBuffer {
 		sc.rewrite = nil

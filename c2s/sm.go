@@ -203,7 +203,7 @@ func (s *Session) enable(tok *xmlstream.Token) {
 	o.managed = m
 	o.mu.Unlock()
 	s.managed = true
-	s.scratch.batch.Certain(true)
+	s.scratch.batch.Certain(&s.owed)
 	s.control([]byte(answer))
 	if m.id != "" {
 		s.smID = m.id
@@ -244,7 +244,7 @@ const confirmTimeout = 4 * time.Second
 func (s *Session) confirmed() bool {
 	ctx, cancel := context.WithTimeout(s.srv.ctx, confirmTimeout)
 	defer cancel()
-	return s.scratch.batch.Confirmed(ctx)
+	return s.owed.Confirmed(ctx)
 }
 
 func (s *Session) smFailed(condition string) error {

@@ -51,6 +51,7 @@ type conn struct {
 	ackDue  atomic.Bool
 	ackWait atomic.Bool // a timer will make one due
 	acked   uint64      // last acknowledgement that was written; the writer's
+	asked   uint64      // last number that was asked for; the writer's
 	goodbye atomic.Bool // the node leaves, and is to say so
 
 	taking sync.Mutex // held while frames are handled
@@ -134,7 +135,7 @@ func (c *conn) write() {
 	}
 }
 
-// control appends heartbeat and acknowledgement, if due; with frames the latter is for free.
+// control appends heartbeat, acknowledgement and the wish for one, if due; with frames the second is for free.
 func (c *conn) control(buf []byte) []byte {
 	dealt := c.peer.settled()
 	if c.goodbye.Swap(false) {
@@ -148,6 +149,10 @@ func (c *conn) control(buf []byte) []byte {
 	if due := c.peer.ackDue.Swap(false) || c.ackDue.Swap(false); dealt > c.acked && (due || len(buf) > 0) {
 		buf = appendFrame(buf, kindAck, binary.BigEndian.AppendUint64(nil, dealt))
 		c.acked = dealt
+	}
+	if want := c.peer.asking.Load(); want > c.asked {
+		buf = appendFrame(buf, kindWant, binary.BigEndian.AppendUint64(nil, want))
+		c.asked = want
 	}
 	return buf
 }
@@ -301,6 +306,8 @@ func (c *conn) controlled(kind byte, payload []byte) error {
 		if kind == kindGoodbye {
 			return errLeft
 		}
+	case kindWant:
+		c.peer.wants(f.uint64()) // 0 if it is malformed: none
 	default:
 		c.peer.Unknown(kind)
 	}

@@ -20,4 +20,5 @@ const (
 	kindHeartbeat byte = 243
 	kindAck       byte = 244 // everything up to this number has been dealt with
 	kindGoodbye   byte = 245 // the node leaves; an ack is in it
+	kindWant      byte = 246 // somebody waits until the frame of this number is acknowledged
 )

@@ -74,8 +74,11 @@ type Peer struct {
 	settle  settling      // of its frames
 	ackWait atomic.Bool   // a timer will make an acknowledgement due
 	ackDue  atomic.Bool
+	wanted  atomic.Uint64 // the frame whose acknowledgement the peer waits for; 0: none
+	asking  atomic.Uint64 // the frame whose acknowledgement the peer is to be asked for, or was
 
 	mu      sync.Mutex
+	need    uint64 // the last frame that Confirm waits for
 	q       queue
 	gone    bool
 	waiting map[uint64]chan answer
@@ -137,6 +140,10 @@ func (p *Peer) Down() <-chan struct{} {
 func (p *Peer) Confirm(ctx context.Context) bool {
 	p.mu.Lock()
 	upTo := p.q.next - 1
+	if p.q.acked < upTo {
+		p.need = upTo
+		p.askLocked()
+	}
 	for !p.gone && p.q.acked < upTo {
 		if p.room == nil {
 			p.room = make(chan struct{})
@@ -161,6 +168,32 @@ func (p *Peer) Confirm(ctx context.Context) bool {
 	case <-ctx.Done():
 		return false
 	}
+}
+
+// askLocked asks for the acknowledgement that is needed, which would else wait for others. While one is asked for no other is: then
+// many who wait cost as much as one.
+func (p *Peer) askLocked() {
+	if p.need > p.q.acked && p.asking.Load() <= p.q.acked {
+		p.asking.Store(p.need)
+		p.poke()
+	}
+}
+
+// wants takes the peer's wish for an acknowledgement.
+func (p *Peer) wants(seq uint64) {
+	p.wanted.Store(seq)
+	p.satisfy()
+}
+
+// satisfy has what the peer waits for acknowledged, if it has been dealt with, and reports whether it did.
+func (p *Peer) satisfy() bool {
+	want := p.wanted.Load()
+	if want == 0 || p.settled() < want || !p.wanted.CompareAndSwap(want, 0) {
+		return false
+	}
+	p.ackDue.Store(true)
+	p.poke()
+	return true
 }
 
 // ErrGone is what waits for a peer that is down.
@@ -209,6 +242,7 @@ func (p *Peer) acked(upTo uint64) bool {
 		return false
 	}
 	p.tellRoomLocked()
+	p.askLocked()
 	return true
 }
 

@@ -20,8 +20,9 @@ type Rooms struct {
 	Frame func(ctx context.Context, b *router.Batch, node string, kind byte, room string, payload []byte)
 	// Placed is called when rooms may have to move, or nodes have come or gone. It may block.
 	Placed func(ctx context.Context)
-	// Down is called when a node is gone that had been there, with the frames of Send that it has not confirmed, in order. It may block.
-	Down func(ctx context.Context, node string, unacked []RoomFrame)
+	// Down is called when a node is gone that had been there, with the frames of Send that it has not confirmed, in order: behind all frames
+	// of the node, and before any that it sends when it is back. It must not block.
+	Down func(node string, unacked []RoomFrame)
 
 	s       *Service
 	without atomic.Pointer[withoutSelf]

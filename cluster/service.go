@@ -219,10 +219,10 @@ func (s *Service) PeerDown(p *Peer, unacked []Frame, left bool) {
 	s.missing.set(p.Name, !left)
 	s.about.Delete(p)
 	lost := s.replica.PeerDown(p)
+	if s.Rooms.Down != nil {
+		s.Rooms.Down(p.Name, s.Rooms.unacked(unacked))
+	}
 	s.background(func(ctx context.Context) {
-		if s.Rooms.Down != nil {
-			s.Rooms.Down(ctx, p.Name, s.Rooms.unacked(unacked))
-		}
 		s.takeBack(ctx, unacked, r)
 		close(p.back)
 		s.moved(r.users)

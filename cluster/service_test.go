@@ -105,6 +105,71 @@ func TestServiceAsksTheBlockListThere(t *testing.T) {
 	})
 }
 
+// storedBlocks is the block list that everybody has in the store.
+type storedBlocks []string
+
+func (b storedBlocks) Blocklist(context.Context, string) (*router.Blocklist, error) {
+	return router.NewBlocklist(b), nil
+}
+
+// TestServiceBlocksRequests: what the server answers on a user's behalf (RFC 6121 §8.5.2.1.3) it does not answer to who is blocked
+// (XEP-0191 §3.3), also where the user is on another node.
+func TestServiceBlocksRequests(t *testing.T) {
+	onSites(t, 2, func(t *testing.T, c *sites) {
+		alice := c.all[0].bind("alice@chat.test/game", 0, 0)
+		c.all[1].bind("bob@chat.test/game", 0, 0)
+		c.all[0].Handle(router.ToAccount, "vcard-temp", "vCard", func(context.Context, *router.Request) ([]byte, error) {
+			return []byte("<vCard xmlns='vcard-temp'/>"), nil
+		})
+		time.Sleep(time.Second)
+		for _, blocked := range []storedBlocks{nil, {"alice@chat.test"}} {
+			c.all[0].Blocks = blocked
+			alice.say("<iq to='bob@chat.test' type='get' id='v'><vCard xmlns='vcard-temp'/></iq>")
+			got := alice.took()
+			if len(got) != 1 || strings.Contains(got[0], "<service-unavailable ") != (blocked != nil) {
+				t.Errorf("who is blocked by %q got %q", blocked, got)
+			}
+		}
+	})
+}
+
+// TestServiceRefusesOnce: a message to resources on several nodes that a block list stops is answered once, and stopped as a copy, too.
+func TestServiceRefusesOnce(t *testing.T) {
+	onSites(t, 3, func(t *testing.T, c *sites) {
+		alice := c.all[0].bind("alice@chat.test/game", 0, 0)
+		bobs := []*fakeSession{
+			c.all[1].bind("bob@chat.test/desk", 5, router.Carbons), c.all[1].bind("bob@chat.test/phone", 5, router.Carbons),
+			c.all[2].bind("bob@chat.test/tablet", 5, router.Carbons), c.all[2].bind("bob@chat.test/watch", 1, router.Carbons),
+		}
+		block := func() {
+			for _, bob := range bobs {
+				bob.state.Blocked.Store(router.NewBlocklist([]string{"alice@chat.test"}))
+			}
+		}
+		block()
+		time.Sleep(time.Second)
+		say := func() {
+			for _, st := range []string{"to='bob@chat.test' type='chat'", "to='bob@chat.test/gone' type='chat'", "to='bob@chat.test/watch' type='chat'",
+				"to='bob@chat.test/phone' type='chat'", "to='bob@chat.test' type='headline'"} {
+				alice.say("<message %s id='%s'><body>psst</body></message>", st, strings.ReplaceAll(st, "'", ""))
+			}
+			time.Sleep(time.Second)
+			for _, bob := range bobs {
+				want(t, bob.jid.String(), bob.took())
+			}
+			got := alice.took()
+			if len(got) != 5 || strings.Count(strings.Join(got, ""), "<service-unavailable ") != 5 {
+				t.Errorf("alice got %q", got)
+			}
+		}
+		say()
+		bobs = append(bobs, c.all[0].bind("bob@chat.test/couch", -1, router.Carbons))
+		block()
+		time.Sleep(time.Second)
+		say()
+	})
+}
+
 func TestServiceEndsSessions(t *testing.T) {
 	onSites(t, 2, func(t *testing.T, c *sites) {
 		old := c.all[0].bind("bob@chat.test/game", 0, 0)

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// settleDelay is how long an acknowledgement waits for others when frames are dealt with after they were taken.
+// settleDelay is how long an acknowledgement that nobody waits for waits for others when frames are dealt with after they were taken.
 const settleDelay = 2 * time.Millisecond
 
 // Settling is which of a peer's frames have been taken and not been dealt with.
@@ -42,7 +42,7 @@ func (p *Peer) Settled(seq uint64) {
 		t.later = nil
 	}
 	t.mu.Unlock()
-	if n > 0 && !p.ackWait.Swap(true) {
+	if n > 0 && !p.satisfy() && !p.ackWait.Swap(true) {
 		time.AfterFunc(settleDelay, func() {
 			p.ackWait.Store(false)
 			p.ackDue.Store(true)

@@ -14,6 +14,7 @@ import (
 
 	"chatd/router"
 	"chatd/stanza"
+	"chatd/xep"
 )
 
 // Sites are whole nodes, router and all, on a simulated network and one store. What is above the router is faked.
@@ -328,7 +329,7 @@ func (noPresence) Ended(context.Context, router.Session)                        
 const nsCarbonsTest = "urn:xmpp:carbons:2"
 
 // wrapped makes copies as XEP-0280 does.
-type wrapped struct{}
+type wrapped struct{ *xep.Carbons }
 
 func (wrapped) Sent(b *router.Batch, to router.Row, st *stanza.Stanza) { wrap("sent", b, to, st) }
 func (wrapped) Received(b *router.Batch, to router.Row, st *stanza.Stanza) {

@@ -12,6 +12,9 @@ import (
 func (s *Service) changeAffiliations(ctx context.Context, b *router.Batch, sess router.Session, st *stanza.Stanza, items []adminItem) error {
 	var after []*stanza.Stanza
 	err := s.change(ctx, b, st.To.Local(), func(r *room) (plan, error) {
+		if r.affiliation(st.From) < Admin { // before anything is said of who is in the room
+			return plan{}, stanza.ErrForbidden
+		}
 		list := make([]affiliate, len(items))
 		for i := range items {
 			a, err := r.item(&items[i])
@@ -32,14 +35,15 @@ func (s *Service) changeAffiliations(ctx context.Context, b *router.Batch, sess 
 	if err != nil {
 		return err
 	}
+	b.Flush()
 	for _, letter := range after {
-		if letter.Type == stanza.None { // an invitation, which the user may not want from this one
-			b.Flush()
-			if refused, err := s.uninvited(ctx, st.From, letter.To, letter.From); err != nil || refused {
-				continue
-			}
+		if !s.letters.take(st.From, now(), lettersPerMinute) { // a courtesy
+			s.Metrics.refuse(refusedLetters)
+			break
 		}
-		s.r.Route(ctx, b, letter)
+		if refused, err := s.uninvited(ctx, st.From, letter.To, letter.From); err == nil && !refused {
+			s.r.Route(ctx, b, letter)
+		}
 	}
 	return nil
 }
@@ -76,20 +80,18 @@ func (r *room) item(it *adminItem) (affiliate, error) {
 	return a, nil
 }
 
-// mayAffiliate is XEP-0045 §5.2.1, §9.1, §10.3 to §10.8.
+// mayAffiliate is XEP-0045 §5.2.1, §9.1, §10.3 to §10.8, for an admin or owner.
 func (r *room) mayAffiliate(user stanza.JID, a affiliate) error {
 	by, has := r.affiliation(user), None
 	if i, ok := r.affiliates.find(a.jid); ok {
 		has = r.affiliates[i].as
 	}
 	switch {
-	case by < Admin:
-		return stanza.ErrForbidden
 	case a.as == Outcast && a.jid == user.Bare().String():
 		return stanza.ErrConflict // §9.1: bans oneself
 	case a.as == Outcast && by < Owner && has >= Admin:
 		return stanza.ErrNotAllowed
-	case by < Owner && (a.as >= Admin || has >= Admin) && a.as != has:
+	case by < Owner && (a.as >= Admin || has >= Admin): // also their nicks and reasons
 		return stanza.ErrForbidden
 	}
 	return nil

@@ -40,12 +40,13 @@ func (s *Service) vcard(ctx context.Context, b *router.Batch, sess router.Sessio
 	} else if len(all) == 0 {
 		card = ""
 	}
+	hashes := strings.Join(avatarHashes(card), " ")
 	return s.change(ctx, b, st.To.Local(), func(r *room) (plan, error) {
 		if r.affiliation(st.From) < Owner {
 			return plan{}, stanza.ErrForbidden.WithText("only owners may change it")
 		}
 		next := *r.cfg
-		next.VCard = card
+		next.VCard, next.Avatars = card, hashes
 		return s.configuration(b, r, &next, nil, func() { s.answer(b, sess, st, nil) })
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/xml"
 	"slices"
+	"strings"
 
 	"chatd/router"
 	"chatd/stanza"
@@ -90,20 +91,19 @@ func (s *Service) roomInfo(ctx context.Context, b *router.Batch, sess router.Ses
 		return err
 	}
 	return s.visit(ctx, b, st.To.Local(), func(r *room) error {
-		if r.phase == locked && r.affiliation(st.From) < Owner {
-			return errNoRoom
-		}
 		payload := []byte("<query xmlns='" + nsDiscoInfo + "'")
 		switch q.Node {
 		case "":
 			payload = append(payload, '>')
-			payload = r.appendInfo(payload)
+			payload = r.appendInfo(payload, r.of(st.From) != nil || r.maySee(st.From))
 		case "x-roomuser-item": // §7.12
 			payload = append(payload, " node='x-roomuser-item'>"...)
 			if nick := r.affiliates.of(st.From).nick; nick != "" {
 				payload = append(payload, "<identity category='conference' type='text' name='"+stanza.Escape(nick)+"'/>"...)
 			}
-		default: // §18.1.1: all traffic is allowed
+		case nsTraffic: // §18.1.1: all is allowed
+			return stanza.ErrServiceUnavailable
+		default:
 			return stanza.ErrItemNotFound
 		}
 		s.answer(b, sess, st, append(payload, "</query>"...))
@@ -111,8 +111,20 @@ func (s *Service) roomInfo(ctx context.Context, b *router.Batch, sess router.Ses
 	})
 }
 
+// maySee reports whether somebody who is not in the room may know what is talked about there: who could enter it without being let in, or is
+// something to it (XEP-0045 §13.4).
+func (r *room) maySee(user stanza.JID) bool {
+	switch as := r.affiliation(user); as {
+	case Outcast:
+		return false
+	case None:
+		return !r.cfg.MembersOnly && r.cfg.Password == ""
+	}
+	return true
+}
+
 // appendInfo writes what a room says of itself.
-func (r *room) appendInfo(b []byte) []byte {
+func (r *room) appendInfo(b []byte, subject bool) []byte {
 	c := r.cfg
 	title := c.Title
 	if title == "" {
@@ -135,14 +147,16 @@ func (r *room) appendInfo(b []byte) []byte {
 	var w formWriter
 	w.begin("result", "", "", nsRoomInfo)
 	w.field("text-single", "muc#roominfo_description", "Description", c.About)
-	w.field("text-single", "muc#roominfo_subject", "Subject", subjectText(r.subject))
+	if subject {
+		w.field("text-single", "muc#roominfo_subject", "Subject", subjectText(r.subject))
+	}
 	w.boolean("muc#roominfo_subjectmod", "Participants may change the subject", c.ChangeSubject)
 	w.number("muc#roominfo_occupants", "Occupants", len(r.all))
 	w.field("text-single", "muc#roominfo_lang", "Language of the discussion", c.Language)
 	w.number("muc#maxhistoryfetch", "Messages of history for who enters", c.History)
 	w.list("list-single", "muc#roomconfig_allowpm", "Who may send private messages", nil, privateOptions[c.Private-Visitor].value)
-	if hashes := avatarHashes(c.VCard); len(hashes) > 0 { // XEP-0486 §3.3
-		w.field("text-multi", "muc#roominfo_avatarhash", "Avatar hash", hashes...)
+	if c.Avatars != "" { // XEP-0486 §3.3
+		w.field("text-multi", "muc#roominfo_avatarhash", "Avatar hash", strings.Fields(c.Avatars)...)
 	}
 	return append(b, w.end()...)
 }

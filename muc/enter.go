@@ -89,6 +89,10 @@ func (s *Service) admit(b *router.Batch, r *room, who seat, st *stanza.Stanza, j
 	if err := s.roomFor(r, what.as); err != nil {
 		return err
 	}
+	if limits := s.cfg.Load(); what.as < Admin && !r.entering.take(now(), limits.RoomJoinsPerSecond, limits.RoomJoinBurst) {
+		s.Metrics.refuse(refusedRoomJoins)
+		return errTooFast
+	}
 	if r.cfg.NonAnonymous {
 		n.own = append(n.own, 100)
 	}
@@ -140,14 +144,19 @@ func (r *room) mayEnter(as Affiliation, password string) error {
 	return nil
 }
 
-// nickFree is XEP-0045 §7.2.8.
+// nickFree is XEP-0045 §7.2.8: nobody has a nick, or has one reserved, that reads alike.
 func (r *room) nickFree(nick string, user stanza.JID) error {
 	user = user.Bare()
-	if o := r.named(nick); o != nil && o.user() != user {
-		return stanza.ErrConflict
+	key := nickKey(nick)
+	for _, o := range r.all {
+		if alike(o.nick(), key) && o.user() != user {
+			return stanza.ErrConflict
+		}
 	}
-	if by := r.affiliates.reserver(nick); by != "" && by != user.String() {
-		return stanza.ErrConflict
+	for i := range r.affiliates {
+		if a := &r.affiliates[i]; a.nick != "" && alike(a.nick, key) && a.jid != user.String() {
+			return stanza.ErrConflict
+		}
 	}
 	return nil
 }

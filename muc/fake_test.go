@@ -63,6 +63,7 @@ type noCopies struct{}
 
 func (noCopies) Sent(*router.Batch, router.Row, *stanza.Stanza)     {}
 func (noCopies) Received(*router.Batch, router.Row, *stanza.Stanza) {}
+func (noCopies) Original(*stanza.Stanza) *stanza.Stanza             { return nil }
 
 type noSpool struct{}
 

@@ -21,13 +21,40 @@ const (
 func (s *Service) Placed(context.Context) {
 	s.placed.Store(time.Now().UnixNano())
 	self := s.Place.Node()
-	for _, name := range append(s.names(), s.orphaned()...) {
+	names := s.known()
+	for _, name := range s.orphaned() {
+		names[name] = struct{}{}
+	}
+	for name := range names {
 		s.Place.Send(self, frameCheck, name)
 	}
 }
 
-// Down is to be called when a node is gone, before Placed for that or after, with what it has not confirmed of what was sent to it.
-func (s *Service) Down(_ context.Context, node string, unacked []Frame) {
+// known are the rooms that are here, or on their way, or about to be made.
+func (s *Service) known() map[string]struct{} {
+	names := make(map[string]struct{}, s.count.Load())
+	for i := range s.lanes {
+		sh := &s.lanes[i]
+		sh.mu.Lock()
+		for name := range sh.lanes {
+			names[name] = struct{}{}
+		}
+		sh.mu.Unlock()
+	}
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.RLock()
+		for name := range sh.rooms {
+			names[name] = struct{}{}
+		}
+		sh.mu.RUnlock()
+	}
+	return names
+}
+
+// Down is to be called when a node is gone, before Placed for that or after, with what it has not confirmed of what was sent to it: when all that it
+// has sent has been given to Frame or is on its way there, and nothing that it will send when it is back.
+func (s *Service) Down(node string, unacked []Frame) {
 	self := s.Place.Node()
 	s.disown(node)
 	for _, f := range unacked {
@@ -35,10 +62,7 @@ func (s *Service) Down(_ context.Context, node string, unacked []Frame) {
 			s.Place.Send(self, frameReturned, f.Room, appendText(nil, node), f.Payload)
 		}
 	}
-	for name := range s.moves() {
-		s.Place.Send(self, frameDown, name, []byte(node))
-	}
-	for _, name := range s.names() {
+	for name := range s.known() {
 		s.Place.Send(self, frameDown, name, []byte(node))
 	}
 	for _, name := range s.orphaned() {

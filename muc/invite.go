@@ -64,6 +64,9 @@ func readInvitation(e stanza.Element) (invitation, error) {
 			inv.goesOn, inv.thread = true, c.Attribute("thread")
 		}
 	}
+	if len(inv.reason) > maxReason || len(inv.thread) > maxReason {
+		return invitation{}, errTooLarge
+	}
 	return inv, nil
 }
 
@@ -73,39 +76,51 @@ func (s *Service) invite(ctx context.Context, b *router.Batch, st *stanza.Stanza
 	if err != nil {
 		return err
 	}
-	if inv.to.Domain() != s.r.Domain.Domain() {
-		return stanza.ErrItemNotFound
+	err = s.visit(ctx, b, st.To.Local(), func(r *room) error { return s.mayInvite(r, st.From, inv.to, true) })
+	if err == nil {
+		b.Flush()
+		err = s.invitable(ctx, st.From, inv.to, st.To.Bare())
+	}
+	if err != nil {
+		return err
 	}
 	password, from := "", stanza.JID{}
 	err = s.change(ctx, b, st.To.Local(), func(r *room) (plan, error) {
-		if err := s.mayInvite(r, st.From, inv.to); err != nil {
+		if err := s.mayInvite(r, st.From, inv.to, false); err != nil {
 			return plan{}, err
 		}
 		password, from = r.cfg.Password, r.inviter(st.From)
 		if !r.cfg.MembersOnly || r.affiliation(inv.to) != None {
 			return plan{}, nil
 		}
-		return s.affiliate(b, r, []affiliate{{jid: inv.to.Bare().String(), as: Member}}, notice{}, nil), nil
+		list := []affiliate{{jid: inv.to.Bare().String(), as: Member}}
+		return s.affiliate(b, r, list, notice{}, nil), s.consistent(r, list)
 	})
 	if err != nil {
 		return err
 	}
-	return s.sendInvitation(ctx, b, st, from, inv, password)
+	out := &stanza.Stanza{Kind: stanza.Message, From: st.To.Bare(), To: inv.to, ID: st.ID, Inner: inv.appendInvite(nil, from, password, st.To.Bare())}
+	out.Identify()
+	s.r.Route(ctx, b, out)
+	return nil
 }
 
-// mayInvite is XEP-0045 §7.8.2 and §9.5.
-func (s *Service) mayInvite(r *room, user, invitee stanza.JID) error {
+// mayInvite is XEP-0045 §7.8.2 and §9.5. counts says that it is the first time that it is asked.
+func (s *Service) mayInvite(r *room, user, invitee stanza.JID, counts bool) error {
 	limits := s.cfg.Load()
 	o := r.of(user)
 	switch as := r.affiliation(user); {
 	case o == nil && as < Admin:
-		return errNotOccupant
+		return r.outside()
 	case r.cfg.MembersOnly && as < Admin && !(r.cfg.AllowInvites && as == Member):
 		return stanza.ErrForbidden
 	case r.affiliation(invitee) == Outcast:
 		return stanza.ErrForbidden.WithText("the invitee is banned")
-	case o != nil && !o.messages.take(now(), limits.MessagesPerSecond, limits.MessageBurst):
+	case counts && o != nil && !o.messages.take(now(), limits.MessagesPerSecond, limits.MessageBurst):
 		s.Metrics.refuse(refusedMessageRate)
+		return errTooFast
+	case counts && !s.letters.take(user, now(), lettersPerMinute):
+		s.Metrics.refuse(refusedLetters)
 		return errTooFast
 	}
 	return nil
@@ -119,28 +134,23 @@ func (r *room) inviter(user stanza.JID) stanza.JID {
 	return user.Bare()
 }
 
-// sendInvitation delivers an invitation unless the invitee does not want any from the inviter.
-func (s *Service) sendInvitation(ctx context.Context, b *router.Batch, st *stanza.Stanza, from stanza.JID, inv invitation, password string) error {
-	room := st.To.Bare()
-	b.Flush()
-	refused, err := s.uninvited(ctx, st.From, inv.to, room)
+// invitable is the error for an invitation to somebody who is not there, or who does not want any from the inviter.
+func (s *Service) invitable(ctx context.Context, by, user, room stanza.JID) error {
+	if user.Domain() != s.r.Domain.Domain() {
+		return stanza.ErrItemNotFound
+	}
+	refused, err := s.uninvited(ctx, by, user, room)
 	switch {
 	case err != nil:
 		return err
 	case refused:
 		return stanza.ErrServiceUnavailable
 	}
-	exists, err := s.r.Users.Exists(ctx, inv.to.Local())
-	if err != nil {
-		return err
+	exists, err := s.r.Users.Exists(ctx, user.Local())
+	if err == nil && !exists {
+		err = stanza.ErrItemNotFound
 	}
-	if !exists {
-		return stanza.ErrItemNotFound
-	}
-	out := &stanza.Stanza{Kind: stanza.Message, From: room, To: inv.to, ID: st.ID, Inner: inv.appendInvite(nil, from, password, room)}
-	out.Identify()
-	s.r.Route(ctx, b, out)
-	return nil
+	return err
 }
 
 // uninvited reports whether a user wants no invitation from another, as if it came without the room (XEP-0249).
@@ -173,32 +183,52 @@ func (inv *invitation) appendInvite(b []byte, from stanza.JID, password string, 
 		b = stanza.AppendEscaped(b, password)
 		b = append(b, "</password>"...)
 	}
-	return append(b, "</x>"...)
+	return inv.appendDirect(append(b, "</x>"...), password, room)
 }
 
-// decline tells who has invited that the invitee does not want to (XEP-0045 §7.8.2).
+// appendDirect writes the same as XEP-0249 §2 has it: Converse.js, for one, knows no other invitation.
+func (inv *invitation) appendDirect(b []byte, password string, room stanza.JID) []byte {
+	b = append(b, "<x xmlns='"+nsConference+"'"...)
+	for _, a := range [...]struct{ name, value string }{{"jid", room.String()}, {"password", password}, {"reason", inv.reason}, {"thread", inv.thread}} {
+		if a.value != "" {
+			b = append(append(append(b, ' '), a.name...), "='"...)
+			b = append(stanza.AppendEscaped(b, a.value), '\'')
+		}
+	}
+	if inv.goesOn {
+		b = append(b, " continue='true'"...)
+	}
+	return append(b, "/>"...)
+}
+
+// decline tells who has invited that the invitee does not want to (XEP-0045 §7.8.2). Who was invited is not kept, so anybody can say so: what comes of
+// it must be no way around bans and block lists, nor tell who is in the room.
 func (s *Service) decline(ctx context.Context, b *router.Batch, st *stanza.Stanza, e stanza.Element) error {
 	inv, err := readInvitation(e)
 	if err != nil {
 		return err
 	}
+	if !s.letters.take(st.From, now(), lettersPerMinute) {
+		s.Metrics.refuse(refusedLetters)
+		return errTooFast
+	}
 	at := st.To.Bare()
 	var to []stanza.JID
 	err = s.visit(ctx, b, at.Local(), func(r *room) error {
-		if inv.to.Domain() != s.host.Domain() {
-			to = []stanza.JID{inv.to}
-			return nil
+		switch {
+		case r.phase == locked:
+			return errNoRoom
+		case r.affiliation(st.From) == Outcast:
+			return stanza.ErrForbidden
 		}
-		o := r.named(inv.to.Resource())
-		if inv.to.Bare() != at || o == nil {
-			return stanza.ErrItemNotFound
-		}
-		for _, seat := range o.seats {
-			to = append(to, seat.jid)
-		}
+		to = r.invitersOf(inv.to)
 		return nil
 	})
-	if err != nil {
+	if err != nil || len(to) == 0 {
+		return err
+	}
+	b.Flush()
+	if refused, err := s.uninvited(ctx, st.From, to[0], at); err != nil || refused {
 		return err
 	}
 	inner := append([]byte("<x xmlns='"+nsUser+"'><decline from='"), stanza.Escape(st.From.Bare().String())...)
@@ -206,10 +236,25 @@ func (s *Service) decline(ctx context.Context, b *router.Batch, st *stanza.Stanz
 	inner = appendActor(inner, "", inv.reason)
 	inner = append(inner, "</decline></x>"...)
 	for _, j := range to {
-		if j.Domain() != s.r.Domain.Domain() {
-			return stanza.ErrItemNotFound
+		if j.Domain() == s.r.Domain.Domain() {
+			s.r.Route(ctx, b, &stanza.Stanza{Kind: stanza.Message, From: at, To: j, ID: st.ID, Inner: inner})
 		}
-		s.r.Route(ctx, b, &stanza.Stanza{Kind: stanza.Message, From: at, To: j, ID: st.ID, Inner: inner})
 	}
 	return nil
+}
+
+// invitersOf is where somebody is reached whom an invitation names: all sessions of an occupant, or a user who is in the room or something to it.
+func (r *room) invitersOf(named stanza.JID) (to []stanza.JID) {
+	if named.Domain() != r.at.Domain() {
+		if len(r.ofUser(named.Bare())) > 0 || r.affiliation(named) >= Member {
+			return []stanza.JID{named}
+		}
+		return nil
+	}
+	if o := r.named(named.Resource()); o != nil && named.Bare() == r.at {
+		for _, seat := range o.seats {
+			to = append(to, seat.jid)
+		}
+	}
+	return to
 }

@@ -26,6 +26,9 @@ func (s *Service) iq(ctx context.Context, b *router.Batch, sess router.Session, 
 // roomRequest is for the room itself.
 func (s *Service) roomRequest(ctx context.Context, b *router.Batch, sess router.Session, st *stanza.Stanza) error {
 	set := st.Type == stanza.Set
+	if s.hiddenFrom(b, st) {
+		return errNoRoom
+	}
 	switch space := string(st.Space); {
 	case space == nsAdmin:
 		return s.administer(ctx, b, sess, st)
@@ -46,6 +49,16 @@ func (s *Service) roomRequest(ctx context.Context, b *router.Batch, sess router.
 		return s.visit(ctx, b, st.To.Local(), func(*room) error { s.answer(b, sess, st, nil); return nil })
 	}
 	return s.visit(ctx, b, st.To.Local(), func(*room) error { return stanza.ErrServiceUnavailable })
+}
+
+// hiddenFrom reports whether the room is locked, and so not there yet for the sender (XEP-0045 §10.1.1).
+func (s *Service) hiddenFrom(b *router.Batch, st *stanza.Stanza) bool {
+	r := s.lock(b, st.To.Local())
+	if r == nil {
+		return false
+	}
+	defer s.unlock(b, r)
+	return r.phase == locked && r.affiliation(st.From) < Owner
 }
 
 // relay passes a request from one occupant to another, and the answer back, without revealing the address of either (XEP-0045 §17.4).

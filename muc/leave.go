@@ -84,8 +84,8 @@ func (s *Service) bounced(b *router.Batch, st *stanza.Stanza) {
 	case s.undeliverable(st):
 		s.Metrics.bounced.Inc()
 		s.depart(b, r, o, st.From, &notice{codes: []int{333}})
-	case st.Kind == stanza.Message:
-		if to := r.named(st.To.Resource()); to != nil {
+	case st.Kind == stanza.Message && s.mayRefuse(o, st):
+		if to := r.named(st.To.Resource()); to != nil && to.role >= r.cfg.Private {
 			out := *st
 			out.From = o.at
 			for i := range to.seats {
@@ -98,6 +98,12 @@ func (s *Service) bounced(b *router.Batch, st *stanza.Stanza) {
 	if empty {
 		s.settle(r)
 	}
+}
+
+// mayRefuse reports whether an occupant's error is passed on to another, who may have written to it: it is no way around limits.
+func (s *Service) mayRefuse(o *occupant, st *stanza.Stanza) bool {
+	limits := s.cfg.Load()
+	return (limits.MessageBytes <= 0 || len(st.Inner) <= limits.MessageBytes) && o.messages.take(now(), limits.MessagesPerSecond, limits.MessageBurst)
 }
 
 // undeliverable reports whether an error says that the session that it comes from is not there.

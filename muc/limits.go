@@ -19,7 +19,10 @@ type Config struct {
 	JoinsPerMinute     int // by one user
 	NicksPerMinute     int // changes, by one occupant
 
-	MessagesPerSecond     float64 // of one occupant
+	RoomJoinsPerSecond float64 // of all users into one room
+	RoomJoinBurst      int
+
+	MessagesPerSecond     float64 // of one occupant, with its changes of presence
 	MessageBurst          int
 	RoomMessagesPerSecond float64 // of all occupants of one room
 	RoomMessageBurst      int
@@ -42,11 +45,16 @@ func DefaultConfig() Config {
 	return Config{
 		Create: Anyone, Persistent: Anyone, Rooms: 1_000_000, Occupants: 2000, Affiliates: 10_000,
 		CreationsPerMinute: 60, JoinsPerMinute: 300, NicksPerMinute: 10,
+		RoomJoinsPerSecond: 100, RoomJoinBurst: 2000,
 		MessagesPerSecond: 10, MessageBurst: 50, RoomMessagesPerSecond: 200, RoomMessageBurst: 1000,
 		MessageBytes: 65536, PresenceBytes: 4096,
 		HistoryMessages: 50, HistoryBytes: 65536, HistoryStored: 1000,
 	}
 }
+
+// lettersPerMinute is how many messages to users who are not in the room one user may cause: invitations and their refusals, notices of affiliations,
+// requests to admins.
+const lettersPerMinute = 120
 
 // A bucket is a token bucket. It starts full.
 type bucket struct {

@@ -54,21 +54,27 @@ func (s *Service) groupchat(ctx context.Context, b *router.Batch, st *stanza.Sta
 
 // absent is the error for somebody who is not in a room that nobody is in (XEP-0045 §7.4, §17.2).
 func (s *Service) absent(ctx context.Context, b *router.Batch, st *stanza.Stanza) error {
-	return s.visit(ctx, b, st.To.Local(), func(*room) error { return errNotOccupant })
+	return s.visit(ctx, b, st.To.Local(), func(r *room) error { return r.outside() })
 }
 
 // errNotOccupant is for who is not in the room (XEP-0045 §7.4).
 var errNotOccupant = stanza.ErrNotAcceptable.WithText("you are not in the room")
+
+// outside is the error for somebody who is not in the room: a locked one is not there.
+func (r *room) outside() error {
+	if r.phase == locked {
+		return errNoRoom
+	}
+	return errNotOccupant
+}
 
 // speaker is the occupant that st is from, if it may speak to all now.
 func (s *Service) speaker(r *room, st *stanza.Stanza, now time.Time) (*occupant, error) {
 	o := r.of(st.From)
 	limits := s.cfg.Load()
 	switch {
-	case o == nil && r.phase == locked:
-		return nil, errNoRoom
 	case o == nil:
-		return nil, errNotOccupant
+		return nil, r.outside()
 	case o.role < Participant:
 		return nil, stanza.ErrForbidden
 	case !o.messages.take(now, limits.MessagesPerSecond, limits.MessageBurst):
@@ -117,9 +123,9 @@ func memorable(st *stanza.Stanza) bool {
 }
 
 // suspicious are the words without which a message has nothing in it that only a room may say, nor retracts anything.
-var suspicious = [...][]byte{[]byte("stanza-id"), []byte("occupant-id"), []byte("protocol/muc"), []byte("message-retract"), []byte("message-moderate")}
+var suspicious = [...][]byte{[]byte("stanza-id"), []byte("occupant-id"), []byte("protocol/muc"), []byte("message-retract"), []byte("message-moderate"), []byte(nsDelay)}
 
-// withoutForgeries is the children of a message but for what only the room may say (XEP-0359 §5, XEP-0421 §4, XEP-0425 §5), and the id of
+// withoutForgeries is the children of a message but for what only the room may say (XEP-0203 §5, XEP-0359 §5, XEP-0421 §4, XEP-0425 §5), and the id of
 // the message that it retracts.
 func withoutForgeries(room stanza.JID, st *stanza.Stanza) (inner []byte, retracts string, err error) {
 	clean := true
@@ -169,6 +175,9 @@ func forged(e stanza.Element, room stanza.JID) bool {
 	case e.Is(stanza.NSStanzaID, "stanza-id"):
 		by, err := stanza.ParseJID(e.Attribute("by"))
 		return err == nil && by == room
+	case e.Is(nsDelay, "delay"): // XEP-0203 §5
+		by, err := stanza.ParseJID(e.Attribute("from"))
+		return err == nil && by.Bare() == room
 	}
 	return false
 }

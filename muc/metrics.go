@@ -10,7 +10,10 @@ const (
 	refusedRoomRate    = "room-rate"
 	refusedSize        = "size"
 	refusedJoinRate    = "join-rate"
+	refusedRoomJoins   = "room-join-rate"
 	refusedNickRate    = "nick-rate"
+	refusedPresence    = "presence-rate"
+	refusedLetters     = "letter-rate"
 	refusedCreation    = "creation-rate"
 	refusedRooms       = "rooms"
 	refusedOccupants   = "occupants"
@@ -53,7 +56,7 @@ func newMetrics() *Metrics {
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "chatd_muc_refused_total", Help: "What was refused because of a limit, by limit."}, []string{"limit"}),
 	}
-	for _, l := range []string{refusedMessageRate, refusedRoomRate, refusedSize, refusedJoinRate, refusedNickRate, refusedCreation, refusedRooms, refusedOccupants} {
+	for _, l := range []string{refusedMessageRate, refusedRoomRate, refusedSize, refusedJoinRate, refusedRoomJoins, refusedNickRate, refusedPresence, refusedLetters, refusedCreation, refusedRooms, refusedOccupants} {
 		m.refused.WithLabelValues(l)
 	}
 	return m

@@ -193,8 +193,10 @@ func (s *Service) announce(b *router.Batch, r *room, was *Settings) {
 	if r.cfg.NonAnonymous != was.NonAnonymous {
 		codes = append(codes, map[bool]int{true: 172, false: 173}[r.cfg.NonAnonymous])
 	}
-	if len(codes) == 0 {
-		codes = []int{104}
+	rest := *was
+	rest.Logged, rest.NonAnonymous = r.cfg.Logged, r.cfg.NonAnonymous
+	if rest != *r.cfg {
+		codes = append(codes, 104)
 	}
 	s.castCodes(b, r, codes...)
 }

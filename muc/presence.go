@@ -56,7 +56,7 @@ func (s *Service) presence(ctx context.Context, b *router.Batch, sess router.Ses
 // checkPresence is XEP-0045 §7.2.1 and §17.1.
 func (s *Service) checkPresence(st *stanza.Stanza, inner []byte) error {
 	nick := st.To.Resource()
-	if strings.TrimSpace(nick) == "" {
+	if invisible(nick) {
 		return stanza.ErrJIDMalformed
 	}
 	if len(nick) > maxNick {
@@ -153,6 +153,10 @@ func (s *Service) update(b *router.Batch, st *stanza.Stanza, inner []byte) error
 	}
 	if o.nick() != st.To.Resource() {
 		return s.rename(b, r, o, st)
+	}
+	if limits := s.cfg.Load(); !o.messages.take(now(), limits.MessagesPerSecond, limits.MessageBurst) {
+		s.Metrics.refuse(refusedPresence)
+		return errTooFast
 	}
 	s.changePresence(r, o, st.From, unique.Make(string(inner)))
 	s.show(b, r, o, &notice{id: st.ID})

@@ -47,7 +47,7 @@ func (s *Service) correspondents(r *room, st *stanza.Stanza) (from, to *occupant
 	limits := s.cfg.Load()
 	switch {
 	case from == nil:
-		return nil, nil, errNotOccupant
+		return nil, nil, r.outside()
 	case to == nil:
 		return nil, nil, stanza.ErrItemNotFound
 	case from.role < r.cfg.Private:

@@ -62,8 +62,6 @@ func (r *room) mayRegister(who affiliate) error {
 		return stanza.ErrForbidden
 	case who.as == None && !r.cfg.Registration:
 		return stanza.ErrNotAllowed
-	case r.phase == locked:
-		return errNoRoom
 	}
 	return nil
 }

@@ -40,6 +40,7 @@ type room struct {
 	past       past
 	unwritten  []archived
 	rate       bucket
+	entering   bucket
 	absent     map[stanza.JID]*absence // sessions that are nowhere; nil while there are none
 	lost       []stanza.JID            // sessions that took nothing and are nowhere; empty while mu is not held
 	gathering  gathering               // nil while nothing is gathered, and while mu is not held

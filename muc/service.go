@@ -35,6 +35,7 @@ type Service struct {
 	defaults  atomic.Pointer[Settings] // of a new room
 	creations ration
 	joins     ration
+	letters   ration
 	count     atomic.Int64 // rooms in memory
 	index     listing
 

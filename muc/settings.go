@@ -36,6 +36,7 @@ type Settings struct {
 	Occupants  int     `json:"occupants"`         // at most; 0: as many as the service allows
 	History    int     `json:"history,omitempty"` // messages for who enters, at most
 	VCard      string  `json:"vcard,omitempty"`   // raw XML (XEP-0486)
+	Avatars    string  `json:"avatars,omitempty"` // hashes of the pictures in it, with spaces between
 }
 
 // nobody is above every role.

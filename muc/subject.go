@@ -45,7 +45,7 @@ func (s *Service) setSubject(ctx context.Context, b *router.Batch, st *stanza.St
 		limits := s.cfg.Load()
 		switch now := time.Now(); {
 		case o == nil:
-			return plan{}, errNotOccupant
+			return plan{}, r.outside()
 		case o.role < Moderator && !(r.cfg.ChangeSubject && o.role == Participant):
 			return plan{}, stanza.ErrForbidden
 		case !o.messages.take(now, limits.MessagesPerSecond, limits.MessageBurst):

@@ -14,7 +14,7 @@ func (s *Service) voice(b *router.Batch, st *stanza.Stanza, f *form) error {
 	defer s.unlock(b, r)
 	o := r.of(st.From)
 	if o == nil {
-		return errNotOccupant
+		return r.outside()
 	}
 	if f.Type == "cancel" {
 		return nil
@@ -58,6 +58,13 @@ func (s *Service) grantVoice(b *router.Batch, r *room, by *occupant, f *form, al
 	nick, _ := f.value("muc#roomnick")
 	role, _ := f.value("muc#role")
 	o := r.named(nick)
+	if full, given := f.value("muc#jid"); given { // another may have the nick by now
+		jid, err := stanza.ParseJID(full)
+		if err != nil {
+			return stanza.ErrBadRequest
+		}
+		o = r.of(jid)
+	}
 	switch {
 	case !ok, role != "participant":
 		return stanza.ErrBadRequest

@@ -22,15 +22,20 @@ func (r *Router) isHost(j stanza.JID) bool {
 
 // blocked enforces the recipient's block list for users who are online here.
 func (r *Router) blocked(b *Batch, rows []Row, st *stanza.Stanza) bool {
-	if judgedThere(rows, st.To) {
+	if judgedThere(rows, st) || !r.listed(rows, st) {
 		return false
 	}
+	r.refuse(b, st, RuleBlockList, dropBlockedByRecipient)
+	return true
+}
+
+// listed reports whether the recipient blocks the sender, as the recipient's sessions here know it.
+func (r *Router) listed(rows []Row, st *stanza.Stanza) bool {
 	for i := range rows { // a session that is just binding may have no list yet
 		if rows[i].Remote {
 			return false
 		}
 		if l := rows[i].Session.State().Blocked.Load(); l != nil && l.Matches(st.From) && !r.neverBlocked(st) {
-			r.refuse(b, st, RuleBlockList, dropBlockedByRecipient)
 			return true
 		}
 	}
@@ -38,9 +43,9 @@ func (r *Router) blocked(b *Batch, rows []Row, st *stanza.Stanza) bool {
 }
 
 // blockedOffline does what blocked does for requests to users without a
-// session. For messages to them the spool does it, for subscriptions and probes Presence.
+// session here. For messages to them the spool does it, for subscriptions and probes Presence.
 func (r *Router) blockedOffline(ctx context.Context, b *Batch, rows []Row, st *stanza.Stanza) bool {
-	if len(rows) > 0 {
+	if len(rows) > 0 && !rows[0].Remote {
 		return false
 	}
 	blocked, err := r.BlockedInStore(ctx, st)

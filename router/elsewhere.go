@@ -69,7 +69,8 @@ func (alone) Take(context.Context, stanza.JID) error { return nil }
 // its resource has gone it finds another way here. It may block on the store and calls b.Flush before it does.
 func (r *Router) Arrived(ctx context.Context, b *Batch, st *stanza.Stanza, full stanza.JID) {
 	rows := r.settledRows(ctx, b, st, r.Table.Local(full), r.Table.Local)
-	if r.blocked(b, rows, st) || r.refusedAtReceiver(ctx, b, rows, st) {
+	if rule, err := r.arrivedRule(ctx, b, rows, st); rule != "" || err != nil {
+		r.refuseArrived(ctx, b, st, full, rule, err)
 		return
 	}
 	if st.Kind == stanza.Presence && st.Type == stanza.Probe {
@@ -89,6 +90,42 @@ func (r *Router) Arrived(ctx context.Context, b *Batch, st *stanza.Stanza, full 
 	}
 	b.Flush()
 	r.reroute(ctx, st, r.Table.Local)
+}
+
+// arrivedRule is the rule by which a stanza that arrived is refused. A copy is judged as what it is a copy of: whoever
+// made it could not.
+func (r *Router) arrivedRule(ctx context.Context, b *Batch, rows []Row, st *stanza.Stanza) (rule string, err error) {
+	if string(st.Space) == nsCarbons && st.From == st.To.Bare() {
+		if original := r.Copies.Original(st); original != nil {
+			st = original
+		}
+	}
+	return r.ruleAtReceiver(ctx, b, rows, st)
+}
+
+// refuseArrived tells the sender, once: a message to a bare JID arrives for several resources, maybe on several nodes.
+func (r *Router) refuseArrived(ctx context.Context, b *Batch, st *stanza.Stanza, full stanza.JID, rule string, err error) {
+	if string(st.Space) == nsCarbons && st.From == st.To.Bare() || !r.speaksFor(full, st) {
+		return
+	}
+	r.refusal(ctx, b, st, rule, err)
+}
+
+// speaksFor reports whether the node of a resource is the one to tell the sender that a stanza is refused: that of the first by
+// address among those that the stanza was sent to.
+func (r *Router) speaksFor(full stanza.JID, st *stanza.Stanza) bool {
+	if st.Kind != stanza.Message || st.To == full {
+		return true
+	}
+	rows := r.Table.Rows(full)
+	best := highestPriority(rows)
+	for i := range rows {
+		if rows[i].Reachable() && (rows[i].Priority == best || st.Type == stanza.Headline) &&
+			rows[i].Session.JID().String() < full.String() {
+			return false
+		}
+	}
+	return true
 }
 
 // Node is the name of the node that a Remote row's session is connected to; "" for a row of this node.
@@ -142,11 +179,12 @@ func (r *Router) Returned(ctx context.Context, st *stanza.Stanza) (seq int64, er
 // NotReturned tells the sender of a message that Returned could not keep.
 func (r *Router) NotReturned(st *stanza.Stanza, err error) { r.notHeld(nil, st, err) }
 
-// judgedThere reports whether it is for another node to ask its sessions' block lists and settings about a stanza.
-func judgedThere(rows []Row, to stanza.JID) bool {
+// judgedThere reports whether it is for another node to ask its sessions' block lists and settings about a stanza. About messages the
+// sessions of this node know as much.
+func judgedThere(rows []Row, st *stanza.Stanza) bool {
 	if len(rows) == 0 || rows[0].Remote { // those of this node come first
 		return len(rows) > 0
 	}
-	i := resourceIn(rows, to)
-	return i >= 0 && rows[i].Remote
+	i := resourceIn(rows, st.To)
+	return i >= 0 && rows[i].Remote && st.Kind != stanza.Message
 }

@@ -107,6 +107,8 @@ func (f *fakeCopies) Received(_ *Batch, to Row, _ *stanza.Stanza) {
 	f.received = append(f.received, to.Resource())
 }
 
+func (*fakeCopies) Original(*stanza.Stanza) *stanza.Stanza { return nil }
+
 type fakeUsers map[string]bool
 
 func (f fakeUsers) Exists(_ context.Context, user string) (bool, error) { return f[user], nil }

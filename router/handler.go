@@ -61,6 +61,8 @@ type Copies interface {
 	Sent(b *Batch, to Row, st *stanza.Stanza)
 	// Received copies what another resource of the row's user was sent.
 	Received(b *Batch, to Row, st *stanza.Stanza)
+	// Original is the message that Received made a copy of; nil if st is no such copy.
+	Original(st *stanza.Stanza) *stanza.Stanza
 }
 
 // Users knows which accounts exist.

@@ -139,9 +139,27 @@ func (r *Router) refusedAtSender(ctx context.Context, b *Batch, st *stanza.Stanz
 
 // refusedAtReceiver does the same before delivery. The sender learns no more than from a user who is not there.
 func (r *Router) refusedAtReceiver(ctx context.Context, b *Batch, rows []Row, st *stanza.Stanza) bool {
-	if judgedThere(rows, st.To) {
+	if judgedThere(rows, st) {
 		return false
 	}
+	rule, err := r.receiverRule(ctx, b, rows, st)
+	if rule == "" && err == nil {
+		return false
+	}
+	r.refusal(ctx, b, st, rule, err)
+	return true
+}
+
+// ruleAtReceiver is the rule by which a stanza is refused before delivery, block lists included; "" if none does.
+func (r *Router) ruleAtReceiver(ctx context.Context, b *Batch, rows []Row, st *stanza.Stanza) (rule string, err error) {
+	if r.listed(rows, st) {
+		return RuleBlockList, nil
+	}
+	return r.receiverRule(ctx, b, rows, st)
+}
+
+// receiverRule is the rule, other than block lists. rows is those of the recipient.
+func (r *Router) receiverRule(ctx context.Context, b *Batch, rows []Row, st *stanza.Stanza) (rule string, err error) {
 	audience := uint32(0)
 	switch st.Kind {
 	case stanza.Message:
@@ -152,29 +170,33 @@ func (r *Router) refusedAtReceiver(ctx context.Context, b *Batch, rows []Row, st
 			audience = max(audience, rows[i].Session.State().Audience.Load())
 		}
 		if audience == 0 && r.required.Load() == 0 {
-			return false
+			return "", nil
 		}
 	case stanza.Presence:
 		if r.required.Load() == 0 {
-			return false
+			return "", nil
 		}
 	default:
 		if st.Type != stanza.Get && st.Type != stanza.Set || len(rows) == 0 {
-			return false
+			return "", nil
 		}
 	}
 	if r.Rules == nil || !r.betweenUsers(st) {
-		return false
+		return "", nil
 	}
-	rule, err := r.Rules.Receiver(ctx, b, st, audience)
-	if err != nil {
-		return r.undecided(ctx, b, st, err)
+	return r.Rules.Receiver(ctx, b, st, audience)
+}
+
+// refusal answers for a stanza that a rule refuses at the receiver, or that the store does not say of whether it may go on: it does not.
+func (r *Router) refusal(ctx context.Context, b *Batch, st *stanza.Stanza, rule string, err error) {
+	switch {
+	case err != nil:
+		r.undecided(ctx, b, st, err)
+	case rule == RuleBlockList:
+		r.refuse(b, st, rule, dropBlockedByRecipient)
+	default:
+		r.refuse(b, st, rule, rule)
 	}
-	if rule == "" {
-		return false
-	}
-	r.refuse(b, st, rule, rule)
-	return true
 }
 
 // undecided is for a stanza of which the store does not say whether it may go on: it does not.

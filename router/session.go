@@ -118,11 +118,46 @@ const maxBehind = 64
 // read at once is mostly of one conversation.
 type Batch struct {
 	dirty    []Flusher
-	behind   []Settler   // at most maxBehind
-	owed     []Confirmer // as many as there are nodes
-	certain  bool
+	behind   []Settler // at most maxBehind
+	owed     *Owed     // nil: the batch is not certain
 	from, to view
 }
+
+// Owed is the other nodes that have yet to confirm what one client has sent. It belongs to the goroutine of its batch, and
+// outlives that: a client may ask long after it has sent.
+type Owed struct{ to []Confirmer }
+
+// manyOwed is how many may be noted before those that have confirmed are looked for: nodes that come and go.
+const manyOwed = 16
+
+func (o *Owed) add(c Confirmer) {
+	if slices.Contains(o.to, c) {
+		return
+	}
+	if len(o.to) >= manyOwed {
+		o.to = slices.DeleteFunc(o.to, func(c Confirmer) bool { return c.Confirm(ended) })
+	}
+	o.to = append(o.to, c)
+}
+
+// Confirmed waits, within ctx, for the nodes, and reports whether all have what was sent. The batch has been flushed.
+func (o *Owed) Confirmed(ctx context.Context) bool {
+	for len(o.to) > 0 {
+		if !o.to[0].Confirm(ctx) {
+			return false
+		}
+		o.to = slices.Delete(o.to, 0, 1)
+	}
+	o.to = nil
+	return true
+}
+
+// ended is a context for who does not wait.
+var ended = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
 
 // senders is the rows of the user whom st is from, recipients of the one whom it is to.
 func (b *Batch) senders(t *Table, st *stanza.Stanza) []Row {
@@ -139,13 +174,13 @@ func (b *Batch) recipients(t *Table, st *stanza.Stanza) []Row {
 	return b.to.look(t, st.To)
 }
 
-// Certain makes Flush wait also for what others are about to write on the batch's behalf, so that what was sent can be
-// acknowledged afterwards.
-func (b *Batch) Certain(certain bool) { b.certain = certain }
+// Certain makes Flush wait also for what others are about to write on the batch's behalf, and has it note in owed what other
+// nodes have yet to confirm, so that what was sent can be acknowledged afterwards. With nil it does neither.
+func (b *Batch) Certain(owed *Owed) { b.owed = owed }
 
 // Behind notes that others are about to flush what the batch's owner has queued with f.
 func (b *Batch) Behind(f Settler) {
-	if b == nil || !b.certain || slices.Contains(b.behind, f) {
+	if b == nil || b.owed == nil || slices.Contains(b.behind, f) {
 		return
 	}
 	if len(b.behind) == maxBehind {
@@ -156,22 +191,9 @@ func (b *Batch) Behind(f Settler) {
 
 // Owe notes that a stanza of the batch went to another node.
 func (b *Batch) Owe(c Confirmer) {
-	if b != nil && b.certain && !slices.Contains(b.owed, c) {
-		b.owed = append(b.owed, c)
+	if b != nil && b.owed != nil {
+		b.owed.add(c)
 	}
-}
-
-// Confirmed waits, within ctx, for the nodes that stanzas of the batch went to, and reports whether all have them. The batch has been
-// flushed.
-func (b *Batch) Confirmed(ctx context.Context) bool {
-	for len(b.owed) > 0 {
-		if !b.owed[0].Confirm(ctx) {
-			return false
-		}
-		b.owed = slices.Delete(b.owed, 0, 1)
-	}
-	b.owed = nil
-	return true
 }
 
 func (b *Batch) settle() {

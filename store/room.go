@@ -44,6 +44,8 @@ type Rooms interface {
 	DeleteRoom(ctx context.Context, name string) error
 	// ListRooms returns up to limit names after the given one, in byte order; none if limit is not positive.
 	ListRooms(ctx context.Context, after string, limit int) ([]string, error)
+	// ListRoomsBefore returns the last up to limit names before the given one ("": of all), in byte order; none if limit is not positive.
+	ListRoomsBefore(ctx context.Context, before string, limit int) ([]string, error)
 	// Affiliations is all of a room's, in byte order of the JIDs; a room that is not kept has none.
 	Affiliations(ctx context.Context, room string) ([]Affiliation, error)
 	// SetAffiliations replaces those of the JIDs that are given and leaves the others; "none" removes one.
@@ -55,6 +57,8 @@ type Rooms interface {
 	// HistoryPage returns the newest messages with Seq less than before (0: of all), up to limit, the oldest of them
 	// first; none if limit is not positive.
 	HistoryPage(ctx context.Context, room string, before int64, limit int) ([]HistoryMessage, error)
+	// HistoryMessage returns the message with this ID; ErrNotFound if it is not there.
+	HistoryMessage(ctx context.Context, room, id string) (HistoryMessage, error)
 	// ReplaceHistory gives the message with this ID another stanza, say after it was retracted; ErrNotFound if it is not there.
 	ReplaceHistory(ctx context.Context, room, id string, stanza []byte) error
 }

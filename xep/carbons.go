@@ -61,6 +61,25 @@ func (c *Carbons) Received(b *router.Batch, to router.Row, st *stanza.Stanza) {
 	}
 }
 
+// Original is router.Copies. What the user has sent is not looked at: nobody refuses that.
+func (*Carbons) Original(st *stanza.Stanza) *stanza.Stanza {
+	within, err := stanza.Elements(st)
+	for _, name := range [...][2]string{{nsCarbons, "received"}, {nsForward, "forwarded"}} {
+		if err != nil || len(within) != 1 || !within[0].Is(name[0], name[1]) {
+			return nil
+		}
+		within, err = within[0].Children()
+	}
+	if err != nil || len(within) != 1 {
+		return nil
+	}
+	original, err := stanza.Parse(within[0].Standalone())
+	if err != nil {
+		return nil
+	}
+	return original
+}
+
 // carbon wraps a message by XEP-0297 §3.2.
 func carbon(direction string, to router.Row, st *stanza.Stanza) *stanza.Stanza {
 	original := *st

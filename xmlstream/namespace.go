@@ -178,9 +178,26 @@ func (s *Scanner) declared(b []byte, value span) space {
 	if bytes.IndexByte(raw, '&') < 0 {
 		return space{inBuffer, value}
 	}
+	s.outer = s.outer || disguised(raw)
 	from := int32(len(s.spare))
 	s.spare = Unescape(s.spare, raw)
 	return space{inSpare, span{from, int32(len(s.spare))}}
+}
+
+// disguised reports whether a declaration's value has references that it could do without: who looks for the namespace in the
+// bytes would not find it.
+func disguised(raw []byte) bool {
+	for {
+		i := bytes.IndexByte(raw, '&')
+		if i < 0 {
+			return false
+		}
+		raw = raw[i:]
+		if !bytes.HasPrefix(raw, []byte("&amp;")) && !bytes.HasPrefix(raw, []byte("&apos;")) {
+			return true
+		}
+		raw = raw[1:]
+	}
 }
 
 // isURI reports whether uri has only characters that a URI or IRI has. Others

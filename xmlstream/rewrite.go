@@ -8,7 +8,8 @@ import (
 // Rewrite appends an element to dst as it must read where jabber:client is
 // the default namespace and no prefix but xml is declared: elements of
 // jabber:client lose their prefix, prefixes that the stream header declares are declared on
-// the element. For tokens that are Prefixed or OuterPrefix; anything else may be used as it is.
+// the element, and namespaces have no references but those that they cannot do without. For tokens that are Prefixed or OuterPrefix; anything
+// else may be used as it is.
 //
 // It allocates. The result is longer than the element by what the header declares at most,
 // and a few bytes for each element in it. Only an element in the
@@ -191,7 +192,12 @@ func (r *rewriter) use(prefix []byte) {
 }
 
 func (r *rewriter) appendAttr(dst []byte, a Attr) []byte {
-	if prefix, _ := cutName(a.Name); len(prefix) > 0 && string(prefix) != "xmlns" {
+	switch prefix, local := cutName(a.Name); {
+	case string(prefix) == "xmlns":
+		return appendDecl(dst, string(local), Unescape(nil, a.Value))
+	case string(a.Name) == "xmlns":
+		return appendDecl(dst, "", Unescape(nil, a.Value))
+	case len(prefix) > 0:
 		r.use(prefix)
 	}
 	quote := byte('\'')

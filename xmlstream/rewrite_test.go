@@ -36,6 +36,7 @@ func TestRewrite(t *testing.T) {
 		{prefix, `<c:a><b xmlns:o='u:2'><o:e/></b></c:a>`, `<a xmlns:ns0='u:d&amp;'><ns0:b xmlns:o='u:2'><o:e/></ns0:b></a>`},
 		{bare, `<a><c:b/></a>`, `<a xmlns='' xmlns:c='jabber:client'><c:b/></a>`},
 		{bare, `<c:a><b/></c:a>`, `<a><b xmlns=''/></a>`},
+		{usual, `<a><b xmlns='u:&#x62;&amp;' xmlns:o="&#117;:o"><o:c/></b></a>`, `<a><b xmlns='u:b&amp;' xmlns:o='u:o'><o:c/></b></a>`},
 		{usual, `<xml:a><stream:b/></xml:a>`, `<xml:a xmlns:stream='http://etherx.jabber.org/streams'><stream:b/></xml:a>`},
 	} {
 		s := NewScanner(Limits{})

@@ -115,9 +115,9 @@ type Token struct {
 	Children int
 
 	// OuterPrefix is set when the element or something in it uses a prefix
-	// that only the stream header declares, or relies on the header's default
-	// namespace and that is not jabber:client: its bytes do not stand alone.
-	// An element that is neither OuterPrefix nor Prefixed means the same in
+	// that only the stream header declares, relies on the header's default
+	// namespace and that is not jabber:client, or writes a namespace with
+	// references in the place of characters: its bytes do not stand alone. An element that is neither OuterPrefix nor Prefixed means the same in
 	// any stream whose default namespace is jabber:client.
 	OuterPrefix bool
 	// Prefixed is set when the element's own name carries a prefix

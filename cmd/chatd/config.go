@@ -222,6 +222,8 @@ func (c *Config) settings(getenv func(string) string) []setting {
 		{"muc.affiliations", reload, number(&c.MUC.Affiliates, 0, 1_000_000)},
 		{"muc.creations_per_minute", reload, number(&c.MUC.CreationsPerMinute, 0, 1_000_000)},
 		{"muc.joins_per_minute", reload, number(&c.MUC.JoinsPerMinute, 0, 1_000_000)},
+		{"muc.room_joins_per_second", reload, number(&c.MUC.RoomJoinsPerSecond, 0, 1_000_000)},
+		{"muc.room_join_burst", reload, number(&c.MUC.RoomJoinBurst, 1, 1_000_000)},
 		{"muc.nicks_per_minute", reload, number(&c.MUC.NicksPerMinute, 0, 1_000_000)},
 		{"muc.messages_per_second", reload, number(&c.MUC.MessagesPerSecond, 0, 1_000_000)},
 		{"muc.message_burst", reload, number(&c.MUC.MessageBurst, 1, 1_000_000)},

@@ -187,6 +187,11 @@ func (s *Store) ListRooms(ctx context.Context, after string, limit int) ([]strin
 	return ask(ctx, s, s.reads, "ListRooms", func(ctx context.Context) ([]string, error) { return s.Store.ListRooms(ctx, after, limit) })
 }
 
+// ListRoomsBefore implements store.Rooms.
+func (s *Store) ListRoomsBefore(ctx context.Context, before string, limit int) ([]string, error) {
+	return ask(ctx, s, s.reads, "ListRoomsBefore", func(ctx context.Context) ([]string, error) { return s.Store.ListRoomsBefore(ctx, before, limit) })
+}
+
 // Affiliations implements store.Rooms.
 func (s *Store) Affiliations(ctx context.Context, room string) ([]store.Affiliation, error) {
 	return ask(ctx, s, s.reads, "Affiliations", func(ctx context.Context) ([]store.Affiliation, error) { return s.Store.Affiliations(ctx, room) })
@@ -206,6 +211,13 @@ func (s *Store) AppendHistory(ctx context.Context, room string, m store.HistoryM
 func (s *Store) HistoryPage(ctx context.Context, room string, before int64, limit int) ([]store.HistoryMessage, error) {
 	return ask(ctx, s, s.reads, "HistoryPage", func(ctx context.Context) ([]store.HistoryMessage, error) {
 		return s.Store.HistoryPage(ctx, room, before, limit)
+	})
+}
+
+// HistoryMessage implements store.Rooms.
+func (s *Store) HistoryMessage(ctx context.Context, room, id string) (store.HistoryMessage, error) {
+	return ask(ctx, s, s.reads, "HistoryMessage", func(ctx context.Context) (store.HistoryMessage, error) {
+		return s.Store.HistoryMessage(ctx, room, id)
 	})
 }
 

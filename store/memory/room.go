@@ -112,6 +112,22 @@ func (s *Store) ListRooms(ctx context.Context, after string, limit int) ([]strin
 	return names[:max(0, min(limit, len(names)))], nil
 }
 
+// ListRoomsBefore implements store.Rooms.
+func (s *Store) ListRoomsBefore(ctx context.Context, before string, limit int) ([]string, error) {
+	if err := s.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	var names []string
+	for name, r := range s.rooms {
+		if (before == "" || name < before) && r.kept != nil {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names[len(names)-max(0, min(limit, len(names))):], nil
+}
+
 // Affiliations implements store.Rooms.
 func (s *Store) Affiliations(ctx context.Context, name string) ([]store.Affiliation, error) {
 	r, err := s.lockRoom(ctx, name)
@@ -194,6 +210,22 @@ func (s *Store) HistoryPage(ctx context.Context, name string, before int64, limi
 		page[i].Stanza = bytes.Clone(page[i].Stanza)
 	}
 	return page, nil
+}
+
+// HistoryMessage implements store.Rooms.
+func (s *Store) HistoryMessage(ctx context.Context, name, id string) (store.HistoryMessage, error) {
+	r, err := s.lockRoom(ctx, name)
+	if err != nil {
+		return store.HistoryMessage{}, err
+	}
+	defer s.mu.Unlock()
+	kept := r.message(id)
+	if kept == nil {
+		return store.HistoryMessage{}, store.ErrNotFound
+	}
+	m := *kept
+	m.Stanza = bytes.Clone(m.Stanza)
+	return m, nil
 }
 
 // ReplaceHistory implements store.Rooms.

@@ -3,6 +3,7 @@ package riak
 import (
 	"cmp"
 	"context"
+	"slices"
 
 	"chatd/store"
 )
@@ -167,7 +168,7 @@ func (s *Store) ListAccounts(ctx context.Context, after string, limit int) ([]st
 		return nil, err
 	}
 	defer s.end()
-	return s.listThose(ctx, userIndex, after, limit, func(ctx context.Context, name string) (bool, error) {
+	return s.listThose(ctx, userIndex, after, limit, false, func(ctx context.Context, name string) (bool, error) {
 		v, err := s.fetch(ctx, accountRef(name))
 		if err != nil {
 			return false, err
@@ -177,10 +178,13 @@ func (s *Store) ListAccounts(ctx context.Context, after string, limit int) ([]st
 	})
 }
 
-// listThose is the names of an index that are there.
-func (s *Store) listThose(ctx context.Context, x index, after string, limit int, there func(ctx context.Context, name string) (bool, error)) (found []string, err error) {
+// listThose is the names of an index that are there, as listBeyond has them.
+func (s *Store) listThose(ctx context.Context, x index, beyond string, limit int, back bool, there func(ctx context.Context, name string) (bool, error)) (found []string, err error) {
+	if back {
+		defer func() { slices.Reverse(found) }()
+	}
 	for len(found) < limit {
-		names, err := s.list(ctx, x, after, limit)
+		names, err := s.listBeyond(ctx, x, beyond, limit, back)
 		if err != nil || len(names) == 0 {
 			return found, err
 		}
@@ -192,9 +196,12 @@ func (s *Store) listThose(ctx context.Context, x index, after string, limit int,
 		if err != nil {
 			return nil, err
 		}
-		for i, name := range names {
-			if after = name; is[i] && len(found) < limit {
-				found = append(found, name)
+		for i := range names {
+			if back {
+				i = len(names) - 1 - i
+			}
+			if beyond = names[i]; is[i] && len(found) < limit {
+				found = append(found, beyond)
 			}
 		}
 	}

@@ -147,6 +147,35 @@ func (s *Store) HistoryPage(ctx context.Context, room string, before int64, limi
 	return page, nil
 }
 
+// HistoryMessage implements store.Rooms.
+func (s *Store) HistoryMessage(ctx context.Context, room, id string) (store.HistoryMessage, error) {
+	if err := s.begin(ctx); err != nil {
+		return store.HistoryMessage{}, err
+	}
+	defer s.end()
+	q := s.history(room)
+	h, err := s.read(ctx, q.head(), s.quorums.lasting)
+	if err != nil {
+		return store.HistoryMessage{}, err
+	}
+	seg, seq, err := q.find(ctx, h, id)
+	if err != nil {
+		return store.HistoryMessage{}, err
+	}
+	if seq == 0 {
+		return store.HistoryMessage{}, store.ErrNotFound
+	}
+	e, _ := seg.get(stamp(seq).key())
+	d := decoder{rest: e.value}
+	_ = d.text()
+	body := decoder{rest: d.slice()}
+	m := store.HistoryMessage{Seq: seq, ID: id, Stored: millis(body.number()), Stanza: slices.Clone(body.rest)}
+	if d.bad || body.bad {
+		return store.HistoryMessage{}, errDamaged
+	}
+	return m, nil
+}
+
 // ReplaceHistory implements store.Rooms.
 func (s *Store) ReplaceHistory(ctx context.Context, room, id string, stanza []byte) error {
 	if err := s.begin(ctx); err != nil {

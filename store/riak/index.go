@@ -67,6 +67,11 @@ const shardsAtOnce = 16
 
 // list is the first limit names of an index after one, in byte order.
 func (s *Store) list(ctx context.Context, x index, after string, limit int) ([]string, error) {
+	return s.listBeyond(ctx, x, after, limit, false)
+}
+
+// listBeyond is the limit names next to one, in byte order: those after it or, with back, those before it, where "" is the end.
+func (s *Store) listBeyond(ctx context.Context, x index, beyond string, limit int, back bool) ([]string, error) {
 	if limit <= 0 {
 		return nil, nil
 	}
@@ -80,12 +85,16 @@ func (s *Store) list(ctx context.Context, x index, after string, limit int) ([]s
 		mu.Lock()
 		defer mu.Unlock()
 		for name, e := range v.entries {
-			if name > after && v.shows(e) {
+			if in := name > beyond; (in != back || back && beyond == "") && name != beyond && v.shows(e) {
 				names = append(names, name)
 			}
 		}
 		slices.Sort(names)
-		names = names[:min(limit, len(names))]
+		if n := min(limit, len(names)); back {
+			names = slices.Delete(names, 0, len(names)-n)
+		} else {
+			names = names[:n]
+		}
 		return nil
 	})
 	return slices.Clip(names), err

@@ -180,11 +180,20 @@ func (s *Store) DeleteRoom(ctx context.Context, name string) error {
 
 // ListRooms implements store.Rooms.
 func (s *Store) ListRooms(ctx context.Context, after string, limit int) ([]string, error) {
+	return s.listRooms(ctx, after, limit, false)
+}
+
+// ListRoomsBefore implements store.Rooms.
+func (s *Store) ListRoomsBefore(ctx context.Context, before string, limit int) ([]string, error) {
+	return s.listRooms(ctx, before, limit, true)
+}
+
+func (s *Store) listRooms(ctx context.Context, beyond string, limit int, back bool) ([]string, error) {
 	if err := s.begin(ctx); err != nil {
 		return nil, err
 	}
 	defer s.end()
-	return s.listThose(ctx, roomIndex, after, limit, func(ctx context.Context, name string) (bool, error) {
+	return s.listThose(ctx, roomIndex, beyond, limit, back, func(ctx context.Context, name string) (bool, error) {
 		v, err := s.fetch(ctx, roomRef(name))
 		if err != nil {
 			return false, err

@@ -72,6 +72,18 @@ func (s *Store) HistoryPage(ctx context.Context, room string, before int64, limi
 	return page, err
 }
 
+// HistoryMessage implements store.Rooms.
+func (s *Store) HistoryMessage(ctx context.Context, room, id string) (store.HistoryMessage, error) {
+	m := store.HistoryMessage{ID: id}
+	var stored int64
+	err := s.queryRow(ctx, []any{&m.Seq, &stored, &m.Stanza}, "SELECT seq, stored, stanza FROM room_history WHERE room = ? AND digest = ?", room, digest(id))
+	if err != nil {
+		return store.HistoryMessage{}, err
+	}
+	m.Stored = time.UnixMilli(stored).UTC()
+	return m, nil
+}
+
 // ReplaceHistory implements store.Rooms.
 func (s *Store) ReplaceHistory(ctx context.Context, room, id string, stanza []byte) error {
 	stanza = append([]byte{}, stanza...)

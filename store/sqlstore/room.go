@@ -138,6 +138,23 @@ func (s *Store) ListRooms(ctx context.Context, after string, limit int) ([]strin
 	return names, err
 }
 
+// ListRoomsBefore implements store.Rooms.
+func (s *Store) ListRoomsBefore(ctx context.Context, before string, limit int) ([]string, error) {
+	where, args := "", []any{max(0, limit)}
+	if before != "" {
+		where, args = "WHERE room < ? ", []any{before, max(0, limit)}
+	}
+	var names []string
+	err := s.query(ctx, func(rows *sql.Rows) error {
+		var name string
+		err := rows.Scan(&name)
+		names = append(names, name)
+		return err
+	}, "SELECT room FROM room "+where+"ORDER BY room DESC LIMIT ?", args...)
+	slices.Reverse(names)
+	return names, err
+}
+
 // Affiliations implements store.Rooms.
 func (s *Store) Affiliations(ctx context.Context, room string) ([]store.Affiliation, error) {
 	var all []store.Affiliation

@@ -138,6 +138,17 @@ func testReplaceHistory(t *testing.T, s store.Store) {
 		equal(t, "seq", got.Seq, before[i].Seq)
 		equal(t, "stored", got.Stored, before[i].Stored)
 	}
+	m, err := s.HistoryMessage(ctx, "lobby", "2")
+	must(t, err)
+	equal(t, "stanza", string(m.Stanza), "<retracted/>")
+	equal(t, "seq", m.Seq, before[1].Seq)
+	equal(t, "id", m.ID, "2")
+	equal(t, "stored", m.Stored, before[1].Stored)
+	for _, of := range [][2]string{{"lobby", "4"}, {"other", "1"}, {"none", "1"}} {
+		if _, err := s.HistoryMessage(ctx, of[0], of[1]); !errors.Is(err, store.ErrNotFound) {
+			t.Fatalf("%s: %v", of, err)
+		}
+	}
 	equal(t, "the other room's", string(expectHistory(t, s, "other", "2")[0].Stanza), "<2/>")
 	appendHistory(t, s, "lobby", "4", 3)
 	if err := s.ReplaceHistory(ctx, "lobby", "1", nil); !errors.Is(err, store.ErrNotFound) {

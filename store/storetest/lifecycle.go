@@ -54,6 +54,8 @@ func verbs(ctx context.Context, s store.Store) map[string]error {
 	errs["UpdateRoom"] = s.UpdateRoom(ctx, "lobby", func(*store.Room) error { return nil })
 	errs["DeleteRoom"] = s.DeleteRoom(ctx, "lobby")
 	_, errs["ListRooms"] = s.ListRooms(ctx, "", 1)
+	_, errs["ListRoomsBefore"] = s.ListRoomsBefore(ctx, "", 1)
+	_, errs["HistoryMessage"] = s.HistoryMessage(ctx, "lobby", "1")
 	_, errs["Affiliations"] = s.Affiliations(ctx, "lobby")
 	errs["SetAffiliations"] = s.SetAffiliations(ctx, "lobby", nil)
 	errs["AppendHistory"] = appendHistoryErr(s, ctx, "lobby", store.HistoryMessage{}, 0)

@@ -180,6 +180,17 @@ func testListRooms(t *testing.T, s store.Store) {
 	expectRooms(t, s, "aa", 1, "ab")
 	expectRooms(t, s, "", 0)
 	expectRooms(t, s, "", -1)
+	for _, c := range []struct {
+		before string
+		limit  int
+		want   []string
+	}{{"", 10, names}, {"", 2, names[3:]}, {names[3], 2, names[1:3]}, {"aa", 1, names[1:2]}, {names[0], 3, nil}, {"", 0, nil}, {"", -1, nil}} {
+		got, err := s.ListRoomsBefore(t.Context(), c.before, c.limit)
+		must(t, err)
+		if !slices.Equal(got, c.want) {
+			t.Fatalf("%d rooms before %q: %q, want %q", c.limit, c.before, got, c.want)
+		}
+	}
 }
 
 func testAffiliations(t *testing.T, s store.Store) {
