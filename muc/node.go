@@ -118,6 +118,7 @@ func (s *Service) castTo(b *router.Batch, from, room string, payload []byte) boo
 	}
 	if s.fenced(from, room, token) {
 		s.Metrics.fenced.Inc()
+		s.doubted(from, room, token, payload)
 		return true
 	}
 	count, size := binary.Uvarint(rest)

@@ -141,19 +141,23 @@ func (s *Service) frame(ctx context.Context, b *router.Batch, node string, kind 
 	case frameMissed:
 		return s.missed(b, node, room, payload)
 	case frameSeats:
-		return s.seated(node, room, payload)
+		ok := s.seated(node, room, payload)
+		s.believe(b, room)
+		return ok
 	case frameCopy, frameChange, frameHistory, frameForget:
 		return s.copied(node, room, kind, payload)
 	case frameRejoin:
 		return s.rejoined(ctx, b, room, payload)
 	case frameWho:
 		s.asked(room, node)
+		s.believe(b, room)
 	case frameDown:
 		s.lostNode(ctx, b, room, string(payload))
 	case frameReconcile:
 		s.reconcile(b, room)
 	case frameCheck:
 		s.check(ctx, b, room)
+		s.believe(b, room)
 	case frameRecall:
 		s.Place.Send(node, frameRecalled, room, payload)
 	case frameRecalled:

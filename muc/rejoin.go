@@ -17,6 +17,7 @@ type away struct {
 	token   Token
 	rejoins bool            // home is where it is looked for; another may answer
 	seats   State           // Occupants only
+	doubts  []doubt         // of who the home is
 	shown   map[string]bool // nicks of whom the sessions here have been shown presence that is not unavailable
 }
 

@@ -2,7 +2,7 @@
 // that never stop talking, cuts the network between the nodes, kills and stops and restarts them, and says what
 // became of every message. It needs Linux, root, ip, nft and MariaDB, which scripts/setup.sh installs.
 //
-//	go run ./bench/partition                       all scenarios, some minutes; writes docs/cluster-tests.md
+//	go run ./bench/partition                       all scenarios, a quarter of an hour; writes docs/cluster-tests.md
 //	go run ./bench/partition -list                 their names
 //	go run ./bench/partition -run 'story|full'     some of them; prints the table alone
 package main
@@ -39,7 +39,6 @@ type options struct {
 	groups  int
 	rate    float64
 	only    *regexp.Regexp
-	long    bool
 	list    bool
 	verbose bool
 	keep    string
@@ -49,22 +48,21 @@ type options struct {
 func parseOptions(args []string) (o options, err error) {
 	fs := flag.NewFlagSet("partition", flag.ContinueOnError)
 	fs.StringVar(&o.binary, "binary", "", "chatd to test; empty: built from this source")
-	fs.IntVar(&o.nodes, "nodes", 3, "of the cluster, 3 to 9; the story has 3")
+	fs.IntVar(&o.nodes, "nodes", 3, "of the cluster, 3 to 9")
 	fs.IntVar(&o.groups, "groups", 4, "of friends, one on each node")
 	fs.Float64Var(&o.rate, "rate", 4, "messages a second from each user to each friend")
 	only := fs.String("run", "", "regular expression of the scenarios to run; without it all are run")
-	fs.BoolVar(&o.long, "long", false, "the long scenarios, too")
 	fs.BoolVar(&o.list, "list", false, "print the names of the scenarios, and that is all")
 	fs.BoolVar(&o.verbose, "v", false, "say what clients meet")
 	fs.StringVar(&o.keep, "keep", "", "directory for the nodes' logs; empty: they are kept nowhere")
-	fs.StringVar(&o.out, "out", "", "file for the report; empty: docs/cluster-tests.md if all scenarios are run, else none")
+	fs.StringVar(&o.out, "out", "", "file for the report; empty: docs/cluster-tests.md if all scenarios are run with three nodes, else none")
 	if err := fs.Parse(args); err != nil {
 		return o, err
 	}
 	if fs.NArg() > 0 || o.nodes < 3 || o.nodes > 9 {
 		return o, errors.New("wrong usage, see -help")
 	}
-	if o.out == "" && *only == "" {
+	if o.out == "" && *only == "" && o.nodes == 3 {
 		o.out = "docs/cluster-tests.md"
 	}
 	o.only, err = regexp.Compile(*only)

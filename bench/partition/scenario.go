@@ -14,7 +14,6 @@ import (
 // A scenario is one story of failures, which clients talk through.
 type scenario struct {
 	name, about string
-	long        bool            // only with -long
 	again       bool            // a process that ends takes along what it knew: messages may come again, with the same stanza-id
 	stray       bool            // clients move to nodes that reach others than the old ones: what waits on the way of the old one is overtaken
 	friends     [][]friend      // nil: groups with one on each node
@@ -44,7 +43,7 @@ const bound = 45 * time.Second
 // chosen is the scenarios that are to be run.
 func chosen(o options) (all []scenario) {
 	for _, s := range scenarios(o) {
-		if o.only.MatchString(s.name) && (o.long || !s.long) {
+		if o.only.MatchString(s.name) {
 			all = append(all, s)
 		}
 	}
@@ -71,7 +70,7 @@ func scenarios(o options) []scenario {
 		{"oneway", "n1 hears n2, n2 does not hear n1", oneWay},
 	} {
 		for _, d := range []time.Duration{5 * time.Millisecond, 500 * time.Millisecond, 5 * time.Second, time.Minute} {
-			all = append(all, scenario{name: c.name + "-" + d.String(), about: c.about + " for " + d.String(), long: d == time.Minute, run: cutFor(d, c.cut)})
+			all = append(all, scenario{name: c.name + "-" + d.String(), about: c.about + " for " + d.String(), run: cutFor(d, c.cut)})
 		}
 	}
 	return append(all,
