@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -230,6 +231,7 @@ type fakeClient struct {
 	jid   stanza.JID
 	state router.State
 	done  chan struct{}
+	gone  atomic.Bool // takes nothing more
 
 	mu  sync.Mutex
 	got []string
@@ -244,6 +246,9 @@ func (n *fakeNode) client(full string) *fakeClient {
 
 func (c *fakeClient) JID() stanza.JID { return c.jid }
 func (c *fakeClient) Send(_ *router.Batch, st *stanza.Stanza) bool {
+	if c.gone.Load() {
+		return false
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.got = append(c.got, string(st.Append(nil)))
