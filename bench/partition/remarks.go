@@ -86,18 +86,24 @@ const mostExamples = 6
 
 // echoedSince reports whether of each two who are meant in each of some rooms the one has heard something that the other said after a time.
 func (l *ledger) echoedSince(rooms []*room, at time.Time, meant func(a, b *client) bool) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	for _, r := range rooms {
 		for _, a := range r.members {
 			for _, b := range r.members {
-				if m := l.latest[ear{a, b, r}]; meant(a, b) && (m == nil || m.at.Before(at)) {
+				if meant(a, b) && !l.hasHeard(ear{a, b, r}, at) {
 					return false
 				}
 			}
 		}
 	}
 	return true
+}
+
+// hasHeard reports whether something has come since a time.
+func (l *ledger) hasHeard(on ear, since time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m := l.latest[on]
+	return m != nil && m.at.After(since)
 }
 
 // A roomTally is what became of all that was said in rooms.
@@ -110,7 +116,7 @@ type roomTally struct {
 	Examples                     []string
 }
 
-// roomTally counts. Who has lost its session or was cut off from the sender while the remark was on its way need not have heard it live.
+// roomTally counts, when all clients have ended. Who has lost its session or was cut off from the sender while the remark was on its way need not have heard it live.
 func (l *ledger) roomTally(excused func(m *remark, c *client) bool) (t roomTally) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
