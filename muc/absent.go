@@ -32,18 +32,35 @@ func (s *Service) astray(r *room, full stanza.JID, from string, st *stanza.Stanz
 		r.lost = append(r.lost, full)
 		return
 	}
-	a := r.absent[full]
-	if a == nil {
-		if r.absent == nil {
-			r.absent = make(map[stanza.JID]*absence)
-		}
-		full = full.Clone()
-		a = &absence{from: from, since: time.Now()}
-		a.recalled = from == s.Place.Node() || !s.Place.Send(from, frameRecall, r.at.Local(), appendText(nil, full.String()))
-		r.absent[full] = a
-		s.lookFor(r.at.Local(), full)
-	}
+	a := s.await(r, full, from)
 	a.missed = a.keep(r, full, a.missed, st)
+}
+
+// await begins an absence, unless it has begun.
+func (s *Service) await(r *room, full stanza.JID, from string) *absence {
+	if a := r.absent[full]; a != nil {
+		return a
+	}
+	if r.absent == nil {
+		r.absent = make(map[stanza.JID]*absence)
+	}
+	full = full.Clone()
+	a := &absence{from: from, since: time.Now()}
+	a.recalled = from == s.Place.Node() || !s.Place.Send(from, frameRecall, r.at.Local(), appendText(nil, full.String()))
+	r.absent[full] = a
+	s.lookFor(r.at.Local(), full)
+	return a
+}
+
+// awaitAll begins the absence of sessions whose node has left.
+func (s *Service) awaitAll(r *room, node string, which func(*seat) bool) {
+	for _, o := range r.all {
+		for i := range o.seats {
+			if to := &o.seats[i]; which(to) {
+				s.await(r, to.jid, node).recalled = true
+			}
+		}
+	}
 }
 
 // keep adds what waits for a session.

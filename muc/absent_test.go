@@ -27,7 +27,7 @@ func (c *fakeCluster) sees(name string, token Token, nodes ...string) {
 	c.mu.Unlock()
 	for _, old := range was {
 		if !slices.Contains(nodes, old) {
-			n.Down(old, nil)
+			n.Down(old, false, nil)
 		}
 	}
 	n.Placed(context.Background())

@@ -25,7 +25,9 @@ func (s *Service) adopt(ctx context.Context, b *router.Batch, x *State) {
 	}
 	mine, err := r.state()
 	if err == nil {
-		err = s.become(b, r, merge(mine, x.filled(mine)))
+		m := merge(mine, x.filled(mine))
+		m.moved = x.moved
+		err = s.become(b, r, m)
 	}
 	if err != nil {
 		s.log.Error("room of another node not taken", "room", x.Name, "err", err)
@@ -152,7 +154,7 @@ func (s *Service) reseat(b *router.Batch, r *room, m *State, ours []*occupant) e
 	var all, theirs []*occupant
 	for i := range m.Occupants {
 		x := &m.Occupants[i]
-		o, fresh, err := s.seatAll(b, r, x)
+		o, fresh, err := s.seatAll(b, r, x, m.moved)
 		if err != nil {
 			return fmt.Errorf("%w: %w", errState, err)
 		}
@@ -178,8 +180,8 @@ func (s *Service) reseat(b *router.Batch, r *room, m *State, ours []*occupant) e
 }
 
 // seatAll is an occupant of m: one that is in the room, with sessions that it did not have, or a fresh one. It is nil if no session of it is
-// anywhere: then the fresh ones are told that it has left.
-func (s *Service) seatAll(b *router.Batch, r *room, x *OccupantState) (o *occupant, fresh bool, err error) {
+// anywhere: then the fresh ones are told that it has left. In a room that its home has given away such a one is awaited.
+func (s *Service) seatAll(b *router.Batch, r *room, x *OccupantState, moved bool) (o *occupant, fresh bool, err error) {
 	at, err := r.at.WithResource(x.Nick)
 	role, ok := ParseRole(x.Role)
 	if err != nil || !ok || at.IsBare() || len(x.Sessions) == 0 {
@@ -195,6 +197,9 @@ func (s *Service) seatAll(b *router.Batch, r *room, x *OccupantState) (o *occupa
 			}
 		} else if sess := s.findSession(full, session.Node); sess != nil {
 			seats = append(seats, seat{full, sess, unique.Make(session.Presence)})
+		} else if moved && session.Node != "" && session.Node != s.Place.Node() {
+			seats = append(seats, seat{full, s.node(session.Node), unique.Make(session.Presence)})
+			s.await(r, full, session.Node).recalled = true
 		}
 	}
 	if len(seats) == 0 {

@@ -54,7 +54,11 @@ func (s *Service) known() map[string]struct{} {
 
 // Down is to be called when a node is gone, before Placed for that or after, with what it has not confirmed of what was sent to it: when all that it
 // has sent has been given to Frame or is on its way there, and nothing that it will send when it is back.
-func (s *Service) Down(node string, unacked []Frame) {
+func (s *Service) Down(node string, left bool, unacked []Frame) {
+	how := []byte{0}
+	if left {
+		how[0] = 1
+	}
 	self := s.Place.Node()
 	s.disown(node)
 	for _, f := range unacked {
@@ -63,7 +67,7 @@ func (s *Service) Down(node string, unacked []Frame) {
 		}
 	}
 	for name := range s.known() {
-		s.Place.Send(self, frameDown, name, []byte(node))
+		s.Place.Send(self, frameDown, name, how, []byte(node))
 	}
 	for _, name := range s.orphaned() {
 		s.Place.Send(self, frameCheck, name)
@@ -156,11 +160,16 @@ func (s *Service) check(ctx context.Context, b *router.Batch, name string) {
 	}
 }
 
-// lostNode sees to a room after a node has gone: who was there, and did not go elsewhere before, leaves.
-func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node string) {
+// lostNode sees to a room after a node has gone: who was there, and does not go on elsewhere, leaves.
+func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node string, left bool) {
 	if r := s.lock(b, name); r != nil {
 		s.followAll(b, r, node)
-		s.departAll(b, r, func(who *seat) bool { return r.rep.nodeOf(who.session) == node })
+		was := func(who *seat) bool { return r.rep.nodeOf(who.session) == node }
+		if left { // where its sessions are may not be known here yet
+			s.awaitAll(r, node, was)
+		} else {
+			s.departAll(b, r, was)
+		}
 		s.unlock(b, r)
 		s.settle(r)
 	}
@@ -314,6 +323,7 @@ func (s *Service) answered(ctx context.Context, b *router.Batch, name, node stri
 	sh.mu.Unlock()
 	if x != nil {
 		s.Metrics.moved.Inc()
+		x.moved = !lost
 		s.adopt(ctx, b, x)
 		sh.mu.Lock()
 		delete(sh.away, name)

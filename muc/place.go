@@ -72,7 +72,7 @@ const (
 
 	// To the node itself.
 	frameCheck     // is the room where it should be
-	frameDown      // a node is gone: which
+	frameDown      // a node is gone: whether it left, which
 	frameFrozen    // nobody is busy with the room any more
 	frameReconcile // all nodes have told who is in it
 	frameOverdue   // it waits for others no longer
@@ -152,7 +152,7 @@ func (s *Service) frame(ctx context.Context, b *router.Batch, node string, kind 
 		s.asked(room, node)
 		s.believe(b, room)
 	case frameDown:
-		s.lostNode(ctx, b, room, string(payload))
+		s.lostNode(ctx, b, room, string(payload[1:]), payload[0] == 1)
 	case frameReconcile:
 		s.reconcile(b, room)
 	case frameCheck:

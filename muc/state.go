@@ -33,6 +33,8 @@ type State struct {
 	Left       []string         `json:"left,omitempty"`        // of a change: sessions that are no more
 	Shown      []string         `json:"shown,omitempty"`       // nicks that sessions of the node Whole think are in the room
 	Whole      string           `json:"whole,omitempty"`       // Occupants has all sessions of this node
+
+	moved bool // its home has given it away, and sessions that are nowhere are on their way from one node to another
 }
 
 // An OccupantState is one occupant of a State.
