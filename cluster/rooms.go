@@ -21,8 +21,8 @@ type Rooms struct {
 	// Placed is called when rooms may have to move, or nodes have come or gone. It may block.
 	Placed func(ctx context.Context)
 	// Down is called when a node is gone that had been there, with the frames of Send that it has not confirmed, in order: behind all frames
-	// of the node, and before any that it sends when it is back. left: it said so, after it had given its sessions to others. It must not block.
-	Down func(node string, left bool, unacked []RoomFrame)
+	// of the node, and before any that it sends when it is back. It must not block.
+	Down func(node string, unacked []RoomFrame)
 
 	s       *Service
 	without atomic.Pointer[withoutSelf]

@@ -220,7 +220,7 @@ func (s *Service) PeerDown(p *Peer, unacked []Frame, left bool) {
 	s.about.Delete(p)
 	lost := s.replica.PeerDown(p)
 	if s.Rooms.Down != nil {
-		s.Rooms.Down(p.Name, left, s.Rooms.unacked(unacked))
+		s.Rooms.Down(p.Name, s.Rooms.unacked(unacked))
 	}
 	s.background(func(ctx context.Context) {
 		s.takeBack(ctx, unacked, r)

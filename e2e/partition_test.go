@@ -23,6 +23,7 @@ func TestPartition(t *testing.T) {
 	need(t, "iproute2", installed("ip", "netns", "list"))
 	need(t, "nftables", installed("nft", "--version"))
 	need(t, "MariaDB", installed("env", "PATH="+os.Getenv("PATH")+":/usr/sbin", "mariadbd", "--version"))
+	t.Parallel()
 	path, err := binary()
 	if err != nil {
 		t.Fatal(err)

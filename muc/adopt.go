@@ -3,6 +3,7 @@ package muc
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 	"unique"
@@ -13,28 +14,174 @@ import (
 )
 
 // adopt makes a room of another node's part of what is here: the room as it comes, if there is none here, or else what
-// both are together.
-func (s *Service) adopt(ctx context.Context, b *router.Batch, x *State) {
+// both are together. lost: its home was, and it may be behind. It returns the nodes that have been asked who of theirs is in it.
+func (s *Service) adopt(ctx context.Context, b *router.Batch, x *State, lost bool) (asked []string) {
+	was := s.find(x.Name) != nil
 	r, err := s.guestOf(ctx, b, x)
+	if err != nil {
+		s.log.Error("room of another node not taken", "room", x.Name, "err", err)
+		return nil
+	}
+	if lost || x.Config == nil && !was {
+		r.rep.lost = time.Now()
+	}
+	if x.Whole != r.rep.self { // what this node knows of its own sessions it knows best now
+		s.join(b, r, x)
+	}
+	s.joinOwn(b, r, !was)
+	switch {
+	case lost || was && x.Config != nil:
+		asked = s.who(r)
+	case x.Config != nil: // all that were in it have been told the same; but not everybody may be reached from here
+		told := r.told(x)
+		for _, n := range r.nodes() {
+			s.correct(b, r, n, told)
+		}
+	}
+	s.unlock(b, r)
+	s.settle(r)
+	return asked
+}
+
+// joinOwn has the sessions of this node in a room that has come here, as they know it; the rest only if it has not been here before.
+func (s *Service) joinOwn(b *router.Batch, r *room, fresh bool) {
+	own, ok := s.takeAway(r.at.Local())
+	if fresh {
+		in := own.sessions()
+		s.departAll(b, r, func(who *seat) bool { return r.rep.nodeOf(who.session) == own.Whole && !in[who.jid.String()] })
+	}
+	if ok {
+		s.join(b, r, own)
+	}
+}
+
+// told is whom those have been shown who were in a room as it comes: ids by nick.
+func (r *room) told(x *State) map[string]string {
+	all := make(map[string]string, len(x.Occupants))
+	for i := range x.Occupants {
+		o := &x.Occupants[i]
+		if role, ok := ParseRole(o.Role); ok && r.shown(role) && len(o.Sessions) > 0 {
+			id := r.secret.identify(stanza.Restore(o.Sessions[0].JID))
+			all[o.Nick] = string(id[:])
+		}
+	}
+	return all
+}
+
+// join makes x a part of the room.
+func (s *Service) join(b *router.Batch, r *room, x *State) {
+	before, nodes, heard := r.sees(), r.nodes(), slices.Clone(r.past.messages)
+	if x.Whole != "" {
+		s.prune(b, r, x)
+		if x.Asked != 0 && x.Asked == r.rep.asked {
+			delete(r.rep.awaits, x.Whole)
+		}
+	}
+	mine, err := r.state()
+	if err == nil {
+		err = s.become(b, r, merge(mine, x.filled(mine)))
+	}
 	if err != nil {
 		s.log.Error("room of another node not taken", "room", x.Name, "err", err)
 		return
 	}
-	if x.Whole != "" {
-		s.prune(b, r, x)
+	for _, n := range nodes {
+		if n != x.Whole && !r.rep.awaits[n] {
+			s.correct(b, r, n, before)
+		}
 	}
-	mine, err := r.state()
-	if err == nil {
-		m := merge(mine, x.filled(mine))
-		m.moved = x.moved
-		err = s.become(b, r, m)
+	if x.Whole != "" && time.Since(r.rep.lost) < recently {
+		s.catchUp(b, r, heard, x)
 	}
-	if err != nil {
-		s.log.Error("room of another node not taken", "room", x.Name, "err", err)
+	if x.Whole != "" && !r.rep.awaits[x.Whole] {
+		s.correct(b, r, x.Whole, x.Sees)
 	}
-	s.expect(r, x.Shown)
-	s.unlock(b, r)
-	s.settle(r)
+}
+
+// nodes are those with sessions in the room.
+func (r *room) nodes() (all []string) {
+	for _, o := range r.all {
+		for i := range o.seats {
+			if n := r.rep.nodeOf(o.seats[i].session); !slices.Contains(all, n) {
+				all = append(all, n)
+			}
+		}
+	}
+	return all
+}
+
+// sees is whom all have been shown whose home the room has been: ids by nick.
+func (r *room) sees() map[string]string {
+	all := make(map[string]string, len(r.all))
+	for _, o := range r.all {
+		if r.shown(o.role) {
+			all[o.nick()] = string(o.id[:])
+		}
+	}
+	return all
+}
+
+// correct shows the sessions of a node who is there and who is not, as far as they think otherwise.
+func (s *Service) correct(b *router.Batch, r *room, node string, seen map[string]string) {
+	byID := make(map[string]*occupant)
+	for _, o := range r.all {
+		byID[string(o.id[:])] = o
+	}
+	knows := func(nick string) bool {
+		id, ok := seen[nick]
+		o, by := r.named(nick), byID[id]
+		return ok && o != nil && (by == nil || by == o) // ids of a room that was made anew are others
+	}
+	for _, nick := range slices.Sorted(maps.Keys(seen)) {
+		at, err := r.at.WithResource(nick)
+		if err != nil || knows(nick) {
+			continue
+		}
+		if o := byID[seen[nick]]; o != nil && seen[o.nick()] != seen[nick] { // XEP-0045 §7.6
+			old := *o
+			old.at = at
+			s.showNode(b, r, node, &old, &notice{gone: true, nick: o.nick(), codes: []int{303}})
+		} else if r.named(nick) == nil {
+			gone := occupant{at: at, affiliation: None}
+			copy(gone.id[:], seen[nick])
+			s.showNode(b, r, node, &gone, &notice{gone: true, codes: []int{333}})
+		}
+	}
+	for _, o := range r.all {
+		if r.shown(o.role) && !knows(o.nick()) {
+			s.showNode(b, r, node, o, &notice{})
+		}
+	}
+}
+
+// showNode shows the sessions of one node a presence of o's.
+func (s *Service) showNode(b *router.Batch, r *room, node string, o *occupant, n *notice) {
+	var wire [forms]*stanza.Stanza
+	s.gather(r)
+	for _, to := range r.all {
+		for i := range to.seats {
+			if r.rep.nodeOf(to.seats[i].session) != node {
+				continue
+			}
+			if o.seat(to.seats[i].jid) != nil {
+				own := *n
+				own.own = []int{210}
+				s.showSeat(b, r, o, &to.seats[i], &own)
+				continue
+			}
+			f := plain
+			if r.reveals(to) && len(o.seats) > 0 {
+				f = revealed
+			}
+			if wire[f] == nil {
+				st := presenceOf(o, n, r.appendPresence(nil, o, f == revealed, false, n))
+				st.Wire = st.Append(nil)
+				wire[f] = &st
+			}
+			s.send(b, r, &to.seats[i], wire[f])
+		}
+	}
+	s.scatter(r)
 }
 
 // guestOf locks the room that x is to become a part of.
@@ -81,13 +228,26 @@ func (x *State) filled(other *State) *State {
 	return &y
 }
 
-// prune takes those sessions of a node out of the room that are not in it as that node sees it.
-func (s *Service) prune(b *router.Batch, r *room, x *State) {
+// sessions are those that are in it.
+func (x *State) sessions() map[string]bool {
 	in := make(map[string]bool)
 	for _, session := range sittings(x) {
 		in[session.JID] = true
 	}
-	s.departAll(b, r, func(who *seat) bool { return r.rep.nodeOf(who.session) == x.Whole && !in[who.jid.String()] })
+	return in
+}
+
+// prune takes those sessions of a node out of the room of which that node has been asked, and which are not in it as it sees it.
+func (s *Service) prune(b *router.Batch, r *room, x *State) {
+	in := x.sessions()
+	s.departAll(b, r, func(who *seat) bool {
+		full := who.jid.String()
+		if r.rep.nodeOf(who.session) != x.Whole || x.Asked == 0 || x.Asked != r.rep.asked || !r.rep.doubted[full] {
+			return false
+		}
+		delete(r.rep.doubted, full)
+		return !in[full]
+	})
 }
 
 // departAll takes sessions out of the room whose node is gone, or which have left without the room's having heard of it.
@@ -102,7 +262,6 @@ func (s *Service) departAll(b *router.Batch, r *room, which func(*seat) bool) {
 	}
 	for _, full := range gone {
 		if o := r.of(full); o != nil {
-			s.reconciling(r)[o.nick()] = true
 			s.depart(b, r, o, full, &notice{codes: []int{333}}) // XEP-0045 §11.1
 		}
 	}
@@ -118,7 +277,7 @@ func (s *Service) become(b *router.Batch, r *room, m *State) error {
 	if err != nil {
 		return err
 	}
-	was, ours := r.cfg, slices.Clone(r.all)
+	was := r.cfg
 	if *cfg == *was {
 		cfg = was
 	}
@@ -142,29 +301,26 @@ func (s *Service) become(b *router.Batch, r *room, m *State) error {
 			s.archive(r, archived{utterance: kept})
 		}
 	}
-	if cfg != was && len(ours) > 0 {
+	if cfg != was && len(r.all) > 0 {
 		s.announce(b, r, was)
 	}
-	return s.reseat(b, r, m, ours)
+	return s.reseat(r, m)
 }
 
-// reseat makes the occupants those of m; ours are those who are here.
-func (s *Service) reseat(b *router.Batch, r *room, m *State, ours []*occupant) error {
+// reseat makes the occupants those of m.
+func (s *Service) reseat(r *room, m *State) error {
 	before := r.seats
-	var all, theirs []*occupant
+	var all []*occupant
 	for i := range m.Occupants {
 		x := &m.Occupants[i]
-		o, fresh, err := s.seatAll(b, r, x, m.moved)
+		o, err := s.seatAll(r, x)
 		if err != nil {
 			return fmt.Errorf("%w: %w", errState, err)
 		}
-		switch {
-		case o == nil:
-		case fresh:
-			theirs = append(theirs, o)
+		if o != nil {
 			all = append(all, o)
-		default:
-			all = append(all, o)
+		} else if s.Watcher != nil { // its session is gone with its node
+			s.Watcher.RoomLeft(r.at, stanza.Restore(x.user()), x.Nick, Unreachable)
 		}
 	}
 	rep := r.rep
@@ -175,17 +331,16 @@ func (s *Service) reseat(b *router.Batch, r *room, m *State, ours []*occupant) e
 		}
 	}
 	s.Metrics.occupants.Add(float64(r.seats - before))
-	s.meet(b, r, m, ours, theirs)
 	return nil
 }
 
-// seatAll is an occupant of m: one that is in the room, with sessions that it did not have, or a fresh one. It is nil if no session of it is
-// anywhere: then the fresh ones are told that it has left. In a room that its home has given away such a one is awaited.
-func (s *Service) seatAll(b *router.Batch, r *room, x *OccupantState, moved bool) (o *occupant, fresh bool, err error) {
+// seatAll is an occupant of m: one that is in the room, with sessions that it did not have, or a new one. It is nil if no session of it is
+// anywhere.
+func (s *Service) seatAll(r *room, x *OccupantState) (o *occupant, err error) {
 	at, err := r.at.WithResource(x.Nick)
 	role, ok := ParseRole(x.Role)
 	if err != nil || !ok || at.IsBare() || len(x.Sessions) == 0 {
-		return nil, false, errState
+		return nil, errState
 	}
 	var seats []seat
 	for _, session := range x.Sessions {
@@ -197,21 +352,17 @@ func (s *Service) seatAll(b *router.Batch, r *room, x *OccupantState, moved bool
 			}
 		} else if sess := s.findSession(full, session.Node); sess != nil {
 			seats = append(seats, seat{full, sess, unique.Make(session.Presence)})
-		} else if moved && session.Node != "" && session.Node != s.Place.Node() {
-			seats = append(seats, seat{full, s.node(session.Node), unique.Make(session.Presence)})
-			s.await(r, full, session.Node).recalled = true
 		}
 	}
 	if len(seats) == 0 {
-		return nil, false, nil
+		return nil, nil
 	}
 	user := seats[0].jid
 	if o == nil {
-		fresh = true
 		o = &occupant{since: x.Since}
 	}
 	o.at, o.seats, o.role, o.affiliation, o.id = at, seats, role, r.affiliation(user), r.secret.identify(user)
-	return o, fresh, nil
+	return o, nil
 }
 
 // findSession is a session that was on a node.
@@ -223,80 +374,4 @@ func (s *Service) findSession(full stanza.JID, on string) router.Session {
 		return s.node(on)
 	}
 	return nil
-}
-
-// meet shows those who were here and those who have come to each other. Who came with whom they know already.
-func (s *Service) meet(b *router.Batch, r *room, m *State, ours, theirs []*occupant) {
-	for i := range m.Occupants {
-		x := &m.Occupants[i]
-		o := r.named(x.Nick)
-		switch {
-		case o == nil || x.Former == "":
-		case slices.Contains(theirs, o):
-			s.showRenamed(b, r, theirs, o, x.Former)
-		default:
-			s.showRenamed(b, r, ours, o, x.Former)
-		}
-	}
-	for _, o := range ours {
-		if len(theirs) > 0 && r.of(o.seats[0].jid) == o && r.shown(o.role) {
-			s.showTo(b, r, theirs, o, &notice{})
-		}
-	}
-	for i := range m.Occupants {
-		x := &m.Occupants[i]
-		if o := r.named(x.Nick); o == nil { // its session is gone with its node
-			s.showGone(b, r, r.all, x)
-		} else if slices.Contains(theirs, o) && r.shown(o.role) {
-			s.showTo(b, r, ours, o, &notice{})
-		}
-	}
-}
-
-// showRenamed tells those who knew an occupant by another nick of its new one (XEP-0045 §7.6).
-func (s *Service) showRenamed(b *router.Batch, r *room, to []*occupant, o *occupant, former string) {
-	at, err := r.at.WithResource(former)
-	if err != nil {
-		return
-	}
-	old := *o
-	old.at = at
-	n := notice{gone: true, nick: o.nick(), codes: []int{303}}
-	s.showSelf(b, r, &old, &n)
-	if r.shown(o.role) {
-		s.showTo(b, r, without(to, o), &old, &n)
-	}
-	s.showSelf(b, r, o, &notice{own: []int{210}})
-	if r.shown(o.role) {
-		s.showTo(b, r, without(to, o), o, &notice{})
-	}
-}
-
-// showGone tells occupants that one has left which never was in the room as it is here.
-func (s *Service) showGone(b *router.Batch, r *room, to []*occupant, x *OccupantState) {
-	nick := x.Nick
-	if x.Former != "" {
-		nick = x.Former
-	}
-	at, err := r.at.WithResource(nick)
-	role, ok := ParseRole(x.Role)
-	if err != nil || !ok || !r.shown(role) {
-		return
-	}
-	s.reconciling(r)[nick] = true
-	full := stanza.Restore(x.Sessions[0].JID)
-	if s.Watcher != nil {
-		s.Watcher.RoomLeft(r.at, full.Bare(), nick, Unreachable)
-	}
-	o := &occupant{at: at, seats: []seat{{jid: full}}, id: r.secret.identify(full), role: role, affiliation: r.affiliation(full)}
-	s.showTo(b, r, to, o, &notice{gone: true, codes: []int{333}})
-}
-
-func without(all []*occupant, o *occupant) (rest []*occupant) {
-	for _, other := range all {
-		if other != o {
-			rest = append(rest, other)
-		}
-	}
-	return rest
 }

@@ -18,6 +18,8 @@ type notice struct {
 	reason string
 	codes  []int // for all
 	own    []int // for the occupant itself, besides 110
+
+	destroyed bool // the room ends
 }
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}
@@ -69,6 +71,9 @@ func (r *room) appendPresence(b []byte, o *occupant, reveal, own bool, n *notice
 		b = append(b, "'>"...)
 		b = appendActor(b, n.actor, n.reason)
 		b = append(b, "</item>"...)
+	}
+	if n.destroyed {
+		b = (&destroyed{}).append(b)
 	}
 	for _, c := range n.codes {
 		b = appendStatus(b, c)
@@ -133,7 +138,7 @@ func (s *Service) showSelf(b *router.Batch, r *room, o *occupant, n *notice) {
 func (s *Service) showSeat(b *router.Batch, r *room, o *occupant, to *seat, n *notice) {
 	buf := buffers.Get().(*[]byte)
 	defer putBuffer(buf)
-	*buf = r.appendPresence((*buf)[:0], o, r.reveals(o), true, n)
+	*buf = r.appendPresence((*buf)[:0], o, true, true, n) // its own address: Converse.js knows itself by it
 	st := presenceOf(o, n, *buf)
 	st.ID = n.id
 	s.send(b, r, to, &st)
@@ -165,7 +170,9 @@ func (s *Service) showTo(b *router.Batch, r *room, them []*occupant, o *occupant
 			wire[f] = st
 		}
 		for i := range to.seats {
-			s.send(b, r, &to.seats[i], &wire[f])
+			if n, ok := to.seats[i].session.(*node); !ok || !r.rep.awaits[n.name] {
+				s.send(b, r, &to.seats[i], &wire[f])
+			}
 		}
 	}
 	s.scatter(r)
@@ -194,17 +201,13 @@ func (s *Service) introduce(b *router.Batch, r *room, o *occupant, to *seat) {
 // send gives one session st, of which To is set.
 func (s *Service) send(b *router.Batch, r *room, to *seat, st *stanza.Stanza) bool {
 	st.To = to.jid
-	if a := r.absent[to.jid]; a != nil {
-		a.held = a.keep(r, to.jid, a.held, st)
-		return true
-	}
 	if n, ok := to.session.(*node); ok {
 		if r.gathering != nil {
 			r.gathering.add(n, st)
 			return true
 		}
 		if !n.Send(b, st) {
-			s.unsent(r, to.jid, n, st)
+			r.lost = append(r.lost, to.jid)
 			return false
 		}
 		return true
@@ -216,8 +219,8 @@ func (s *Service) send(b *router.Batch, r *room, to *seat, st *stanza.Stanza) bo
 		return true
 	}
 	row, ok := s.r.Table.Row(to.jid)
-	if !ok || row.Session == to.session && s.Place != nil { // it ends, and says so itself, or goes to another node
-		s.astray(r, to.jid, r.rep.nodeOf(to.session), st)
+	if !ok {
+		r.lost = append(r.lost, to.jid)
 		return false
 	}
 	if row.Session == to.session {

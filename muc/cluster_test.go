@@ -195,7 +195,7 @@ func TestSplit(t *testing.T) {
 			}
 		}
 		if len(all) != count*len(lost) {
-			t.Errorf("%s was told %d things", users[i].jid, len(all))
+			t.Errorf("%s was told %d things: %s", users[i].jid, len(all), strings.Join(all, "\n"))
 		}
 	}
 	for i := range count {

@@ -68,7 +68,7 @@ func (s *Service) createdBy(r *room, user stanza.JID, now time.Time) error {
 // admit lets a session in, if it may.
 func (s *Service) admit(b *router.Batch, r *room, who seat, st *stanza.Stanza, join *joining, created bool) error {
 	if o := r.of(who.jid); o != nil {
-		return s.synchronize(b, r, o, st, who, join)
+		return s.synchronize(b, r, o, st, who.presence, join)
 	}
 	what := r.affiliates.of(who.jid)
 	if err := r.mayEnter(what.as, join.password); err != nil {
@@ -175,18 +175,15 @@ func (s *Service) roomFor(r *room, as Affiliation) error {
 }
 
 // synchronize is for a client that is in the room and enters again: it gets all that it would get (XEP-0045 §7.2.1, §17.3).
-func (s *Service) synchronize(b *router.Batch, r *room, o *occupant, st *stanza.Stanza, who seat, join *joining) error {
-	if to := o.seat(st.From); to.session != who.session { // it has come from another node, or is a new one with the old address
-		s.reseated(b, r, to, who.session)
-	}
+func (s *Service) synchronize(b *router.Batch, r *room, o *occupant, st *stanza.Stanza, presence unique.Handle[string], join *joining) error {
 	if o.nick() != st.To.Resource() {
 		if err := s.rename(b, r, o, st); err != nil {
 			return err
 		}
 		o = r.of(st.From)
 	}
-	if to := o.seat(st.From); to.presence != who.presence {
-		s.changePresence(r, o, st.From, who.presence)
+	if to := o.seat(st.From); to.presence != presence {
+		s.changePresence(r, o, st.From, presence)
 		if r.shown(o.role) {
 			s.showOthers(b, r, o, &notice{})
 		}

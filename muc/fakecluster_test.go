@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,6 +39,7 @@ type fakeNode struct {
 	stopped chan struct{}
 	sent    [64]int // frames, by kind; guarded by c.mu
 	down    bool    // guarded by c.mu: nothing leaves it or gets there
+	deaf    bool    // guarded by c.mu: it does not answer what rooms it has
 }
 
 // A view is what a node knows of the placement.
@@ -105,7 +105,7 @@ func (c *fakeCluster) place(nodes, homes []string) {
 		n.view = view{Token{c.epoch, 0}, nodes, homes}
 		for _, old := range was {
 			if !slices.Contains(nodes, old) {
-				told = append(told, func() { n.Down(old, false, nil) })
+				told = append(told, func() { n.Down(old, nil) })
 			}
 		}
 		told = append(told, func() { n.Placed(context.Background()) })
@@ -193,6 +193,9 @@ func (n *fakeNode) Send(to string, kind byte, room string, parts ...[]byte) bool
 		return false
 	}
 	n.sent[kind]++
+	if o.deaf && kind == frameList {
+		return true
+	}
 	o.jobs <- func(b *router.Batch) { o.Frame(context.Background(), b, n.name, kind, room, payload) }
 	return true
 }
@@ -231,7 +234,6 @@ type fakeClient struct {
 	jid   stanza.JID
 	state router.State
 	done  chan struct{}
-	gone  atomic.Bool // takes nothing more
 
 	mu  sync.Mutex
 	got []string
@@ -246,9 +248,6 @@ func (n *fakeNode) client(full string) *fakeClient {
 
 func (c *fakeClient) JID() stanza.JID { return c.jid }
 func (c *fakeClient) Send(_ *router.Batch, st *stanza.Stanza) bool {
-	if c.gone.Load() {
-		return false
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.got = append(c.got, string(st.Append(nil)))

@@ -54,40 +54,59 @@ func (s *Service) known() map[string]struct{} {
 
 // Down is to be called when a node is gone, before Placed for that or after, with what it has not confirmed of what was sent to it: when all that it
 // has sent has been given to Frame or is on its way there, and nothing that it will send when it is back.
-func (s *Service) Down(node string, left bool, unacked []Frame) {
-	how := []byte{0}
-	if left {
-		how[0] = 1
-	}
+func (s *Service) Down(node string, unacked []Frame) {
 	self := s.Place.Node()
-	s.disown(node)
-	for _, f := range unacked {
-		if f.Kind == frameCast {
-			s.Place.Send(self, frameReturned, f.Room, appendText(nil, node), f.Payload)
-		}
-	}
+	again := s.disown(node)
 	for name := range s.known() {
-		s.Place.Send(self, frameDown, name, how, []byte(node))
+		s.Place.Send(self, frameDown, name, []byte(node))
 	}
 	for _, name := range s.orphaned() {
 		s.Place.Send(self, frameCheck, name)
 	}
 	for _, f := range unacked {
 		switch f.Kind { // the rest was for the node only
-		case frameStanza, frameState, frameAhead, frameArrived, frameRejoin:
+		case frameStanza:
+			s.forwarded(f.Payload, func(st *stanza.Stanza, from origin) {
+				isSame := func(p parked) bool { return p.st.StanzaID == st.StanzaID && st.StanzaID != (stanza.ID{}) }
+				again[f.Room] = append(slices.DeleteFunc(again[f.Room], isSame), parked{st, from})
+			})
+		case frameState, frameAhead, frameArrived, frameRejoin:
 			s.Place.Send(self, f.Kind, f.Room, f.Payload)
 		}
 	}
+	for name, all := range again {
+		s.before(name, all)
+	}
+}
+
+// before has stanzas dealt with again that were on their way to a node that is gone, before any that come later.
+func (s *Service) before(name string, all []parked) {
+	sh := s.laneShard(name)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	ln := s.lane(sh, name)
+	if ln.moving == nil {
+		ln.moving = &moving{timer: s.overdue(name)}
+		s.Place.Send(s.Place.Node(), frameFlushed, name)
+	}
+	ln.moving.ahead = append(ln.moving.ahead, all...)
 }
 
 // disown gives up what a node has told as the home of rooms. It may be back by now; then it does not know the sessions here any more.
-func (s *Service) disown(node string) {
+// What these have said and not heard since comes back.
+func (s *Service) disown(node string) map[string][]parked {
+	again := make(map[string][]parked)
 	for i := range s.lanes {
 		sh := &s.lanes[i]
 		sh.mu.Lock()
-		for _, a := range sh.away {
+		for name, a := range sh.away {
 			if a.home == node {
 				a.home = ""
+				for _, m := range a.said {
+					if time.Since(m.at) < recently {
+						again[name] = append(again[name], parked{m.st, origin{node: s.Place.Node()}})
+					}
+				}
 			}
 		}
 		for name, c := range sh.copies {
@@ -97,6 +116,7 @@ func (s *Service) disown(node string) {
 		}
 		sh.mu.Unlock()
 	}
+	return again
 }
 
 // A Frame is one of those that Place.Send sends.
@@ -160,20 +180,16 @@ func (s *Service) check(ctx context.Context, b *router.Batch, name string) {
 	}
 }
 
-// lostNode sees to a room after a node has gone: who was there, and does not go on elsewhere, leaves.
-func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node string, left bool) {
+// lostNode sees to a room after a node has gone: who was there leaves.
+func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node string) {
 	if r := s.lock(b, name); r != nil {
-		s.followAll(b, r, node)
-		was := func(who *seat) bool { return r.rep.nodeOf(who.session) == node }
-		if left { // where its sessions are may not be known here yet
-			s.awaitAll(r, node, was)
-		} else {
-			s.departAll(b, r, was)
-		}
+		delete(r.rep.awaits, node)
+		s.departAll(b, r, func(who *seat) bool { return r.rep.nodeOf(who.session) == node })
 		s.unlock(b, r)
 		s.settle(r)
 	}
 	s.answered(ctx, b, name, node)
+	s.answered(ctx, b, name, whoMark+node)
 }
 
 // handOver begins to move a room to another node.
@@ -181,7 +197,7 @@ func (s *Service) handOver(name, to string) {
 	sh := s.laneShard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	ln := sh.lane(name)
+	ln := s.lane(sh, name)
 	if ln.moving != nil {
 		return
 	}
@@ -281,9 +297,12 @@ func (s *Service) flush(node, name, to string) {
 	defer sh.mu.Unlock()
 	if a := sh.away[name]; a != nil && a.home == node {
 		a.home = to
+		if !s.reaches(to) { // it will be, or the placement changes
+			a.home = ""
+		}
 	}
 	if to == s.Place.Node() && s.find(name) == nil {
-		ln := sh.lane(name)
+		ln := s.lane(sh, name)
 		if ln.moving == nil {
 			ln.moving = &moving{timer: s.overdue(name)}
 		}
@@ -319,20 +338,35 @@ func (s *Service) answered(ctx context.Context, b *router.Batch, name, node stri
 		return
 	}
 	x, lost := m.state, m.lost
-	m.state = nil
+	m.state, m.lost = nil, false
 	sh.mu.Unlock()
 	if x != nil {
 		s.Metrics.moved.Inc()
-		x.moved = !lost
-		s.adopt(ctx, b, x)
-		sh.mu.Lock()
-		delete(sh.away, name)
-		sh.mu.Unlock()
-	}
-	if x != nil && lost {
-		s.who(b, name)
+		asked := s.adopt(ctx, b, x, lost)
+		if lost && s.holdFor(name, asked) {
+			return
+		}
 	}
 	s.drain(ctx, b, name)
+}
+
+// holdFor has what comes for a room wait until nodes have told who of theirs is in it. It reports whether there are any.
+func (s *Service) holdFor(name string, nodes []string) bool {
+	if len(nodes) == 0 {
+		return false
+	}
+	sh := s.laneShard(name)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	ln := s.lane(sh, name)
+	switch {
+	case ln.moving == nil:
+		ln.moving = &moving{timer: s.overdue(name)}
+	case ln.moving.to != "":
+		return true
+	}
+	ln.moving.waits = append(ln.moving.waits, nodes...)
+	return true
 }
 
 // release sends the room to its new home, with what has waited for it here. It reports whether it is gone. The caller holds the lane's lock.
@@ -366,6 +400,10 @@ func (s *Service) sendRoom(sh *laneShard, r *room, to string) bool {
 			a.seats.Occupants = append(a.seats.Occupants, mine)
 		}
 	}
+	a.shown, a.heard = r.sees(), r.lately()
+	for _, m := range a.heard {
+		a.heardBytes += len(m.wire)
+	}
 	if a.lent || len(a.seats.Occupants) > 0 {
 		sh.putAway(r.at.Local(), a)
 	}
@@ -398,7 +436,7 @@ func (s *Service) arriving(node, name string, payload []byte) bool {
 
 // coming is the room on its way here from a node. The caller holds mu.
 func (s *Service) coming(sh *laneShard, node, name string) *moving {
-	ln := sh.lane(name)
+	ln := s.lane(sh, name)
 	if ln.moving == nil {
 		ln.moving = &moving{timer: s.overdue(name)}
 	}
@@ -427,25 +465,6 @@ func (s *Service) arrived(ctx context.Context, b *router.Batch, node, name strin
 	m.lost = m.lost || lost
 	sh.mu.Unlock()
 	s.answered(ctx, b, name, node)
-}
-
-// who asks the nodes of a room's occupants which these are: some may have left while the room had no home.
-func (s *Service) who(b *router.Batch, name string) {
-	r := s.lock(b, name)
-	if r == nil {
-		return
-	}
-	nodes := make(map[string]bool)
-	for _, o := range r.all {
-		for i := range o.seats {
-			nodes[r.rep.nodeOf(o.seats[i].session)] = true
-		}
-	}
-	delete(nodes, r.rep.self)
-	for n := range nodes {
-		s.Place.Send(n, frameWho, name)
-	}
-	s.unlock(b, r)
 }
 
 // claimed answers a node that takes itself for a room's home.

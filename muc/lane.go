@@ -13,14 +13,15 @@ import (
 // A lane is what a room's stanzas go through on one node of a cluster: it says where they are dealt with. While the room
 // moves they wait in it.
 type lane struct {
-	active int     // stanzas being dealt with here
+	active int     // stanzas being dealt with here, and what services do
+	placed int64   // Service.placed when it began
 	moving *moving // nil: the room does not move
 }
 
 // A moving is a room on its way to or from this node.
 type moving struct {
 	to       string   // where it goes; "" if it comes
-	waits    []string // nodes that have yet to answer
+	waits    []string // nodes that have yet to answer; with whoMark: who of theirs is in it
 	state    *State   // what has come of it
 	lost     bool     // its home was lost
 	borrowed bool     // it goes back soon
@@ -67,14 +68,20 @@ func (s *Service) enterLane(name string, st *stanza.Stanza, from origin) int {
 	if home := s.where(sh, name, from); home != s.Place.Node() {
 		if from.node == "" {
 			sh.left(name, st)
+			if isGroupchat(st) {
+				st.StanzaID = stanza.NewID()
+			}
 		}
 		if !s.forward(home, frameStanza, st, from) {
 			return nowhere
 		}
+		if from.node == "" {
+			sh.sent(name, st)
+		}
 		return taken
 	}
 	if ln == nil {
-		ln = sh.lane(name)
+		ln = s.lane(sh, name)
 	}
 	if ln.active == 0 && s.unsettled() && s.find(name) == nil && s.claim(name, ln) {
 		return ln.moving.park(st, from)
@@ -98,17 +105,21 @@ func (s *Service) leaveLane(name string) {
 	defer sh.mu.Unlock()
 	ln := sh.lanes[name]
 	ln.active--
-	if ln.active == 0 && ln.moving != nil {
+	switch {
+	case ln.active > 0:
+	case ln.moving != nil:
 		s.Place.Send(s.Place.Node(), frameFrozen, name)
+	case ln.placed != s.placed.Load(): // it may have been made where it should not be any more
+		s.Place.Send(s.Place.Node(), frameCheck, name)
 	}
 	sh.tidy(name, ln)
 }
 
 // lane is a room's. The caller holds mu.
-func (sh *laneShard) lane(name string) *lane {
+func (s *Service) lane(sh *laneShard, name string) *lane {
 	ln := sh.lanes[name]
 	if ln == nil {
-		ln = new(lane)
+		ln = &lane{placed: s.placed.Load()}
 		if sh.lanes == nil {
 			sh.lanes = make(map[string]*lane)
 		}
@@ -180,7 +191,7 @@ func (s *Service) deal(ctx context.Context, b *router.Batch, name string, p park
 	home := s.where(sh, name, p.from)
 	sh.mu.Unlock()
 	if home == s.Place.Node() {
-		s.toRoom(ctx, b, s.session(p.from), p.st)
+		s.toRoomFrom(ctx, b, p.st, p.from)
 	} else if !s.forward(home, frameStanza, p.st, p.from) {
 		s.fail(b, p.st, stanza.ErrRecipientUnavailable)
 	}

@@ -26,6 +26,11 @@ func (s *Service) Create(ctx context.Context, name string, cfg Settings, affilia
 	if err := cfg.acceptable(); err != nil {
 		return err
 	}
+	giveBack, err := s.borrow(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer giveBack()
 	var b router.Batch
 	defer b.Flush()
 	made := false
@@ -79,15 +84,42 @@ func (s *Service) giveUp(r *room) {
 }
 
 // Configuration is a room's.
-func (s *Service) Configuration(ctx context.Context, name string) (cfg Settings, err error) {
+func (s *Service) Configuration(ctx context.Context, name string) (Settings, error) {
+	d, err := s.Describe(ctx, name)
+	return d.Settings, err
+}
+
+// A Description is what a room is, and what there is of it now.
+type Description struct {
+	Settings
+	Subject   string
+	Created   time.Time // UTC, whole seconds
+	Occupants int
+}
+
+// Describe tells what a room is.
+func (s *Service) Describe(ctx context.Context, name string) (d Description, err error) {
+	giveBack, err := s.borrow(ctx, name)
+	if err != nil {
+		return d, err
+	}
+	defer giveBack()
 	var b router.Batch
 	defer b.Flush()
-	err = s.visit(ctx, &b, name, func(r *room) error { cfg = *r.cfg; return nil })
-	return cfg, err
+	err = s.visit(ctx, &b, name, func(r *room) error {
+		d = Description{*r.cfg, subjectText(r.subject), time.Unix(r.created, 0).UTC(), len(r.all)}
+		return nil
+	})
+	return d, err
 }
 
 // Configure changes a room's configuration. update has no side effects.
 func (s *Service) Configure(ctx context.Context, name string, update func(*Settings)) error {
+	giveBack, err := s.borrow(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer giveBack()
 	var b router.Batch
 	defer b.Flush()
 	return s.change(ctx, &b, name, func(r *room) (plan, error) {
@@ -102,6 +134,11 @@ func (s *Service) Configure(ctx context.Context, name string, update func(*Setti
 
 // Destroy ends a room (XEP-0045 §10.9). venue, if not "", is where its occupants are sent.
 func (s *Service) Destroy(ctx context.Context, name, venue, reason string) error {
+	giveBack, err := s.borrow(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer giveBack()
 	var b router.Batch
 	defer b.Flush()
 	return s.change(ctx, &b, name, func(r *room) (plan, error) {
@@ -120,6 +157,11 @@ type Occupant struct {
 
 // Members is a room's affiliations, in byte order of the addresses, and who is in it.
 func (s *Service) Members(ctx context.Context, name string) (members []store.Affiliation, occupants []Occupant, err error) {
+	giveBack, err := s.borrow(ctx, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer giveBack()
 	var b router.Batch
 	defer b.Flush()
 	err = s.visit(ctx, &b, name, func(r *room) error {
@@ -134,11 +176,16 @@ func (s *Service) Members(ctx context.Context, name string) (members []store.Aff
 
 // SetMembers changes the affiliations that are given; "none" removes one. Who has a nick reserved keeps it unless another is given.
 func (s *Service) SetMembers(ctx context.Context, name string, affiliations []store.Affiliation) error {
+	giveBack, err := s.borrow(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer giveBack()
 	var b router.Batch
 	defer b.Flush()
 	list := readAll(affiliations)
 	var letters []*stanza.Stanza
-	err := s.change(ctx, &b, name, func(r *room) (plan, error) {
+	err = s.change(ctx, &b, name, func(r *room) (plan, error) {
 		for i := range list {
 			r.keepNick(&list[i])
 		}
@@ -158,6 +205,11 @@ var errNobody = stanza.ErrItemNotFound.WithText("nobody in the room has that nic
 
 // Kick takes an occupant out of a room with all its sessions (XEP-0045 §8.2).
 func (s *Service) Kick(ctx context.Context, name, nick, reason string) error {
+	giveBack, err := s.borrow(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer giveBack()
 	var b router.Batch
 	defer b.Flush()
 	return s.visit(ctx, &b, name, func(r *room) error {
@@ -192,6 +244,11 @@ func readAll(all []store.Affiliation) (list []affiliate) {
 
 // Send gives all occupants a message of the room's own. It returns its stanza-id.
 func (s *Service) Send(ctx context.Context, name, body string) (id string, err error) {
+	giveBack, err := s.borrow(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	defer giveBack()
 	var b router.Batch
 	defer b.Flush()
 	err = s.visit(ctx, &b, name, func(r *room) error {
@@ -223,6 +280,11 @@ func (s *Service) remember(r *room, m utterance, wire []byte) {
 // History is the newest messages of a room before the one with the given number (0: of all), up to limit, the oldest first: of a persistent room those in
 // the store, but for those of the last moment that are just being written; of another those in memory.
 func (s *Service) History(ctx context.Context, name string, before int64, limit int) (page []store.HistoryMessage, err error) {
+	giveBack, err := s.borrow(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer giveBack()
 	var b router.Batch
 	defer b.Flush()
 	persistent := false

@@ -180,7 +180,7 @@ func (v version) compare(o version) int {
 		}
 		return -1
 	}
-	return cmp.Or(bytes.Compare(v.Stanza, o.Stanza), v.Stored.Compare(o.Stored))
+	return cmp.Or(bytes.Compare(v.Stanza, o.Stanza), o.Stored.Compare(v.Stored)) // a node hears later than the room has said it
 }
 
 // apply brings a copy of a room up to date with what has changed since.

@@ -95,7 +95,13 @@ func (s *Service) say(b *router.Batch, r *room, o *occupant, st *stanza.Stanza) 
 	if err != nil {
 		return err
 	}
-	m := utterance{id: stanza.NewID(), by: o.id, at: time.Now().UnixMilli()}
+	m := utterance{id: st.StanzaID, by: o.id, at: time.Now().UnixMilli()}
+	switch {
+	case m.id == stanza.ID{}:
+		m.id = stanza.NewID()
+	case r.past.find(string(m.id[:])) != nil: // it was said before the room lost its home
+		return nil
+	}
 	buf := buffers.Get().(*[]byte)
 	defer putBuffer(buf)
 	*buf = append((*buf)[:0], inner...)

@@ -42,21 +42,25 @@ func (s *Service) moveSeat(b *router.Batch, r *room, o, other *occupant, st *sta
 	was.seats = []seat{moved}
 	s.showSeat(b, r, &was, &moved, left)
 	wasFirst := o.seats[0].jid == moved.jid
+	last := r.part(o, st.From)
 	switch {
-	case r.part(o, st.From):
-		if r.shown(o.role) {
-			s.showOthers(b, r, o, left)
-		}
-	case wasFirst:
+	case last && r.shown(o.role):
+		s.showOthers(b, r, o, left)
+	case !last && wasFirst:
 		s.show(b, r, o, &notice{})
 	}
 	if other != nil {
 		r.join(other, moved)
 		s.showSeat(b, r, other, other.seat(moved.jid), &notice{id: st.ID})
-		return
+	} else {
+		other = &was
+		other.at = st.To.Clone()
+		r.add(other)
+		s.show(b, r, other, &notice{id: st.ID})
 	}
-	is := was
-	is.at = st.To.Clone()
-	r.add(&is)
-	s.show(b, r, &is, &notice{id: st.ID})
+	if !last && r.shown(o.role) { // whom the session has just been told to be gone is still there
+		inner := r.appendPresence(nil, o, r.reveals(other), false, &notice{})
+		remains := presenceOf(o, &notice{}, inner)
+		s.send(b, r, &moved, &remains)
+	}
 }

@@ -94,20 +94,9 @@ func (s *Service) scatter(r *room) {
 		if to.node.cast(to.st, to.to) {
 			continue
 		}
-		for _, full := range to.to {
-			s.unsent(r, full, to.node, to.st)
-		}
+		r.lost = append(r.lost, to.to...)
 	}
 	r.gathering = nil
-}
-
-// unsent is for what a node was not sent: it has gone, perhaps without the session, or has too much to do.
-func (s *Service) unsent(r *room, full stanza.JID, n *node, st *stanza.Stanza) {
-	if s.reaches(n.name) {
-		r.lost = append(r.lost, full)
-	} else {
-		s.astray(r, full, n.name, st)
-	}
 }
 
 // castTo takes what a room elsewhere says to sessions here.
@@ -118,7 +107,6 @@ func (s *Service) castTo(b *router.Batch, from, room string, payload []byte) boo
 	}
 	if s.fenced(from, room, token) {
 		s.Metrics.fenced.Inc()
-		s.doubted(from, room, token, payload)
 		return true
 	}
 	count, size := binary.Uvarint(rest)
@@ -143,7 +131,10 @@ func (s *Service) castTo(b *router.Batch, from, room string, payload []byte) boo
 		return false
 	}
 	st.Wire = rest
-	s.noteShown(from, room, token, st)
+	s.noteShown(from, room, token, st, to)
+	if isCast(st) && s.hear(room, rest) {
+		return true
+	}
 	for _, full := range to {
 		st.To = full
 		if !s.giveHere(b, st) {
@@ -171,7 +162,7 @@ func (s *Service) giveHere(b *router.Batch, st *stanza.Stanza) bool {
 	return false
 }
 
-// missed is told of a session that was not where it was thought to be.
+// missed is told of a session that was not where it was thought to be: it is elsewhere by now, or gone.
 func (s *Service) missed(b *router.Batch, node, name string, payload []byte) bool {
 	full, raw, ok := cutText(payload)
 	if !ok {
@@ -187,10 +178,13 @@ func (s *Service) missed(b *router.Batch, node, name string, payload []byte) boo
 	}
 	st.To = stanza.Restore(string(full))
 	if o := r.of(st.To); o != nil {
-		if to := o.seat(st.To); r.rep.nodeOf(to.session) == node {
-			s.astray(r, to.jid, node, st)
-		} else {
+		to := o.seat(st.To)
+		if row, ok := s.r.Table.Row(st.To); ok && row.Node() != node {
+			to.session = s.sessionOf(row)
+			r.rep.touch(st.To, to.session)
 			s.send(b, r, to, st)
+		} else {
+			r.lost = append(r.lost, st.To)
 		}
 	}
 	empty := len(r.all) == 0

@@ -51,7 +51,7 @@ func (t Token) fences(old Token) bool {
 
 // Kinds of frames about a room.
 const (
-	frameStanza  byte = iota // for the room: hops, node of its sender, stanza
+	frameStanza  byte = iota // for the room: hops, node of its sender, id that it has as a message, stanza
 	frameCast                // from the room: token, number of recipients, each recipient, stanza without 'to'
 	frameMissed              // to the room: a recipient who was not there, stanza
 	frameSeats               // to a node: token, what sessions there are in the room
@@ -68,19 +68,18 @@ const (
 	frameNone                // the answer of who has not
 	frameMine                // the answer of the node that is the home, as it knows better
 	frameRejoin              // to a room that has lost its home: token, all sessions of a node that are in it
-	frameWho                 // asks for that
+	frameWho                 // asks for that: when, nanoseconds since 1970
+	frameRefused             // to the sender's node: id of a message that the room has not taken
 
 	// To the node itself.
-	frameCheck     // is the room where it should be
-	frameDown      // a node is gone: whether it left, which
-	frameFrozen    // nobody is busy with the room any more
-	frameReconcile // all nodes have told who is in it
-	frameOverdue   // it waits for others no longer
+	frameCheck   // is the room where it should be
+	frameDown    // a node is gone: which
+	frameFrozen  // nobody is busy with the room any more
+	frameOverdue // it waits for others no longer
 
-	frameRecall   // to a node: full JID of a session that was not there
-	frameRecalled // the answer, behind all that comes back
-	frameReturned // to the node itself: a node that is gone, a frameCast that it has not dealt with
-	frameLookFor  // to the node itself: full JID of a session that was nowhere
+	// Of no room.
+	frameList   // to a node: the number of a question, a part of the list of rooms
+	frameListed // the answer
 )
 
 // maxHops bounds how often a stanza is sent on to where its room is, while nodes disagree about that.
@@ -105,10 +104,19 @@ func (s *Service) dispatch(ctx context.Context, b *router.Batch, st *stanza.Stan
 	name := st.To.Local()
 	switch s.enterLane(name, st, from) {
 	case here:
-		s.toRoom(ctx, b, s.session(from), st)
+		s.toRoomFrom(ctx, b, st, from)
 		s.leaveLane(name)
 	case nowhere:
 		s.fail(b, st, stanza.ErrRecipientUnavailable)
+	}
+}
+
+// toRoomFrom deals with a stanza here.
+func (s *Service) toRoomFrom(ctx context.Context, b *router.Batch, st *stanza.Stanza, from origin) {
+	id := st.StanzaID
+	s.toRoom(ctx, b, s.session(from), st)
+	if id != (stanza.ID{}) && from.node != "" && from.node != s.Place.Node() && !s.told(st.To.Local(), id) {
+		s.Place.Send(from.node, frameRefused, st.To.Local(), id[:])
 	}
 }
 
@@ -119,7 +127,9 @@ func (s *Service) forward(home string, kind byte, st *stanza.Stanza, from origin
 	}
 	buf := buffers.Get().(*[]byte)
 	defer putBuffer(buf)
-	*buf = st.Append(appendText(append((*buf)[:0], from.hops+1), from.node))
+	plain := *st
+	plain.StanzaID = stanza.ID{}
+	*buf = plain.Append(append(appendText(append((*buf)[:0], from.hops+1), from.node), st.StanzaID[:]...))
 	return from.hops < maxHops && s.Place.Send(home, kind, st.To.Local(), *buf)
 }
 
@@ -141,31 +151,23 @@ func (s *Service) frame(ctx context.Context, b *router.Batch, node string, kind 
 	case frameMissed:
 		return s.missed(b, node, room, payload)
 	case frameSeats:
-		ok := s.seated(node, room, payload)
-		s.believe(b, room)
-		return ok
+		return s.seated(node, room, payload)
 	case frameCopy, frameChange, frameHistory, frameForget:
 		return s.copied(node, room, kind, payload)
 	case frameRejoin:
-		return s.rejoined(ctx, b, room, payload)
+		return s.rejoined(ctx, b, node, room, payload)
+	case frameList:
+		return s.listFor(node, payload)
+	case frameListed:
+		return s.listedBy(payload)
 	case frameWho:
-		s.asked(room, node)
-		s.believe(b, room)
+		return s.asked(room, node, payload)
+	case frameRefused:
+		s.answeredFor(room, stanza.ID(append(payload, make([]byte, len(stanza.ID{}))...)))
 	case frameDown:
-		s.lostNode(ctx, b, room, string(payload[1:]), payload[0] == 1)
-	case frameReconcile:
-		s.reconcile(b, room)
+		s.lostNode(ctx, b, room, string(payload))
 	case frameCheck:
 		s.check(ctx, b, room)
-		s.believe(b, room)
-	case frameRecall:
-		s.Place.Send(node, frameRecalled, room, payload)
-	case frameRecalled:
-		return s.recalled(b, room, payload)
-	case frameReturned:
-		return s.returned(b, room, payload)
-	case frameLookFor:
-		s.looksFor(b, room, stanza.Restore(string(payload)))
 	default:
 		return s.move(ctx, b, node, kind, room, payload)
 	}
@@ -177,14 +179,16 @@ func (s *Service) forwarded(payload []byte, deal func(*stanza.Stanza, origin)) b
 	if len(payload) == 0 {
 		return false
 	}
-	node, raw, ok := cutText(payload[1:])
-	if !ok {
+	node, rest, ok := cutText(payload[1:])
+	if !ok || len(rest) < len(stanza.ID{}) {
 		return false
 	}
-	st, err := stanza.Parse(raw)
+	id := stanza.ID(rest)
+	st, err := stanza.Parse(rest[len(id):])
 	if err != nil || st.To.Domain() != s.host.Domain() || st.To.Local() == "" {
 		return false
 	}
+	st.StanzaID = id
 	deal(st, origin{node: string(node), hops: payload[0]})
 	return true
 }

@@ -1,7 +1,9 @@
 package muc
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"maps"
 	"slices"
 	"time"
@@ -15,14 +17,17 @@ type away struct {
 	home    string
 	lent    bool // the room is there only for a while: this node is its home
 	token   Token
-	rejoins bool            // home is where it is looked for; another may answer
-	seats   State           // Occupants only
-	doubts  []doubt         // of who the home is
-	shown   map[string]bool // nicks of whom the sessions here have been shown presence that is not unavailable
+	rejoins bool              // home is where it is looked for; another may answer
+	seats   State             // Occupants only
+	shown   map[string]string // whom the sessions here have been shown presence that is not unavailable: ids (XEP-0421) by nick
+
+	heard      []utterance // by the sessions here, lately
+	heardBytes int
+	said       []saying
 }
 
 // noteShown takes note of a presence that sessions here are shown.
-func (s *Service) noteShown(node, room string, token Token, st *stanza.Stanza) {
+func (s *Service) noteShown(node, room string, token Token, st *stanza.Stanza, to []stanza.JID) {
 	nick := st.From.Resource()
 	if st.Kind != stanza.Presence || nick == "" || st.Type != stanza.None && st.Type != stanza.Unavailable {
 		return
@@ -33,7 +38,9 @@ func (s *Service) noteShown(node, room string, token Token, st *stanza.Stanza) {
 	a := sh.away[room]
 	switch {
 	case a != nil && st.Type == stanza.Unavailable:
-		delete(a.shown, nick)
+		if !bytes.Contains(st.Inner, []byte("<status code='110'/>")) || !a.others(to) {
+			delete(a.shown, nick)
+		}
 	case st.Type == stanza.Unavailable:
 	default:
 		if a == nil { // its seat is told next
@@ -41,57 +48,29 @@ func (s *Service) noteShown(node, room string, token Token, st *stanza.Stanza) {
 			sh.putAway(room, a)
 		}
 		if a.shown == nil {
-			a.shown = make(map[string]bool)
+			a.shown = make(map[string]string)
 		}
-		a.shown[nick] = true
+		by := authorOf(st)
+		a.shown[nick] = string(by[:])
 	}
 }
 
-// reconcileAfter is how long a room that has lost its home waits for all nodes to tell who of theirs is in it.
-const reconcileAfter = time.Second
-
-// expect notes whom sessions of a node think to be in the room. The caller holds the room's lock.
-func (s *Service) expect(r *room, shown []string) {
-	if len(shown) == 0 {
-		return
-	}
-	told := s.reconciling(r)
-	for _, nick := range shown {
-		if !told[nick] {
-			told[nick] = false
+// others reports whether there are sessions here in the room besides these. One that leaves is told so by itself; the rest are if nobody is left under
+// its nick.
+func (a *away) others(than []stanza.JID) bool {
+	for i := range a.seats.Occupants {
+		for _, session := range a.seats.Occupants[i].Sessions {
+			if !slices.ContainsFunc(than, func(j stanza.JID) bool { return j.String() == session.JID }) {
+				return true
+			}
 		}
 	}
+	return false
 }
 
-// reconciling is which nicks have to be in a room that has been lost, and of which it has been told already that they are not. The caller holds the
-// room's lock.
-func (s *Service) reconciling(r *room) map[string]bool {
-	if r.rep.shown == nil {
-		r.rep.shown = make(map[string]bool)
-		name := r.at.Local()
-		time.AfterFunc(reconcileAfter, func() { s.Place.Send(s.Place.Node(), frameReconcile, name) })
-	}
-	return r.rep.shown
-}
-
-// reconcile tells a room's occupants who is not there any more.
-func (s *Service) reconcile(b *router.Batch, name string) {
-	r := s.lock(b, name)
-	if r == nil {
-		return
-	}
-	for nick, told := range r.rep.shown {
-		at, err := r.at.WithResource(nick)
-		if err != nil || told || r.named(nick) != nil {
-			continue
-		}
-		st := stanza.Stanza{Kind: stanza.Presence, Type: stanza.Unavailable, From: at,
-			Inner: appendStatus([]byte("<x xmlns='"+nsUser+"'><item affiliation='none' role='none'/>"), 333)}
-		st.Inner = append(st.Inner, "</x>"...)
-		s.cast(b, r, &st)
-	}
-	r.rep.shown = nil
-	s.unlock(b, r)
+// whole is what sessions here are in the room.
+func (a *away) whole(room, self string) *State {
+	return &State{Name: room, Occupants: slices.Clone(a.seats.Occupants), Whole: self, Sees: maps.Clone(a.shown), History: a.kept()}
 }
 
 // seated takes from a room's home what sessions here are in it.
@@ -153,52 +132,102 @@ func (s *Service) fencedBy(a *away, node, room string, token Token) bool {
 }
 
 // rejoin tells a room's new home what sessions of this node are in it, if the old one is gone or the new one has asked.
-func (s *Service) rejoin(room, home string, asked bool) {
+func (s *Service) rejoin(room, home string, asked int64) {
 	sh := s.laneShard(room)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	a := sh.away[room]
-	if a == nil || !asked && s.reaches(a.home) {
+	if a == nil || asked == 0 && s.reaches(a.home) {
 		return
 	}
-	x := &State{Name: room, Occupants: slices.Clone(a.seats.Occupants), Whole: s.Place.Node(), Shown: slices.Collect(maps.Keys(a.shown))}
+	x := a.whole(room, s.Place.Node())
+	x.Asked = asked
 	if !s.sendJSON(home, frameRejoin, room, x) {
 		a.home = "" // is looked for when the placement changes, as it will
 		return
 	}
-	if home == s.Place.Node() {
-		delete(sh.away, room)
-	} else {
+	if home != s.Place.Node() {
 		a.home, a.rejoins = home, true
 	}
 }
 
 // rejoined takes what sessions of a node are in a room that has lost its home.
-func (s *Service) rejoined(ctx context.Context, b *router.Batch, room string, payload []byte) bool {
+func (s *Service) rejoined(ctx context.Context, b *router.Batch, node, room string, payload []byte) bool {
 	x, _, ok := readState(room, payload)
 	if !ok || x.Whole == "" {
 		return false
 	}
 	if s.find(room) == nil {
 		if home := s.homeOrCopied(room); home != s.Place.Node() {
+			x.Asked = 0
 			s.sendJSON(home, frameRejoin, room, x) // if that is gone, it comes back here when this node sees it too
 			return true
 		}
 		s.resurrect(ctx, b, room)
 	}
-	s.adopt(ctx, b, x)
+	s.adopt(ctx, b, x, false)
+	s.answered(ctx, b, room, whoMark+x.Whole)
 	return true
 }
 
-// asked tells the home of a room what sessions of this node are in it, even if there are none.
-func (s *Service) asked(room, home string) {
+// takeAway is what sessions here are in a room that comes here, which is then forgotten; false if that is nothing.
+func (s *Service) takeAway(room string) (x *State, ok bool) {
 	sh := s.laneShard(room)
 	sh.mu.Lock()
-	none := sh.away[room] == nil
-	sh.mu.Unlock()
-	if none {
-		s.sendJSON(home, frameRejoin, room, &State{Name: room, Whole: s.Place.Node()})
-	} else {
-		s.rejoin(room, home, true)
+	defer sh.mu.Unlock()
+	a := sh.away[room]
+	if a == nil {
+		return &State{Name: room, Whole: s.Place.Node()}, false
 	}
+	delete(sh.away, room)
+	return a.whole(room, s.Place.Node()), true
+}
+
+// asked tells the home of a room what sessions of this node are in it, even if there are none.
+func (s *Service) asked(room, home string, payload []byte) bool {
+	if len(payload) != 8 {
+		return false
+	}
+	at := int64(binary.LittleEndian.Uint64(payload))
+	sh := s.laneShard(room)
+	sh.mu.Lock()
+	has := sh.away[room] != nil
+	if s.find(room) != nil || sh.lanes[room] != nil && sh.lanes[room].moving != nil {
+		at = 0 // they are in another copy of it
+	}
+	sh.mu.Unlock()
+	if has && at != 0 {
+		s.rejoin(room, home, at)
+	} else {
+		s.sendJSON(home, frameRejoin, room, &State{Name: room, Whole: s.Place.Node(), Asked: at})
+	}
+	return true
+}
+
+// whoMark marks a node that has yet to tell who of its sessions is in a room.
+const whoMark = "who "
+
+// who asks the nodes of a room's occupants which these are: some may have left without the room's having heard of it. It returns the nodes. The
+// caller holds the room's lock.
+func (s *Service) who(r *room) (nodes []string) {
+	r.rep.asked = time.Now().UnixNano()
+	r.rep.doubted = make(map[string]bool)
+	for _, o := range r.all {
+		for i := range o.seats {
+			n := r.rep.nodeOf(o.seats[i].session)
+			if n == r.rep.self {
+				continue
+			}
+			r.rep.doubted[o.seats[i].jid.String()] = true
+			if !slices.Contains(nodes, whoMark+n) {
+				nodes = append(nodes, whoMark+n)
+			}
+		}
+	}
+	r.rep.awaits = make(map[string]bool)
+	return slices.DeleteFunc(nodes, func(n string) bool {
+		ok := s.Place.Send(n[len(whoMark):], frameWho, r.at.Local(), binary.LittleEndian.AppendUint64(nil, uint64(r.rep.asked)))
+		r.rep.awaits[n[len(whoMark):]] = ok
+		return !ok
+	})
 }

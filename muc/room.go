@@ -41,9 +41,8 @@ type room struct {
 	unwritten  []archived
 	rate       bucket
 	entering   bucket
-	absent     map[stanza.JID]*absence // sessions that are nowhere; nil while there are none
-	lost       []stanza.JID            // sessions that took nothing and are nowhere; empty while mu is not held
-	gathering  gathering               // nil while nothing is gathered, and while mu is not held
+	lost       []stanza.JID // sessions that took nothing and are nowhere; empty while mu is not held
+	gathering  gathering    // nil while nothing is gathered, and while mu is not held
 }
 
 // errNoRoom is for a room that is not there.
@@ -86,7 +85,6 @@ func (s *Service) unlock(b *router.Batch, r *room) {
 		lost := r.lost
 		r.lost = nil
 		for _, full := range lost {
-			delete(r.absent, full)
 			if o := r.of(full); o != nil {
 				s.Metrics.bounced.Inc()
 				s.depart(b, r, o, full, &notice{codes: []int{333}}) // XEP-0045 §11.1
@@ -100,9 +98,6 @@ func (s *Service) unlock(b *router.Batch, r *room) {
 // load locks a room that is in memory or in the store. If it is in neither, make is called to make a new one of the room that it is
 // given, unless make is nil; an error of make's comes back. ErrItemNotFound: there is none.
 func (s *Service) load(ctx context.Context, b *router.Batch, name string, make func(*room) error) (*room, error) {
-	if err := s.borrow(ctx, name); err != nil {
-		return nil, err
-	}
 	for {
 		if r := s.lock(b, name); r != nil {
 			return r, nil

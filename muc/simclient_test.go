@@ -42,6 +42,7 @@ type simView struct {
 	failed  map[string]bool
 	subject string
 	thrown  string
+	log     []string
 }
 
 func (n *simNode) client(full string) *simClient {
@@ -181,6 +182,7 @@ func (c *simClient) Send(_ *router.Batch, st *stanza.Stanza) bool {
 
 func (c *simClient) sees(v *simView, st *stanza.Stanza, text string) {
 	room, nick := st.From.Local(), st.From.Resource()
+	v.log = append(v.log, formatted(c.n.s.start, "%s %v", nick, strings.ReplaceAll(text, "http://jabber.org/protocol/muc#user", "")))
 	own := strings.Contains(text, "code='110'")
 	if st.Type == stanza.Unavailable {
 		delete(v.nicks, nick)

@@ -26,7 +26,10 @@ type replication struct {
 	subjectSet int64
 	stamps     map[string]int64 // when affiliations were changed
 
-	shown      map[string]bool // as Service.reconciling has it
+	asked      int64           // when nodes were asked who of theirs is in the room, nanoseconds since 1970
+	doubted    map[string]bool // sessions that were in it then by somebody else's word, and of which their node has not told
+	lost       time.Time       // when it came back after its home was lost
+	awaits     map[string]bool // nodes that have yet to tell: until then they are not told who comes and goes
 	touched    []touch         // sessions that have entered, changed or left
 	told       []store.HistoryMessage
 	affiliated []string // whose affiliation has changed
@@ -369,8 +372,7 @@ func (s *Service) resurrect(ctx context.Context, b *router.Batch, room string) {
 		return
 	}
 	s.Metrics.moved.Inc()
-	s.adopt(ctx, b, c.state)
-	s.who(b, room)
+	s.holdFor(room, s.adopt(ctx, b, c.state, true))
 }
 
 // orphaned are the rooms of which there is something here and whose home is gone.
@@ -402,5 +404,5 @@ func (s *Service) takeOver(room, home string) {
 		}
 		s.Place.Send(home, frameArrived, room, []byte{1})
 	}
-	s.rejoin(room, home, false)
+	s.rejoin(room, home, 0)
 }

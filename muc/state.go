@@ -27,14 +27,13 @@ type State struct {
 	History      []store.HistoryMessage `json:"history,omitempty"`   // what is in memory, oldest first; Seq is 0
 
 	// What only nodes of a cluster tell each other. Stamps are nanoseconds since 1970.
-	Configured int64            `json:"configured,omitempty"`  // when Config was changed; 1: it is as in the store
-	SubjectSet int64            `json:"subject_set,omitempty"` // when Subject was
-	Stamps     map[string]int64 `json:"stamps,omitempty"`      // when affiliations were, by address, also those that are no more
-	Left       []string         `json:"left,omitempty"`        // of a change: sessions that are no more
-	Shown      []string         `json:"shown,omitempty"`       // nicks that sessions of the node Whole think are in the room
-	Whole      string           `json:"whole,omitempty"`       // Occupants has all sessions of this node
-
-	moved bool // its home has given it away, and sessions that are nowhere are on their way from one node to another
+	Configured int64             `json:"configured,omitempty"`  // when Config was changed; 1: it is as in the store
+	SubjectSet int64             `json:"subject_set,omitempty"` // when Subject was
+	Stamps     map[string]int64  `json:"stamps,omitempty"`      // when affiliations were, by address, also those that are no more
+	Left       []string          `json:"left,omitempty"`        // of a change: sessions that are no more
+	Whole      string            `json:"whole,omitempty"`       // Occupants has all sessions of this node, and History the messages that they have heard lately
+	Sees       map[string]string `json:"sees,omitempty"`        // whom these have been shown: ids (XEP-0421) by nick
+	Asked      int64             `json:"asked,omitempty"`       // it answers this frameWho
 }
 
 // An OccupantState is one occupant of a State.

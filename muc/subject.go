@@ -57,7 +57,10 @@ func (s *Service) setSubject(ctx context.Context, b *router.Batch, st *stanza.St
 			return plan{}, err
 		}
 		out := stanza.Stanza{Kind: stanza.Message, Type: stanza.Groupchat, From: o.at, ID: st.ID, Lang: st.Lang, Attrs: st.Attrs}
-		id := stanza.NewID()
+		id := st.StanzaID
+		if id == (stanza.ID{}) {
+			id = stanza.NewID()
+		}
 		out.Inner = id.Append(o.id.append(bytes.Clone(inner)), r.at)
 		subject := delayed(out.Append(nil), r.at, time.Now())
 		p := plan{apply: func() {

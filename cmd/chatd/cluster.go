@@ -59,12 +59,12 @@ func (j *joined) connect() {
 	}
 	j.rooms.Place = place{j.Rooms}
 	j.Rooms.Frame, j.Rooms.Placed = j.rooms.Frame, j.rooms.Placed
-	j.Rooms.Down = func(node string, left bool, unacked []cluster.RoomFrame) {
+	j.Rooms.Down = func(node string, unacked []cluster.RoomFrame) {
 		frames := make([]muc.Frame, len(unacked))
 		for i := range unacked {
 			frames[i] = muc.Frame(unacked[i])
 		}
-		j.rooms.Down(node, left, frames)
+		j.rooms.Down(node, frames)
 	}
 	j.clients.Fetch = j.fetch
 	j.clients.HandOver = j.handOver

@@ -1,0 +1,182 @@
+package muc
+
+import (
+	"bytes"
+	"slices"
+	"time"
+
+	"chatd/router"
+	"chatd/stanza"
+	"chatd/store"
+)
+
+// A room that loses its home may have said something to some of its nodes only. So each node remembers for a while what its sessions have heard,
+// and what they have said that they have not heard yet: the new home is told both, and sees to it that all hear the same, once. A message has its id
+// (XEP-0359) from the node of its sender.
+
+const (
+	// recently is for how long: longer than it takes to find out that a node is gone.
+	recently = 5 * time.Second
+	// maxHeard and maxHeardBytes bound what is remembered of one room.
+	maxHeard      = 256
+	maxHeardBytes = 256 << 10
+)
+
+// A saying is a message that a session here has said and not heard yet.
+type saying struct {
+	st *stanza.Stanza
+	at time.Time
+}
+
+func isGroupchat(st *stanza.Stanza) bool {
+	return st.Kind == stanza.Message && st.Type == stanza.Groupchat && st.To.IsBare()
+}
+
+// isCast reports whether a stanza is a room's message to all.
+func isCast(st *stanza.Stanza) bool { return st.Kind == stanza.Message && st.Type == stanza.Groupchat }
+
+const endOfID = "'/></message>"
+
+// spokenID is the id of a message of the room's as it is told to all, but not as history is. It is its last child.
+func spokenID(wire []byte) (id stanza.ID, ok bool) {
+	at := len(wire) - len(endOfID) - len(id)
+	if at < 0 || !bytes.HasSuffix(wire, []byte(endOfID)) {
+		return id, false
+	}
+	child := wire[bytes.LastIndexByte(wire[:at], '<')+1:]
+	return stanza.ID(wire[at:]), bytes.HasPrefix(child, []byte("stanza-id ")) && wire[at-1] == '\''
+}
+
+// sent notes a message that was sent to the room's home. The caller holds mu.
+func (sh *laneShard) sent(name string, st *stanza.Stanza) {
+	a := sh.away[name]
+	if a == nil || !isGroupchat(st) {
+		return
+	}
+	now := time.Now()
+	for len(a.said) > 0 && (len(a.said) >= maxHeard || now.Sub(a.said[0].at) > recently) {
+		a.said = a.said[1:]
+	}
+	a.said = append(a.said, saying{st.Clone(), now})
+}
+
+// answeredFor notes that the sender has an answer.
+func (s *Service) answeredFor(room string, id stanza.ID) {
+	sh := s.laneShard(room)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if a := sh.away[room]; a != nil {
+		a.answered(id)
+	}
+}
+
+func (a *away) answered(id stanza.ID) {
+	a.said = slices.DeleteFunc(a.said, func(m saying) bool { return m.st.StanzaID == id })
+}
+
+// hear notes a message that sessions here are told, and reports whether they were before.
+func (s *Service) hear(room string, wire []byte) (again bool) {
+	id, ok := spokenID(wire)
+	if !ok {
+		return false
+	}
+	sh := s.laneShard(room)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	a := sh.away[room]
+	if a == nil {
+		return false
+	}
+	a.answered(id)
+	if slices.ContainsFunc(a.heard, func(m utterance) bool { return m.id == id }) {
+		return true
+	}
+	a.remember(utterance{id: id, at: time.Now().UnixMilli(), wire: bytes.Clone(wire)})
+	return false
+}
+
+func (a *away) remember(m utterance) {
+	a.heard = append(a.heard, m)
+	a.heardBytes += len(m.wire)
+	for len(a.heard) > maxHeard || a.heardBytes > maxHeardBytes || m.at-a.heard[0].at > recently.Milliseconds() {
+		a.heardBytes -= len(a.heard[0].wire)
+		a.heard = a.heard[1:]
+	}
+}
+
+// lately are the messages of a room that have just been said.
+func (r *room) lately() (all []utterance) {
+	since := time.Now().Add(-recently).UnixMilli()
+	for _, m := range r.past.messages {
+		if m.at >= since {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// told reports whether a room has told its occupants a message.
+func (s *Service) told(name string, id stanza.ID) bool {
+	r := s.find(name)
+	if r == nil {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.past.find(string(id[:])) != nil
+}
+
+// catchUp tells the room what sessions of a node have heard and others have not, and those sessions what they have not heard. The caller holds the room's lock.
+func (s *Service) catchUp(b *router.Batch, r *room, before []utterance, x *State) {
+	var oldest int64
+	if len(before) > 0 {
+		oldest = before[0].at
+	}
+	had := make(map[string]bool, len(before))
+	for _, m := range before {
+		had[string(m.id[:])] = true
+	}
+	heard := make(map[string]bool, len(x.History))
+	for i := range x.History {
+		m := remembered(x.History[i])
+		heard[x.History[i].ID] = true
+		if !had[x.History[i].ID] && m.at >= oldest {
+			s.retell(b, r, m, func(node string) bool { return node != x.Whole })
+			r.rep.remember(m)
+		}
+	}
+	for _, m := range r.lately() {
+		if id := string(m.id[:]); !heard[id] && had[id] {
+			s.retell(b, r, m, func(node string) bool { return node == x.Whole })
+		}
+	}
+}
+
+// retell tells a message to those sessions of some nodes that were in the room when it was said.
+func (s *Service) retell(b *router.Batch, r *room, m utterance, on func(node string) bool) {
+	st, err := stanza.Parse(m.wire)
+	if err != nil {
+		return
+	}
+	st.Wire = m.wire
+	s.gather(r)
+	for _, o := range r.all {
+		for i := range o.seats {
+			if o.since/int64(time.Millisecond) <= m.at && on(r.rep.nodeOf(o.seats[i].session)) {
+				s.send(b, r, &o.seats[i], st)
+			}
+		}
+	}
+	s.scatter(r)
+}
+
+// kept is what sessions here have heard lately, as others are told.
+func (a *away) kept() (all []store.HistoryMessage) {
+	since := time.Now().Add(-recently).UnixMilli()
+	for i := range a.heard {
+		if a.heard[i].at >= since {
+			all = append(all, a.heard[i].kept())
+		}
+	}
+	return all
+}
