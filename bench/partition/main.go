@@ -38,6 +38,7 @@ type options struct {
 	nodes   int
 	groups  int
 	rate    float64
+	rooms   int
 	only    *regexp.Regexp
 	list    bool
 	verbose bool
@@ -51,6 +52,7 @@ func parseOptions(args []string) (o options, err error) {
 	fs.IntVar(&o.nodes, "nodes", 3, "of the cluster, 3 to 9")
 	fs.IntVar(&o.groups, "groups", 4, "of friends, one on each node")
 	fs.Float64Var(&o.rate, "rate", 4, "messages a second from each user to each friend")
+	fs.IntVar(&o.rooms, "rooms", 2, "of which each node is the home, at least; 0: there are none")
 	only := fs.String("run", "", "regular expression of the scenarios to run; without it all are run")
 	fs.BoolVar(&o.list, "list", false, "print the names of the scenarios, and that is all")
 	fs.BoolVar(&o.verbose, "v", false, "say what clients meet")
@@ -59,7 +61,7 @@ func parseOptions(args []string) (o options, err error) {
 	if err := fs.Parse(args); err != nil {
 		return o, err
 	}
-	if fs.NArg() > 0 || o.nodes < 3 || o.nodes > 9 {
+	if fs.NArg() > 0 || o.nodes < 3 || o.nodes > 9 || o.rooms < 0 {
 		return o, errors.New("wrong usage, see -help")
 	}
 	if o.out == "" && *only == "" && o.nodes == 3 {

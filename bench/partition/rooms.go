@@ -19,23 +19,21 @@ type room struct {
 
 func (r *room) bare() string { return r.name + "@" + roomHost }
 
-const (
-	homesEach = 2  // rooms that each node is the home of, at least
-	mostRooms = 64 // to find names for that
-)
+// triesPerHome bounds how many rooms are made for each home that is wanted: where one is depends on its name.
+const triesPerHome = 12
 
-// makeRooms makes rooms, for the groups in turn, until every node is the home of some. Every other one is kept in the store.
-func (w *world) makeRooms() error {
+// makeRooms makes rooms, for the groups in turn, until every node is the home of so many. Every other one is kept in the store.
+func (w *world) makeRooms(each int) error {
 	homes := make([]int, len(w.nodes))
-	for i := 0; ; i++ {
+	for i := 0; each > 0; i++ {
 		enough := i >= len(w.groups)
 		for _, n := range homes {
-			enough = enough && n >= homesEach
+			enough = enough && n >= each
 		}
 		if enough {
 			break
 		}
-		if i == mostRooms {
+		if i == triesPerHome*each*len(homes) {
 			return fmt.Errorf("homes of rooms: %v", homes)
 		}
 		r := &room{name: fmt.Sprint("lobby", i+1), members: w.groups[i%len(w.groups)]}

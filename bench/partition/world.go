@@ -102,7 +102,7 @@ func newWorld(ctx context.Context, l *lab, o options, s scenario, dsn, dir strin
 			return w, err
 		}
 	}
-	return w, errors.Join(w.startForeign(slix), w.befriend(), w.register(w.ctx), w.makeRooms())
+	return w, errors.Join(w.startForeign(slix), w.befriend(), w.register(w.ctx), w.makeRooms(o.rooms))
 }
 
 func (w *world) befriend() error {
