@@ -32,6 +32,7 @@ type site struct {
 	of    *sites
 	name  string
 	stale func(user stanza.JID, what router.Kept) // may block
+	slow  time.Duration                           // of the database, as this node has it
 
 	mu    sync.Mutex
 	heard []string // of Lost, Found and Stale
@@ -166,7 +167,7 @@ func (s *site) Hold(_ context.Context, st *stanza.Stanza) (int64, error) {
 			return 0, router.ErrReachable
 		}
 	}
-	time.Sleep(time.Millisecond) // of a database
+	time.Sleep(time.Millisecond + s.slow) // of a database
 	return s.of.store.add(st.To.Local(), st.Append(nil)), nil
 }
 
