@@ -65,7 +65,7 @@ func (s *Server) addRooms() {
 	add(s, create, s.createRoom)
 	add(s, op("getRoom", http.MethodGet, "/{room}", "One room", "Its configuration, its subject and how many are in it."), s.getRoom)
 	add(s, op("configureRoom", http.MethodPatch, "/{room}", "Change a room's configuration",
-		"What is left out stays as it is. Who may not be in the room any more leaves it."), s.configureRoom)
+		"What is left out stays as it is. Who may not be in the room any more leaves it. With If-Match it is 412 also when somebody has entered or left since."), s.configureRoom)
 	add(s, op("destroyRoom", http.MethodDelete, "/{room}", "End a room", "Everybody in it is told, and its history is removed."), s.destroyRoom)
 }
 

@@ -13,7 +13,7 @@ import (
 
 const shardCount = 256
 
-// Rows are the rows of other nodes, the slice of each owner by itself. A row costs about 50 bytes beside its text, and
+// Rows are the rows of other nodes, the slice of each owner by itself. A row costs about 60 bytes beside its text, and
 // nothing in it is a pointer. Any goroutine may read: that takes one shard's read lock, and
 // does not allocate.
 //

@@ -351,7 +351,7 @@ func (s *Service) seatAll(r *room, x *OccupantState) (o *occupant, err error) {
 				o = has
 			}
 		} else if sess := s.findSession(full, session.Node); sess != nil {
-			seats = append(seats, seat{full, sess, unique.Make(session.Presence)})
+			seats = append(seats, seat{full, sess, unique.Make(session.Presence), session.Since})
 		}
 	}
 	if len(seats) == 0 {

@@ -114,7 +114,7 @@ func (s *Service) roomInfo(ctx context.Context, b *router.Batch, sess router.Ses
 }
 
 // maySee reports whether somebody who is not in the room may know what is talked about there: who could enter it without being let in, or is
-// something to it (XEP-0045 §13.4).
+// something to it (XEP-0045 §14.4).
 func (r *room) maySee(user stanza.JID) bool {
 	switch as := r.affiliation(user); as {
 	case Outcast:

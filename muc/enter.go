@@ -42,7 +42,7 @@ func (s *Service) enter(ctx context.Context, b *router.Batch, sess router.Sessio
 	if err != nil {
 		return err
 	}
-	err = s.admit(b, r, seat{st.From, sess, unique.Make(string(inner))}, st, join, created)
+	err = s.admit(b, r, seat{st.From, sess, unique.Make(string(inner)), now.UnixMilli()}, st, join, created)
 	empty := len(r.all) == 0
 	s.unlock(b, r)
 	if empty {
@@ -127,6 +127,7 @@ func (s *Service) admit(b *router.Batch, r *room, who seat, st *stanza.Stanza, j
 
 // welcome is what a session gets that has entered, in this order (XEP-0045 §7.1).
 func (s *Service) welcome(b *router.Batch, r *room, o *occupant, to *seat, n *notice, history wanted) {
+	s.tellNodes(r) // before the session: its node is to know what it knows
 	s.introduce(b, r, o, to)
 	s.showSeat(b, r, o, to, n)
 	s.recount(b, r, to, history)

@@ -169,6 +169,9 @@ func (s *Service) check(ctx context.Context, b *router.Batch, name string) {
 	}
 	s.takeOver(name, home)
 	if s.find(name) == nil {
+		if home != s.Place.Node() { // which may have lent it
+			s.Place.Send(home, frameNotLent, name)
+		}
 		return
 	}
 	if home != s.Place.Node() {

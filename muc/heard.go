@@ -146,7 +146,7 @@ func (s *Service) catchUp(b *router.Batch, r *room, before []utterance, x *State
 		}
 	}
 	for _, m := range r.lately() {
-		if id := string(m.id[:]); !heard[id] && had[id] {
+		if !heard[string(m.id[:])] && had[string(m.id[:])] {
 			s.retell(b, r, m, func(node string) bool { return node == x.Whole })
 		}
 	}
@@ -162,7 +162,7 @@ func (s *Service) retell(b *router.Batch, r *room, m utterance, on func(node str
 	s.gather(r)
 	for _, o := range r.all {
 		for i := range o.seats {
-			if o.since/int64(time.Millisecond) <= m.at && on(r.rep.nodeOf(o.seats[i].session)) {
+			if o.seats[i].since <= m.at && on(r.rep.nodeOf(o.seats[i].session)) {
 				s.send(b, r, &o.seats[i], st)
 			}
 		}

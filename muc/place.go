@@ -69,6 +69,7 @@ const (
 	frameMine                // the answer of the node that is the home, as it knows better
 	frameRejoin              // to a room that has lost its home: token, all sessions of a node that are in it
 	frameWho                 // asks for that: when, nanoseconds since 1970
+	frameNotLent             // to the home of a room that had been borrowed: it is not there any more
 	frameRefused             // to the sender's node: id of a message that the room has not taken
 
 	// To the node itself.
@@ -162,6 +163,8 @@ func (s *Service) frame(ctx context.Context, b *router.Batch, node string, kind 
 		return s.listedBy(payload)
 	case frameWho:
 		return s.asked(room, node, payload)
+	case frameNotLent:
+		s.notLent(room, node)
 	case frameRefused:
 		s.answeredFor(room, stanza.ID(append(payload, make([]byte, len(stanza.ID{}))...)))
 	case frameDown:

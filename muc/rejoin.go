@@ -17,7 +17,7 @@ type away struct {
 	home    string
 	lent    bool // the room is there only for a while: this node is its home
 	token   Token
-	rejoins bool              // home is where it is looked for; another may answer
+	rejoins bool              // home is where it is looked for, and has not answered; another may
 	seats   State             // Occupants only
 	shown   map[string]string // whom the sessions here have been shown presence that is not unavailable: ids (XEP-0421) by nick
 
@@ -137,7 +137,7 @@ func (s *Service) rejoin(room, home string, asked int64) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	a := sh.away[room]
-	if a == nil || asked == 0 && s.reaches(a.home) {
+	if a == nil || asked == 0 && s.reaches(a.home) && !a.rejoins {
 		return
 	}
 	x := a.whole(room, s.Place.Node())
@@ -168,6 +168,21 @@ func (s *Service) rejoined(ctx context.Context, b *router.Batch, node, room stri
 	s.adopt(ctx, b, x, false)
 	s.answered(ctx, b, room, whoMark+x.Whole)
 	return true
+}
+
+// notLent notes that a room is not any more on a node which had borrowed it.
+func (s *Service) notLent(name, node string) {
+	sh := s.laneShard(name)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	a := sh.away[name]
+	if a == nil || !a.lent || a.home != node {
+		return
+	}
+	a.lent = false
+	if len(a.seats.Occupants) == 0 {
+		delete(sh.away, name)
+	}
 }
 
 // takeAway is what sessions here are in a room that comes here, which is then forgotten; false if that is nothing.

@@ -198,7 +198,7 @@ func (x *schedule) drain(i int) {
 func (x *schedule) join() {
 	var up []*simNode
 	for _, n := range x.nodes {
-		if !n.isDead() && !n.paused {
+		if !n.isDead() && !n.paused && !n.retired[n.name] {
 			up = append(up, n)
 		}
 	}
@@ -452,7 +452,7 @@ func (x *schedule) checkMessages(room string) {
 		m.by.mu.Lock()
 		mine := m.by.view(room)
 		accepted, failed := mine.heard[m.text] > 0, mine.failed[m.text]
-		if !accepted && !failed && mine.wants && mine.since.Before(m.at) {
+		if !accepted && !failed && slices.Contains(x.clients, m.by) && mine.wants && mine.since.Before(m.at) {
 			x.fail("%s has heard nothing of what became of %s in %s", m.by.jid, m.text, room)
 		}
 		m.by.mu.Unlock()
@@ -475,7 +475,10 @@ func (x *schedule) checkMessages(room string) {
 			var n int
 			fmt.Sscan(number, &n)
 			if n < last[by] {
-				x.fail("%s has heard %s in %s after %s-%d", c.jid, text, room, by, last[by])
+				x.fail("%s at %s has heard %s in %s after %s-%d", c.jid, c.n.name, text, room, by, last[by])
+				if *scheduleTrace > 0 {
+					x.t.Log(strings.Join(c.view(room).log, "\n"))
+				}
 			}
 			last[by] = n
 		}

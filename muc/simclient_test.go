@@ -169,6 +169,7 @@ func (c *simClient) Send(_ *router.Batch, st *stanza.Stanza) bool {
 			v.told = append(v.told, body)
 		} else {
 			v.heard[body]++
+			v.log = append(v.log, formatted(c.n.s.start, "%s", body))
 			v.order = append(v.order, body)
 		}
 	case st.Kind == stanza.Message && strings.Contains(text, "<subject"):

@@ -31,6 +31,7 @@ type replication struct {
 	lost       time.Time       // when it came back after its home was lost
 	awaits     map[string]bool // nodes that have yet to tell: until then they are not told who comes and goes
 	touched    []touch         // sessions that have entered, changed or left
+	seated     int             // how many of these their nodes know of
 	told       []store.HistoryMessage
 	affiliated []string // whose affiliation has changed
 }
@@ -114,7 +115,7 @@ func (s *Service) replicate(r *room) {
 		s.copyTo(r, configured, subject)
 	}
 	s.tellNodes(r)
-	p.touched, p.told, p.affiliated = p.touched[:0], nil, nil
+	p.touched, p.seated, p.told, p.affiliated = p.touched[:0], 0, nil, nil
 	if cap(p.touched) > few {
 		p.touched = nil
 	}
@@ -172,14 +173,14 @@ func (s *Service) changed(r *room, configured, subject bool) *State {
 			x.Affiliations = append(x.Affiliations, r.affiliates[i].stored())
 		}
 	}
-	r.addTouched(x, "")
+	r.addTouched(x, r.rep.touched, "")
 	return x
 }
 
 // addTouched adds what sessions are that have changed: those of one node, or all.
-func (r *room) addTouched(x *State, only string) {
+func (r *room) addTouched(x *State, touched []touch, only string) {
 	seen := make(map[*occupant]bool)
-	for _, t := range r.rep.touched {
+	for _, t := range touched {
 		if only != "" && t.node != only {
 			continue
 		}
@@ -195,17 +196,22 @@ func (r *room) addTouched(x *State, only string) {
 	}
 }
 
-// tellNodes tells each node what its own sessions are in the room.
+// tellNodes tells each node what its own sessions are in the room, as far as they have changed.
 func (s *Service) tellNodes(r *room) {
+	if r.rep == nil || r.rep.seated == len(r.rep.touched) {
+		return
+	}
+	touched := r.rep.touched[r.rep.seated:]
+	r.rep.seated = len(r.rep.touched)
 	var nodes []string
-	for _, t := range r.rep.touched {
+	for _, t := range touched {
 		if t.node != r.rep.self && !slices.Contains(nodes, t.node) {
 			nodes = append(nodes, t.node)
 		}
 	}
 	for _, n := range nodes {
 		x := &State{Name: r.at.Local()}
-		r.addTouched(x, n)
+		r.addTouched(x, touched, n)
 		s.sendJSON(n, frameSeats, x.Name, x)
 	}
 }
@@ -387,7 +393,7 @@ func (s *Service) orphaned() []string {
 			}
 		}
 		for name, a := range sh.away {
-			if !s.reaches(a.home) {
+			if a.rejoins || !s.reaches(a.home) {
 				names[name] = struct{}{}
 			}
 		}
