@@ -188,6 +188,11 @@ func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node stri
 	if r := s.lock(b, name); r != nil {
 		delete(r.rep.awaits, node)
 		s.departAll(b, r, func(who *seat) bool { return r.rep.nodeOf(who.session) == node })
+		for i := range r.rep.touched { // it may be back by now, and has not been told by this incarnation of the link that they were in
+			if t := &r.rep.touched[i]; t.node == node {
+				t.node = ""
+			}
+		}
 		s.unlock(b, r)
 		s.settle(r)
 	}
