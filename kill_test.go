@@ -49,8 +49,8 @@ func TestKillUnderLoad(t *testing.T) {
 	}
 }
 
-// ahead is how many messages a sender may be ahead of a recipient who reads: what
-// a client does not read waits in memory, which a kill -9 takes along.
+// ahead is how many messages a sender may be ahead of a recipient who reads. One who does
+// not is killslow_test.go's.
 const ahead = 200
 
 // A flow is one user who sends to another without pause.

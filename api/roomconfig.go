@@ -2,11 +2,12 @@ package api
 
 import (
 	"net/http"
+	"time"
 
 	"chatd/muc"
 )
 
-// A Room is a room's configuration (XEP-0045 §10.2).
+// A Room is a room's configuration (XEP-0045 §10.2), and what there is of it now.
 type Room struct {
 	RoomRef
 	Title           string   `json:"title" doc:"empty: none"`
@@ -28,6 +29,10 @@ type Room struct {
 	MembersFor      []string `json:"members_for" nullable:"false" enum:"moderator,participant,visitor" doc:"roles that may read the list of members"`
 	MaxOccupants    int      `json:"max_occupants" doc:"0: as many as the server allows"`
 	History         int      `json:"history" doc:"messages for who enters, at most"`
+
+	Subject   string    `json:"subject" doc:"empty: none"`
+	Created   time.Time `json:"created" doc:"UTC, whole seconds"`
+	Occupants int       `json:"occupants" minimum:"0" doc:"who are in it now"`
 }
 
 // RoomChanges are changes of a configuration. What is left out stays as it is.
@@ -53,14 +58,14 @@ type RoomChanges struct {
 	History         *int      `json:"history,omitempty" minimum:"0" maximum:"1000000" doc:"messages for who enters, at most"`
 }
 
-// roomOf is a configuration as it is answered.
-func (s *Server) roomOf(name string, c *muc.Settings) Room {
+// roomOf is a room as it is answered.
+func (s *Server) roomOf(name string, c *muc.Description) Room {
 	return Room{
 		RoomRef: s.roomRef(name), Title: c.Title, About: c.About, Language: c.Language, Password: c.Password, Public: c.Public, Persistent: c.Persistent,
 		MembersOnly: c.MembersOnly, Moderated: c.Moderated, NonAnonymous: c.NonAnonymous, ChangeSubject: c.ChangeSubject, AllowInvites: c.AllowInvites,
 		Logged: c.Logged, Registration: c.Registration, LockedNicks: c.LockedNicks, PrivateMessages: c.PrivateMessages(),
 		PresenceOf: append([]string{}, c.Broadcast.Names()...), MembersFor: append([]string{}, c.MemberList.Names()...),
-		MaxOccupants: c.Occupants, History: c.History,
+		MaxOccupants: c.Settings.Occupants, History: c.History, Subject: c.Subject, Created: c.Created, Occupants: c.Occupants,
 	}
 }
 

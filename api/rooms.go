@@ -63,9 +63,9 @@ func (s *Server) addRooms() {
 			"409 if there is such a room, 429 if there are too many.")
 	create.status, create.maxBody, create.errors = http.StatusCreated, 1<<20, []int{http.StatusTooManyRequests}
 	add(s, create, s.createRoom)
-	add(s, op("getRoom", http.MethodGet, "/{room}", "One room's configuration", ""), s.getRoom)
+	add(s, op("getRoom", http.MethodGet, "/{room}", "One room", "Its configuration, its subject and how many are in it."), s.getRoom)
 	add(s, op("configureRoom", http.MethodPatch, "/{room}", "Change a room's configuration",
-		"What is left out stays as it is. Who may not be in the room any more leaves it."), s.configureRoom)
+		"What is left out stays as it is. Who may not be in the room any more leaves it. With If-Match it is 412 also when somebody has entered or left since."), s.configureRoom)
 	add(s, op("destroyRoom", http.MethodDelete, "/{room}", "End a room", "Everybody in it is told, and its history is removed."), s.destroyRoom)
 }
 
@@ -115,7 +115,7 @@ func (s *Server) listRooms(ctx context.Context, in *struct {
 			return nil, err
 		}
 	}
-	list, more, err := s.cfg.Rooms.List(ctx, last, in.Limit, true)
+	list, more, err := s.cfg.Rooms.List(ctx, muc.Part{Beyond: last, Max: in.Limit, Hidden: true})
 	if err != nil {
 		return nil, err
 	}
@@ -157,10 +157,14 @@ func (s *Server) createRoom(ctx context.Context, in *struct{ Body NewRoom }) (*s
 	if err != nil {
 		return nil, roomProblem(err)
 	}
+	made, err := s.cfg.Rooms.Describe(ctx, name)
+	if err != nil {
+		return nil, roomProblem(err)
+	}
 	return &struct {
 		Location string `header:"Location"`
 		Body     Room
-	}{"/rooms/" + url.PathEscape(name), s.roomOf(name, &cfg)}, nil
+	}{"/rooms/" + url.PathEscape(name), s.roomOf(name, &made)}, nil
 }
 
 func (s *Server) getRoom(ctx context.Context, in *RoomPath) (*struct{ Body Room }, error) {
@@ -168,11 +172,11 @@ func (s *Server) getRoom(ctx context.Context, in *RoomPath) (*struct{ Body Room 
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := s.cfg.Rooms.Configuration(ctx, name)
+	room, err := s.cfg.Rooms.Describe(ctx, name)
 	if err != nil {
 		return nil, roomProblem(err)
 	}
-	return &struct{ Body Room }{s.roomOf(name, &cfg)}, nil
+	return &struct{ Body Room }{s.roomOf(name, &room)}, nil
 }
 
 func (s *Server) configureRoom(ctx context.Context, in *struct {

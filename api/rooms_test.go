@@ -51,6 +51,17 @@ func TestRoomsAreMadeAndConfigured(t *testing.T) {
 	if kept, err := f.db.Room(t.Context(), "lobby"); err != nil || !strings.Contains(string(kept.Config), "members_only") {
 		t.Errorf("kept: %s, %v", kept.Config, err)
 	}
+	if again.Subject != "" || again.Occupants != 0 || again.Created.IsZero() || !again.Created.Equal(room.Created) {
+		t.Errorf("%+v", again)
+	}
+	f.players("sum1")
+	boss := f.connect("sum1@chat.test/game")
+	f.enters(boss, "lobby", "boss")
+	f.says(boss, "<message type='groupchat' to='lobby@conference.chat.test'><subject>&lt;plans&gt;</subject></message>")
+	f.want(200, call{path: "/rooms/lobby"}, &again)
+	if again.Subject != "<plans>" || again.Occupants != 1 {
+		t.Errorf("%+v", again)
+	}
 	tag := f.want(200, call{path: "/rooms/lobby"}, nil).Header().Get("ETag")
 	f.want(412, call{method: "PATCH", path: "/rooms/lobby", body: `{"title":"x"}`, header: map[string]string{"If-Match": `"other"`}}, nil)
 	f.want(204, call{method: "PATCH", path: "/rooms/lobby", body: `{"title":"x"}`, header: map[string]string{"If-Match": tag}}, nil)

@@ -37,16 +37,22 @@ type outbox struct {
 	queue   *[]byte       // pooled; nil when empty
 	sending *[]byte       // being written; kept until the kernel has all of it
 	sent    int           // how much of sending the connection has; owned by the holder of writing
+	took    uint64        // how many bytes were ever taken from the queue
+	written uint64        // how many of these are not in sending any more; a boundary of stanzas
 	since   uint64        // the table's clock when the oldest stanza here was queued
 	idle    chan struct{} // closed when writing becomes false or slow true; nil unless awaited
 	marked  bool          // in somebody's batch
 	writing bool          // somebody is writing
 	slow    bool          // and may do so for as long as the client likes
+	stuck   time.Time     // since when; zero while it is not slow
 	failed  bool          // a write has failed: nothing is written any more
 	closed  bool          // takes nothing more
 
 	confirms confirmer // nil: the connection confirms nothing; fixed after creation
 	spooled  bool      // the spool has what the confirmer has not settled
+
+	copies  copies        // in the spool, of what the client is slow to take
+	keeping chan struct{} // closed when whoever makes copies is done; nil: nobody does
 
 	inactive *postponement // what waits until the client is active; nil while it is
 	managed  *managed      // nil without stream management
@@ -159,21 +165,22 @@ func (s *Session) overflow() {
 }
 
 // Flush is router.Flusher: it writes what is queued and does not block.
-func (s *Session) Flush() {
+func (s *Session) Flush() (sent bool) {
 	o := &s.out
 	o.mu.Lock()
 	o.marked = false
 	if o.writing || o.failed || o.queue == nil {
+		sent = !o.writing && !o.failed
 		o.mu.Unlock()
-		return
+		return sent
 	}
 	o.writing = true
-	s.writeLocked()
+	return s.writeLocked()
 }
 
 // writeLocked writes until the queue is empty, as the holder of writing, and
-// unlocks.
-func (s *Session) writeLocked() {
+// unlocks. It reports whether all has been written.
+func (s *Session) writeLocked() (sent bool) {
 	o := &s.out
 	for o.queue != nil && !o.failed {
 		o.takeQueueLocked()
@@ -182,16 +189,19 @@ func (s *Session) writeLocked() {
 		if err == nil && !done {
 			o.mu.Lock()
 			o.slow = true
+			o.stuckLocked()
 			o.wakeLocked()
 			o.mu.Unlock()
 			go s.drain()
-			return
+			return false
 		}
 		o.mu.Lock()
 		s.wroteLocked(err)
 	}
+	sent = !o.failed
 	o.stopWritingLocked()
 	o.mu.Unlock()
+	return sent
 }
 
 // writeSending hands what is being sent to the connection, piece by piece, until the
@@ -222,11 +232,16 @@ func (s *Session) wroteLocked(err error) {
 	}
 	release(o.sending)
 	o.sending = nil
+	o.written = o.took
+	if len(o.copies) > 0 {
+		s.dropCopiesLocked()
+	}
 }
 
 // takeQueueLocked makes the queue what is being sent.
 func (o *outbox) takeQueueLocked() {
 	o.sending, o.queue, o.sent = o.queue, nil, 0
+	o.took += uint64(len(o.sendingLocked()))
 	if o.managed != nil && o.sending != nil {
 		o.managed.written(*o.sending)
 		if o.managed.ask(false) {
@@ -239,13 +254,15 @@ func (o *outbox) takeQueueLocked() {
 const settleTimeout = 100 * time.Millisecond
 
 // Settle is router.Settler.
-func (s *Session) Settle() {
-	s.Flush()
+func (s *Session) Settle() (sent bool) {
+	if s.Flush() {
+		return true
+	}
 	o := &s.out
 	o.mu.Lock()
 	if !o.writing || o.slow {
 		o.mu.Unlock()
-		return
+		return false
 	}
 	idle := o.idleLocked()
 	o.mu.Unlock()
@@ -255,6 +272,9 @@ func (s *Session) Settle() {
 	case <-idle:
 	case <-timeout.C:
 	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return !o.writing && !o.failed && o.queue == nil
 }
 
 // idleLocked is closed when nobody is writing any more, or only as fast as the client takes it.
@@ -265,8 +285,15 @@ func (o *outbox) idleLocked() <-chan struct{} {
 	return o.idle
 }
 
+// stuckLocked notes since when the client is slow: until all is written.
+func (o *outbox) stuckLocked() {
+	if o.stuck.IsZero() {
+		o.stuck = time.Now()
+	}
+}
+
 func (o *outbox) stopWritingLocked() {
-	o.writing, o.slow = false, false
+	o.writing, o.slow, o.stuck = false, false, time.Time{}
 	o.wakeLocked()
 }
 
@@ -344,6 +371,7 @@ func (o *outbox) acquireLocked(ctx context.Context) error {
 		}
 	}
 	o.writing, o.slow = true, true
+	o.stuckLocked()
 	return nil
 }
 
@@ -456,7 +484,8 @@ func (s *Session) unsent() (stanzas []byte, skip int, since uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.closed = true
-	if !o.detached { // else nobody writes any more
+	o.awaitCopiesLocked() // of what is given back here
+	if !o.detached {      // else nobody writes any more
 		_ = o.acquireLocked(context.Background())
 	}
 	switch {
@@ -479,6 +508,13 @@ func (s *Session) unsent() (stanzas []byte, skip int, since uint64) {
 	}
 	o.sending, o.queue, o.managed = nil, nil, nil
 	return stanzas, max(0, skip), o.since
+}
+
+func (o *outbox) sendingLocked() []byte {
+	if o.sending == nil {
+		return nil
+	}
+	return *o.sending
 }
 
 func (o *outbox) queueLocked() []byte {

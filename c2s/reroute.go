@@ -62,7 +62,7 @@ func hadByOthers(st *stanza.Stanza, was router.Row, others []router.Row) bool {
 		return true
 	case st.Kind != stanza.Message:
 		return false
-	case string(st.Space) == nsCarbons && string(st.Local) != "private" && st.From == st.To.Bare():
+	case isCopy(st):
 		return true
 	}
 	for _, o := range others {
@@ -72,6 +72,11 @@ func hadByOthers(st *stanza.Stanza, was router.Row, others []router.Row) bool {
 		}
 	}
 	return false
+}
+
+// isCopy reports whether a message is a carbon copy (XEP-0280): what it is a copy of finds its own way.
+func isCopy(st *stanza.Stanza) bool {
+	return string(st.Space) == nsCarbons && string(st.Local) != "private" && st.From == st.To.Bare()
 }
 
 const nsCarbons = "urn:xmpp:carbons:2"

@@ -42,6 +42,7 @@ func (s *Session) detach() bool {
 		close(o.idle)
 		o.idle = nil
 	}
+	go s.dropCopies() // the messages are where they are waited for
 	s.broken.Store(true)
 	s.until = time.Now().Add(o.managed.wait)
 	s.expiry = time.AfterFunc(o.managed.wait, s.expire)

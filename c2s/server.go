@@ -79,6 +79,9 @@ type Server struct {
 	// OnBind prepares a session that has just entered the table: it loads the
 	// block list. An error ends the session; one that is a *stanza.StreamError tells the client why.
 	OnBind func(ctx context.Context, s router.Session) error
+	// OnDismiss is called during Shutdown, on its goroutine, with each session that cannot be resumed, before it is told to go. It is
+	// to wait for nobody, and may be set until then.
+	OnDismiss func(router.Session)
 	// OnResume is called when a session goes on on another connection, on its reading
 	// goroutine: it hands over what was stored meanwhile and then calls attached, at a moment
 	// when no message can slip between.
@@ -140,9 +143,10 @@ func New(cfg Config, r *router.Router, a *auth.Service, log *slog.Logger) *Serve
 		router: r, auth: a, log: log, registrations: newAddressLimiter(), arrivals: make(chan arrival), gate: newGate(),
 		listeners: make(map[net.Listener]bool), conns: make(map[transport]*Session),
 		byAddress: make(map[addressKey]int), byID: make(map[string]*Session), ended: make(map[string]endedSession), idle: make(chan struct{}),
-		OnBind:   func(context.Context, router.Session) error { return nil },
-		OnResume: func(_ context.Context, _ router.Session, attached func()) { attached() },
-		Features: func() []byte { return nil },
+		OnDismiss: func(router.Session) {},
+		OnBind:    func(context.Context, router.Session) error { return nil },
+		OnResume:  func(_ context.Context, _ router.Session, attached func()) { attached() },
+		Features:  func() []byte { return nil },
 	}
 	r.Handle(router.ToOwn, nsToken, "token", s.renew)
 	s.Metrics = newMetrics(s)

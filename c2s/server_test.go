@@ -72,6 +72,17 @@ func (s *testSpool) Hold(_ context.Context, st *stanza.Stanza) (int64, error) {
 	return s.last, nil
 }
 
+func (s *testSpool) Keep(_ context.Context, st *stanza.Stanza) (int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held == nil {
+		s.held = make(map[int64]string)
+	}
+	s.last++
+	s.held[s.last] = string(st.Append(nil))
+	return s.last, nil
+}
+
 func (*testSpool) HoldLater(*stanza.Stanza, error) bool { return false }
 
 func (s *testSpool) Forget(_ context.Context, _ string, seqs []int64) error {

@@ -112,6 +112,7 @@ func (s *Session) sendAway(reason *stanza.StreamError) {
 	resumable := s.out.managed != nil && s.out.managed.id != ""
 	s.out.mu.Unlock()
 	if !resumable {
+		s.srv.OnDismiss(s)
 		s.Close(reason)
 		return
 	}
@@ -540,6 +541,7 @@ func (s *Session) retire() {
 	s.wire.abort()
 	s.forget(s.farewell)
 	s.reroute(row)
+	s.dropCopies()
 	table.Unbind(s)
 }
 

@@ -280,6 +280,11 @@ func (s *Session) forget(stored []int64) {
 	if s.scratch != nil {
 		s.scratch.batch.Flush()
 	}
+	s.drop(stored)
+}
+
+// drop is forget on any goroutine.
+func (s *Session) drop(stored []int64) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.srv.ctx), endTimeout)
 	defer cancel()
 	if err := s.srv.router.Spool.Forget(ctx, s.jid.Local(), stored); err != nil {

@@ -53,6 +53,12 @@ func (a *arena) text(at uint32, n uint16) string {
 	return view(a.chunks[at>>chunkBits].buf[from : from+int(n)])
 }
 
+// begins reports whether the full JID that is kept there is one of this bare JID.
+func (a *arena) begins(at uint32, bare string) bool {
+	text := a.chunks[at>>chunkBits].buf[at&(chunkSize-1):]
+	return len(text) > len(bare) && text[len(bare)] == '/' && string(text[:len(bare)]) == bare
+}
+
 // drop forgets n bytes. sparse says that less than half of the chunk is left, which is then to be moved and freed.
 func (a *arena) drop(at uint32, n uint16) (c uint32, sparse bool) {
 	c = at >> chunkBits

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"context"
 	"time"
 
 	"chatd/router"
@@ -14,14 +15,34 @@ type arrival struct {
 	s       *Service
 	scanner *xmlstream.Scanner
 	batch   router.Batch
+	owed    router.Owed // of what was dealt with since the last flush
 	st      stanza.Stanza
 }
 
 func newArrival(s *Service) *arrival {
-	return &arrival{s: s, scanner: xmlstream.NewScanner(xmlstream.Limits{})}
+	a := &arrival{s: s, scanner: xmlstream.NewScanner(xmlstream.Limits{})}
+	a.owed.Here = true
+	a.batch.Certain(&a.owed)
+	return a
 }
 
-func (a *arrival) flush() { a.batch.Flush() }
+// slowTime bounds how long what was sent to a client that is slow to take it stays unconfirmed.
+const slowTime = 2 * time.Second
+
+// flush writes to the clients. What a client is slow to take is not confirmed to its sender's node before the store has a copy.
+func (a *arrival) flush() (wait func()) {
+	a.batch.Flush()
+	if a.owed.Empty() {
+		return nil
+	}
+	owed := a.owed
+	a.owed = router.Owed{Here: true}
+	return func() {
+		ctx, cancel := context.WithTimeout(a.s.ctx, slowTime)
+		defer cancel()
+		owed.Confirmed(ctx)
+	}
+}
 
 func (a *arrival) overflow(kind byte, payload []byte) { a.s.overflowed(kind, payload) }
 

@@ -2,7 +2,9 @@ package cluster
 
 import (
 	"hash/maphash"
+	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 const (
@@ -12,6 +14,8 @@ const (
 	// maxArrived is how many bytes may wait for one worker. More is refused: if the link stood still instead, the
 	// store's trouble would look like the node's end.
 	maxArrived = 4 << 20
+	// maxUnsure bounds the waits of a worker's. What comes over it is settled at once: who sent it may lose it with this process.
+	maxUnsure = 16
 )
 
 // Arrivals are taken off the links' goroutines, which must not block. A frame is settled, and then acknowledged to who sent it, when it
@@ -31,6 +35,8 @@ type worker struct {
 	done    []string // users who were waited for
 	stopped bool
 
+	unsure atomic.Int32       // how many waits of dealer.flush are under way
+	waits  sync.WaitGroup     // for these
 	parked map[string]*parked // by bare JID; the goroutine's own
 	size   int                // bytes that are parked
 }
@@ -57,8 +63,9 @@ type dealer interface {
 	// deal takes one frame. The payload is a view. If it returns a function, that is run on a goroutine of its own, and
 	// what comes for the same user waits until it has ended.
 	deal(kind byte, payload []byte) (wait func())
-	// flush comes when nothing more is at hand.
-	flush()
+	// flush comes when nothing more is at hand. If it returns a function, that is run on a goroutine of its own, and what was dealt
+	// with is settled when it has ended.
+	flush() (wait func())
 	// overflow takes a frame that there is no room for.
 	overflow(kind byte, payload []byte)
 }
@@ -113,6 +120,7 @@ func (a *arrivals) put(user []byte, j job, payload []byte) bool {
 func (w *worker) run(d dealer) {
 	var jobs []job
 	var text []byte
+	defer w.waits.Wait()
 	for {
 		w.mu.Lock()
 		for len(w.jobs) == 0 && len(w.done) == 0 && (!w.stopped || len(w.parked) > 0) {
@@ -158,7 +166,23 @@ func (w *worker) dealAll(d dealer, jobs []job, text []byte) {
 			w.park(string(bareOf(to)), wait)
 		}
 	}
-	d.flush()
+	wait := d.flush()
+	if wait == nil || w.unsure.Add(1) > maxUnsure {
+		if wait != nil {
+			w.unsure.Add(-1)
+		}
+		settle(jobs)
+		return
+	}
+	jobs = slices.Clone(jobs)
+	w.waits.Go(func() {
+		wait()
+		settle(jobs)
+		w.unsure.Add(-1)
+	})
+}
+
+func settle(jobs []job) {
 	for _, j := range jobs {
 		if j.peer != nil {
 			j.peer.Settled(j.seq)

@@ -16,6 +16,7 @@ type notebook struct {
 	dealt   []string
 	settled []uint64
 	free    chan struct{}
+	slow    chan struct{} // what was dealt with is certain when it is closed; nil: at once
 }
 
 func (n *notebook) deal(kind byte, payload []byte) (wait func()) {
@@ -29,7 +30,14 @@ func (n *notebook) deal(kind byte, payload []byte) (wait func()) {
 	return nil
 }
 
-func (n *notebook) flush() {}
+func (n *notebook) flush() (wait func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.slow == nil || len(n.dealt) == 0 {
+		return nil
+	}
+	return func() { <-n.slow }
+}
 
 func (n *notebook) overflow(byte, []byte) {}
 
@@ -80,6 +88,31 @@ func TestArrivalsWait(t *testing.T) {
 			t.Errorf("then dealt with %q, settled %d", dealt, settled)
 		}
 		a.stop()
+	})
+}
+
+// TestArrivalsUnsure: what clients are slow to take is not acknowledged before it is certain, and what comes behind is dealt with
+// meanwhile; only so much of it is waited for.
+func TestArrivalsUnsure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &notebook{slow: make(chan struct{})}
+		var a arrivals
+		a.start(func() dealer { return n })
+		for seq := range uint64(maxUnsure + 2) {
+			payload := append(appendTo(nil, stanza.MustJID("romeo@chat.test")), '.')
+			if !a.put([]byte("romeo@chat.test"), job{kind: kindStanza, peer: n, seq: seq}, payload) {
+				t.Error("no room")
+			}
+			synctest.Wait()
+		}
+		if dealt, settled := n.all(); len(dealt) != maxUnsure+2 || !slices.Equal(settled, []uint64{maxUnsure, maxUnsure + 1}) {
+			t.Errorf("dealt with %d, settled %d", len(dealt), settled)
+		}
+		close(n.slow)
+		a.stop()
+		if _, settled := n.all(); len(settled) != maxUnsure+2 {
+			t.Errorf("in the end %d are settled", len(settled))
+		}
 	})
 }
 

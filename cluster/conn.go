@@ -46,8 +46,10 @@ type conn struct {
 	theirs  uint64        // what the peer had got; the reader's
 	echo    atomic.Uint64 // the peer's last timestamp; 0: none
 	echoAt  atomic.Int64
-	rtt     atomic.Int64 // ns; 0: not known yet
-	beat    *time.Ticker // when a heartbeat is due; the writer's
+	rtt     atomic.Int64  // ns; 0: not known yet
+	beat    *time.Ticker  // when a heartbeat is due; the writer's
+	every   time.Duration // of beat; fixed
+	answer  atomic.Bool   // the peer's heartbeat is to be answered
 	ackDue  atomic.Bool
 	ackWait atomic.Bool // a timer will make one due
 	acked   uint64      // last acknowledgement that was written; the writer's
@@ -60,7 +62,10 @@ type conn struct {
 
 func newConn(c secured, l *link, p *Peer, resumed bool) *conn {
 	now := l.node.clock.now()
-	k := &conn{Conn: c.Conn, raw: c.raw, link: l, peer: p, resumed: resumed, broken: make(chan struct{})}
+	k := &conn{Conn: c.Conn, raw: c.raw, link: l, peer: p, resumed: resumed, broken: make(chan struct{}), every: heartbeatSpare}
+	if l.dials() {
+		k.every = heartbeatEvery
+	}
 	p.mu.Lock()
 	k.begun = p.q.sent + 1
 	p.mu.Unlock()
@@ -93,9 +98,9 @@ func (c *conn) alive() int64 { return min(c.heard.Load(), c.confirmed.Load()) }
 func (c *conn) patience(now int64) time.Duration {
 	quiet := time.Duration(now - c.alive())
 	if quiet < suspectAfter {
-		return max(suspectAfter-quiet, heartbeatEvery/2)
+		return max(suspectAfter-quiet, lookEvery)
 	}
-	return heartbeatEvery / 2
+	return lookEvery
 }
 
 // write is the writer: what is due to be said of the connection itself, and then
@@ -104,7 +109,7 @@ func (c *conn) write() {
 	m := c.link.node.metrics
 	buf := make([]byte, 0, writeBytes)
 	buf = appendFrame(buf, kindBegin, binary.BigEndian.AppendUint64(nil, c.begun))
-	c.beat = time.NewTicker(heartbeatEvery)
+	c.beat = time.NewTicker(c.every)
 	defer c.beat.Stop()
 	for {
 		c.peer.mu.Lock()
@@ -145,6 +150,10 @@ func (c *conn) control(buf []byte) []byte {
 	case <-c.beat.C: // there is no idle moment for it
 		buf = c.heartbeat(buf)
 	default:
+		if c.answer.Swap(false) {
+			buf = c.heartbeat(buf)
+			c.beat.Reset(c.every)
+		}
 	}
 	if due := c.peer.ackDue.Swap(false) || c.ackDue.Swap(false); dealt > c.acked && (due || len(buf) > 0) {
 		buf = appendFrame(buf, kindAck, binary.BigEndian.AppendUint64(nil, dealt))
@@ -343,5 +352,9 @@ func (c *conn) beaten(f *cursor) {
 	if echo != 0 {
 		c.rtt.Store(max(since-int64(echo)-int64(held), 1))
 		c.link.node.metrics.rtt.Observe(time.Duration(c.rtt.Load()).Seconds())
+	}
+	if !c.link.dials() {
+		c.answer.Store(true)
+		c.peer.poke()
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -52,6 +53,9 @@ func TestWrongSecret(t *testing.T) {
 		time.Sleep(time.Minute)
 		if len(b.Status().Members) != 0 || ra.ups()+rb.ups() != 0 {
 			t.Error("gossip is understood without the secret")
+		}
+		if s := b.Status(); !s.Island || !slices.Equal(s.Silent, []string{simIP(1) + ":7946"}) || a.Status().Island {
+			t.Errorf("%+v, %+v: who finds nobody should say so, and who looks for nobody not", s, a.Status())
 		}
 		// The secret is asked for on the link port too.
 		said := b.greeting("n01")

@@ -14,7 +14,11 @@ import (
 // few milliseconds, which has to be less than 2 s; a process that starves for a second
 // keeps its sessions everywhere.
 const (
-	heartbeatEvery = 300 * time.Millisecond
+	// Who dialled a connection says every so often what has come, and is answered at once: so each side knows
+	// of both directions once in that time, with one timer for the two.
+	heartbeatEvery = 400 * time.Millisecond
+	// Who accepted it says so by itself if there has been nothing to answer for so long, such as while a handler keeps its reader.
+	heartbeatSpare = 550 * time.Millisecond
 	// silence breaks a connection: nothing heard, or nothing that shows that the peer hears.
 	silence = 800 * time.Millisecond
 	// downAfter without both directions having worked, a peer is declared down. A broken connection is
@@ -22,6 +26,8 @@ const (
 	downAfter = 1600 * time.Millisecond
 	// suspectAfter is when Status says so.
 	suspectAfter = 600 * time.Millisecond
+	// lookEvery is how often a connection is looked at that is suspect.
+	lookEvery = 150 * time.Millisecond
 
 	dialFor      = time.Second     // one attempt, with the handshake
 	handshakeFor = 3 * time.Second // for who accepts

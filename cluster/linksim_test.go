@@ -46,6 +46,7 @@ func (c *simCluster) start(i int) {
 		c.nodes, c.hears = append(c.nodes, nil), append(c.hears, nil)
 	}
 	r := newRecorder(c.t)
+	time.Sleep(time.Microsecond) // the ledgers tell nodes apart by their incarnations, which are times
 	n, err := Start(context.Background(), c.config(i, 1), r)
 	if err != nil {
 		c.t.Fatal(err)
@@ -413,6 +414,24 @@ func TestFrozenNode(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestHeartbeatsAreAnswered: both sides of an idle link know of both directions once in heartbeatEvery.
+func TestHeartbeatsAreAnswered(t *testing.T) {
+	simulate(t, 2, func(t *testing.T, c *simCluster) {
+		for range 1000 {
+			time.Sleep(10 * time.Millisecond)
+			for i, n := range c.nodes {
+				l := n.link(simName(2 - i))
+				l.mu.Lock()
+				conn := l.conn
+				l.mu.Unlock()
+				if age := time.Duration(n.clock.now() - conn.alive()); age > heartbeatEvery+5*time.Millisecond {
+					t.Fatalf("%s knows nothing of %s for %v", n.cfg.Node, l.name, age)
+				}
+			}
+		}
+	})
 }
 
 func TestBusyHandlerIsNotSilence(t *testing.T) {

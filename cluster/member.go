@@ -2,12 +2,13 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"log"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -261,15 +262,28 @@ func (n *Node) rejoin() {
 		if disputed {
 			delay = min(delay, rejoinDisputed)
 		}
-		n.join(n.ending, n.missing(n.seeds(n.ending), disputed))
+		n.seek(n.ending, disputed)
 	}
 }
 
-// seeds are the addresses of Join.
-func (n *Node) seeds(ctx context.Context) []string {
+// seek looks for nodes once.
+func (n *Node) seek(ctx context.Context, all bool) {
+	seeds, silent := n.seeds(ctx)
+	failed, err := n.join(ctx, n.missing(seeds, all))
+	silent = append(silent, failed...)
+	n.mu.Lock()
+	n.silent = silent
+	alone := len(n.members) == 0 && len(silent) > 0 && time.Since(n.started) > joinFor // others may just be starting
+	n.mu.Unlock()
+	if alone && !n.leaving.Load() && n.ending.Err() == nil && n.seldom.may("alone") {
+		n.log.Warn("cluster: alone: nobody answers at the addresses of cluster.join, or not with this cluster.secret", "addresses", silent, "error", err)
+	}
+}
+
+// seeds are the addresses of Join, and its names that have none.
+func (n *Node) seeds(ctx context.Context) (seeds, unknown []string) {
 	ctx, cancel := context.WithTimeout(ctx, lookupFor)
 	defer cancel()
-	var seeds []string
 	for _, join := range n.cfg.Join {
 		host, port, err := net.SplitHostPort(join)
 		if err != nil {
@@ -284,11 +298,14 @@ func (n *Node) seeds(ctx context.Context) []string {
 		if err != nil && n.seldom.may("join "+join) {
 			n.log.Warn("cluster: join", "address", join, "error", err)
 		}
+		if len(addrs) == 0 {
+			unknown = append(unknown, join)
+		}
 		for _, a := range addrs {
 			seeds = append(seeds, net.JoinHostPort(a.Unmap().String(), port))
 		}
 	}
-	return seeds
+	return seeds, unknown
 }
 
 // disputed reports whether there was another node of this one's name lately.
@@ -333,30 +350,45 @@ func (n *Node) missing(seeds []string, all bool) []string {
 }
 
 // join exchanges the state of membership with nodes, and waits for that as long as ctx and joinFor
-// allow.
-func (n *Node) join(ctx context.Context, addrs []string) {
-	var all sync.WaitGroup
+// allow. It returns those that have not answered, and why one of them has not.
+func (n *Node) join(ctx context.Context, addrs []string) (silent []string, err error) {
+	type outcome struct {
+		addr string
+		err  error
+	}
+	outcomes := make(chan outcome, len(addrs))
 	slots := make(chan struct{}, joinWidth)
 	for _, a := range addrs {
-		all.Add(1)
 		n.work.Go(func() {
-			defer all.Done()
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			if n.ending.Err() == nil {
-				if _, err := n.gossip.Join([]string{a}); err != nil {
+			err := n.ending.Err()
+			if err == nil {
+				if _, err = n.gossip.Join([]string{a}); err != nil {
 					n.log.Debug("cluster: join", "address", a, "error", err)
 				}
 			}
+			outcomes <- outcome{a, err}
 		})
 	}
-	done := make(chan struct{})
-	n.work.Go(func() { all.Wait(); close(done) })
-	select {
-	case <-done:
-	case <-time.After(joinFor):
-	case <-ctx.Done():
+	silent = slices.Clone(addrs)
+	enough := time.NewTimer(joinFor)
+	defer enough.Stop()
+	for range addrs {
+		select {
+		case o := <-outcomes:
+			if o.err != nil {
+				err = o.err
+				continue
+			}
+			silent = slices.DeleteFunc(silent, func(a string) bool { return a == o.addr })
+		case <-enough.C:
+			return silent, cmp.Or(err, context.DeadlineExceeded)
+		case <-ctx.Done():
+			return silent, cmp.Or(err, ctx.Err())
+		}
 	}
+	return silent, err
 }
 
 // forget ends what there is with nodes that are gone for long.

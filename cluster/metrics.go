@@ -49,7 +49,7 @@ func (m *metrics) all() []prometheus.Collector {
 // What is read off Status.
 var (
 	descMembers = prometheus.NewDesc("chatd_cluster_members", "Other nodes, by state as this one sees them.", []string{"state"}, nil)
-	descIsland  = prometheus.NewDesc("chatd_cluster_island", "1 if a member is missing that has not left.", nil, nil)
+	descIsland  = prometheus.NewDesc("chatd_cluster_island", "1 if a member is missing that has not left, or none of cluster.join answers.", nil, nil)
 	descUp      = prometheus.NewDesc("chatd_cluster_link_up", "1 if the link to a node has a connection.", []string{"peer"}, nil)
 	descQueue   = prometheus.NewDesc("chatd_cluster_link_queue_bytes", "What a node has not acknowledged.", []string{"peer"}, nil)
 	descLag     = prometheus.NewDesc("chatd_cluster_link_lag_seconds", "Age of the oldest frame that a node has not acknowledged.", []string{"peer"}, nil)

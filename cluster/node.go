@@ -47,6 +47,7 @@ type Node struct {
 	mu         sync.Mutex
 	members    map[string]*member
 	links      map[string]*link
+	silent     []string  // where Join was asked for nodes and nobody answered, the last time
 	conflict   *about    // of another node that has this one's name
 	conflictAt time.Time // when it was last seen
 	closed     bool
@@ -68,7 +69,7 @@ func Start(ctx context.Context, cfg Config, h Handler) (*Node, error) {
 	}
 	n.work.Go(func() { n.clock.run(n.ending) })
 	n.work.Go(n.accept)
-	n.join(ctx, n.seeds(ctx))
+	n.seek(ctx, false)
 	if other := n.sameName(); other != nil && n.answers(ctx, other.link) {
 		n.Close()
 		return nil, fmt.Errorf("%w: %s, links on %s", ErrNameInUse, n.cfg.Node, other.link)
@@ -84,8 +85,8 @@ func newNode(cfg Config, h Handler) (*Node, error) {
 	if len(cfg.AdvertiseLink) > maxAddress {
 		return nil, fmt.Errorf("cluster link address: more than %d bytes", maxAddress)
 	}
-	if err := checkSecret(&cfg); err != nil {
-		return nil, err
+	if err := CheckSecret(&cfg); err != nil {
+		return nil, fmt.Errorf("cluster secret: %w", err)
 	}
 	if cfg.net == nil {
 		cfg.net = realNetwork{}

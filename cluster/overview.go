@@ -59,9 +59,12 @@ func (s *Service) Overview() Overview {
 	return o
 }
 
-// Missing is the names of the nodes that cannot be reached and have not left: with any, this node is on an island.
+// Missing is the names of the nodes that cannot be reached and have not left, or where nobody answers of whom this node knows only the
+// address: with any, it is on an island.
 func (s *Service) Missing() (names []string) {
-	for _, m := range s.node.Status().Members {
+	status := s.node.Status()
+	names = append(names, status.Silent...)
+	for _, m := range status.Members {
 		if m.State == StateDead || m.State == StateRefused {
 			names = append(names, m.Name)
 		}

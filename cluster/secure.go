@@ -39,17 +39,17 @@ func deriveKeys(secret string) (keys, error) {
 	return keys{link, gossip}, err
 }
 
-// checkSecret refuses a cluster that anybody could join.
-func checkSecret(cfg *Config) error {
+// CheckSecret refuses a cluster that anybody could join.
+func CheckSecret(cfg *Config) error {
 	if len(cfg.Secret) >= minSecret {
 		return nil
 	}
 	if cfg.Secret != "" {
-		return fmt.Errorf("cluster secret: %d bytes are too few, %d are the least", len(cfg.Secret), minSecret)
+		return fmt.Errorf("%d bytes are too few, %d are the least: openssl rand -base64 32", len(cfg.Secret), minSecret)
 	}
 	for _, addr := range append([]string{cfg.Gossip, cfg.Link, cfg.AdvertiseGossip, cfg.AdvertiseLink}, cfg.Join...) {
 		if addr != "" && !loopback(addr) {
-			return fmt.Errorf("cluster secret: none is set, and %s is not a loopback address", addr)
+			return fmt.Errorf("is missing: only nodes that are all on loopback may do without, and %s is not", addr)
 		}
 	}
 	return nil

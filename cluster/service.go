@@ -113,12 +113,29 @@ func (s *Service) Retire() { s.replica.Retire() }
 // Rows implements router.Elsewhere.
 func (s *Service) Rows(rows []router.Row, user stanza.JID) []router.Row {
 	var room [4]RemoteRow
-	for _, row := range s.rows.Append(room[:0], user) {
-		if p, ok := row.Owner.Peer.(*Peer); ok {
-			rows = append(rows, s.remoteRow(&row, p))
+	remote := s.rows.Append(room[:0], user)
+	for i := range remote {
+		if p, ok := remote[i].Owner.Peer.(*Peer); ok && !s.outdone(&remote[i], rows, remote) {
+			rows = append(rows, s.remoteRow(&remote[i], p))
 		}
 	}
 	return rows
+}
+
+// outdone reports whether a row's full JID was bound later elsewhere: its session is about to end there, and would pass on what it is sent to the one that the
+// other row is for, which has had it then.
+func (s *Service) outdone(row *RemoteRow, local []router.Row, remote []RemoteRow) bool {
+	for i := range local {
+		if !local[i].Remote && local[i].Session.JID() == row.JID && Wins(local[i].Session.State().Begun.UnixNano(), s.name, row.Bound, row.Owner.Node) {
+			return true
+		}
+	}
+	for i := range remote {
+		if o := &remote[i]; o.JID == row.JID && Wins(o.Bound, o.Owner.Node, row.Bound, row.Owner.Node) {
+			return true
+		}
+	}
+	return false
 }
 
 // Clock implements router.Elsewhere.

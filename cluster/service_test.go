@@ -364,3 +364,41 @@ func TestServiceUnconfirmedWhenLeaving(t *testing.T) {
 		c.all = c.all[:1]
 	})
 }
+
+// TestServiceSuspends: what another node has in the store of a session that waits for resumption, or is about to put there, is not overtaken by what is sent
+// later, and a session that was bound again elsewhere is sent nothing.
+func TestServiceSuspends(t *testing.T) {
+	onSites(t, 3, func(t *testing.T, c *sites) {
+		alice, bob := c.all[0].bind("alice@chat.test/game", 0, 0), c.all[1].bind("bob@chat.test/game", 0, 0)
+		c.all[1].slow = 500 * time.Millisecond
+		time.Sleep(time.Second)
+		ready := make(chan struct{})
+		c.all[1].Table.Detach(bob, ready)
+		time.Sleep(time.Second)
+		for i := range 3 {
+			alice.say("<message to='bob@chat.test' type='chat'><body>%d</body></message>", i)
+		}
+		time.Sleep(time.Second)
+		want(t, "in the store before what came earlier", c.store.bodies("bob"))
+		c.all[1].Table.Settled(bob)
+		close(ready)
+		time.Sleep(100 * time.Millisecond)
+		alice.say("<message to='bob@chat.test' type='chat'><body>3</body></message>")
+		time.Sleep(5 * time.Second)
+		want(t, "stored or handed over", append(bob.bodies(), c.store.bodies("bob")...), "0", "1", "2", "3")
+
+		c.store.take("bob")
+		c.all[1].Table.Attach(bob)
+		again := &fakeSession{jid: bob.jid, done: make(chan struct{}), site: c.all[2]}
+		again.state.Begun = c.all[2].Now()
+		bob.reason = stanza.StreamConflict // and busy for a while
+		c.all[2].Table.Bind(again, true)
+		c.all[2].Table.SetPresence(again, true, 0)
+		time.Sleep(time.Second)
+		bob.took()
+		alice.say("<message to='bob@chat.test' type='chat'><body>4</body></message>")
+		time.Sleep(time.Second)
+		want(t, "where it is", again.bodies(), "4")
+		c.all[1].Table.Unbind(bob)
+	})
+}

@@ -17,8 +17,8 @@ const (
 // digested, sent and repaired as a whole.
 type shard struct {
 	mu    sync.RWMutex
-	index []uint64 // open addressing by user: 32 bits of the hash, and the user's first slot; 0: free
-	users int      // in the index
+	index []entry // open addressing by user
+	users int     // in the index
 	pages []*[pageRows]slot
 	fresh uint32 // slots that have ever been used
 	free  uint32 // the first of those that are free again
@@ -28,6 +28,14 @@ type shard struct {
 	enc   []byte    // for records of what is replaced
 	sent  []byte    // for records of what replaces it
 	_     [64]byte  // keeps neighbours' locks off one cache line
+}
+
+// An entry of the index is one user. It leads to the text as well as to the slot, so that a processor that looks one up waits for
+// both at the same time.
+type entry struct {
+	tag  uint32 // of the hash
+	head uint32 // the user's first slot; 0: the place is free
+	text uint32 // of that slot
 }
 
 // A slot is one row. It has no pointers.
@@ -87,12 +95,12 @@ func (sh *shard) after(i int) int {
 // has a free place.
 func (sh *shard) find(tag uint32, bare string) (place int, head uint32) {
 	for i := sh.home(tag); ; i = sh.after(i) {
-		e := sh.index[i]
-		if e == 0 {
+		e := &sh.index[i]
+		if e.head == 0 {
 			return i, 0
 		}
-		if uint32(e>>32) == tag && sh.bare(sh.at(uint32(e))) == bare {
-			return i, uint32(e)
+		if e.tag == tag && sh.arena.begins(e.text, bare) {
+			return i, e.head
 		}
 	}
 }
@@ -159,15 +167,16 @@ func (sh *shard) record(dst []byte, s *slot) []byte {
 // link makes a row with an address and no more.
 func (sh *shard) link(tag uint32, owner uint16, full string, bare uint16) uint32 {
 	if (sh.users+1)*4 > len(sh.index)*3 {
-		sh.resize(max(indexLeast, len(sh.index)*3/2))
+		sh.resize(max(indexLeast, len(sh.index)*5/4))
 	}
 	place, head := sh.find(tag, full[:bare])
 	if head == 0 {
 		sh.users++
 	}
 	n := sh.take()
-	*sh.at(n) = slot{text: sh.arena.add(full), size: uint16(len(full)), bare: bare, owner: owner, next: head}
-	sh.index[place] = uint64(tag)<<32 | uint64(n)
+	text := sh.arena.add(full)
+	*sh.at(n) = slot{text: text, size: uint16(len(full)), bare: bare, owner: owner, next: head}
+	sh.index[place] = entry{tag, n, text}
 	return n
 }
 
@@ -188,13 +197,13 @@ func (sh *shard) take() uint32 {
 // resize makes the index one of size places.
 func (sh *shard) resize(size int) {
 	old := sh.index
-	sh.index = make([]uint64, size)
+	sh.index = make([]entry, size)
 	for _, e := range old {
-		if e == 0 {
+		if e.head == 0 {
 			continue
 		}
-		i := sh.home(uint32(e >> 32))
-		for sh.index[i] != 0 {
+		i := sh.home(e.tag)
+		for sh.index[i].head != 0 {
 			i = sh.after(i)
 		}
 		sh.index[i] = e
@@ -227,7 +236,7 @@ func (sh *shard) unlink(tag uint32, n uint32) {
 			}
 		}
 	case s.next != 0:
-		sh.index[place] = uint64(tag)<<32 | uint64(s.next)
+		sh.index[place] = entry{tag, s.next, sh.at(s.next).text}
 	default:
 		sh.vacate(place)
 	}
@@ -243,15 +252,15 @@ func (sh *shard) unlink(tag uint32, n uint32) {
 // vacate empties a place of the index, and moves up what had to give way to it.
 func (sh *shard) vacate(i int) {
 	sh.users--
-	for j := sh.after(i); sh.index[j] != 0; j = sh.after(j) {
-		h := sh.home(uint32(sh.index[j] >> 32))
+	for j := sh.after(i); sh.index[j].head != 0; j = sh.after(j) {
+		h := sh.home(sh.index[j].tag)
 		if between := i < h && h <= j || j < i && (i < h || h <= j); between {
 			continue
 		}
 		sh.index[i] = sh.index[j]
 		i = j
 	}
-	sh.index[i] = 0
+	sh.index[i] = entry{}
 }
 
 // compact moves what is left of a chunk and frees it.
@@ -263,6 +272,11 @@ func (sh *shard) compact(c uint32) {
 				left -= int(s.size)
 				s.text = sh.arena.add(sh.full(s))
 			}
+		}
+	}
+	for i := range sh.index {
+		if e := &sh.index[i]; e.head != 0 && e.text>>chunkBits == c {
+			e.text = sh.at(e.head).text
 		}
 	}
 	sh.arena.free(c)
@@ -280,9 +294,9 @@ func (sh *shard) shrink() {
 		sh.resize(max(indexLeast, users*3/2))
 	}
 	for _, e := range old.index {
-		for n := uint32(e); n != 0; {
+		for n := e.head; n != 0; {
 			s := old.at(n)
-			to := sh.at(sh.link(uint32(e>>32), s.owner, old.full(s), s.bare))
+			to := sh.at(sh.link(e.tag, s.owner, old.full(s), s.bare))
 			to.bound, to.flags, to.priority, to.state = s.bound, s.flags, s.priority, s.state
 			n = s.next
 		}

@@ -30,8 +30,10 @@ type Status struct {
 	VersionMin  int       `json:"version_min"`
 	VersionMax  int       `json:"version_max"`
 	Leaving     bool      `json:"leaving"`
-	// Island: at least one member is missing that has not left.
+	// Island: at least one member is missing that has not left, or Silent is not empty.
 	Island bool `json:"island"`
+	// Silent is the addresses of Join where nobody answers, while no other node is known.
+	Silent []string `json:"silent,omitempty"`
 	// Conflict is where another node of this one's name takes links; empty: there is none.
 	Conflict string   `json:"conflict,omitempty"`
 	Members  []Member `json:"members"` // the others, ordered by name
@@ -74,7 +76,10 @@ func (n *Node) Status() Status {
 		s.Members = append(s.Members, n.memberStatus(name, m))
 	}
 	slices.SortFunc(s.Members, func(a, b Member) int { return cmp.Compare(a.Name, b.Name) })
-	s.Island = slices.ContainsFunc(s.Members, func(m Member) bool { return m.State == StateDead || m.State == StateRefused })
+	if len(n.members) == 0 {
+		s.Silent = slices.Clone(n.silent)
+	}
+	s.Island = len(s.Silent) > 0 || slices.ContainsFunc(s.Members, func(m Member) bool { return m.State == StateDead || m.State == StateRefused })
 	return s
 }
 

@@ -3,14 +3,38 @@ package e2e
 import (
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
 	"chatd/store/storetest/mariadb"
 )
 
-// A nodes is several chatd with one MariaDB.
+// database is the one MariaDB of all clusters, in which each has a database of its own. TestMain ends it.
+var database struct {
+	start  sync.Once
+	server *mariadb.Server // nil: not started
+	err    error
+}
+
+// newDatabase makes an empty database and returns its DSN.
+func newDatabase(t *testing.T) string {
+	t.Helper()
+	need(t, "MariaDB", installed("env", "PATH="+os.Getenv("PATH")+":/usr/sbin", "mariadbd", "--version"))
+	database.start.Do(func() {
+		database.server, database.err = mariadb.Run(filepath.Join(buildDir, "mariadb"))
+	})
+	if database.err != nil {
+		t.Fatal(database.err)
+	}
+	return database.server.Database(t)
+}
+
+// A nodes is several chatd with one database.
 type nodes []*server
 
 // newCluster starts a cluster of so many nodes, "n1" and so on, with these accounts.
@@ -38,8 +62,7 @@ func startCluster(t *testing.T, programs []string, users ...string) nodes {
 	if testing.Short() {
 		t.Skip("whole processes are not for -short")
 	}
-	db := mariadb.Start(t)
-	dsn := db.Database(t)
+	dsn := newDatabase(t)
 	var gossip, link []string
 	for range programs {
 		gossip, link = append(gossip, freeAddress(t)), append(link, freeAddress(t))
@@ -58,17 +81,26 @@ func startCluster(t *testing.T, programs []string, users ...string) nodes {
 	return all
 }
 
+// The ports are below those that the system takes for outgoing connections, so that nobody else gets one in between.
+var nextPort atomic.Int32
+
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const first, count = 10_000, 22_000
+	nextPort.CompareAndSwap(0, int32(os.Getpid()*97%count)+1)
+	for range count {
+		addr := fmt.Sprintf("127.0.0.1:%d", first+int(nextPort.Add(1))%count)
+		if l, err := net.Listen("tcp", addr); err == nil {
+			l.Close()
+			return addr
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no free port")
+	return ""
 }
 
 func TestClusterRoutes(t *testing.T) {
+	t.Parallel()
 	n := newCluster(t, 3, "alice", "bob", "carol")
 	alice, bob := n[0].raw(t, "alice", "game"), n[1].raw(t, "bob", "game")
 	t.Run("to a bare and to a full address", func(t *testing.T) {
@@ -111,6 +143,7 @@ func TestClusterRoutes(t *testing.T) {
 
 // TestClusterResumes has a client go on with its session on another node (XEP-0198 §5).
 func TestClusterResumes(t *testing.T) {
+	t.Parallel()
 	n := newCluster(t, 2, "alice", "bob")
 	alice, bob := n[0].raw(t, "alice", "game"), n[1].raw(t, "bob", "game")
 	bob.say("<enable xmlns='urn:xmpp:sm:3' resume='true'/>")
@@ -138,6 +171,7 @@ func TestClusterResumes(t *testing.T) {
 
 // TestClusterNodeDies kills a node: the others notice, tell their players, and keep what is for those who were on it.
 func TestClusterNodeDies(t *testing.T) {
+	t.Parallel()
 	n := newCluster(t, 3, "alice", "bob")
 	alice, bob := n[0].raw(t, "alice", "game"), n[1].raw(t, "bob", "game")
 	alice.say("<presence to='bob@%s' type='subscribe'/>", domain)

@@ -33,6 +33,7 @@ func (c *raw) shout(room, text string) {
 
 // TestClusterRooms has users on three nodes in several rooms, so that some of these have their home on each.
 func TestClusterRooms(t *testing.T) {
+	t.Parallel()
 	n := newCluster(t, 3, "alice", "bob", "carol", "dave")
 	alice, bob, carol := n[0].raw(t, "alice", "game"), n[1].raw(t, "bob", "game"), n[2].raw(t, "carol", "game")
 	for i := range 6 {
@@ -70,6 +71,7 @@ func TestClusterRooms(t *testing.T) {
 
 // TestClusterRoomsSurvive kills a node with users on the other two in rooms that have their home on any of the three.
 func TestClusterRoomsSurvive(t *testing.T) {
+	t.Parallel()
 	n := newCluster(t, 3, "alice", "bob", "carol", "dave")
 	alice, bob, carol := n[0].raw(t, "alice", "game"), n[1].raw(t, "bob", "game"), n[2].raw(t, "carol", "game")
 	const count = 9
@@ -124,6 +126,7 @@ func TestClusterRoomsSurvive(t *testing.T) {
 
 // TestClusterRoomsMove stops each node in turn, in order, while users of the others talk in rooms of all: nothing that they say is lost, comes twice or in another order.
 func TestClusterRoomsMove(t *testing.T) {
+	t.Parallel()
 	n := newCluster(t, 3, "alice", "bob")
 	alice, bob := n[0].raw(t, "alice", "game"), n[1].raw(t, "bob", "game")
 	const count = 6

@@ -25,6 +25,7 @@ func TestDevelopmentMode(t *testing.T) {
 	if testing.Short() {
 		t.Skip("whole processes are not for -short")
 	}
+	t.Parallel() // nobody else uses those ports
 	s := &server{t: t, dir: t.TempDir(), domain: "localhost"}
 	s.certificateFile = filepath.Join(s.dir, "chatd-data", "cert.pem") // made by chatd
 	s.launch()

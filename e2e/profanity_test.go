@@ -42,14 +42,64 @@ func TestProfanity(t *testing.T) {
 
 	alice.types(`/status set away "gone for tea"`)
 	bob.sees("alice@chat.test [away]")
+	transcribe(alice, bob)
+	alice.types("/disconnect")
+	bob.sees("alice@chat.test [offline]")
+}
+
+// TestProfanityRoom is what two people see of a room that one of them makes, configures and ends.
+func TestProfanityRoom(t *testing.T) {
+	need(t, "profanity", installed("profanity", "--version"))
+	need(t, "tmux", installed("tmux", "-V"))
+	t.Parallel()
+	s := newServer(t, "alice", "bob")
+	alice, bob := s.profanity("alice"), s.profanity("bob")
+
+	alice.joins("verona", "Alice")
+	alice.sees("You have joined the room as Alice, role: moderator, affiliation: owner", "Room locked, requires configuration.")
+	alice.types("/room config")
+	alice.sees("verona@conference.chat.test config", "Use '/form submit' to save changes.")
+	alice.types("/field12 on") // muc#roomconfig_persistentroom, by its place in the form
+	alice.sees("[field12] The room stays when it is empty: TRUE")
+	alice.types("/form submit")
+	alice.sees("Room configuration successful")
+
+	alice.types("/invite send bob@chat.test the bridge at nine")
+	bob.sees("From : alice@chat.test", "Room : verona@conference.chat.test", "Message: the bridge at nine")
+	alice.types(`/subject set "Ready for the next round?"`)
+	bob.joins("verona", "Bob")
+	bob.sees("You have joined the room as Bob, role: participant, affiliation: none", "2 occupants: Alice, Bob",
+		"*Alice has set the room subject: Ready for the next round?")
+	alice.sees("-> Bob has joined the room, role: participant, affiliation: none")
+	alice.types("hello Bob")
+	bob.sees("Alice: hello Bob")
+	bob.types("Yes! <3 & welcome")
+	alice.sees("Bob: Yes! <3 & welcome")
+	bob.types("/nick Robert")
+	alice.sees("** Bob is now known as Robert")
+	alice.types("/affiliation set member bob@chat.test")
+	alice.sees("Robert's affiliation has been changed to: member, by: Alice")
+	bob.sees("Your affiliation has been changed to: member, by: Alice")
+	transcribe(alice, bob)
+
+	alice.types("/kick Robert for a while")
+	bob.sees("Kicked from verona@conference.chat.test by Alice, reason: for a while")
+	bob.joins("verona", "Bob")
+	bob.sees("You have joined the room as Bob, role: participant, affiliation: member", "Alice: hello Bob", "Bob: Yes! <3 & welcome")
+	alice.types("/room destroy")
+	alice.sees("Room destroyed: verona@conference.chat.test")
+	bob.sees("Room destroyed: verona@conference.chat.test")
+}
+
+// transcribe keeps two screens for people.
+func transcribe(alice, bob *terminal) {
+	alice.t.Helper()
 	if path := os.Getenv("CHATD_TRANSCRIPT"); path != "" {
 		text := "alice's screen\n\n" + alice.screen() + "\n\nbob's screen\n\n" + bob.screen() + "\n"
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Error(err)
+			alice.t.Error(err)
 		}
 	}
-	alice.types("/disconnect")
-	bob.sees("alice@chat.test [offline]")
 }
 
 // A terminal is profanity in a tmux session of its own.
@@ -85,6 +135,15 @@ func (s *server) profanity(user string) *terminal {
 	tm.sees(user+"@"+domain+"/profanity.", "logged in successfully", "[TLS] [online]")
 	tm.types("/clear")
 	return tm
+}
+
+// joins enters a room under a nick, where it says who comes and goes, and has no column for occupants, which would break lines.
+func (tm *terminal) joins(room, nick string) {
+	tm.t.Helper()
+	tm.types("/presence room all")
+	tm.types("/occupants default hide")
+	tm.types("/clear")
+	tm.types("/join " + room + "@conference." + domain + " nick " + nick)
 }
 
 func (tm *terminal) tmux(args ...string) string {

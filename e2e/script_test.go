@@ -22,6 +22,11 @@ const scriptTime = 3 * time.Minute
 // with 0. What the script asks for is done on the test's goroutine.
 func (s *server) run(program string, args ...string) {
 	s.t.Helper()
+	s.must("", s.script(program, args...))
+}
+
+// script is run for any goroutine, if the script asks for nothing.
+func (s *server) script(program string, args ...string) error {
 	ctx, cancel := context.WithTimeout(s.t.Context(), scriptTime)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
@@ -36,19 +41,20 @@ func (s *server) run(program string, args ...string) {
 	cmd.Stderr = &stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
-		s.t.Fatal(err)
+		return err
 	}
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
-		s.t.Fatal(err)
+		return err
 	}
 	if err := cmd.Start(); err != nil {
-		s.t.Fatal(err)
+		return err
 	}
 	said := s.converse(stdout, stdin)
 	if err := cmd.Wait(); err != nil {
-		s.t.Errorf("%s: %v\n%s%s", strings.Join(args, " "), err, said, stderr.String())
+		return fmt.Errorf("%s: %w\n%s%s", strings.Join(args, " "), err, said, stderr.String())
 	}
+	return nil
 }
 
 // converse reads what the script says until it ends, and does what it asks.

@@ -38,6 +38,9 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	code := m.Run()
+	if database.server != nil {
+		database.server.Kill()
+	}
 	os.RemoveAll(buildDir)
 	os.Exit(code)
 }
@@ -380,7 +383,11 @@ func (j *journal) len() int {
 func (j *journal) await(words ...string) (string, error) { return j.awaitAfter(0, words...) }
 
 func (j *journal) awaitAfter(from int, words ...string) (string, error) {
-	timeout := time.After(patience)
+	return j.awaitWithin(patience, from, words...)
+}
+
+func (j *journal) awaitWithin(limit time.Duration, from int, words ...string) (string, error) {
+	timeout := time.After(limit)
 	for {
 		j.mu.Lock()
 		grown, ended, lines := j.grown, j.ended, j.lines[from:]

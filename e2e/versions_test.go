@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,28 +12,25 @@ import (
 	"time"
 )
 
-// previous unpacks the commit before the present one, to be built.
-func previous(t *testing.T) (dir string) {
+// previous is chatd of the commit before the present one.
+func previous(t *testing.T) (program string) {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("whole processes are not for -short")
-	}
 	if err := exec.Command("git", "cat-file", "-e", "HEAD^:cluster/service.go").Run(); err != nil {
 		t.Skip("NOT TESTED: mixed versions. There is no git history here, or the commit before this one has no cluster")
 	}
-	dir = t.TempDir()
+	dir := t.TempDir()
 	out, err := exec.Command("sh", "-c", `git -C "$(git rev-parse --show-toplevel)" archive HEAD^ | tar -x -C "$1"`, "sh", dir).CombinedOutput()
 	if err != nil {
 		t.Fatalf("git archive: %v\n%s", err, out)
 	}
-	return dir
+	return buildIn(t, dir)
 }
 
 // buildIn builds chatd of the sources in a directory.
-func buildIn(t *testing.T, dir string) (program string) {
+func buildIn(t *testing.T, dir string, flags ...string) (program string) {
 	t.Helper()
 	program = filepath.Join(t.TempDir(), "chatd")
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", program, "./cmd/chatd")
+	cmd := exec.Command("go", append(append([]string{"build", "-buildvcs=false", "-o", program}, flags...), "./cmd/chatd")...)
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
@@ -41,7 +40,11 @@ func buildIn(t *testing.T, dir string) (program string) {
 
 // TestClusterOfTwoVersions has the previous commit's chatd and this one in one cluster, as in the middle of an upgrade.
 func TestClusterOfTwoVersions(t *testing.T) {
-	n := startCluster(t, []string{"", buildIn(t, previous(t))}, "alice", "bob")
+	if testing.Short() {
+		t.Skip("whole processes are not for -short")
+	}
+	t.Parallel()
+	n := startCluster(t, []string{"", previous(t)}, "alice", "bob")
 	n.linked()
 	alice, bob := n[0].raw(t, "alice", "game"), n[1].raw(t, "bob", "game")
 	for range 3 {
@@ -63,11 +66,14 @@ func TestClusterOfTwoVersions(t *testing.T) {
 	}
 }
 
-// TestClusterOfIncompatibleVersions has a node that speaks only a later version of the protocol between nodes: it is not linked to, both
-// say so, and each serves its players.
-func TestClusterOfIncompatibleVersions(t *testing.T) {
-	dir := previous(t)
-	file := filepath.Join(dir, "cluster", "hello.go")
+// ofLaterVersion is this chatd, but for the version of the protocol between nodes.
+func ofLaterVersion(t *testing.T) (program string) {
+	t.Helper()
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(root, "cluster", "hello.go")
 	source, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -76,10 +82,23 @@ func TestClusterOfIncompatibleVersions(t *testing.T) {
 	if strings.Count(string(later), "= 99\n") != 2 {
 		t.Fatal("hello.go does not have the versions where they are expected")
 	}
-	if err := os.WriteFile(file, later, 0o600); err != nil {
+	dir := t.TempDir()
+	instead, overlay := filepath.Join(dir, "hello.go"), filepath.Join(dir, "overlay.json")
+	replace, err := json.Marshal(map[string]map[string]string{"Replace": {file: instead}})
+	if err = errors.Join(err, os.WriteFile(instead, later, 0o600), os.WriteFile(overlay, replace, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	n := startCluster(t, []string{"", buildIn(t, dir)}, "alice", "bob")
+	return buildIn(t, root, "-overlay", overlay)
+}
+
+// TestClusterOfIncompatibleVersions has a node that speaks only a later version of the protocol between nodes: it is not linked to, both
+// say so, and each serves its players.
+func TestClusterOfIncompatibleVersions(t *testing.T) {
+	if testing.Short() {
+		t.Skip("whole processes are not for -short")
+	}
+	t.Parallel()
+	n := startCluster(t, []string{"", ofLaterVersion(t)}, "alice", "bob")
 	for _, s := range n {
 		line, err := s.log.await("incompatible-version")
 		if err != nil || !strings.Contains(line, "99 to 99") {

@@ -45,5 +45,7 @@ func alike(nick, key string) bool {
 
 // invisible reports whether nothing is to be seen of a nick (XEP-0045 §17.1).
 func invisible(nick string) bool {
-	return strings.IndexFunc(nick, func(c rune) bool { return !unicode.IsSpace(c) && c != '\u2800' && c != '\u115F' && c != '\u1160' && c != '\u3164' && c != '\uFFA0' }) < 0
+	return strings.IndexFunc(nick, func(c rune) bool {
+		return !unicode.IsSpace(c) && c != '\u2800' && c != '\u115F' && c != '\u1160' && c != '\u3164' && c != '\uFFA0'
+	}) < 0
 }

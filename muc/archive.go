@@ -15,7 +15,9 @@ const maxUnwritten = 1000
 // archived is what is to be written about one message.
 type archived struct {
 	utterance
-	replaces bool // it takes the place of the one with this id
+	replaces bool        // it takes the place of the one with this id
+	stone    []byte      // the tombstone, if what it is put on is in the store only; wire is nil
+	by       *occupantID // the message is to be of this author's, if that is not nil
 }
 
 // archive has a message of a persistent room written: it has been delivered by then, and what the store is too slow for, or cannot take, delays nobody. The
@@ -58,7 +60,7 @@ func (s *Service) writeOne(at stanza.JID, a *archived) {
 	id := string(a.id[:])
 	var err error
 	if a.replaces {
-		err = s.store.ReplaceHistory(ctx, at.Local(), id, a.wire)
+		err = s.buryStored(ctx, at, a)
 	} else {
 		_, err = s.store.AppendHistory(ctx, at.Local(), store.HistoryMessage{ID: id, Stored: time.UnixMilli(a.at), Stanza: a.wire}, s.cfg.Load().HistoryStored)
 	}
@@ -67,4 +69,23 @@ func (s *Service) writeOne(at stanza.JID, a *archived) {
 	}
 	s.Metrics.unstored.Inc()
 	s.log.Log(ctx, stanza.FaultLevel(err), "room's history not written", "room", at, "err", err)
+}
+
+// buryStored puts a tombstone in the place of a message in the store: the one that is ready, or one of whom the message is from.
+func (s *Service) buryStored(ctx context.Context, at stanza.JID, a *archived) error {
+	id, wire := string(a.id[:]), a.wire
+	if a.stone != nil {
+		kept, err := s.store.HistoryMessage(ctx, at.Local(), id)
+		if err != nil {
+			return err
+		}
+		m := remembered(kept)
+		if a.by != nil && m.by != *a.by {
+			return nil
+		}
+		if wire, err = m.tombstone(at, a.stone); err != nil {
+			return err
+		}
+	}
+	return s.store.ReplaceHistory(ctx, at.Local(), id, wire)
 }

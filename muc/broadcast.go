@@ -18,6 +18,8 @@ type notice struct {
 	reason string
 	codes  []int // for all
 	own    []int // for the occupant itself, besides 110
+
+	destroyed bool // the room ends
 }
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}
@@ -69,6 +71,9 @@ func (r *room) appendPresence(b []byte, o *occupant, reveal, own bool, n *notice
 		b = append(b, "'>"...)
 		b = appendActor(b, n.actor, n.reason)
 		b = append(b, "</item>"...)
+	}
+	if n.destroyed {
+		b = (&destroyed{}).append(b)
 	}
 	for _, c := range n.codes {
 		b = appendStatus(b, c)
@@ -133,7 +138,7 @@ func (s *Service) showSelf(b *router.Batch, r *room, o *occupant, n *notice) {
 func (s *Service) showSeat(b *router.Batch, r *room, o *occupant, to *seat, n *notice) {
 	buf := buffers.Get().(*[]byte)
 	defer putBuffer(buf)
-	*buf = r.appendPresence((*buf)[:0], o, r.reveals(o), true, n)
+	*buf = r.appendPresence((*buf)[:0], o, true, true, n) // its own address: Converse.js knows itself by it
 	st := presenceOf(o, n, *buf)
 	st.ID = n.id
 	s.send(b, r, to, &st)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/xml"
 	"slices"
+	"strconv"
 	"strings"
 
 	"chatd/router"
@@ -47,6 +48,7 @@ type discoQuery struct {
 		Max    *int    `xml:"max"`
 		After  *string `xml:"after"`
 		Before *string `xml:"before"`
+		Index  *int    `xml:"index"`
 	} `xml:"http://jabber.org/protocol/rsm set"`
 }
 
@@ -112,7 +114,7 @@ func (s *Service) roomInfo(ctx context.Context, b *router.Batch, sess router.Ses
 }
 
 // maySee reports whether somebody who is not in the room may know what is talked about there: who could enter it without being let in, or is
-// something to it (XEP-0045 §13.4).
+// something to it (XEP-0045 §14.4).
 func (r *room) maySee(user stanza.JID) bool {
 	switch as := r.affiliation(user); as {
 	case Outcast:
@@ -199,30 +201,30 @@ func (s *Service) roomItems(ctx context.Context, b *router.Batch, sess router.Se
 // hostItems is XEP-0045 §6.3, in pages (XEP-0059).
 func (s *Service) hostItems(ctx context.Context, b *router.Batch, sess router.Session, st *stanza.Stanza) error {
 	q, err := readDisco(st)
-	switch {
-	case err != nil:
-		return err
-	case q.Node != "":
-		return stanza.ErrItemNotFound
-	case q.Set != nil && q.Set.Before != nil:
-		return &stanza.Error{Type: "cancel", Condition: "feature-not-implemented"}
-	}
-	max, after := pageRooms, ""
-	if q.Set != nil && q.Set.Max != nil {
-		max = min(max, *q.Set.Max)
-	}
-	if q.Set != nil && q.Set.After != nil {
-		j, err := stanza.ParseJID(*q.Set.After)
-		if err != nil || j.Domain() != s.host.Domain() {
-			return stanza.ErrItemNotFound
-		}
-		after = j.Local()
-	}
-	b.Flush()
-	page, more, err := s.List(ctx, after, max, false)
 	if err != nil {
 		return err
 	}
+	if q.Node != "" {
+		return stanza.ErrItemNotFound
+	}
+	part, err := s.partOf(q)
+	if err != nil {
+		return err
+	}
+	b.Flush()
+	look := part
+	if part.Max == 0 { // for the count (XEP-0059 §2.7)
+		look.Max = maxLooked
+	}
+	page, more, err := s.List(ctx, look)
+	if err != nil {
+		return err
+	}
+	count := ""
+	if !more && look.Beyond == "" {
+		count = "<count>" + strconv.Itoa(len(page)) + "</count>"
+	}
+	page = page[:min(len(page), part.Max)]
 	payload := []byte("<query xmlns='" + nsDiscoItems + "'>")
 	for _, e := range page {
 		payload = append(payload, "<item jid='"+stanza.Escape(e.Name+"@"+s.host.Domain())+"' name='"+stanza.Escape(e.Title)+"'/>"...)
@@ -230,10 +232,49 @@ func (s *Service) hostItems(ctx context.Context, b *router.Batch, sess router.Se
 	if q.Set != nil || more {
 		payload = append(payload, "<set xmlns='"+nsRSM+"'>"...)
 		if len(page) > 0 {
-			payload = append(payload, "<first>"+stanza.Escape(page[0].Name+"@"+s.host.Domain())+"</first><last>"+stanza.Escape(page[len(page)-1].Name+"@"+s.host.Domain())+"</last>"...)
+			index := ""
+			if count != "" {
+				index = " index='0'"
+			}
+			payload = append(payload, "<first"+index+">"+stanza.Escape(page[0].Name+"@"+s.host.Domain())+"</first><last>"+stanza.Escape(page[len(page)-1].Name+"@"+s.host.Domain())+"</last>"...)
 		}
-		payload = append(payload, "</set>"...)
+		payload = append(payload, count+"</set>"...)
 	}
 	s.answer(b, sess, st, append(payload, "</query>"...))
 	return nil
+}
+
+// partOf is the page that is asked for. The names of rooms are in order, so that one that is no more still says where to go on (XEP-0059 §2.4).
+func (s *Service) partOf(q *discoQuery) (Part, error) {
+	p := Part{Max: pageRooms}
+	if q.Set == nil {
+		return p, nil
+	}
+	if q.Set.Max != nil {
+		if *q.Set.Max < 0 {
+			return p, stanza.ErrBadRequest
+		}
+		p.Max = min(p.Max, *q.Set.Max)
+	}
+	beyond := q.Set.After
+	switch {
+	case q.Set.Index != nil:
+		return p, &stanza.Error{Type: "cancel", Condition: "feature-not-implemented"} // XEP-0059 §2.6
+	case q.Set.Before != nil && beyond != nil:
+		return p, stanza.ErrBadRequest
+	case q.Set.Before != nil:
+		p.Back = true
+		if beyond = q.Set.Before; *beyond == "" { // XEP-0059 §2.5
+			return p, nil
+		}
+	}
+	if beyond == nil {
+		return p, nil
+	}
+	j, err := stanza.ParseJID(*beyond)
+	if err != nil || j.Domain() != s.host.Domain() || j.Local() == "" {
+		return p, stanza.ErrItemNotFound
+	}
+	p.Beyond = j.Local()
+	return p, nil
 }

@@ -68,6 +68,10 @@ func (s *Service) createdBy(r *room, user stanza.JID, now time.Time) error {
 // admit lets a session in, if it may.
 func (s *Service) admit(b *router.Batch, r *room, who seat, st *stanza.Stanza, join *joining, created bool) error {
 	if o := r.of(who.jid); o != nil {
+		if to := o.seat(who.jid); to.session != who.session { // a new one with its address, perhaps on another node
+			to.session = who.session
+			r.rep.touch(to.jid, to.session)
+		}
 		return s.synchronize(b, r, o, st, who.presence, join)
 	}
 	what := r.affiliates.of(who.jid)

@@ -170,4 +170,7 @@ func bodies(got []string) (all []string) {
 	return all
 }
 
+// Keep implements router.Spool.
+func (noSpool) Keep(context.Context, *stanza.Stanza) (int64, error) { return 0, nil }
+
 // HoldLater implements router.Spool.

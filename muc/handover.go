@@ -183,10 +183,11 @@ func (s *Service) check(ctx context.Context, b *router.Batch, name string) {
 	}
 }
 
-// lostNode sees to a room after a node has gone: who was there leaves.
+// lostNode sees to a room after a node has gone: who was there, and does not go on elsewhere, leaves.
 func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node string) {
 	if r := s.lock(b, name); r != nil {
 		delete(r.rep.awaits, node)
+		s.follow(r, node)
 		s.departAll(b, r, func(who *seat) bool { return r.rep.nodeOf(who.session) == node })
 		for i := range r.rep.touched { // it may be back by now, and has not been told by this incarnation of the link that they were in
 			if t := &r.rep.touched[i]; t.node == node {
@@ -198,6 +199,22 @@ func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node stri
 	}
 	s.answered(ctx, b, name, node)
 	s.answered(ctx, b, name, whoMark+node)
+}
+
+// follow has sessions that were on a node where they are now, if it gave them to others before it went (XEP-0198 §5). The caller holds the room's lock.
+func (s *Service) follow(r *room, node string) {
+	for _, o := range r.all {
+		for i := range o.seats {
+			to := &o.seats[i]
+			if r.rep.nodeOf(to.session) != node {
+				continue
+			}
+			if row, ok := s.r.Table.Row(to.jid); ok && row.Node() != node {
+				to.session = s.sessionOf(row)
+				r.rep.touch(to.jid, to.session)
+			}
+		}
+	}
 }
 
 // handOver begins to move a room to another node.

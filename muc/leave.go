@@ -34,6 +34,7 @@ func (s *Service) depart(b *router.Batch, r *room, o *occupant, full stanza.JID,
 	if to == nil {
 		return
 	}
+	n.destroyed = r.phase == locked && r.seats == 1 // XEP-0045 §10.1.3
 	was := *o
 	was.seats = []seat{*to}
 	wasFirst := o.seats[0].jid == full
@@ -44,7 +45,7 @@ func (s *Service) depart(b *router.Batch, r *room, o *occupant, full stanza.JID,
 	s.Metrics.occupants.Dec()
 	s.showSeat(b, r, &was, &was.seats[0], n)
 	switch {
-	case r.phase == locked && len(r.all) == 0: // XEP-0045 §10.1.3: the room was never there
+	case n.destroyed: // the room was never there
 	case last && r.shown(o.role):
 		s.showOthers(b, r, o, n)
 	case !last && wasFirst:
@@ -85,9 +86,10 @@ func (s *Service) bounced(b *router.Batch, st *stanza.Stanza) {
 		s.Metrics.bounced.Inc()
 		s.depart(b, r, o, st.From, &notice{codes: []int{333}})
 	case st.Kind == stanza.Message && s.mayRefuse(o, st):
-		if to := r.named(st.To.Resource()); to != nil && to.role >= r.cfg.Private {
+		inner, _, err := withoutForgeries(r.at, st)
+		if to := r.named(st.To.Resource()); err == nil && to != nil && to.role >= r.cfg.Private {
 			out := *st
-			out.From = o.at
+			out.From, out.Inner = o.at, o.id.append(bytes.Clone(inner))
 			for i := range to.seats {
 				s.send(b, r, &to.seats[i], &out)
 			}

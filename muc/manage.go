@@ -84,16 +84,33 @@ func (s *Service) giveUp(r *room) {
 }
 
 // Configuration is a room's.
-func (s *Service) Configuration(ctx context.Context, name string) (cfg Settings, err error) {
+func (s *Service) Configuration(ctx context.Context, name string) (Settings, error) {
+	d, err := s.Describe(ctx, name)
+	return d.Settings, err
+}
+
+// A Description is what a room is, and what there is of it now.
+type Description struct {
+	Settings
+	Subject   string
+	Created   time.Time // UTC, whole seconds
+	Occupants int
+}
+
+// Describe tells what a room is.
+func (s *Service) Describe(ctx context.Context, name string) (d Description, err error) {
 	giveBack, err := s.borrow(ctx, name)
 	if err != nil {
-		return cfg, err
+		return d, err
 	}
 	defer giveBack()
 	var b router.Batch
 	defer b.Flush()
-	err = s.visit(ctx, &b, name, func(r *room) error { cfg = *r.cfg; return nil })
-	return cfg, err
+	err = s.visit(ctx, &b, name, func(r *room) error {
+		d = Description{*r.cfg, subjectText(r.subject), time.Unix(r.created, 0).UTC(), len(r.all)}
+		return nil
+	})
+	return d, err
 }
 
 // Configure changes a room's configuration. update has no side effects.

@@ -242,7 +242,7 @@ func TestManage(t *testing.T) {
 	if got := hag.take(); len(got) != 1 || !strings.Contains(got[0], "<body>the game &lt;begins&gt;</body>") || !strings.Contains(got[0], id) {
 		t.Errorf("got %q", got)
 	}
-	list, more, err := f.List(ctx, "", 10, false)
+	list, more, err := f.List(ctx, Part{Max: 10})
 	if err != nil || more || len(list) != 1 || list[0] != (Listed{Name: "coven", Title: "A Dark Cave", Public: true, Persistent: true, Occupants: 1}) {
 		t.Errorf("%v, %t, %v", list, more, err)
 	}

@@ -50,15 +50,14 @@ const few = 32
 type crowd struct {
 	all   []*occupant // in the order in which they entered
 	seats int
-	nicks map[string]*occupant // nil while there are few
-	jids  map[string]*occupant // by full JID
-	rep   *replication         // of a cluster: is told of each change
+	dir   *directory   // nil while there are few
+	rep   *replication // of a cluster: is told of each change
 }
 
 // named is the occupant with a nick, nil if there is none.
 func (c *crowd) named(nick string) *occupant {
-	if c.nicks != nil {
-		return c.nicks[nick]
+	if c.dir != nil {
+		return c.dir.nicks.find(nick, func(o *occupant) bool { return o.nick() == nick })
 	}
 	for _, o := range c.all {
 		if o.nick() == nick {
@@ -70,8 +69,8 @@ func (c *crowd) named(nick string) *occupant {
 
 // of is the occupant that a session is, nil if it is none.
 func (c *crowd) of(full stanza.JID) *occupant {
-	if c.jids != nil {
-		return c.jids[full.String()]
+	if c.dir != nil {
+		return c.dir.jids.find(full.String(), func(o *occupant) bool { return o.seat(full) != nil })
 	}
 	for _, o := range c.all {
 		if o.seat(full) != nil {
@@ -96,23 +95,19 @@ func (c *crowd) add(o *occupant) {
 	c.all = append(c.all, o)
 	c.seats += len(o.seats)
 	c.rep.touchAll(o)
-	if c.nicks == nil && len(c.all) <= few {
+	if c.dir == nil && len(c.all) <= few {
 		return
 	}
-	if c.nicks == nil {
-		c.nicks, c.jids = make(map[string]*occupant), make(map[string]*occupant)
-		for _, o := range c.all {
-			c.index(o)
-		}
-		return
+	if c.dir == nil || !c.dir.add(o) {
+		c.reindex()
 	}
-	c.index(o)
 }
 
-func (c *crowd) index(o *occupant) {
-	c.nicks[o.nick()] = o
-	for i := range o.seats {
-		c.jids[o.seats[i].jid.String()] = o
+// reindex makes the directory anew, with room for more.
+func (c *crowd) reindex() {
+	c.dir = &directory{nicks: newIndex(len(c.all)), jids: newIndex(c.seats)}
+	for _, o := range c.all {
+		c.dir.add(o)
 	}
 }
 
@@ -121,8 +116,8 @@ func (c *crowd) join(o *occupant, s seat) {
 	o.seats = append(o.seats, s)
 	c.seats++
 	c.rep.touch(s.jid, s.session)
-	if c.jids != nil {
-		c.jids[s.jid.String()] = o
+	if c.dir != nil && !c.dir.addSeat(o, &s) {
+		c.reindex()
 	}
 }
 
@@ -139,7 +134,9 @@ func (c *crowd) part(o *occupant, full stanza.JID) (last bool) {
 	}
 	o.seats = slices.Delete(o.seats, i, i+1)
 	c.seats--
-	delete(c.jids, full.String())
+	if c.dir != nil {
+		c.dir.jids.remove(full.String(), o)
+	}
 	return false
 }
 
@@ -152,19 +149,22 @@ func (c *crowd) remove(o *occupant) {
 	c.all = slices.Delete(c.all, i, i+1)
 	c.seats -= len(o.seats)
 	c.rep.touchAll(o)
-	delete(c.nicks, o.nick())
-	for _, s := range o.seats {
-		delete(c.jids, s.jid.String())
+	if c.dir != nil {
+		c.dir.remove(o)
 	}
 }
 
 // rename gives an occupant another nick.
 func (c *crowd) rename(o *occupant, at stanza.JID) {
-	delete(c.nicks, o.nick())
+	if c.dir != nil {
+		c.dir.nicks.remove(o.nick(), o)
+	}
 	c.rep.touchAll(o)
 	o.at = at
-	if c.nicks != nil {
-		c.nicks[o.nick()] = o
+	if c.dir != nil && c.dir.nicks.isFull() {
+		c.reindex()
+	} else if c.dir != nil {
+		c.dir.nicks.put(o.nick(), o)
 	}
 }
 

@@ -77,6 +77,10 @@ const (
 	frameDown    // a node is gone: which
 	frameFrozen  // nobody is busy with the room any more
 	frameOverdue // it waits for others no longer
+
+	// Of no room.
+	frameList   // to a node: the number of a question, a part of the list of rooms
+	frameListed // the answer
 )
 
 // maxHops bounds how often a stanza is sent on to where its room is, while nodes disagree about that.
@@ -153,6 +157,10 @@ func (s *Service) frame(ctx context.Context, b *router.Batch, node string, kind 
 		return s.copied(node, room, kind, payload)
 	case frameRejoin:
 		return s.rejoined(ctx, b, node, room, payload)
+	case frameList:
+		return s.listFor(node, payload)
+	case frameListed:
+		return s.listedBy(payload)
 	case frameWho:
 		return s.asked(room, node, payload)
 	case frameNotLent:

@@ -69,7 +69,8 @@ func (r *room) mayRegister(who affiliate) error {
 // registerAs makes a user a member with a nick. In a members-only room an admin has to agree first (XEP-0045 §9.9).
 func (s *Service) registerAs(ctx context.Context, b *router.Batch, sess router.Session, st *stanza.Stanza, nick string) error {
 	user := st.From.Bare()
-	return s.change(ctx, b, st.To.Local(), func(r *room) (plan, error) {
+	var letters []*stanza.Stanza
+	err := s.change(ctx, b, st.To.Local(), func(r *room) (plan, error) {
 		who := r.affiliates.of(st.From)
 		if err := r.mayRegister(who); err != nil {
 			return plan{}, err
@@ -83,7 +84,11 @@ func (s *Service) registerAs(ctx context.Context, b *router.Batch, sess router.S
 		}
 		done := func() { s.answer(b, sess, st, nil) }
 		if who.as == None && r.cfg.MembersOnly {
-			return plan{apply: func() { done(); s.askAdmins(b, r, st.From, at.Resource()) }}, nil
+			if !s.letters.take(st.From, now(), lettersPerMinute) {
+				s.Metrics.refuse(refusedLetters)
+				return plan{}, errTooFast
+			}
+			return plan{apply: func() { done(); letters = s.askAdmins(b, r, st.From, at.Resource()) }}, nil
 		}
 		a := affiliate{jid: user.String(), as: max(who.as, Member), nick: at.Resource(), reason: who.reason}
 		if err := s.consistent(r, []affiliate{a}); err != nil {
@@ -91,6 +96,8 @@ func (s *Service) registerAs(ctx context.Context, b *router.Batch, sess router.S
 		}
 		return s.affiliate(b, r, []affiliate{a}, notice{}, done), nil
 	})
+	s.post(ctx, b, letters)
+	return err
 }
 
 // unregister gives up a nick, and with it a membership.
@@ -108,8 +115,12 @@ func (s *Service) unregister(ctx context.Context, b *router.Batch, sess router.S
 	})
 }
 
-// askAdmins sends the form of XEP-0045 §9.9 to the admins and owners who are in the room.
-func (s *Service) askAdmins(b *router.Batch, r *room, user stanza.JID, nick string) {
+// maxAsked bounds how many admins who are not in the room a request for registration goes to.
+const maxAsked = 20
+
+// askAdmins sends the form of XEP-0045 §9.9 to the admins and owners who are in the room. It returns what is to be sent to the others: it waits for
+// them in the store if they are not there, and they may answer from outside.
+func (s *Service) askAdmins(b *router.Batch, r *room, user stanza.JID, nick string) (letters []*stanza.Stanza) {
 	var w formWriter
 	w.begin("form", "Registration request", "To let this user become a member of the room, submit the form with the box ticked.", nsRegForm)
 	w.field("jid-single", "muc#jid", "User", user.Bare().String())
@@ -123,6 +134,18 @@ func (s *Service) askAdmins(b *router.Batch, r *room, user stanza.JID, nick stri
 			}
 		}
 	}
+	inner := append([]byte("<body>"+stanza.Escape(user.Bare().String()+" asks to become a member of "+r.at.String()+" as "+nick+".")+"</body>"), out.Inner...)
+	for i := range r.affiliates {
+		a := &r.affiliates[i]
+		jid, err := stanza.ParseJID(a.jid)
+		if a.as < Admin || err != nil || jid.Domain() != s.r.Domain.Domain() || len(r.ofUser(jid)) > 0 || len(letters) == maxAsked {
+			continue
+		}
+		letter := &stanza.Stanza{Kind: stanza.Message, From: r.at, To: jid, Inner: inner}
+		letter.Identify()
+		letters = append(letters, letter)
+	}
+	return letters
 }
 
 // approve is an admin's answer to that form.

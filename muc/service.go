@@ -38,6 +38,7 @@ type Service struct {
 	letters   ration
 	count     atomic.Int64 // rooms in memory
 	index     listing
+	census    census
 
 	seed   maphash.Seed
 	shards [shards]shard

@@ -78,6 +78,8 @@ func (f *fakeSpool) Hold(_ context.Context, st *stanza.Stanza) (int64, error) {
 	return int64(len(f.held)), nil
 }
 
+func (*fakeSpool) Keep(context.Context, *stanza.Stanza) (int64, error) { return 0, nil }
+
 func (*fakeSpool) HoldLater(*stanza.Stanza, error) bool { return false }
 
 func (f *fakeSpool) Forget(context.Context, string, []int64) error { return nil }

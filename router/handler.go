@@ -50,6 +50,10 @@ type Spool interface {
 	// not send. It is stored once the store works again. false means that cause does not pass, or that too much waits
 	// already. st may be a view. It does not block.
 	HoldLater(st *stanza.Stanza, cause error) bool
+	// Keep stores a copy of a message that a session has and its client is slow to take, in case this process dies first. Who
+	// is handed messages here does not get it. The caller calls Forget when the client has the message, or when another way
+	// was found for it. 0 is for one that is not to be stored. It blocks on the store.
+	Keep(ctx context.Context, st *stanza.Stanza) (seq int64, err error)
 	// Forget drops messages of a user that are known to have been delivered. It blocks on the store.
 	Forget(ctx context.Context, user string, seqs []int64) error
 }

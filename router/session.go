@@ -94,15 +94,19 @@ func (l *Blocklist) Matches(j stanza.JID) bool {
 }
 
 // A Flusher has queued bytes that somebody must write out.
-type Flusher interface{ Flush() }
+type Flusher interface {
+	// Flush writes them and does not block. It reports whether all have left the process.
+	Flush() bool
+}
 
 // A Settler has queued bytes that somebody else may be writing.
 type Settler interface {
-	// Settle returns when they have left the process, or wait for a client that does not take them.
-	Settle()
+	// Settle returns when they have left the process, or wait for a client that does not take them: then it is false.
+	Settle() bool
+	Confirmer
 }
 
-// A Confirmer has been sent stanzas for sessions on another node.
+// A Confirmer has been sent stanzas that a client has yet to take, or for sessions on another node.
 type Confirmer interface {
 	// Confirm waits, within ctx, until none of what it was sent so far can be lost with this process or with that node alone, and
 	// reports whether that is so.
@@ -123,11 +127,15 @@ type Batch struct {
 	from, to view
 }
 
-// Owed is the other nodes that have yet to confirm what one client has sent. It belongs to the goroutine of its batch, and
+// Owed is the other nodes that have yet to confirm what one client has sent, and those to whom it has sent more than they have taken. It belongs to the goroutine of its batch, and
 // outlives that: a client may ask long after it has sent.
-type Owed struct{ to []Confirmer }
+type Owed struct {
+	// Here leaves out other nodes: a node that confirms to another one does not wait for that, or for a third.
+	Here bool
+	to   []Confirmer
+}
 
-// manyOwed is how many may be noted before those that have confirmed are looked for: nodes that come and go.
+// manyOwed is how many may be noted before those that have confirmed are looked for.
 const manyOwed = 16
 
 func (o *Owed) add(c Confirmer) {
@@ -140,7 +148,7 @@ func (o *Owed) add(c Confirmer) {
 	o.to = append(o.to, c)
 }
 
-// Confirmed waits, within ctx, for the nodes, and reports whether all have what was sent. The batch has been flushed.
+// Confirmed waits, within ctx, for all of them, and reports whether nothing of what was sent can be lost. The batch has been flushed.
 func (o *Owed) Confirmed(ctx context.Context) bool {
 	for len(o.to) > 0 {
 		if !o.to[0].Confirm(ctx) {
@@ -151,6 +159,9 @@ func (o *Owed) Confirmed(ctx context.Context) bool {
 	o.to = nil
 	return true
 }
+
+// Empty reports whether nobody has anything to confirm.
+func (o *Owed) Empty() bool { return len(o.to) == 0 }
 
 // ended is a context for who does not wait.
 var ended = func() context.Context {
@@ -174,8 +185,8 @@ func (b *Batch) recipients(t *Table, st *stanza.Stanza) []Row {
 	return b.to.look(t, st.To)
 }
 
-// Certain makes Flush wait also for what others are about to write on the batch's behalf, and has it note in owed what other
-// nodes have yet to confirm, so that what was sent can be acknowledged afterwards. With nil it does neither.
+// Certain makes Flush wait also for what others are about to write on the batch's behalf, and has it note in owed who has
+// yet to confirm, so that what was sent can be acknowledged afterwards. With nil it does neither.
 func (b *Batch) Certain(owed *Owed) { b.owed = owed }
 
 // Behind notes that others are about to flush what the batch's owner has queued with f.
@@ -191,14 +202,16 @@ func (b *Batch) Behind(f Settler) {
 
 // Owe notes that a stanza of the batch went to another node.
 func (b *Batch) Owe(c Confirmer) {
-	if b != nil && b.owed != nil {
+	if b != nil && b.owed != nil && !b.owed.Here {
 		b.owed.add(c)
 	}
 }
 
 func (b *Batch) settle() {
 	for i, f := range b.behind {
-		f.Settle()
+		if !f.Settle() {
+			b.owed.add(f)
+		}
 		b.behind[i] = nil
 	}
 	b.behind = b.behind[:0]
@@ -221,7 +234,11 @@ func (b *Batch) Flush() {
 		return
 	}
 	for i, f := range b.dirty {
-		f.Flush()
+		if !f.Flush() {
+			if s, ok := f.(Settler); ok {
+				b.Behind(s)
+			}
+		}
 		b.dirty[i] = nil
 	}
 	b.dirty = b.dirty[:0]

@@ -52,18 +52,28 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 # In an environment of its own, beside Debian's Python.
-fuzzer=e2e/python/schemathesis
-if ! have "$fuzzer/bin/schemathesis" --version; then
+install_fuzzer() {
+    fuzzer=e2e/python/schemathesis
+    have "$fuzzer/bin/schemathesis" --version && return
     echo "setup: installing schemathesis"
     rm -rf "$fuzzer"
     if ! { "$python" -m venv "$fuzzer" && "$fuzzer/bin/pip" install --quiet --disable-pip-version-check schemathesis==4.32.5; } >/dev/null </dev/null; then
         rm -rf "$fuzzer"
         give_up "pip cannot install schemathesis"
     fi
-fi
+}
 
-cd e2e/node
-if [ ! node_modules/.package-lock.json -nt package-lock.json ]; then
+install_node() {
+    cd e2e/node
+    [ node_modules/.package-lock.json -nt package-lock.json ] && return
     echo "setup: installing the clients for Node"
     npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null </dev/null || give_up "npm cannot install the clients for Node"
-fi
+}
+
+# Both wait for the network most of the time.
+install_fuzzer & fuzzer_job=$!
+install_node & node_job=$!
+status=0
+wait $fuzzer_job || status=$?
+wait $node_job || status=$?
+exit $status

@@ -77,7 +77,14 @@ func (o *Offline) next(ctx context.Context, user string, after int64, reachable 
 	gate := o.gate(user)
 	gate.Lock()
 	defer gate.Unlock()
-	page, err = o.messages.OfflinePage(ctx, user, after, offlinePage)
+	for {
+		page, err = o.messages.OfflinePage(ctx, user, after, offlinePage)
+		all := page
+		if page = o.withoutCopies(user, all); len(page) > 0 || len(all) == 0 {
+			break
+		}
+		after = all[len(all)-1].Seq
+	}
 	if err != nil {
 		o.r.Log.Log(ctx, stanza.FaultLevel(err), "waiting messages not read", "user", user, "err", err)
 	}

@@ -39,9 +39,10 @@ type Offline struct {
 	gates [256]sync.RWMutex // by user
 
 	mu      sync.Mutex
-	busy    map[string]chan struct{} // users being handed messages; closed at the end
-	arrears map[router.Session]int64 // sessions that the store kept from what waits behind these numbers
-	serving bool                     // somebody sees to them
+	kept    map[string]map[int64]struct{} // copies of what sessions here have (Keep), by user
+	busy    map[string]chan struct{}      // users being handed messages; closed at the end
+	arrears map[router.Session]int64      // sessions that the store kept from what waits behind these numbers
+	serving bool                          // somebody sees to them
 
 	late late
 }
@@ -51,6 +52,7 @@ type Offline struct {
 func NewOffline(r *router.Router, messages store.Offline, max int) *Offline {
 	o := &Offline{r: r, messages: messages, max: max, seed: maphash.MakeSeed(), busy: make(map[string]chan struct{}),
 		arrears: make(map[router.Session]int64)}
+	o.kept = make(map[string]map[int64]struct{})
 	o.late.waiting = make(map[string][]*lateMessage)
 	o.late.ctx, o.late.end = context.WithCancel(context.Background())
 	return o
@@ -105,6 +107,7 @@ func (o *Offline) append(ctx context.Context, user string, m store.OfflineMessag
 
 // Forget is router.Spool.
 func (o *Offline) Forget(ctx context.Context, user string, seqs []int64) error {
+	defer o.unkeep(user, seqs) // behind: until then nobody is handed them
 	return o.messages.RemoveOffline(ctx, user, seqs)
 }
 

@@ -751,6 +751,9 @@ type Room struct {
 	// ChangeSubject participants may change the subject
 	ChangeSubject bool `json:"change_subject"`
 
+	// Created UTC, whole seconds
+	Created time.Time `json:"created"`
+
 	// History messages for who enters, at most
 	History  int64  `json:"history"`
 	Jid      string `json:"jid"`
@@ -778,6 +781,9 @@ type Room struct {
 	// NonAnonymous everybody sees the addresses, not only moderators
 	NonAnonymous bool `json:"non_anonymous"`
 
+	// Occupants who are in it now
+	Occupants int64 `json:"occupants"`
+
 	// Password empty: none is needed
 	Password string `json:"password"`
 
@@ -795,6 +801,9 @@ type Room struct {
 
 	// Registration users may become members by themselves; in a room for members only an admin has to agree
 	Registration bool `json:"registration"`
+
+	// Subject empty: none
+	Subject string `json:"subject"`
 
 	// Title empty: none
 	Title string `json:"title"`

@@ -204,7 +204,11 @@ func TestOptions(t *testing.T) {
 	if err != nil || o.out != "" || o.size.rounds != 2 || o.size.sessions != quick.sessions || len(o.kinds) != 2 || o.kinds[0].name != "chatd" {
 		t.Errorf("%+v, %v", o, err)
 	}
-	for _, bad := range [][]string{{"-servers", "chatd,openfire"}, {"-servers", ""}, {"more"}, {"-no"}} {
+	o, err = parseOptions([]string{"-loads", "idle-tls,rooms"})
+	if err != nil || o.out != "" || len(o.size.idle()) != 1 || len(o.size.loads()) != 1 || o.size.loads()[0].id != "rooms" {
+		t.Errorf("%+v, %v", o, err)
+	}
+	for _, bad := range [][]string{{"-servers", "chatd,openfire"}, {"-servers", ""}, {"more"}, {"-no"}, {"-loads", "romos"}, {"-loads", "chat-half"}} {
 		if _, err := parseOptions(bad); err == nil {
 			t.Errorf("%q is taken", bad)
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -21,6 +22,7 @@ type size struct {
 	mailboxes int
 	messages  int // for each mailbox
 	storm     int
+	only      []string // ids of the loads that are wanted; none: all of them
 }
 
 var (
@@ -105,20 +107,25 @@ func (z size) touch() []string {
 	return []string{"idle", "-sessions", "20", "-duration", "1ms"}
 }
 
+// chosen are those of some loads that are wanted.
+func (z size) chosen(all []load) []load {
+	return slices.DeleteFunc(all, func(l load) bool { return len(z.only) > 0 && !slices.Contains(z.only, l.id) })
+}
+
 func (z size) idle() []load {
 	args := []string{"idle", "-sessions", strconv.Itoa(z.sessions), "-duration", z.hold.String()}
 	const note = "VmRSS of a server started anew, its growth by these sessions, which come after a few others, with login, roster and presence"
-	return []load{
+	return z.chosen([]load{
 		{id: "idle", title: "idle sessions", args: args, rows: []row{memory}, note: note},
 		{id: "idle-tls", title: "idle sessions over TLS 1.3", args: append([]string{args[0], overTLS}, args[1:]...), rows: []row{memory}, note: note},
-	}
+	})
 }
 
 // loads are in the order in which they are run.
 func (z size) loads() []load {
 	traffic := []row{throughput, cpu, p50.undrawn(), p99, p999.undrawn()}
 	fanOut := []row{throughput, cpu, p99}
-	return []load{
+	return z.chosen([]load{
 		{id: closedLoop, title: "chat, closed loop, 1 in flight", args: z.chat("1"), rows: traffic, relay: true},
 		{id: "chat-16", title: "chat, closed loop, 16 in flight", args: z.chat("16"), rows: traffic, relay: true},
 		{id: "chat-tls", title: "chat over TLS 1.3, closed loop, 1 in flight", args: append(z.chat("1"), overTLS), rows: traffic, relay: true,
@@ -134,7 +141,7 @@ func (z size) loads() []load {
 				"ejabberd (Mnesia) and Prosody (files) write without syncing, and what they have accepted last can be lost when the machine stops. Handing over includes the login"},
 		{id: "storm", title: "everybody logs in, over new TLS 1.3", args: []string{"storm", overTLS, "-sessions", strconv.Itoa(z.storm)},
 			rows: []row{logins, loginCPU}, note: "full handshakes, SCRAM-SHA-256, with roster and presence"},
-	}
+	})
 }
 
 // chat is of pairs that send both ways.

@@ -4,6 +4,7 @@
 //
 //	go run ./bench/compare          all of it, about ten minutes
 //	go run ./bench/compare -quick   under two minutes, for a first look: prints the table alone
+//	go run ./bench/compare -quick -loads rooms   of these the rooms alone
 package main
 
 import (
@@ -69,6 +70,7 @@ func parseOptions(args []string) (options, error) {
 	fs := flag.NewFlagSet("compare", flag.ContinueOnError)
 	fs.BoolVar(&o.quick, "quick", false, "small loads, one round; writes nothing unless -out is given")
 	rounds := fs.Int("rounds", 0, "how often each load is run; 0: 3, or 1 with -quick")
+	loads := fs.String("loads", "", "which loads, by their names in compare.json; all if not given. Writes nothing unless -out is given")
 	servers := fs.String("servers", "chatd,ejabberd,prosody", "which servers, in any order")
 	fs.StringVar(&o.out, "out", "docs/benchmarks", "directory for README.md, compare.json and the plots")
 	if err := fs.Parse(args); err != nil {
@@ -80,6 +82,8 @@ func parseOptions(args []string) (options, error) {
 	o.size = full
 	if o.quick {
 		o.size = quick
+	}
+	if o.quick || *loads != "" {
 		outGiven := false
 		fs.Visit(func(f *flag.Flag) { outGiven = outGiven || f.Name == "out" })
 		if !outGiven {
@@ -88,6 +92,9 @@ func parseOptions(args []string) (options, error) {
 	}
 	if *rounds > 0 {
 		o.size.rounds = *rounds
+	}
+	if err := o.choose(*loads); err != nil {
+		return o, err
 	}
 	names := strings.Split(strings.ToLower(*servers), ",")
 	for _, k := range kinds {
@@ -100,6 +107,26 @@ func parseOptions(args []string) (options, error) {
 		return o, fmt.Errorf("-servers: no server is named %q", names[0])
 	}
 	return o, nil
+}
+
+// choose takes a list of loads.
+func (o *options) choose(list string) error {
+	if list == "" {
+		return nil
+	}
+	all := append(o.size.idle(), o.size.loads()...)
+	only := strings.Split(list, ",")
+	for _, id := range only {
+		i := slices.IndexFunc(all, func(l load) bool { return l.id == id })
+		if i < 0 {
+			return fmt.Errorf("-loads: no load is named %q", id)
+		}
+		if all[i].half && !slices.Contains(only, closedLoop) {
+			return fmt.Errorf("-loads: %s needs %s", id, closedLoop)
+		}
+	}
+	o.size.only = only
+	return nil
 }
 
 //go:embed setup.sh

@@ -43,10 +43,14 @@ type client struct {
 	out       []outgoing
 	asked     time.Time // since when an acknowledgement is due; zero: none is
 	contacts  map[string]bool
+	rooms     []*room
+	entered   map[*room]bool            // rooms that say that it is in them
+	seen      map[*room]map[string]bool // nicks of who is there
 	stopping  bool
 	avoid     int // 1 + the node that did not answer
 
 	logins, resumptions, refusals int
+	bound                         []time.Time // when it logged in
 }
 
 // An outgoing is a stanza that the server has not acknowledged.
@@ -56,7 +60,7 @@ type outgoing struct {
 }
 
 func (w *world) newClient(name string, home int) *client {
-	c := &client{w: w, name: name, resource: "game", home: home, contacts: make(map[string]bool)}
+	c := &client{w: w, name: name, resource: "game", home: home, contacts: make(map[string]bool), entered: make(map[*room]bool), seen: make(map[*room]map[string]bool)}
 	w.clients = append(w.clients, c)
 	return c
 }
@@ -234,9 +238,16 @@ func (c *client) bind(s *stream, at int) error {
 	defer c.mu.Unlock()
 	c.logins++
 	c.smID, c.in, c.handled, c.out = e.attr("id"), 0, 0, nil
+	c.bound = append(c.bound, time.Now())
 	clear(c.contacts) // the server tells anew
+	clear(c.entered)
+	clear(c.seen)
 	c.conn, c.at = s.conn, at
-	return errors.Join(c.writeLocked("", "<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>"), c.writeLocked("", "<presence/>"))
+	err = errors.Join(c.writeLocked("", "<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>"), c.writeLocked("", "<presence/>"))
+	for _, r := range c.rooms {
+		c.enterLocked(r)
+	}
+	return err
 }
 
 // askOften asks for acknowledgements, and gives up the connection of a server that does not answer.
@@ -280,7 +291,11 @@ func (c *client) take(s *stream, e *element) error {
 		return fmt.Errorf("stream error %v", e.Children)
 	case "message":
 		c.in++
-		c.w.ledger.got(c.name, c.at, e, false)
+		if strings.Contains(e.attr("from"), "@"+roomHost) {
+			c.w.ledger.heard(c, e)
+		} else {
+			c.w.ledger.got(c.name, c.at, e, false)
+		}
 	case "presence":
 		c.in++
 		c.presenceLocked(e)
@@ -295,6 +310,10 @@ func (c *client) take(s *stream, e *element) error {
 
 func (c *client) presenceLocked(e *element) {
 	from := e.attr("from")
+	if strings.Contains(from, "@"+roomHost) {
+		c.roomLocked(e)
+		return
+	}
 	switch e.attr("type") {
 	case "":
 		c.contacts[from] = true

@@ -7,18 +7,28 @@ import (
 	"time"
 )
 
-// collectFrom logs in on a node without stream management, and takes what waits until there is nothing more.
-func (c *client) collectFrom(ctx context.Context, n *node) error {
+// enterNode connects to a node and logs in there.
+func (c *client) enterNode(ctx context.Context, n *node) (net.Conn, *stream, error) {
 	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: answerTime}, Config: &tls.Config{InsecureSkipVerify: true, ServerName: domain, NextProtos: []string{"xmpp-client"}}}
 	conn, err := d.DialContext(ctx, "tcp", n.addr())
+	if err != nil {
+		return nil, nil, err
+	}
+	s := &stream{conn: conn}
+	if err := c.login(s); err != nil {
+		conn.Close()
+		return nil, nil, err
+	}
+	return conn, s, nil
+}
+
+// collectFrom logs in on a node without stream management, and takes what waits until there is nothing more.
+func (c *client) collectFrom(ctx context.Context, n *node) error {
+	conn, s, err := c.enterNode(ctx, n)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	s := &stream{conn: conn}
-	if err := c.login(s); err != nil {
-		return err
-	}
 	if _, err := s.ask("<iq type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>collector</resource></bind></iq>"); err != nil {
 		return err
 	}

@@ -10,7 +10,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
+	"time"
 )
 
 // A lab is network namespaces, one for each node, that are joined by a bridge in the namespace of this process. Its names
@@ -20,8 +22,13 @@ type lab struct {
 	bridge string
 	net    string // the first three octets of its addresses
 	nodes  int
-	blocks map[[2]int]bool // from, to: what is lost on its way between two nodes
-	noDB   map[int]bool    // nodes that do not reach the database
+	soft   *softSwitch // nil: packets go by the bridge
+
+	mu     sync.Mutex             // guards what follows
+	blocks map[[2]int]bool        // from, to: what is lost on its way between two nodes
+	lossy  map[[2]int]int         // percent
+	noDB   map[int]bool           // nodes that do not reach the database
+	cuts   map[[2]int][]time.Time // when each two were cut off from each other, be it in one direction
 }
 
 const (
@@ -34,7 +41,7 @@ func newLab(nodes int) (*lab, error) {
 	sweep()
 	pid := os.Getpid()
 	l := &lab{id: fmt.Sprintf("%s-%d", prefix, pid), bridge: fmt.Sprintf("clb%d", pid), nodes: nodes,
-		net: fmt.Sprintf("198.18.%d", pid%254+1), blocks: make(map[[2]int]bool), noDB: make(map[int]bool)} // addresses for tests of networks
+		net: fmt.Sprintf("198.18.%d", pid%254+1), blocks: make(map[[2]int]bool), lossy: make(map[[2]int]int), noDB: make(map[int]bool), cuts: make(map[[2]int][]time.Time)} // addresses for tests of networks
 	err := sh("ip", "link", "add", l.bridge, "type", "bridge")
 	if err == nil {
 		err = errors.Join(sh("ip", "addr", "add", fmt.Sprintf("%s.%d/24", l.net, host), "dev", l.bridge), sh("ip", "link", "set", l.bridge, "up"))
@@ -108,39 +115,77 @@ func sweep() {
 // cut loses all that goes from one set of nodes to the other, and the other way round unless oneWay. What is on its way
 // to the others is lost without a word, as on a real network.
 func (l *lab) cut(from, to []int, oneWay bool) error {
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for _, a := range from {
 		for _, b := range to {
+			l.cuts[[2]int{a, b}], l.cuts[[2]int{b, a}] = append(l.cuts[[2]int{a, b}], now), append(l.cuts[[2]int{b, a}], now)
 			l.blocks[[2]int{a, b}] = true
 			if !oneWay {
 				l.blocks[[2]int{b, a}] = true
 			}
 		}
 	}
-	return l.enforce()
+	return l.enforceLocked()
+}
+
+// lose loses a share of all packets between two sets of nodes.
+func (l *lab) lose(from, to []int, percent int) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range from {
+		for _, b := range to {
+			l.lossy[[2]int{a, b}], l.lossy[[2]int{b, a}] = percent, percent
+		}
+	}
+	return l.enforceLocked()
+}
+
+// apart reports whether two nodes are cut off from each other, be it in one direction.
+func (l *lab) apart(i, j int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.blocks[[2]int{i, j}] || l.blocks[[2]int{j, i}]
+}
+
+// cutWithin reports whether two nodes were cut off from each other within d after a time.
+func (l *lab) cutWithin(i, j int, at time.Time, d time.Duration) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.ContainsFunc(l.cuts[[2]int{i, j}], func(cut time.Time) bool { return cut.After(at) && cut.Before(at.Add(d)) })
 }
 
 // cutDB keeps nodes from the database.
 func (l *lab) cutDB(nodes []int) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for _, n := range nodes {
 		l.noDB[n] = true
 	}
-	return l.enforce()
+	return l.enforceLocked()
 }
 
-// heal ends all cuts.
+// heal ends all cuts and losses.
 func (l *lab) heal() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	clear(l.blocks)
+	clear(l.lossy)
 	clear(l.noDB)
-	return l.enforce()
+	return l.enforceLocked()
 }
 
-// enforce puts the rules in each namespace, in one transaction.
-func (l *lab) enforce() error {
+// enforceLocked puts the rules in each namespace, in one transaction.
+func (l *lab) enforceLocked() error {
 	for n := range l.nodes {
 		var in, out []string
 		for from := range l.nodes {
 			if l.blocks[[2]int{from, n}] {
 				in = append(in, "ip saddr "+l.addr(from)+" drop")
+			}
+			if percent := l.lossy[[2]int{from, n}]; percent > 0 {
+				in = append(in, fmt.Sprintf("ip saddr %s numgen random mod 100 < %d drop", l.addr(from), percent))
 			}
 		}
 		if l.noDB[n] {

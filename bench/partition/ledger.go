@@ -12,6 +12,13 @@ type ledger struct {
 	messages  map[string]*message
 	last      time.Time // when something came that is no repetition
 	conflicts int
+	remarks   map[string]*remark
+	latest    map[ear]*remark
+	spoken    int
+	troubles  []string // of rooms, the last ones
+	forgotten int      // in the history of rooms
+	repeated  int
+	jumbled   int
 	foreign   int // messages that slixmpp got while it was there
 }
 
@@ -41,7 +48,9 @@ type message struct {
 	where     int // the recipient's node then
 }
 
-func newLedger() *ledger { return &ledger{messages: make(map[string]*message)} }
+func newLedger() *ledger {
+	return &ledger{messages: make(map[string]*message), remarks: make(map[string]*remark), latest: make(map[ear]*remark)}
+}
 
 // sent notes the next message of a talk and returns its id.
 func (l *ledger) sent(t *talk) (id string) {
@@ -59,12 +68,18 @@ func (l *ledger) acked(id string) {
 	if m := l.messages[id]; m != nil {
 		m.acked = true
 	}
+	if m := l.remarks[id]; m != nil {
+		m.acked = true
+	}
 }
 
 func (l *ledger) open(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if m := l.messages[id]; m != nil {
+		m.open = true
+	}
+	if m := l.remarks[id]; m != nil {
 		m.open = true
 	}
 }
@@ -84,10 +99,7 @@ func (l *ledger) got(name string, where int, e *element, collected bool) {
 		return
 	}
 	if e.attr("type") == "error" {
-		m.refused = "unknown"
-		if err := e.child("error"); err != nil && len(err.Children) > 0 {
-			m.refused = err.Children[0].XMLName.Local
-		}
+		m.refused = e.child("error").condition()
 		return
 	}
 	if name != m.talk.recipient {

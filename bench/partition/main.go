@@ -2,7 +2,7 @@
 // that never stop talking, cuts the network between the nodes, kills and stops and restarts them, and says what
 // became of every message. It needs Linux, root, ip, nft and MariaDB, which scripts/setup.sh installs.
 //
-//	go run ./bench/partition                       all scenarios, some minutes; writes docs/cluster-tests.md
+//	go run ./bench/partition                       all scenarios, a quarter of an hour; writes docs/cluster-tests.md
 //	go run ./bench/partition -list                 their names
 //	go run ./bench/partition -run 'story|full'     some of them; prints the table alone
 package main
@@ -18,6 +18,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"syscall"
 )
 
@@ -33,11 +34,12 @@ func main() {
 // options are the command line's.
 type options struct {
 	binary  string
+	skewed  string // chatd whose clock can be wrong
 	nodes   int
 	groups  int
 	rate    float64
+	rooms   int
 	only    *regexp.Regexp
-	long    bool
 	list    bool
 	verbose bool
 	keep    string
@@ -47,22 +49,22 @@ type options struct {
 func parseOptions(args []string) (o options, err error) {
 	fs := flag.NewFlagSet("partition", flag.ContinueOnError)
 	fs.StringVar(&o.binary, "binary", "", "chatd to test; empty: built from this source")
-	fs.IntVar(&o.nodes, "nodes", 3, "of the cluster, 3 to 9; the story has 3")
+	fs.IntVar(&o.nodes, "nodes", 3, "of the cluster, 3 to 9")
 	fs.IntVar(&o.groups, "groups", 4, "of friends, one on each node")
 	fs.Float64Var(&o.rate, "rate", 4, "messages a second from each user to each friend")
+	fs.IntVar(&o.rooms, "rooms", 2, "of which each node is the home, at least; 0: there are none")
 	only := fs.String("run", "", "regular expression of the scenarios to run; without it all are run")
-	fs.BoolVar(&o.long, "long", false, "the long scenarios, too")
 	fs.BoolVar(&o.list, "list", false, "print the names of the scenarios, and that is all")
 	fs.BoolVar(&o.verbose, "v", false, "say what clients meet")
 	fs.StringVar(&o.keep, "keep", "", "directory for the nodes' logs; empty: they are kept nowhere")
-	fs.StringVar(&o.out, "out", "", "file for the report; empty: docs/cluster-tests.md if all scenarios are run, else none")
+	fs.StringVar(&o.out, "out", "", "file for the report; empty: docs/cluster-tests.md if all scenarios are run with three nodes, else none")
 	if err := fs.Parse(args); err != nil {
 		return o, err
 	}
-	if fs.NArg() > 0 || o.nodes < 3 || o.nodes > 9 {
+	if fs.NArg() > 0 || o.nodes < 3 || o.nodes > 9 || o.rooms < 0 {
 		return o, errors.New("wrong usage, see -help")
 	}
-	if o.out == "" && *only == "" {
+	if o.out == "" && *only == "" && o.nodes == 3 {
 		o.out = "docs/cluster-tests.md"
 	}
 	o.only, err = regexp.Compile(*only)
@@ -95,6 +97,11 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	}
 	if o.binary, err = filepath.Abs(o.binary); err != nil {
 		return err
+	}
+	if slices.ContainsFunc(chosen, func(s scenario) bool { return s.clocks != nil }) {
+		if o.skewed, err = buildSkewed(ctx, dir); err != nil {
+			return err
+		}
 	}
 	l, err := newLab(o.nodes)
 	if err != nil {

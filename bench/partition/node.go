@@ -30,6 +30,7 @@ type node struct {
 	number int
 	dir    string
 	binary string
+	clock  time.Duration // by which its clock is wrong
 	cmd    *exec.Cmd
 	ended  chan struct{} // closed when the process has ended
 }
@@ -66,6 +67,10 @@ stanzas_per_second = 0
 bytes_per_second = 0
 [message]
 offline_max = 100000
+[muc]
+history_messages = 10000
+history_bytes = 0
+history_stored = 10000
 [store]
 driver = "mysql"
 dsn = %q
@@ -94,6 +99,7 @@ func (n *node) start(ctx context.Context) error {
 	defer log.Close()
 	cmd := exec.Command("ip", "netns", "exec", n.lab.namespace(n.number), n.binary, "serve", "-config", "chatd.toml")
 	cmd.Dir, cmd.Stdout, cmd.Stderr = n.dir, log, log
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", clockVariable, n.clock/time.Second))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return err

@@ -14,20 +14,36 @@ import (
 // A scenario is one story of failures, which clients talk through.
 type scenario struct {
 	name, about string
-	long        bool       // only with -long
-	again       bool       // a process that ends takes along what it knew: messages may come again, with the same stanza-id
-	stray       bool       // clients move to nodes that reach others than the old ones: what waits on the way of the old one is overtaken
-	friends     [][]friend // nil: groups with one on each node
+	again       bool            // a process that ends takes along what it knew: messages may come again, with the same stanza-id
+	stray       bool            // clients move to nodes that reach others than the old ones: what waits on the way of the old one is overtaken
+	friends     [][]friend      // nil: groups with one on each node
+	clocks      []time.Duration // by which the nodes' clocks are wrong, in turn
 	run         func(w *world, r *result) error
 }
 
+// binary is the chatd to run.
+func (s scenario) binary(o options) string {
+	if s.clocks != nil {
+		return o.skewed
+	}
+	return o.binary
+}
+
+// clockOf is by how much a node's clock is wrong.
+func (s scenario) clockOf(n int) time.Duration {
+	if n >= len(s.clocks) {
+		return 0
+	}
+	return s.clocks[n]
+}
+
 // bound is how long everything may take to be well again.
-const bound = 90 * time.Second
+const bound = 45 * time.Second
 
 // chosen is the scenarios that are to be run.
 func chosen(o options) (all []scenario) {
 	for _, s := range scenarios(o) {
-		if o.only.MatchString(s.name) && (o.long || !s.long) {
+		if o.only.MatchString(s.name) {
 			all = append(all, s)
 		}
 	}
@@ -39,6 +55,7 @@ func scenarios(o options) []scenario {
 	for n := 1; n < o.nodes; n++ {
 		rest = append(rest, n)
 	}
+	everyNode := append(slices.Clone(a), rest...)
 	full := func(l *lab) error { return l.cut(a, rest, false) }
 	partial := func(l *lab) error { return l.cut(a, rest[:1], false) }
 	oneWay := func(l *lab) error { return l.cut(a, rest[:1], true) }
@@ -49,11 +66,11 @@ func scenarios(o options) []scenario {
 		cut         func(*lab) error
 	}{
 		{"full", "n1 is cut off from all others", full},
-		{"partial", "n1 and n2 do not reach each other, and n3 reaches both", partial},
+		{"partial", "n1 and n2 do not reach each other, and the others reach both", partial},
 		{"oneway", "n1 hears n2, n2 does not hear n1", oneWay},
 	} {
 		for _, d := range []time.Duration{5 * time.Millisecond, 500 * time.Millisecond, 5 * time.Second, time.Minute} {
-			all = append(all, scenario{name: c.name + "-" + d.String(), about: c.about + " for " + d.String(), long: d == time.Minute, run: cutFor(d, c.cut)})
+			all = append(all, scenario{name: c.name + "-" + d.String(), about: c.about + " for " + d.String(), run: cutFor(d, c.cut)})
 		}
 	}
 	return append(all,
@@ -68,6 +85,17 @@ func scenarios(o options) []scenario {
 		scenario{name: "rolling-cut", about: "n2 and n3 cannot reach each other while every node is restarted", again: true, stray: true, run: rolling(func(l *lab) error {
 			return l.cut([]int{1}, []int{2}, false)
 		})},
+		scenario{name: "slow", about: "packets between n1 and the others take 80 to 120 ms, and 1 % of them are lost", run: cutFor(10*time.Second, func(l *lab) error {
+			return l.slow(a, rest, link{delay: 80 * time.Millisecond, jitter: 40 * time.Millisecond, loss: 0.01})
+		})},
+		scenario{name: "slow-cut", about: "the same, and then n1 is cut off from all others for 5 s", run: func(w *world, r *result) error {
+			return errors.Join(w.lab.slow(a, rest, link{delay: 80 * time.Millisecond, jitter: 40 * time.Millisecond, loss: 0.01}), w.pause(3*time.Second), cutFor(5*time.Second, full)(w, r))
+		}},
+		scenario{name: "lossy", about: "10 % of all packets between nodes are lost, at random, for 10 s", run: cutFor(10*time.Second, func(l *lab) error {
+			return l.lose(everyNode, everyNode, 10)
+		})},
+		scenario{name: "skew", about: "the clock of n1 is 90 s ahead, that of n2 45 s behind; n1 is cut off from all others for 5 s", clocks: []time.Duration{90 * time.Second, -45 * time.Second}, run: cutFor(5*time.Second, full)},
+		scenario{name: "skew-kill", about: "the same clocks; n1 is killed, and is started again after 4 s", clocks: []time.Duration{90 * time.Second, -45 * time.Second}, again: true, run: kill},
 		scenario{name: "two-leave", about: "n1 and n2 are stopped at the same time, and started again", run: twoLeave},
 	)
 }
@@ -81,15 +109,11 @@ func (s scenario) play(ctx context.Context, l *lab, o options, db *database, dir
 		r.err = err
 		return r
 	}
-	friends := s.friends
-	if friends == nil {
-		friends = groupsOf(o.groups, o.nodes)
-	}
-	w, err := newWorld(ctx, l, o, friends, dsn, dir)
+	w, err := newWorld(ctx, l, o, s, dsn, dir)
 	if w != nil {
 		defer func() {
 			w.end()
-			r.err = errors.Join(r.err, l.heal(), keepLogs(w, o, s.name))
+			r.err = errors.Join(r.err, l.heal(), l.quick(), keepLogs(w, o, s.name))
 		}()
 	}
 	if err != nil {
@@ -101,16 +125,24 @@ func (s scenario) play(ctx context.Context, l *lab, o options, db *database, dir
 		return r
 	}
 	w.gone.Store(0)
+	w.left.Store(0)
 	r.loginsBefore = w.sum(func(c *client) int { return c.logins })
 	if r.err = s.run(w, r); r.err != nil {
-		r.err = fmt.Errorf("%w; %v", r.err, w.missing())
+		r.err = fmt.Errorf("%w; %s", r.err, w.missing())
 	}
 	r.flaps = w.gone.Load()
+	healed := time.Now()
 	r.err = errors.Join(r.err, w.lab.heal(), w.settle())
+	if r.err == nil {
+		r.drift, r.err = w.agree(healed, len(w.clients)+1) // and slixmpp
+		r.err = errors.Join(r.err, w.checkRooms())
+	}
 	r.logins = w.sum(func(c *client) int { return c.logins }) - r.loginsBefore
 	r.resumed = w.sum(func(c *client) int { return c.resumptions })
 	t, err := w.count()
 	r.tally, r.err = t, errors.Join(r.err, err)
+	r.rooms = w.ledger.roomTally(w.excused)
+	r.rooms.Rooms, r.rooms.Left, r.rooms.PutOut = len(w.rooms), int(w.left.Load()), int(w.out.Load())
 	return r
 }
 
@@ -139,7 +171,7 @@ func keepLogs(w *world, o options, name string) error {
 // apart reports whether the nodes of two clients are cut off from each other, be it in one direction.
 func (w *world) apart(a, b *client) bool {
 	i, j := a.online(), b.online()
-	return w.lab.blocks[[2]int{i, j}] || w.lab.blocks[[2]int{j, i}]
+	return w.lab.apart(i, j)
 }
 
 func (w *world) together(a, b *client) bool { return !w.apart(a, b) }
@@ -153,12 +185,15 @@ func cutFor(d time.Duration, cut func(*lab) error) func(*world, *result) error {
 			return err
 		}
 		if d >= 3*time.Second {
-			took, err := w.await(d-time.Since(begun), func() bool { return w.views(w.together) })
+			took, err := w.await(d-time.Since(begun), func() bool { return w.views(w.together) && w.seatedApart() })
 			if err != nil {
 				return fmt.Errorf("the split is not seen as one: %w", err)
 			}
 			r.notice = took
 			since := time.Now()
+			if r.back, err = w.await(bound, func() bool { return w.echoing(since) }); err != nil {
+				return fmt.Errorf("an island does not talk in its rooms: %w", err)
+			}
 			if _, err := w.await(bound, func() bool { return w.flowing(since, w.together) }); err != nil {
 				return fmt.Errorf("an island does not talk: %w", err)
 			}
@@ -174,10 +209,52 @@ func cutFor(d time.Duration, cut func(*lab) error) func(*world, *result) error {
 	}
 }
 
+// others is the numbers of all nodes but one.
+func (w *world) others(not int) (all []int) {
+	for i := range w.nodes {
+		if i != not {
+			all = append(all, i)
+		}
+	}
+	return all
+}
+
+// islands reports whether each two nodes that are not cut off from each other can reach the same others.
+func (w *world) islands() bool {
+	for i := range w.nodes {
+		for j := range w.nodes {
+			for k := range w.nodes {
+				if !w.lab.apart(i, j) && !w.lab.apart(j, k) && w.lab.apart(i, k) {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
+
+// seatedApart reports whether each side has every room, with those occupants that it reaches. Where nodes do not agree on who is there
+// they need not agree on where a room is.
+func (w *world) seatedApart() bool { return !w.islands() || w.seated(w.together) }
+
+// echoing reports whether in all rooms everybody on one side hears everybody there.
+func (w *world) echoing(since time.Time) bool {
+	return !w.islands() || w.ledger.echoedSince(w.rooms, since, w.together)
+}
+
+// excused reports whether somebody need not have heard a remark while it was made: the two were cut off from each other then, or the one had to log in anew.
+func (w *world) excused(m *remark, c *client) bool {
+	const underway = 10 * time.Second
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return w.lab.cutWithin(m.on, m.hearers[c].at, m.at, 3*time.Second) ||
+		slices.ContainsFunc(c.bound, func(at time.Time) bool { return at.After(m.at) && at.Before(m.at.Add(underway)) })
+}
+
 // converge waits until everybody sees and hears everybody.
 func (w *world) converge(r *result) (err error) {
 	since := time.Now()
-	r.converge, err = w.await(bound, func() bool { return w.whole() && w.flowing(since, everybody) })
+	r.converge, err = w.await(bound, func() bool { return w.whole() && w.flowing(since, everybody) && w.echoing(since) })
 	if err != nil {
 		return fmt.Errorf("not whole again: %w", err)
 	}
@@ -200,11 +277,16 @@ func kill(w *world, r *result) error {
 	marks := w.marks()
 	w.nodes[0].kill()
 	begun := time.Now()
-	took, err := w.await(bound, func() bool { return w.logged(marks, []int{1, 2}, "peer is down", "peer=n1") })
+	took, err := w.await(bound, func() bool { return w.logged(marks, w.others(0), "peer is down", "peer=n1") })
 	if err != nil {
 		return err
 	}
 	r.notice = took
+	since := time.Now()
+	alive := func(a, b *client) bool { return a.home != 0 && b.home != 0 }
+	if r.back, err = w.await(bound, func() bool { return w.ledger.echoedSince(w.rooms, since, alive) }); err != nil {
+		return fmt.Errorf("rooms do not come back: %w", err)
+	}
 	if _, err := w.await(bound, w.whole); err != nil { // on the other nodes
 		return fmt.Errorf("clients of the killed node are not seen: %w", err)
 	}
@@ -243,8 +325,7 @@ func rolling(cut func(*lab) error) func(*world, *result) error {
 				return err
 			}
 			if cut == nil {
-				others := slices.DeleteFunc([]int{0, 1, 2}, func(j int) bool { return j == i })
-				if _, err := w.await(bound, func() bool { return w.logged(marks, others, "rows of a peer are complete", "peer="+n.name()) }); err != nil {
+				if _, err := w.await(bound, func() bool { return w.logged(marks, w.others(i), "rows of a peer are complete", "peer="+n.name()) }); err != nil {
 					return fmt.Errorf("%s is not back: %w", n.name(), err)
 				}
 			}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,7 +24,10 @@ type world struct {
 	foreign *foreign
 	talks   []*talk
 	ledger  *ledger
+	rooms   []*room
 	gone    atomic.Int64 // how often somebody saw a contact become unavailable
+	left    atomic.Int64 // ... or an occupant of a room leave
+	out     atomic.Int64 // how often somebody was put out of a room
 	verbose bool
 
 	ctx     context.Context
@@ -58,7 +62,7 @@ func groupsOf(count, nodes int) (groups [][]friend) {
 }
 
 // newWorld starts the nodes and connects the clients, who make friends.
-func newWorld(ctx context.Context, l *lab, o options, groups [][]friend, dsn, dir string) (w *world, err error) {
+func newWorld(ctx context.Context, l *lab, o options, s scenario, dsn, dir string) (w *world, err error) {
 	w = &world{lab: l, ledger: newLedger(), verbose: o.verbose}
 	w.ctx, w.cancel = context.WithCancel(ctx)
 	defer func() {
@@ -67,7 +71,7 @@ func newWorld(ctx context.Context, l *lab, o options, groups [][]friend, dsn, di
 		}
 	}()
 	for i := range l.nodes {
-		n := &node{lab: l, number: i, binary: o.binary, dir: filepath.Join(dir, fmt.Sprintf("n%d", i+1))}
+		n := &node{lab: l, clock: s.clockOf(i), number: i, binary: s.binary(o), dir: filepath.Join(dir, fmt.Sprintf("n%d", i+1))}
 		w.nodes = append(w.nodes, n)
 		if err := errors.Join(os.MkdirAll(n.dir, 0o700), n.configure(dsn)); err != nil {
 			return w, err
@@ -75,6 +79,10 @@ func newWorld(ctx context.Context, l *lab, o options, groups [][]friend, dsn, di
 		if err := n.start(ctx); err != nil {
 			return w, err
 		}
+	}
+	groups := s.friends
+	if groups == nil {
+		groups = groupsOf(o.groups, o.nodes)
 	}
 	for g, group := range groups {
 		var members []*client
@@ -94,7 +102,7 @@ func newWorld(ctx context.Context, l *lab, o options, groups [][]friend, dsn, di
 			return w, err
 		}
 	}
-	return w, errors.Join(w.startForeign(slix), w.befriend())
+	return w, errors.Join(w.startForeign(slix), w.befriend(), w.register(w.ctx), w.makeRooms(o.rooms))
 }
 
 func (w *world) befriend() error {
@@ -144,11 +152,12 @@ func (w *world) views(should func(a, b *client) bool) bool {
 
 // whole reports whether everybody is connected and sees all friends.
 func (w *world) whole() bool {
-	return w.all(func(c *client) bool { return c.online() >= 0 }) && w.views(everybody)
+	return w.all(func(c *client) bool { return c.online() >= 0 }) && w.views(everybody) && w.seated(everybody)
 }
 
-// missing says who does not see whom.
-func (w *world) missing() (all []string) {
+// missing says who sees, or does not see, whom against what should be.
+func (w *world) missing() string {
+	var all []string
 	for _, group := range w.groups {
 		for _, a := range group {
 			if a.online() < 0 {
@@ -156,13 +165,17 @@ func (w *world) missing() (all []string) {
 				continue
 			}
 			for _, b := range group {
-				if a != b && !a.sees(b.full()) {
-					all = append(all, a.name+" does not see "+b.name)
+				if sees := a.sees(b.full()); a != b && sees != w.together(a, b) {
+					all = append(all, fmt.Sprintf("%s sees %s: %t", a.name, b.name, sees))
 				}
 			}
 		}
 	}
-	return all
+	all = append(all, w.unseated(w.together)...)
+	if n := len(all) - mostExamples; n > 0 {
+		all = append(all[:mostExamples], fmt.Sprint(n, " more"))
+	}
+	return strings.Join(all, "; ")
 }
 
 var errPatience = errors.New("did not happen in time")
@@ -216,17 +229,27 @@ func (w *world) talk(perSecond float64) {
 		}
 	}
 	for _, t := range w.talks {
-		w.talking.Go(func() {
-			mean := time.Duration(float64(time.Second) / perSecond)
-			for ctx.Err() == nil {
-				t.from.send(t)
-				select {
-				case <-time.After(mean/2 + rand.N(mean)):
-				case <-ctx.Done():
-				}
-			}
-		})
+		w.repeat(ctx, perSecond, func() { t.from.send(t) })
 	}
+	for _, r := range w.rooms {
+		for _, c := range r.members {
+			w.repeat(ctx, perSecond/4, func() { c.utter(r) })
+		}
+	}
+}
+
+// repeat does something so often, until ctx ends.
+func (w *world) repeat(ctx context.Context, perSecond float64, do func()) {
+	mean := time.Duration(float64(time.Second) / perSecond)
+	w.talking.Go(func() {
+		for ctx.Err() == nil {
+			do()
+			select {
+			case <-time.After(mean/2 + rand.N(mean)):
+			case <-ctx.Done():
+			}
+		}
+	})
 }
 
 // flowing reports whether of each talk between two that is meant something has come that was sent after a time.

@@ -47,7 +47,7 @@ func (c *certificate) load(cfg *Config, log *slog.Logger) error {
 	if cfg.C2S.CertFile == "" {
 		if why := selfSignedUnfit(certFile, keyFile, cfg.Domain); why != "" {
 			log.Info("making a self-signed certificate", "file", certFile, "why", why)
-			if err := makeSelfSigned(certFile, keyFile, cfg.Domain, time.Now()); err != nil {
+			if err := makeSelfSigned(certFile, keyFile, cfg.Domain, roomHost(cfg), time.Now()); err != nil {
 				return fmt.Errorf("self-signed certificate: %w", err)
 			}
 		}
@@ -93,7 +93,7 @@ func selfSignedUnfit(certFile, keyFile, domain string) string {
 	return ""
 }
 
-func makeSelfSigned(certFile, keyFile, domain string, now time.Time) error {
+func makeSelfSigned(certFile, keyFile, domain, rooms string, now time.Time) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
@@ -117,6 +117,9 @@ func makeSelfSigned(certFile, keyFile, domain string, now time.Time) error {
 		template.IPAddresses = append(template.IPAddresses, ip)
 	} else if domain != "localhost" {
 		template.DNSNames = append([]string{domain, "*." + domain}, template.DNSNames...)
+	}
+	if template.VerifyHostname(rooms) != nil {
+		template.DNSNames = append(template.DNSNames, rooms)
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {

@@ -15,13 +15,13 @@ var quiet = slog.New(slog.DiscardHandler)
 
 func TestSelfSigned(t *testing.T) {
 	cfg := defaultConfig()
-	cfg.Domain, cfg.Data = "chat.test", t.TempDir()
+	cfg.Domain, cfg.Data, cfg.MUC.Host = "chat.test", t.TempDir(), "rooms.game.test"
 	var c certificate
 	if err := c.load(cfg, quiet); err != nil {
 		t.Fatal(err)
 	}
 	first := c.current.Load().Leaf
-	for _, name := range []string{"chat.test", "rooms.chat.test", "localhost", "127.0.0.1", "::1"} {
+	for _, name := range []string{"chat.test", "rooms.chat.test", "rooms.game.test", "localhost", "127.0.0.1", "::1"} {
 		if err := first.VerifyHostname(name); err != nil {
 			t.Error(err)
 		}
@@ -59,7 +59,7 @@ func TestSelfSignedUnfit(t *testing.T) {
 		{"192.0.2.7", "", time.Now()},
 		{"chat.test", "it has expired", time.Now().AddDate(-11, 0, 0)},
 	} {
-		if err := makeSelfSigned(cert, key, tt.domain, tt.made); err != nil {
+		if err := makeSelfSigned(cert, key, tt.domain, "conference."+tt.domain, tt.made); err != nil {
 			t.Fatal(err)
 		}
 		if got := selfSignedUnfit(cert, key, tt.domain); got != tt.want {
@@ -88,13 +88,13 @@ func shownAt(t *testing.T, addr string) (*tls.Conn, *x509.Certificate) {
 func TestCertificateReload(t *testing.T) {
 	config := testConfig(t, "cert_file = \"own.crt\"\nkey_file = \"own.key\"\n")
 	cert, key := filepath.Join(filepath.Dir(config), "own.crt"), filepath.Join(filepath.Dir(config), "own.key")
-	if err := makeSelfSigned(cert, key, "chat.test", time.Now()); err != nil {
+	if err := makeSelfSigned(cert, key, "chat.test", "conference.chat.test", time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	i := startServe(t, config)
 	old, first := shownAt(t, i.addr["directtls"])
 
-	if err := makeSelfSigned(cert, key, "chat.test", time.Now()); err != nil {
+	if err := makeSelfSigned(cert, key, "chat.test", "conference.chat.test", time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	i.await("msg=reloaded")
@@ -124,7 +124,7 @@ func TestLoadKeepsTheOldOnError(t *testing.T) {
 	}
 	was := c.current.Load()
 	other := filepath.Join(cfg.Data, "other")
-	if err := makeSelfSigned(other+".crt", other+".key", "localhost", time.Now()); err != nil {
+	if err := makeSelfSigned(other+".crt", other+".key", "localhost", "conference.localhost", time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	cfg.C2S.CertFile, cfg.C2S.KeyFile = filepath.Join(cfg.Data, "cert.pem"), other+".key"

@@ -126,8 +126,14 @@ func printOverview(w io.Writer, o *cluster.Overview) error {
 		return err
 	}
 	state := "whole"
-	if o.Island {
+	switch {
+	case len(o.Silent) > 0:
+		state = "an island: nobody answers at " + strings.Join(o.Silent, ", ") + ", or not with this secret"
+	case o.Island:
 		state = "an island: not all nodes are reached"
+	}
+	if o.Conflict != "" {
+		state += "; ANOTHER NODE HAS THE NAME " + o.Node + " and takes links on " + o.Conflict
 	}
 	_, err := fmt.Fprintf(w, "\n%s; %d sessions here, %d elsewhere; epoch %d; repaired %d of %d differing segments, %d gaps, %d resources bound twice\n",
 		state, o.Sessions, o.Remote, o.Epoch, o.Repaired, o.Drift, o.Gaps, o.Twice)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+
+	"chatd/cluster"
 )
 
 // check finds what is wrong with settings that are right one by one.
@@ -77,8 +79,9 @@ func (c *Config) clusterConflicts(fail func(key, what string)) {
 	if c.Store.Driver == "sqlite" {
 		fail("store.driver", `"sqlite" is for one node: a cluster needs a store that all its nodes share, "mysql" or "riak"`)
 	}
-	if k.Secret == "" && !(loopback(k.Gossip) && loopback(k.Link)) {
-		fail("cluster.secret", "is missing: only nodes that are all on loopback may do without")
+	node := clusterConfig(c, nil)
+	if err := cluster.CheckSecret(&node); err != nil {
+		fail("cluster.secret", err.Error())
 	}
 }
 

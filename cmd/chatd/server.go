@@ -182,6 +182,7 @@ func (s *server) stop(ended <-chan error, serving int) {
 		s.others.Tell()
 		s.moveRooms(ctx)
 	}
+	s.clients.OnDismiss = s.rooms.Farewell()
 	err := errors.Join(s.clients.Shutdown(ctx), s.keepRooms(), s.rooms.Close(ctx))
 	if s.others != nil {
 		err = errors.Join(err, s.others.Leave(ctx))

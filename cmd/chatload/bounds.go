@@ -73,6 +73,8 @@ func (o *options) checkNames() error {
 		return usagef("-login %s needs TLS and a login before", o.Login)
 	case o.Rate < 0 || o.Rate > 10_000_000:
 		return usagef("-rate must be from 0 to 10000000, not %v", o.Rate)
+	case o.Create && (o.Relay || o.Rate > 0 || o.Messages > 0 || o.Inflight != 1):
+		return usagef("-create is without -relay, -rate, -messages and -inflight: no messages are sent")
 	case o.Domain == "" || o.Resource == "":
 		return usagef("-domain and -resource must not be empty")
 	case o.Mode == "presence" && o.Users%o.Group != 0:

@@ -152,6 +152,9 @@ rooms are made for the run, and end with it. A server without rooms is an error.
 
   -rooms N            10
   -occupants M        of each room; 20
+  -create             do not speak: make a room, enter it with -occupants, leave it
+                      with all of them, and make the next, -rooms at the same time.
+                      With -duration, -warmup and -drain of the flags below
   -service NAME       where the rooms are; if not given, the server is asked
   -size BYTES         of a message as it is sent; 250, at least 200
   -relay              then run the same load through a relay that knows no XML,
@@ -161,6 +164,7 @@ Examples:
 
   chatload rooms -rooms 20 -occupants 10 -register -tls off -pid 4711
   chatload rooms -rooms 1 -occupants 500 -rate 20 -insecure
+  chatload rooms -create -rooms 100 -occupants 3 -tls off -pid 4711
 `,
 	"offline": `Usage: chatload offline [FLAGS]
 

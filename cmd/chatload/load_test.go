@@ -216,6 +216,27 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
+func TestRooms(t *testing.T) {
+	r := startServer(t, false).load(t, exitOK, "rooms", tlsOff, "-rooms", "2", "-occupants", "3", "-register", "-rate", "40", "-warmup", "100ms", "-duration", "500ms")
+	r.good(t, 6)
+	if r.Rooms != nil || r.Messages.Delivered != 3*r.Messages.Sent {
+		t.Errorf("%+v", r.Messages)
+	}
+}
+
+func TestRoomCreation(t *testing.T) {
+	s := startServer(t, false)
+	r := s.load(t, exitOK, "rooms", tlsOff, "-create", "-rooms", "4", "-occupants", "3", "-processes", "2", "-register", "-warmup", "100ms", "-duration", "500ms")
+	r.good(t, 12)
+	m := r.Rooms
+	if m == nil || r.Messages != nil || m.Lost != 0 || m.Measured == 0 || m.Made < m.Measured || m.Filled.P50 <= 0 || r.Server.CPUPerMessage != nil {
+		t.Fatalf("%+v", m)
+	}
+	if r := s.load(t, exitOK, "rooms", tlsOff, "-create", "-rooms", "2", "-occupants", "1", "-warmup", "0s", "-duration", "200ms"); r.Rooms.Made < 2 {
+		t.Errorf("%+v", r.Rooms)
+	}
+}
+
 // TestNoRooms has a server that offers none: what it is asked about is not a conference.
 func TestNoRooms(t *testing.T) {
 	s := startServer(t, false)

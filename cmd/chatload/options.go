@@ -45,6 +45,7 @@ type options struct {
 	Friends     int
 	Toggling    int    // presence: users of each group
 	Occupants   int    // of a room
+	Create      bool   // rooms: make rooms, instead of speaking in them
 	Service     string // where rooms are; empty: what the server says
 	Prepare     bool   // storm: log in once before
 	Login       string // how to log in
@@ -144,6 +145,7 @@ func (o *options) modeFlags(fs *flag.FlagSet) (count *int) {
 	case "rooms":
 		count = fs.Int("rooms", 10, "")
 		fs.IntVar(&o.Occupants, "occupants", 20, "")
+		fs.BoolVar(&o.Create, "create", false, "")
 		fs.StringVar(&o.Service, "service", "", "")
 		fs.IntVar(&o.Size, "size", 250, "")
 		fs.BoolVar(&o.Relay, "relay", false, "")

@@ -46,6 +46,7 @@ func TestWrongUsage(t *testing.T) {
 		"storm -addr nonsense":                   "host:port",
 		"chat -addr 192.0.2.1:5222":              "-remote",
 		"relay -listen 192.0.2.1:0":              "-remote",
+		"rooms -create -rate 5":                  "-create is without",
 		"relay x":                                "no argument",
 	} {
 		code, stdout, stderr := call(t, strings.Fields(args)...)

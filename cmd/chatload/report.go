@@ -19,6 +19,7 @@ type report struct {
 	Login    loginReport    `json:"login"`
 	Messages *messageReport `json:"messages,omitempty"`
 	Offline  *offlineReport `json:"offline,omitempty"`
+	Rooms    *roomsReport   `json:"rooms,omitempty"`
 
 	Disconnected    uint64         `json:"disconnected"`
 	ForeignContacts uint64         `json:"foreign_contacts,omitempty"`
@@ -81,6 +82,7 @@ type serverReport struct {
 	CPUPerStored     *float64 `json:"cpu_us_per_stored,omitempty"`
 	CPUPerFetched    *float64 `json:"cpu_us_per_fetched,omitempty"`
 	CPUPerLogin      *float64 `json:"cpu_us_per_login,omitempty"`
+	CPUPerRoom       *float64 `json:"cpu_us_per_room,omitempty"`
 	MemoryBefore     int64    `json:"memory_bytes_before"`
 	MemoryStart      int64    `json:"memory_bytes_start"`
 	MemoryEnd        int64    `json:"memory_bytes_end"`
@@ -90,6 +92,7 @@ type serverReport struct {
 type clientReport struct {
 	CPUSeconds    float64  `json:"cpu_seconds"`
 	CPUPerMessage *float64 `json:"cpu_us_per_message,omitempty"`
+	CPUPerRoom    *float64 `json:"cpu_us_per_room,omitempty"`
 }
 
 type ratioReport struct {
@@ -106,8 +109,12 @@ func newReport(o *options, out *outcome, at map[string]usage) *report {
 		Disconnected: out.Disconnected, ForeignContacts: out.ForeignContacts, Failures: out.Failures,
 		Client: clientReport{CPUSeconds: out.CPU.Seconds()},
 	}
-	switch o.Mode {
-	case "chat", "presence", "rooms", "offline":
+	switch {
+	case o.Create:
+		r.Rooms = newRoomsReport(out)
+		r.Client.CPUPerRoom = per(out.CPU, out.Measured)
+	case o.Mode == "idle" || o.Mode == "storm":
+	default:
 		r.Messages = newMessageReport(out)
 		r.Client.CPUPerMessage = per(out.CPU, out.Measured)
 	}
@@ -148,14 +155,16 @@ func newServerReport(o *options, out *outcome, at map[string]usage) *serverRepor
 	s.MemoryPerSession = float64(s.MemoryEnd-s.MemoryBefore) / float64(max(out.LoggedIn, 1))
 	s.CPUSeconds = (at["end"].cpu - at["begin"].cpu).Seconds()
 	logins := at["start"].cpu - at["before"].cpu
-	switch o.Mode {
-	case "chat", "presence", "rooms":
+	switch {
+	case o.Create:
+		s.CPUPerRoom = per(at["end"].cpu-at["begin"].cpu, out.Measured)
+	case o.Mode == "chat" || o.Mode == "presence" || o.Mode == "rooms":
 		s.CPUPerMessage = per(at["end"].cpu-at["begin"].cpu, out.Measured)
-	case "offline":
+	case o.Mode == "offline":
 		s.CPUPerStored = per(at["stored"].cpu-at["begin"].cpu, out.Sent)
 		s.CPUPerFetched = per(at["end"].cpu-at["stored"].cpu, out.Delivered)
 		return s // logins were of two kinds
-	case "storm":
+	case o.Mode == "storm":
 		logins = at["end"].cpu - at["begin"].cpu
 	}
 	s.CPUPerLogin = per(logins, uint64(out.LoggedIn))

@@ -25,6 +25,9 @@ func (w *worker) rooms() error {
 	if w.out.LoginFailed > 0 {
 		return w.loginFailure()
 	}
+	if w.Create {
+		return w.create()
+	}
 	if w.RelayAddr == "" {
 		if err := w.join(); err != nil {
 			return err
@@ -110,10 +113,12 @@ func (w *worker) enterRoom(s *session, waiting map[*session]bool) {
 
 // unlock opens a room that was made just now, with the service's own settings (XEP-0045 §10.1.2).
 func (w *worker) unlock(s *session) {
-	w.loop.send(s, func(b []byte) []byte {
-		return fmt.Appendf(b, "<iq to='%s' type='set' id='unlock'><query xmlns='http://jabber.org/protocol/muc#owner'>"+
-			"<x xmlns='jabber:x:data' type='submit'/></query></iq>", w.room(s.user))
-	})
+	w.loop.send(s, func(b []byte) []byte { return appendUnlock(b, w.room(s.user)) })
+}
+
+func appendUnlock(b []byte, room string) []byte {
+	return fmt.Appendf(b, "<iq to='%s' type='set' id='unlock'><query xmlns='http://jabber.org/protocol/muc#owner'>"+
+		"<x xmlns='jabber:x:data' type='submit'/></query></iq>", room)
 }
 
 // isSelfPresence reports whether this is the room's last word on who is in it (XEP-0045 §7.2.2).

@@ -53,6 +53,9 @@ registrations_per_minute = 0
 [c2s.limits]
 stanzas_per_second = 0
 bytes_per_second = 0
+[muc]
+joins_per_minute = 0
+creations_per_minute = 0
 `
 
 // A server is a chatd that runs for a test.

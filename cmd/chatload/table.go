@@ -24,11 +24,17 @@ func (r *report) print(out io.Writer) {
 		line("stored", "in %.2f s, %.0f/s", o.StoreSeconds, o.StoredPerSecond)
 		line("fetched", "in %.2f s, %.0f/s", o.FetchSeconds, o.FetchedPerSecond)
 	}
+	if m := r.Rooms; m != nil {
+		m.print(line)
+	}
 	if s := r.Server; s != nil {
 		s.print(line)
 	}
 	if p := r.Client.CPUPerMessage; p != nil {
 		line("client CPU", "%.2f s, %.2f us a message", r.Client.CPUSeconds, *p)
+	}
+	if p := r.Client.CPUPerRoom; p != nil {
+		line("client CPU", "%.2f s, %.2f us a room", r.Client.CPUSeconds, *p)
 	}
 	if r.ForeignContacts > 0 {
 		line("beware", "rosters have %d other contacts, who cost the server as well", r.ForeignContacts)
@@ -63,7 +69,7 @@ func (s *serverReport) print(line func(name, format string, args ...any)) {
 	for _, c := range []struct {
 		what string
 		v    *float64
-	}{{"message", s.CPUPerMessage}, {"stored message", s.CPUPerStored}, {"fetched message", s.CPUPerFetched}, {"login", s.CPUPerLogin}} {
+	}{{"message", s.CPUPerMessage}, {"stored message", s.CPUPerStored}, {"fetched message", s.CPUPerFetched}, {"login", s.CPUPerLogin}, {"room", s.CPUPerRoom}} {
 		if c.v != nil {
 			line("", "%.2f us a %s", *c.v, c.what)
 		}

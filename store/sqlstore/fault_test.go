@@ -111,6 +111,7 @@ func TestFaults(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}
+	t.Parallel()
 	storetest.RunFaults(t, func(t *testing.T) storetest.Faulty {
 		dir := smallDisk(t, "64m")
 		s := openPath(t, filepath.Join(dir, "chatd.db"))

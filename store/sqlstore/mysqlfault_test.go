@@ -12,6 +12,7 @@ import (
 // TestMySQLFaults has a network between the store and its server that fails. Half of the cuts lose answers to what the server has
 // done, before or in the place of those to COMMIT.
 func TestMySQLFaults(t *testing.T) {
+	t.Parallel()
 	server := mariadb.Start(t)
 	storetest.RunFaults(t, func(t *testing.T) storetest.Faulty {
 		dsn := server.Database(t)
@@ -33,6 +34,7 @@ func TestMySQLFaults(t *testing.T) {
 
 // TestMySQLKilled has a server that is killed, and one that is stopped for a moment.
 func TestMySQLKilled(t *testing.T) {
+	t.Parallel()
 	storetest.RunFaults(t, func(t *testing.T) storetest.Faulty {
 		server := mariadb.Start(t)
 		paused, killed := false, false

@@ -22,16 +22,17 @@ type Faulty struct {
 }
 
 const (
-	faultRounds  = 5                // outages in one test
-	verbTime     = time.Second      // what a verb is given by its caller
-	hangs        = 20 * time.Second // more than any verb may need beyond that
-	recoveryTime = 60 * time.Second // until each writer has written again after Mend
+	faultRounds  = 5                     // outages in one test
+	verbTime     = time.Second           // what a verb is given by its caller
+	hangs        = 20 * time.Second      // more than any verb may need beyond that
+	recoveryTime = 4 * time.Minute       // until each writer has written again after Mend
+	respite      = 20 * time.Millisecond // after a failure: a refused connection is refused at once
 )
 
 // RunFaults works with every domain of a store while its backend fails at random moments. open returns a new empty store
 // that, by t.Cleanup, is closed. Shown is that an error says that the backend is not to be reached, or is that of the context; that no
 // verb hangs; that nothing is written by half; that what was answered is there once, and what was repeated as
-// documented likewise; and that the same store works again afterwards.
+// documented likewise; and that the same store works again afterwards. The kinds of failure are tested at the same time, each with a store from open.
 func RunFaults(t *testing.T, open func(t *testing.T) Faulty) {
 	for _, test := range []struct {
 		name string
@@ -45,7 +46,10 @@ func RunFaults(t *testing.T, open func(t *testing.T) Faulty) {
 			f.Cut()
 		}},
 	} {
-		t.Run(test.name, func(t *testing.T) { newOutages(t, open(t)).run(test.fail) })
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel() // most of an outage is waiting
+			newOutages(t, open(t)).run(test.fail)
+		})
 	}
 }
 
@@ -60,6 +64,7 @@ type outages struct {
 	stopping atomic.Bool
 	writers  []*faultWriter
 	failures atomic.Int64 // of verbs
+	repeated sync.Map     // IDs of messages that were appended more than once
 }
 
 // A faultWriter calls verbs in one goroutine until the test stops.
@@ -137,8 +142,9 @@ func (w *faultWriter) call(verb string, call func(ctx context.Context) error) er
 	}
 	switch {
 	case err == nil, err == store.ErrNotFound, err == store.ErrExists, err == store.ErrFull:
-	case errors.Is(err, store.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
+	case leftOpen(err):
 		w.failures.Add(1)
+		time.Sleep(respite)
 	default:
 		w.failures.Add(1)
 		w.Errorf("%s: %s: %v", w.name, verb, err)
@@ -158,7 +164,6 @@ func (w *faultWriter) untilKnown(verb string, call func(ctx context.Context, aga
 		if !leftOpen(err) || w.Failed() {
 			return err
 		}
-		time.Sleep(5 * time.Millisecond) // a refused connection is refused at once
 	}
 }
 

@@ -30,9 +30,9 @@ const (
 	patience = 60 * time.Second // for the server to start or to end
 )
 
-// A Server is one server. Its methods are for one goroutine, but for Addr and DSN.
+// A Server is one server. Its methods are for one goroutine, but for Addr, DSN, Database and Exec.
 type Server struct {
-	dir       string
+	dir       string // has data, tmp and log
 	port      int
 	options   []string
 	cmd       *exec.Cmd     // nil: not running
@@ -64,10 +64,10 @@ func Start(t testing.TB, options ...string) *Server {
 
 // Run is Start outside of tests: the server has its data in dir, which is made if need be, and runs until Kill.
 func Run(dir string, options ...string) (*Server, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	s := &Server{dir: dir, options: options}
+	if err := errors.Join(os.MkdirAll(s.data(), 0o700), os.MkdirAll(s.tmp(), 0o700)); err != nil {
 		return nil, err
 	}
-	s := &Server{dir: dir, options: options}
 	if err := s.install(); err != nil {
 		return nil, err
 	}
@@ -110,7 +110,9 @@ func (s *Server) command(options ...string) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, err
 	}
-	return exec.Command(path, append([]string{"--no-defaults", "--datadir=" + s.dir, "--user=" + me.Username,
+	return exec.Command(path, append([]string{"--no-defaults", "--datadir=" + s.data(), "--user=" + me.Username,
+		// Not one that others have, too: a server that starts removes all temporary tables from it.
+		"--tmpdir=" + s.tmp(),
 		// A small database, which is quick to make.
 		"--innodb-data-file-path=ibdata1:1M:autoextend", "--innodb-temp-data-file-path=ibtmp1:1M:autoextend",
 		"--innodb-autoextend-increment=1", "--innodb-log-file-size=32M", "--innodb-buffer-pool-size=128M",
@@ -180,6 +182,8 @@ func (s *Server) start() error {
 	return nil
 }
 
+func (s *Server) data() string    { return filepath.Join(s.dir, "data") }
+func (s *Server) tmp() string     { return filepath.Join(s.dir, "tmp") }
 func (s *Server) logPath() string { return filepath.Join(s.dir, "log") }
 
 func (s *Server) log() []byte {

@@ -1,0 +1,112 @@
+package c2s
+
+import (
+	"bytes"
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+var numberIn = regexp.MustCompile(`id='(m\d{6})'`)
+
+// count is how many messages the spool has, by number.
+func (s *testServer) count() map[string]int {
+	s.spool.mu.Lock()
+	defer s.spool.mu.Unlock()
+	got := make(map[string]int)
+	for _, m := range s.spool.held {
+		got[numberIn.FindStringSubmatch(m)[1]]++
+	}
+	return got
+}
+
+// eventually waits for what goes on in the background.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(testTimeout); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("not so: ", what)
+		}
+	}
+}
+
+// TestAcknowledgedBehindSlowClient: what a client is slow to take is in the spool, too, before its sender hears that it was dealt with,
+// which is soon, and no more when the client has it. Each message comes once.
+func TestAcknowledgedBehindSlowClient(t *testing.T) {
+	for _, managed := range []bool{false, true} {
+		t.Run(fmt.Sprint("managed=", managed), func(t *testing.T) {
+			s := startServer(t, func(c *Config) { c.UnackedStanzas, c.UnackedBytes = 1<<20, 1<<30 })
+			a, b := s.login(t, "romeo", "a", false), s.login(t, "juliet", "b", false)
+			if managed {
+				b.enable()
+			}
+			b.available()
+			sess := s.session(t, b)
+			n := s.stuff(a, b.jid.String(), sess) + 1
+			a.enable()
+			a.send(numbered(n-1, b.jid.String(), "the last one") + "<r xmlns='urn:xmpp:sm:3'/>")
+			a.expect("<a ")
+			have := s.count()
+			sess.out.mu.Lock()
+			waiting := append(bytes.Clone(sess.out.sendingLocked()[min(len(sess.out.sendingLocked()), sess.out.sent):]), sess.out.queueLocked()...)
+			sess.out.mu.Unlock()
+			for _, m := range numberIn.FindAllSubmatch(waiting, -1) {
+				if have[string(m[1])] != 1 {
+					t.Fatalf("%s is acknowledged, in memory, and %d times in the spool", m[1], have[string(m[1])])
+				}
+			}
+			if len(have) < 20 {
+				t.Errorf("%d copies only", len(have))
+			}
+			for i := range n { // b reads
+				got := b.next()
+				for strings.HasPrefix(got, "<r ") {
+					got = b.next()
+				}
+				if !strings.Contains(got, fmt.Sprintf("id='m%06d'", i)) {
+					t.Fatalf("instead of message %d came %.100s", i, got)
+				}
+			}
+			eventually(t, "the copies are gone", func() bool { return len(s.count()) == 0 })
+		})
+	}
+}
+
+// TestSlowClientEnds: when the client of which there are copies is gone each message is in the spool once.
+func TestSlowClientEnds(t *testing.T) {
+	for _, managed := range []bool{false, true} {
+		t.Run(fmt.Sprint("managed=", managed), func(t *testing.T) {
+			s := startServer(t, func(c *Config) { c.UnackedStanzas, c.UnackedBytes = 1<<20, 1<<30 })
+			a, b := s.login(t, "romeo", "a", false), s.login(t, "juliet", "b", false)
+			if managed {
+				b.enable()
+			}
+			b.available()
+			sess := s.session(t, b)
+			n := s.stuff(a, b.jid.String(), sess) + 1
+			a.enable()
+			a.send(numbered(n-1, b.jid.String(), "the last one") + "<r xmlns='urn:xmpp:sm:3'/>")
+			a.expect("<a ")
+			b.breakOff()
+			if managed {
+				s.detached(t, b.jid)
+			} else {
+				ended(t, sess, testTimeout)
+			}
+			eventually(t, "each is there once, and the last one is", func() bool {
+				have := s.count()
+				for _, times := range have {
+					if times != 1 {
+						return false
+					}
+				}
+				return have[fmt.Sprintf("m%06d", n-1)] == 1
+			})
+			if held := len(s.count()); managed && held != n {
+				t.Errorf("%d of %d unacknowledged messages are in the spool", held, n)
+			}
+		})
+	}
+}

@@ -1,0 +1,164 @@
+package roster
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"chatd/router"
+	"chatd/stanza"
+	"chatd/store"
+)
+
+// A far is a resource that is connected to another node.
+type far struct {
+	*client
+	node string
+}
+
+func (f *far) Node() string { return f.node }
+
+// nodes are the others of a cluster.
+type nodes struct {
+	router.Elsewhere
+	all []*far
+}
+
+func (n *nodes) Rows(rows []router.Row, user stanza.JID) []router.Row {
+	for _, f := range n.all {
+		if f.jid.Bare() == user.Bare() {
+			rows = append(rows, router.Row{Session: f, Available: true, Remote: true})
+		}
+	}
+	return rows
+}
+
+// remote is an available resource on another node.
+func (w *world) remote(jid, node string) *far {
+	n, ok := w.r.Table.Elsewhere.(*nodes)
+	if !ok {
+		n = &nodes{Elsewhere: w.r.Table.Elsewhere}
+		w.r.Table.Elsewhere = n
+	}
+	f := &far{&client{w: w, jid: stanza.MustJID(jid)}, node}
+	n.all = append(n.all, f)
+	return f
+}
+
+// A silent store does not answer about rosters while it is down.
+type silent struct {
+	Store
+	down atomic.Bool
+}
+
+func (s *silent) Roster(ctx context.Context, user string) (store.Roster, error) {
+	if s.down.Load() {
+		return store.Roster{}, store.ErrUnavailable
+	}
+	return s.Store.Roster(ctx, user)
+}
+
+func gone(jids ...string) map[string][]stanza.JID {
+	all := make(map[string][]stanza.JID)
+	for _, text := range jids {
+		jid := stanza.MustJID(text)
+		all[jid.Bare().String()] = append(all[jid.Bare().String()], jid)
+	}
+	return all
+}
+
+func unavailable(from, to string) string {
+	return "<presence from='" + from + "' to='" + to + "' type='unavailable'/>"
+}
+
+// TestLost: RFC 6121 §4.5.2 for all who were on a node.
+func TestLost(t *testing.T) {
+	w := newWorld(t, Config{})
+	w.friends("juliet", "romeo")
+	w.given("juliet", "nurse@chat.test", toOnly) // seen by her
+	w.given("nurse", juliet, fromOnly)
+	w.given("juliet", "tybalt@chat.test", fromOnly) // sees her
+	w.given("tybalt", juliet, toOnly)
+	j, silent := w.login(juliet+"/balcony"), w.connect(juliet+"/silent")
+	r := w.login(romeo + "/street") // is here again
+	j.take()
+	w.s.Lost(t.Context(), gone(romeo+"/orchard", romeo+"/street", "nurse@chat.test/kitchen", "tybalt@chat.test/square", "stranger@chat.test/x", juliet+"/phone"))
+	j.expect(unavailable(juliet+"/phone", juliet), unavailable("nurse@chat.test/kitchen", juliet), unavailable(romeo+"/orchard", juliet))
+	silent.expect()
+	r.expect(unavailable(romeo+"/orchard", romeo), unavailable(juliet+"/phone", romeo))
+
+	j.state.Blocked.Store(router.NewBlocklist([]string{romeo}))
+	w.s.Lost(t.Context(), gone(romeo+"/orchard"))
+	j.expect()
+
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	w.s.Lost(ended, gone("nurse@chat.test/kitchen"))
+	j.expect()
+}
+
+// TestLostWithoutStore: who is known in memory is told of at once, the rest when the store answers again.
+func TestLostWithoutStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{})
+		w.friends("juliet", "romeo")
+		w.given("juliet", "nurse@chat.test", toOnly)
+		w.given("nurse", juliet, fromOnly)
+		j := w.login(juliet + "/balcony")
+		db := &silent{Store: w.s.store}
+		w.s.store = db
+		db.down.Store(true)
+		done := make(chan struct{})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		lost := func() {
+			w.s.Lost(ctx, gone(romeo+"/orchard", "nurse@chat.test/kitchen"))
+			close(done)
+		}
+		go lost()
+		synctest.Wait()
+		j.expect(unavailable(romeo+"/orchard", juliet))
+		time.Sleep(5 * patience)
+		synctest.Wait()
+		j.expect() // asked for again, and told nothing twice
+		db.down.Store(false)
+		<-done
+		j.expect(unavailable("nurse@chat.test/kitchen", juliet), unavailable(romeo+"/orchard", juliet))
+
+		db.down.Store(true)
+		w.s.lists.forget(stanza.MustJID(juliet), false)
+		done = make(chan struct{})
+		go lost()
+		synctest.Wait()
+		cancel()
+		<-done // it ends with its context
+	})
+}
+
+// TestFound: RFC 6121 §4.2.2 to those on a node that has come, and nobody else.
+func TestFound(t *testing.T) {
+	w := newWorld(t, Config{})
+	w.friends("juliet", "romeo")
+	w.given("juliet", "nurse@chat.test", toOnly) // does not see her
+	w.given("nurse", juliet, fromOnly)
+	j, silent := w.login(juliet+"/balcony"), w.connect(juliet+"/silent")
+	orchard, street, kitchen, phone := w.remote(romeo+"/orchard", "b"), w.remote(romeo+"/street", "c"), w.remote("nurse@chat.test/kitchen", "b"), w.remote(juliet+"/phone", "b")
+	w.s.Found(t.Context(), "b")
+	orchard.expect(j.seenBy(romeo, "", ""))
+	phone.expect(j.seenBy(juliet, "", ""))
+	for _, c := range []*client{street.client, kitchen.client, j, silent} {
+		c.expect()
+	}
+
+	j.state.Blocked.Store(router.NewBlocklist([]string{romeo}))
+	w.s.Found(t.Context(), "b")
+	orchard.expect()
+	phone.expect(j.seenBy(juliet, "", ""))
+
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	w.s.Found(ended, "b")
+	phone.expect()
+}
