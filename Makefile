@@ -4,7 +4,7 @@ FUZZTIME ?= 30s
 BENCHTIME ?= 1s
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: all build run setup check vet fmt-check staticcheck test test-short fmt update generate fuzz schedules bench compare clean
+.PHONY: all build run setup check vet fmt-check staticcheck test test-short fmt update generate fuzz schedules rooms-schedules bench compare clean
 
 all: build
 
@@ -61,6 +61,10 @@ SCHEDULES ?= 10000
 SEED ?= 1
 schedules:
 	go test ./cluster -run TestSchedules -count=1 -timeout 3h -schedules $(SCHEDULES) -seed $(SEED)
+
+# The same of rooms: what users see, and what is kept.
+rooms-schedules:
+	go test ./muc -run TestSchedules -count=1 -timeout 3h -schedules $(SCHEDULES) -seed $(SEED)
 
 # docs/benchmarks.md says which is which.
 bench:

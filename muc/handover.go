@@ -189,6 +189,11 @@ func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node stri
 		delete(r.rep.awaits, node)
 		s.follow(r, node)
 		s.departAll(b, r, func(who *seat) bool { return r.rep.nodeOf(who.session) == node })
+		for i := range r.rep.touched { // it may be back by now, and has not been told by this incarnation of the link that they were in
+			if t := &r.rep.touched[i]; t.node == node {
+				t.node = ""
+			}
+		}
 		s.unlock(b, r)
 		s.settle(r)
 	}

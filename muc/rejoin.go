@@ -84,7 +84,7 @@ func (s *Service) seated(node, room string, payload []byte) bool {
 	defer sh.mu.Unlock()
 	a := sh.away[room]
 	switch {
-	case a == nil && len(x.Occupants) == 0, a != nil && a.home != node && a.token.fences(token), s.find(room) != nil:
+	case a == nil && len(x.Occupants) == 0, s.fencedBy(a, node, room, token):
 		return true
 	case a == nil:
 		a = new(away)

@@ -38,7 +38,7 @@ type replication struct {
 
 type touch struct {
 	full stanza.JID
-	node string
+	node string // "" for one that is gone
 }
 
 func newReplication(self string) *replication { return &replication{self: self} }
@@ -205,7 +205,7 @@ func (s *Service) tellNodes(r *room) {
 	r.rep.seated = len(r.rep.touched)
 	var nodes []string
 	for _, t := range touched {
-		if t.node != r.rep.self && !slices.Contains(nodes, t.node) {
+		if t.node != r.rep.self && t.node != "" && !slices.Contains(nodes, t.node) {
 			nodes = append(nodes, t.node)
 		}
 	}
