@@ -56,11 +56,13 @@ generate:
 fuzz:
 	scripts/fuzz.sh $(FUZZTIME)
 
-# Random schedules of a cluster's partitions, crashes and damage; the next night with another SEED.
+# Random schedules of a cluster's partitions, crashes and damage: of the replication, of the links, and of whole nodes with clients. What
+# fails says its seed and how to run it again; the next night with another SEED.
 SCHEDULES ?= 10000
 SEED ?= 1
 schedules:
-	go test ./cluster -run TestSchedules -count=1 -timeout 3h -schedules $(SCHEDULES) -seed $(SEED)
+	go test ./cluster -run 'TestSchedules|TestLinkSchedules' -count=1 -timeout 6h -schedules $(SCHEDULES) -linkschedules $(SCHEDULES) -seed $(SEED)
+	go test ./cmd/chatd -run TestNodeSchedules -count=1 -timeout 12h -schedules $(SCHEDULES) -seed $(SEED) -outages
 
 # The same of rooms: what users see, and what is kept.
 rooms-schedules:

@@ -4,16 +4,25 @@ import (
 	"errors"
 	"net"
 	"time"
+
+	"chatd/auth"
 )
 
 // Serve accepts connections until the listener is closed, which Shutdown does.
-// With directTLS they begin with a TLS handshake (XEP-0368).
+// With directTLS they begin with a TLS handshake (XEP-0368), unless they are no sockets: those are
+// within the process and have no TLS.
 func (s *Server) Serve(l net.Listener, directTLS bool) error {
-	return s.accept(l, false, func(tcp *net.TCPConn) { s.welcome(tcp, directTLS) })
+	return s.accept(l, false, func(conn net.Conn) {
+		if tcp, ok := conn.(*net.TCPConn); ok {
+			s.welcome(tcp, directTLS)
+		} else {
+			s.begin(conn, arrival{transport: newPipe(conn), channel: auth.Channel{Private: true}})
+		}
+	})
 }
 
 // accept hands over a listener's connections to welcome, which does not block.
-func (s *Server) accept(l net.Listener, http bool, welcome func(*net.TCPConn)) error {
+func (s *Server) accept(l net.Listener, http bool, welcome func(net.Conn)) error {
 	s.mu.Lock()
 	s.listeners[l] = http
 	closing := s.closing
@@ -24,13 +33,10 @@ func (s *Server) accept(l net.Listener, http bool, welcome func(*net.TCPConn)) e
 	pause := time.Duration(0)
 	for {
 		conn, err := l.Accept()
-		tcp, ok := conn.(*net.TCPConn)
 		switch {
-		case ok:
-			pause = 0
-			welcome(tcp)
 		case err == nil:
-			_ = conn.Close()
+			pause = 0
+			welcome(conn)
 		case errors.Is(err, net.ErrClosed):
 			return nil
 		default: // most likely out of descriptors: some will come free
@@ -46,7 +52,7 @@ func (s *Server) newWire(tcp *net.TCPConn) (*wire, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.watch = s.watch
+	w.watch = s.watched()
 	return w, nil
 }
 
@@ -59,7 +65,7 @@ func (s *Server) welcome(tcp *net.TCPConn, directTLS bool) {
 	}
 	from := s.cfg.Load().ProxyFrom
 	if !proxied(w.from.addr, from) {
-		s.begin(w, directTLS)
+		s.begin(tcp, arrival{transport: w, directTLS: directTLS})
 		return
 	}
 	go func() {
@@ -68,21 +74,22 @@ func (s *Server) welcome(tcp *net.TCPConn, directTLS bool) {
 			_ = tcp.Close()
 			return
 		}
-		s.begin(w, directTLS)
+		s.begin(tcp, arrival{transport: w, directTLS: directTLS})
 	}()
 }
 
-func (s *Server) begin(w *wire, directTLS bool) {
-	if !s.allow(w) {
-		_ = w.tcp.Close()
+// begin has a stream begin, or closes its connection.
+func (s *Server) begin(conn net.Conn, a arrival) {
+	if !s.allow(a.transport) {
+		_ = conn.Close()
 		return
 	}
-	if !s.adopt(w) {
-		s.release(w)
-		_ = w.tcp.Close()
+	if !s.adopt(a.transport) {
+		s.release(a.transport)
+		_ = conn.Close()
 		return
 	}
-	s.take(arrival{transport: w, directTLS: directTLS})
+	s.take(a)
 }
 
 // allow counts a connection of its address, or refuses it. It ends with release, or for one

@@ -146,7 +146,7 @@ func (s *Session) detachNow() bool {
 		o.mu.Unlock()
 		s.broken.Store(true)
 		s.wire.writeDeadline(past) // it may be blocked in SendNow
-		s.wire.wake()
+		s.interrupt()
 		select {
 		case <-taken:
 		case <-s.done:

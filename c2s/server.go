@@ -118,8 +118,8 @@ type Server struct {
 	registrations *addressLimiter
 	arrivals      chan arrival // to a negotiator that has nothing to do
 	web           *web
-	gate          *gate  // TLS handshakes
-	watch         *watch // nil: nobody sleeps
+	gate          *gate         // TLS handshakes
+	watched       func() *watch // of all sockets, from the first one on; nil: nobody sleeps
 
 	sweeping sync.Mutex // held by whoever sweeps
 
@@ -154,12 +154,19 @@ func New(cfg Config, r *router.Router, a *auth.Service, log *slog.Logger) *Serve
 	s.open, s.shut = context.WithCancel(s.ctx)
 	s.web = newWeb(s)
 	s.Reload(cfg)
-	if s.watch = newWatch(); s.watch != nil {
-		go s.watch.run()
-		context.AfterFunc(s.ctx, s.watch.close) // after Shutdown has woken everybody
-	}
+	s.watched = sync.OnceValue(s.startWatch)
 	go s.sweep()
 	return s
+}
+
+// startWatch is nil if there can be none.
+func (s *Server) startWatch() *watch {
+	k := newWatch()
+	if k != nil {
+		go k.run()
+		context.AfterFunc(s.ctx, k.close) // after Shutdown has woken everybody
+	}
+	return k
 }
 
 // Reload replaces the configuration. Open connections keep their TLS and their rates; all

@@ -65,9 +65,12 @@ type Session struct {
 
 	reason atomic.Pointer[stanza.StreamError] // why to end; set once
 	away   atomic.Pointer[stanza.StreamError] // why to leave the connection and wait for resumption; set once
-	broken atomic.Bool                        // the connection is gone: nothing more can be written
-	active atomic.Bool                        // had input since the last sweep
-	grown  atomic.Bool                        // the reading goroutine's stack may have grown
+	// confirming ends the wait for other nodes; nil while there is none.
+	confirming atomic.Pointer[context.CancelFunc]
+
+	broken atomic.Bool // the connection is gone: nothing more can be written
+	active atomic.Bool // had input since the last sweep
+	grown  atomic.Bool // the reading goroutine's stack may have grown
 }
 
 // A scratch is what a session needs only while it works on input.
@@ -100,7 +103,7 @@ func (s *Session) Close(reason *stanza.StreamError) {
 		return
 	}
 	s.wire.writeDeadline(time.Now().Add(partingTimeout))
-	s.wire.wake()
+	s.interrupt()
 	if s.claim() { // no reading goroutine is there to end it
 		go s.end()
 	}
@@ -118,14 +121,22 @@ func (s *Session) sendAway(reason *stanza.StreamError) {
 	}
 	s.away.Store(reason)
 	s.wire.writeDeadline(time.Now().Add(partingTimeout))
-	s.wire.wake()
+	s.interrupt()
 }
 
 // fail tells the reading goroutine that the connection is no good any more.
 func (s *Session) fail(err error) {
 	s.srv.log.Debug("connection failed", "jid", s.jid, "err", err)
 	s.broken.Store(true)
+	s.interrupt()
+}
+
+// interrupt has the reading goroutine look at whether to stop.
+func (s *Session) interrupt() {
 	s.wire.wake()
+	if cancel := s.confirming.Load(); cancel != nil {
+		(*cancel)()
+	}
 }
 
 // stopping reports whether the reading goroutine has to stop.

@@ -240,10 +240,16 @@ func (s *Session) appendAck(b []byte, h uint32) []byte {
 // confirmTimeout is how long an acknowledgement waits for other nodes: longer than one takes that is gone to be missed.
 const confirmTimeout = 4 * time.Second
 
-// confirmed waits until other nodes have what the client has sent to their users.
+// confirmed waits until other nodes have what the client has sent to their users, or the session has to stop: then what it was sent
+// is to be stored without delay.
 func (s *Session) confirmed() bool {
 	ctx, cancel := context.WithTimeout(s.srv.ctx, confirmTimeout)
 	defer cancel()
+	s.confirming.Store(&cancel)
+	defer s.confirming.Store(nil)
+	if s.stopping() {
+		cancel()
+	}
 	return s.owed.Confirmed(ctx)
 }
 

@@ -75,7 +75,13 @@ func (h *web) routes() http.Handler {
 // ServeWeb answers HTTP until the listener is closed, which Shutdown does.
 func (s *Server) ServeWeb(l net.Listener) error {
 	s.web.serve.Do(func() { go func() { _ = s.web.http.Serve(s.web) }() })
-	return s.accept(l, true, func(tcp *net.TCPConn) { go s.web.greet(tcp) })
+	return s.accept(l, true, func(conn net.Conn) {
+		if tcp, ok := conn.(*net.TCPConn); ok {
+			go s.web.greet(tcp)
+		} else {
+			_ = conn.Close()
+		}
+	})
 }
 
 // greet brings a connection to where HTTP begins.

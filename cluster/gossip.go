@@ -154,7 +154,7 @@ func (g *gossipPort) WriteToAddress(b []byte, a memberlist.Address) (time.Time, 
 func (g *gossipPort) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(g.closing, timeout)
 	defer cancel()
-	return realNetwork{}.dial(ctx, addr)
+	return realNetwork{}.Dial(ctx, addr)
 }
 
 func (g *gossipPort) DialAddressTimeout(a memberlist.Address, timeout time.Duration) (net.Conn, error) {

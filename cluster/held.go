@@ -96,8 +96,25 @@ func (s *Service) Held(user stanza.JID) {
 	if !split || s.returned.doubts(bare.String()) || s.moving.of(bare) != nil { // then the missing one has to say first what it had
 		return
 	}
-	for _, p := range s.peers() { // who may reach the one that is missing here
+	s.passHeld(bare)
+}
+
+// passHeld has the other nodes remember a user, too: they may reach the one that is missing here.
+func (s *Service) passHeld(bare stanza.JID) {
+	for _, p := range s.peers() {
 		p.Send(kindHeld, appendTo(nil, bare))
+	}
+}
+
+// leaveHeld passes on all who are remembered during a split, since this node will not be there when it ends.
+func (s *Service) leaveHeld() {
+	if !s.missing.any() {
+		return
+	}
+	for _, bare := range s.held.all() {
+		if j, err := stanza.ParseJID(bare); err == nil {
+			s.passHeld(j)
+		}
 	}
 }
 
@@ -156,30 +173,34 @@ func (s *Service) receded(full stanza.JID, o *Owner) {
 // Split reports whether a node is missing that did not leave.
 func (s *Service) Split() bool { return s.missing.any() }
 
-// Missing is the nodes that are down and did not leave.
+// Missing is which nodes are down and did not leave, of all that this node has met.
 type missing struct {
 	mu    sync.Mutex
-	nodes map[string]bool
+	nodes map[string]bool // by name: whether it is missing
+	count int             // of those that are
 }
 
-// set notes whether a node is missing, and reports whether it was.
-func (m *missing) set(node string, is bool) (was bool) {
+// set notes whether a node is missing, and reports whether what it had stored for users here may not be known: it was missing, or
+// has never been met.
+func (m *missing) set(node string, is bool) (unknown bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	was = m.nodes[node]
+	was, met := m.nodes[node]
 	if m.nodes == nil {
 		m.nodes = make(map[string]bool)
 	}
-	if is {
-		m.nodes[node] = true
-	} else {
-		delete(m.nodes, node)
+	m.nodes[node] = is
+	if was {
+		m.count--
 	}
-	return was
+	if is {
+		m.count++
+	}
+	return was || !met
 }
 
 func (m *missing) any() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return len(m.nodes) > 0
+	return m.count > 0
 }

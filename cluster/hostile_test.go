@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"chatd/cluster/simnet"
 )
 
 func refusals(n *Node, reason string) int {
@@ -37,13 +39,13 @@ func dialTLS(t *testing.T, n *Node) net.Conn {
 
 func TestWrongSecret(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSimNet(1)
+		s := simnet.New(1)
 		ra, rb := newRecorder(t), newRecorder(t)
-		a, err := Start(t.Context(), s.config(1), ra)
+		a, err := Start(t.Context(), simConfig(s, 1), ra)
 		if err != nil {
 			t.Fatal(err)
 		}
-		cfg := s.config(2, 1)
+		cfg := simConfig(s, 2, 1)
 		cfg.Secret = "another secret, just as long as that"
 		b, err := Start(t.Context(), cfg, rb)
 		if err != nil {
@@ -225,8 +227,8 @@ func TestVersions(t *testing.T) {
 		{[2]byte{4, 5}, [2]byte{2, 3}, 0},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			s := newSimNet(1)
-			ca, cb := s.config(1), s.config(2, 1)
+			s := simnet.New(1)
+			ca, cb := simConfig(s, 1), simConfig(s, 2, 1)
 			ca.speaks, cb.speaks = c.a, c.b
 			ra, rb := newRecorder(t), newRecorder(t)
 			a, err := Start(t.Context(), ca, ra)
@@ -290,7 +292,7 @@ func TestRequestsAreBounded(t *testing.T) {
 			}
 		}
 		// A request across a cut waits, and fails when the peer is down.
-		c.split([]string{simIP(1)}, []string{simIP(2)})
+		c.Split([]string{simIP(1)}, []string{simIP(2)})
 		if _, err := p.Request(t.Context(), 20, nil); !errors.Is(err, ErrGone) {
 			t.Errorf("a request to a peer that goes down: %v", err)
 		}

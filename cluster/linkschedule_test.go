@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"chatd/cluster/simnet"
 )
 
 // Flags: -seed is of both kinds of schedules.
@@ -34,7 +36,7 @@ type trip struct{ from, to uint64 } // incarnations
 
 func linkSchedule(t *testing.T, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 0))
-	c := &simCluster{simNet: newSimNet(seed), t: t}
+	c := &simCluster{Net: simnet.New(seed), t: t}
 	defer func() {
 		for _, n := range c.nodes {
 			n.Close()
@@ -93,16 +95,16 @@ func (c *simCluster) disturb(rng *rand.Rand, ledgers map[trip]*ledger) []*record
 	j := 1 + (i+rng.IntN(2))%3
 	switch rng.IntN(7) {
 	case 0:
-		c.split([]string{simIP(i)}, []string{simIP(j), simIP(6 - i - j)})
+		c.Split([]string{simIP(i)}, []string{simIP(j), simIP(6 - i - j)})
 	case 1:
-		c.cut(simIP(i), simIP(j))
+		c.Cut(simIP(i), simIP(j))
 	case 2:
-		c.cut(simIP(i), simIP(j))
-		c.cut(simIP(j), simIP(i))
+		c.Cut(simIP(i), simIP(j))
+		c.Cut(simIP(j), simIP(i))
 	case 3:
-		c.freeze(simIP(i))
+		c.Freeze(simIP(i))
 	case 4:
-		c.shape(simIP(i), simIP(j), 20*time.Millisecond, 50*time.Millisecond, 0.05)
+		c.Shape(simIP(i), simIP(j), 20*time.Millisecond, 50*time.Millisecond, 0.05)
 	case 5:
 		l := c.nodes[i-1].link(simName(j))
 		l.mu.Lock()
@@ -118,9 +120,9 @@ func (c *simCluster) disturb(rng *rand.Rand, ledgers map[trip]*ledger) []*record
 
 func (c *simCluster) restart(i int, ledgers map[trip]*ledger) *recorder {
 	old, was := c.hears[i-1], c.nodes[i-1].Incarnation
-	c.vanish(simIP(i))
+	c.Vanish(simIP(i))
 	c.nodes[i-1].Close()
-	c.revive(simIP(i))
+	c.Revive(simIP(i))
 	time.Sleep(10 * time.Millisecond)
 	c.start(i)
 	for k, l := range ledgers {
@@ -131,11 +133,11 @@ func (c *simCluster) restart(i int, ledgers map[trip]*ledger) *recorder {
 
 // calm undoes all that can be undone.
 func (c *simCluster) calm() {
-	c.heal()
+	c.Heal()
 	for i := 1; i <= 3; i++ {
-		c.thaw(simIP(i))
+		c.Thaw(simIP(i))
 		for j := 1; j <= 3; j++ {
-			c.shape(simIP(i), simIP(j), c.base.delay, c.base.jitter, 0)
+			c.Unshape(simIP(i), simIP(j))
 		}
 	}
 }

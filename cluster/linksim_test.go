@@ -4,16 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"chatd/cluster/simnet"
 )
 
 // A simCluster is nodes 1 to n on a simulated network, all linked to all.
 type simCluster struct {
-	*simNet
+	*simnet.Net
 	t     *testing.T
 	nodes []*Node     // [0] is n01
 	hears []*recorder // by node
@@ -23,7 +26,7 @@ type simCluster struct {
 func simulate(t *testing.T, size int, test func(t *testing.T, c *simCluster)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		c := &simCluster{simNet: newSimNet(1), t: t}
+		c := &simCluster{Net: simnet.New(1), t: t}
 		defer func() {
 			for _, n := range c.nodes {
 				n.Close()
@@ -47,7 +50,7 @@ func (c *simCluster) start(i int) {
 	}
 	r := newRecorder(c.t)
 	time.Sleep(time.Microsecond) // the ledgers tell nodes apart by their incarnations, which are times
-	n, err := Start(context.Background(), c.config(i, 1), r)
+	n, err := Start(context.Background(), simConfig(c.Net, i, 1), r)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -72,7 +75,7 @@ func (c *simCluster) meshed(within time.Duration) {
 
 // die has node i vanish without a word.
 func (c *simCluster) die(i int) {
-	c.vanish(simIP(i))
+	c.Vanish(simIP(i))
 	c.nodes[i-1].Close()
 }
 
@@ -106,10 +109,10 @@ func TestBlipPurgesNobody(t *testing.T) {
 			simulate(t, 3, func(t *testing.T, c *simCluster) {
 				for i := range 20 {
 					c.send(1, 2, 10*i, 10*i+5)
-					c.split([]string{simIP(1)}, []string{simIP(2), simIP(3)})
+					c.Split([]string{simIP(1)}, []string{simIP(2), simIP(3)})
 					c.send(1, 2, 10*i+5, 10*i+10)
 					time.Sleep(blip)
-					c.heal()
+					c.Heal()
 					time.Sleep(5 * time.Second)
 				}
 				for i := 1; i <= 3; i++ {
@@ -155,7 +158,7 @@ func TestKillIsNoticed(t *testing.T) {
 					t.Errorf("node %d does not miss it", i)
 				}
 			}
-			c.revive(simIP(3))
+			c.Revive(simIP(3))
 			c.start(3)
 			c.meshed(30 * time.Second)
 			time.Sleep(2 * dampWindow)
@@ -173,7 +176,7 @@ func TestOneWayCutIsASplit(t *testing.T) {
 		t.Run(fmt.Sprint(dir), func(t *testing.T) {
 			simulate(t, 3, func(t *testing.T, c *simCluster) {
 				at := time.Now()
-				c.cut(simIP(dir[0]), simIP(dir[1]))
+				c.Cut(simIP(dir[0]), simIP(dir[1]))
 				eventually(t, "both declare the other down", 3*time.Second, func() bool { return c.downs(1, 2) == 1 && c.downs(2, 1) == 1 })
 				if took := time.Since(at); took > 2200*time.Millisecond {
 					t.Errorf("it took %v", took)
@@ -185,7 +188,7 @@ func TestOneWayCutIsASplit(t *testing.T) {
 				if c.downs(3, 1)+c.downs(3, 2) > 0 {
 					t.Error("the third one was disturbed")
 				}
-				c.heal()
+				c.Heal()
 				c.meshed(5 * time.Second)
 			})
 		})
@@ -196,12 +199,12 @@ func TestSplitHealsItself(t *testing.T) {
 	for _, outage := range []time.Duration{5 * time.Second, 5 * time.Minute} { // memberlist forgets the dead after 30 s
 		t.Run(outage.String(), func(t *testing.T) {
 			simulate(t, 5, func(t *testing.T, c *simCluster) {
-				c.split([]string{simIP(1), simIP(2)}, []string{simIP(3), simIP(4), simIP(5)})
+				c.Split([]string{simIP(1), simIP(2)}, []string{simIP(3), simIP(4), simIP(5)})
 				time.Sleep(outage)
 				if c.hears[0].ups() != 1 || c.hears[4].ups() != 2 {
 					t.Fatalf("islands of %d and %d", c.hears[0].ups()+1, c.hears[4].ups()+1)
 				}
-				c.heal()
+				c.Heal()
 				c.meshed(15 * time.Second)
 				time.Sleep(30 * time.Second)
 				for i, n := range c.nodes {
@@ -223,10 +226,10 @@ func TestUnacked(t *testing.T) {
 		a, b := c.hears[0], c.hears[1]
 		c.send(1, 2, 0, 100)
 		time.Sleep(time.Second) // these are acknowledged
-		c.cut(simIP(2), simIP(1))
+		c.Cut(simIP(2), simIP(1))
 		c.send(1, 2, 100, 200) // these arrive, and the acknowledgement does not
 		time.Sleep(100 * time.Millisecond)
-		c.cut(simIP(1), simIP(2))
+		c.Cut(simIP(1), simIP(2))
 		c.send(1, 2, 200, 300) // these do not arrive
 		eventually(t, "a knows", 3*time.Second, func() bool { return c.downs(1, 2) == 1 })
 		down := a.of(simName(2), "down")[0]
@@ -234,7 +237,7 @@ func TestUnacked(t *testing.T) {
 			t.Fatalf("%d come back", len(down.unacked))
 		}
 		eventually(t, "b knows", 3*time.Second, func() bool { return c.downs(2, 1) == 1 })
-		c.heal()
+		c.Heal()
 		c.meshed(5 * time.Second)
 		received := a.of(simName(2), "received")
 		if len(received) != 1 || received[0].seq != 200 || received[0].incarnation != c.nodes[1].Incarnation {
@@ -253,11 +256,11 @@ func TestUnacked(t *testing.T) {
 func TestUnackedIsExact(t *testing.T) {
 	simulate(t, 2, func(t *testing.T, c *simCluster) {
 		a, b := c.hears[0], c.hears[1]
-		c.cut(simIP(2), simIP(1))
+		c.Cut(simIP(2), simIP(1))
 		c.send(1, 2, 0, 100) // arrives, and is not acknowledged
 		c.send(2, 1, 0, 7)   // does not arrive, unless the old connection comes to life again
 		time.Sleep(50 * time.Millisecond)
-		c.cut(simIP(1), simIP(2))
+		c.Cut(simIP(1), simIP(2))
 		c.send(1, 2, 100, 150)
 		l := c.nodes[1].link(simName(1))
 		l.mu.Lock()
@@ -268,7 +271,7 @@ func TestUnackedIsExact(t *testing.T) {
 		if c.downs(2, 1) != 1 || c.downs(1, 2) != 0 {
 			t.Fatal("not only the second one gave up")
 		}
-		c.heal()
+		c.Heal()
 		c.meshed(5 * time.Second)
 		time.Sleep(time.Second)
 		down := a.of(simName(2), "down")
@@ -284,7 +287,7 @@ func TestUnackedIsExact(t *testing.T) {
 
 func TestResendsExactlyOnce(t *testing.T) {
 	simulate(t, 2, func(t *testing.T, c *simCluster) {
-		c.shape(simIP(1), simIP(2), 5*time.Millisecond, 3*time.Millisecond, 0.01)
+		c.Shape(simIP(1), simIP(2), 5*time.Millisecond, 3*time.Millisecond, 0.01)
 		sent := 0
 		for cut := range 60 {
 			for range 50 {
@@ -301,13 +304,13 @@ func TestResendsExactlyOnce(t *testing.T) {
 				}
 				l.mu.Unlock()
 			case 1:
-				c.cut(simIP(1), simIP(2))
+				c.Cut(simIP(1), simIP(2))
 				time.Sleep(700 * time.Millisecond)
-				c.heal()
+				c.Heal()
 			case 2:
-				c.cut(simIP(2), simIP(1))
+				c.Cut(simIP(2), simIP(1))
 				time.Sleep(900 * time.Millisecond)
-				c.heal()
+				c.Heal()
 			}
 			time.Sleep(500 * time.Millisecond)
 		}
@@ -323,7 +326,7 @@ func TestResendsExactlyOnce(t *testing.T) {
 func TestQueueIsBounded(t *testing.T) {
 	simulate(t, 2, func(t *testing.T, c *simCluster) {
 		p := c.hears[0].peer(simName(2))
-		c.split([]string{simIP(1)}, []string{simIP(2)})
+		c.Split([]string{simIP(1)}, []string{simIP(2)})
 		payload := make([]byte, 100<<10)
 		sent := 0
 		for ok := true; ok; {
@@ -345,12 +348,12 @@ func TestQueueIsBounded(t *testing.T) {
 		if err := p.Room(ctx, QueueBytes/2); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("room in a full queue: %v", err)
 		}
-		c.heal()
+		c.Heal()
 		if err := p.Room(t.Context(), 1000); err != nil {
 			t.Errorf("room: %v", err)
 		}
 		eventually(t, "all came", time.Second, func() bool { return c.hears[1].count() == sent+1 })
-		c.split([]string{simIP(1)}, []string{simIP(2)})
+		c.Split([]string{simIP(1)}, []string{simIP(2)})
 		eventually(t, "down", 3*time.Second, func() bool { return c.downs(1, 2) == 1 })
 		if _, ok := p.Send(1); ok || !errors.Is(p.Room(t.Context(), 1), ErrGone) {
 			t.Error("a peer that is down takes frames")
@@ -379,9 +382,9 @@ func TestQueueIsBoundedInFrames(t *testing.T) {
 func TestFlappingIsDamped(t *testing.T) {
 	simulate(t, 2, func(t *testing.T, c *simCluster) {
 		for range 60 { // 10 minutes of 4 s off, 6 s on
-			c.split([]string{simIP(1)}, []string{simIP(2)})
+			c.Split([]string{simIP(1)}, []string{simIP(2)})
 			time.Sleep(4 * time.Second)
-			c.heal()
+			c.Heal()
 			time.Sleep(6 * time.Second)
 		}
 		if n := c.downs(1, 2); n > 35 || n < 2 {
@@ -400,13 +403,13 @@ func TestFrozenNode(t *testing.T) {
 	for _, d := range []time.Duration{time.Second, 30 * time.Second} {
 		t.Run(d.String(), func(t *testing.T) {
 			simulate(t, 3, func(t *testing.T, c *simCluster) {
-				c.freeze(simIP(2))
+				c.Freeze(simIP(2))
 				time.Sleep(d)
 				long := d > downAfter
 				if got := c.downs(1, 2) == 1 && c.downs(3, 2) == 1; got != long {
 					t.Errorf("declared down: %v", got)
 				}
-				c.thaw(simIP(2))
+				c.Thaw(simIP(2))
 				c.meshed(5 * time.Second)
 				if c.downs(1, 3)+c.downs(3, 1) > 0 {
 					t.Error("the others were disturbed")
@@ -510,7 +513,7 @@ func TestFirstNodeRestarts(t *testing.T) {
 
 func TestNameInUse(t *testing.T) {
 	simulate(t, 3, func(t *testing.T, c *simCluster) {
-		cfg := c.config(9, 1)
+		cfg := simConfig(c.Net, 9, 1)
 		cfg.Node = simName(2)
 		_, err := Start(t.Context(), cfg, newRecorder(t))
 		if !errors.Is(err, ErrNameInUse) || !strings.Contains(err.Error(), simIP(2)) {
@@ -536,10 +539,10 @@ func TestNameInUse(t *testing.T) {
 // TestNameTwiceAfterHeal starts the second one of a name on the other side of a split.
 func TestNameTwiceAfterHeal(t *testing.T) {
 	simulate(t, 3, func(t *testing.T, c *simCluster) {
-		c.host(simIP(9))
-		c.split([]string{simIP(1), simIP(2)}, []string{simIP(3), simIP(9)})
+		c.Host(simIP(9))
+		c.Split([]string{simIP(1), simIP(2)}, []string{simIP(3), simIP(9)})
 		time.Sleep(10 * time.Second)
-		cfg := c.config(9, 3)
+		cfg := simConfig(c.Net, 9, 3)
 		cfg.Node = simName(2)
 		second, err := Start(t.Context(), cfg, newRecorder(t))
 		if err != nil {
@@ -547,7 +550,7 @@ func TestNameTwiceAfterHeal(t *testing.T) {
 		}
 		defer second.Close()
 		eventually(t, "it is linked", 10*time.Second, func() bool { return len(second.Peers()) == 1 })
-		c.heal()
+		c.Heal()
 		eventually(t, "the conflict is seen", 30*time.Second, func() bool {
 			return second.Status().Conflict != "" || c.nodes[1].Status().Conflict != ""
 		})
@@ -559,14 +562,14 @@ func TestNameTwiceAfterHeal(t *testing.T) {
 
 func TestJoinByName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSimNet(1)
+		s := simnet.New(1)
 		ra, rb := newRecorder(t), newRecorder(t)
-		a, err := Start(t.Context(), s.config(1), ra)
+		a, err := Start(t.Context(), simConfig(s, 1), ra)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer func() { a.Close(); time.Sleep(5 * time.Second) }()
-		cfg := s.config(2)
+		cfg := simConfig(s, 2)
 		cfg.Join = []string{"chat.example"}
 		b, err := Start(t.Context(), cfg, rb) // the name is not known yet
 		if err != nil {
@@ -574,9 +577,7 @@ func TestJoinByName(t *testing.T) {
 		}
 		defer b.Close()
 		time.Sleep(time.Minute)
-		s.mu.Lock()
-		s.names["chat.example"] = append(mustAddrs("10.0.0.2"), mustAddrs("10.0.0.1")...)
-		s.mu.Unlock()
+		s.Name("chat.example", mustAddrs("10.0.0.2", "10.0.0.1")...)
 		eventually(t, "it has joined", 10*time.Second, func() bool { return ra.ups() == 1 && rb.ups() == 1 })
 	})
 }
@@ -605,4 +606,25 @@ func TestMesh(t *testing.T) {
 			t.Errorf("noticed by all after %v", took)
 		}
 	})
+}
+
+// simConfig is of node number i, 1..250, whose name is "n" and the number.
+func simConfig(s *simnet.Net, i int, join ...int) Config {
+	ip := simIP(i)
+	c := Config{Node: simName(i), Gossip: ip + ":7946", Link: ip + ":7947", Secret: testSecret, Log: quiet(simName(i)), Network: s.Host(ip)}
+	for _, j := range join {
+		c.Join = append(c.Join, simIP(j)+":7946")
+	}
+	return c
+}
+
+func simIP(i int) string   { return fmt.Sprintf("10.0.0.%d", i) }
+func simName(i int) string { return fmt.Sprintf("n%02d", i) }
+
+func mustAddrs(ips ...string) []netip.Addr {
+	var as []netip.Addr
+	for _, ip := range ips {
+		as = append(as, netip.MustParseAddr(ip))
+	}
+	return as
 }

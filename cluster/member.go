@@ -77,7 +77,7 @@ func (n *Node) gossipAddress() (host string, port int, err error) {
 	}
 	ctx, cancel := context.WithTimeout(n.ending, lookupFor)
 	defer cancel()
-	addrs, err := n.cfg.net.lookup(ctx, host)
+	addrs, err := n.cfg.Network.Lookup(ctx, host)
 	if err != nil {
 		return "", 0, err
 	}
@@ -294,7 +294,7 @@ func (n *Node) seeds(ctx context.Context) (seeds, unknown []string) {
 			seeds = append(seeds, net.JoinHostPort(ip.String(), port))
 			continue
 		}
-		addrs, err := n.cfg.net.lookup(ctx, host)
+		addrs, err := n.cfg.Network.Lookup(ctx, host)
 		if err != nil && n.seldom.may("join "+join) {
 			n.log.Warn("cluster: join", "address", join, "error", err)
 		}

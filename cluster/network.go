@@ -13,36 +13,36 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// A network is what a node reaches others by. There are two: the machine's, and one that tests
+// A Network is what a node reaches others by. There are two: the machine's, and the one that tests
 // simulate.
-type network interface {
-	listen(addr string) (net.Listener, error)
-	dial(ctx context.Context, addr string) (net.Conn, error)
-	lookup(ctx context.Context, host string) ([]netip.Addr, error)
-	// gossip listens for memberlist's packets and streams; what it starts ends with its Shutdown.
-	gossip(ctx context.Context, addr string, log *slog.Logger) (memberlist.NodeAwareTransport, error)
+type Network interface {
+	Listen(addr string) (net.Listener, error)
+	Dial(ctx context.Context, addr string) (net.Conn, error)
+	Lookup(ctx context.Context, host string) ([]netip.Addr, error)
+	// Gossip listens for memberlist's packets and streams; what it starts ends with its Shutdown.
+	Gossip(ctx context.Context, addr string, log *slog.Logger) (memberlist.NodeAwareTransport, error)
 }
 
 type realNetwork struct{}
 
-func (realNetwork) listen(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }
+func (realNetwork) Listen(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }
 
-func (realNetwork) dial(ctx context.Context, addr string) (net.Conn, error) {
+func (realNetwork) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	var d net.Dialer
 	return d.DialContext(ctx, "tcp", addr)
 }
 
-func (realNetwork) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
+func (realNetwork) Lookup(ctx context.Context, host string) ([]netip.Addr, error) {
 	return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 }
 
-func (r realNetwork) gossip(ctx context.Context, addr string, log *slog.Logger) (memberlist.NodeAwareTransport, error) {
+func (r realNetwork) Gossip(ctx context.Context, addr string, log *slog.Logger) (memberlist.NodeAwareTransport, error) {
 	host, port, err := splitPort(addr)
 	if err != nil {
 		return nil, err
 	}
 	if host != "" && net.ParseIP(host) == nil {
-		addrs, err := r.lookup(ctx, host)
+		addrs, err := r.Lookup(ctx, host)
 		if err != nil {
 			return nil, err
 		}

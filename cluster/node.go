@@ -88,8 +88,8 @@ func newNode(cfg Config, h Handler) (*Node, error) {
 	if err := CheckSecret(&cfg); err != nil {
 		return nil, fmt.Errorf("cluster secret: %w", err)
 	}
-	if cfg.net == nil {
-		cfg.net = realNetwork{}
+	if cfg.Network == nil {
+		cfg.Network = realNetwork{}
 	}
 	if cfg.speaks == [2]byte{} {
 		cfg.speaks = [2]byte{versionMin, versionMax}
@@ -115,10 +115,10 @@ func newNode(cfg Config, h Handler) (*Node, error) {
 // open listens for links, and then for gossip, which tells where.
 func (n *Node) open() error {
 	var err error
-	if n.listener, err = n.cfg.net.listen(n.cfg.Link); err != nil {
+	if n.listener, err = n.cfg.Network.Listen(n.cfg.Link); err != nil {
 		return fmt.Errorf("cluster link: %w", err)
 	}
-	g, err := n.cfg.net.gossip(n.ending, n.cfg.Gossip, n.log)
+	g, err := n.cfg.Network.Gossip(n.ending, n.cfg.Gossip, n.log)
 	if err != nil {
 		return fmt.Errorf("cluster gossip: %w", err)
 	}

@@ -20,8 +20,8 @@ type Config struct {
 	Secret          string   // shared by all nodes, 16 bytes or more; may be empty if all addresses are loopback
 	Weight          int      // how much this node can take compared with others, 0..65535; 0: 1
 	Log             *slog.Logger
+	Network         Network // nil: the machine's
 
-	net    network // simulated in tests; nil: the real one
 	speaks [2]byte // least and highest version of the protocol, of another build in tests; 0: this build's
 }
 

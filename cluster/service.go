@@ -99,6 +99,7 @@ func (s *Service) Start(ctx context.Context, cfg Config) (err error) {
 
 // Leave tells the others that this node goes, and leaves. What its sessions were to be sent the others keep from then on.
 func (s *Service) Leave(ctx context.Context) error {
+	s.leaveHeld()
 	err := s.node.Leave(ctx)
 	s.arrivals.stop()
 	s.yielded.end()
@@ -282,12 +283,16 @@ func (s *Service) tellLost(ctx context.Context, o *Owner) {
 	}
 }
 
-// seekAfter is how long after a node is back its users' nodes look for what was stored by others that are gone.
-const seekAfter = 5 * time.Second
+// seekAfter is how long after a node is back its users' nodes look for what was stored by others that are gone, and seekPause the time
+// between two users.
+const (
+	seekAfter = 5 * time.Second
+	seekPause = time.Millisecond
+)
 
 // complete is called when all rows of a node are known, for the first time or after a gap.
 func (s *Service) complete(o *Owner) {
-	healed := s.missing.set(o.Node, false)
+	unknown, met := s.missing.set(o.Node, false), s.Now()
 	s.background(func(ctx context.Context) {
 		for _, bare := range s.held.all() {
 			if j, err := stanza.ParseJID(bare); err == nil {
@@ -295,26 +300,32 @@ func (s *Service) complete(o *Owner) {
 			}
 		}
 		s.Sessions.Found(ctx, o.Node)
-		if healed {
-			s.seek(ctx)
+		if unknown {
+			s.seek(ctx, met)
 		}
 	})
 }
 
-// seek looks for what waits for the users here. Who has stored it during a split says so; but that node may be gone since. It ends when
-// the next node is missed: what comes back from the link to that one may be in the store although it is known here.
-func (s *Service) seek(ctx context.Context) {
+// seek looks for what waits for the users who were here already when a node was met. Who has stored it during a split says so; but that
+// node may be gone since. It ends when the next node is missed: what comes back from the link to that one may be in the store although it
+// is known here.
+func (s *Service) seek(ctx context.Context, met time.Time) {
 	pause := time.NewTimer(seekAfter)
 	defer pause.Stop()
 	for row := range s.r.Table.All() {
-		select {
-		case <-pause.C:
-			pause.Reset(time.Millisecond)
-		case <-ctx.Done():
-			return
+		if row.Session.State().Begun.After(met) {
+			continue // and was handed everything
 		}
-		if s.missing.any() || !s.node.steady() {
-			return
+		for steady := false; !steady; steady = s.node.steady() {
+			select {
+			case <-pause.C:
+				pause.Reset(seekPause)
+			case <-ctx.Done():
+				return
+			}
+			if s.missing.any() {
+				return
+			}
 		}
 		if row.Reachable() {
 			s.Sessions.Look(ctx, row.Session.JID())

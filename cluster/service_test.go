@@ -202,14 +202,14 @@ func TestServiceBindsOnce(t *testing.T) {
 	for _, split := range []bool{false, true} {
 		onSites(t, 3, func(t *testing.T, c *sites) {
 			if split {
-				c.split([]string{simIP(1)}, []string{simIP(2)}, []string{simIP(3)})
+				c.Split([]string{simIP(1)}, []string{simIP(2)}, []string{simIP(3)})
 				time.Sleep(5 * time.Second)
 			}
 			var all []*fakeSession
 			for _, s := range c.all {
 				all = append(all, s.bind("bob@chat.test/game", 0, 0))
 			}
-			c.heal()
+			c.Heal()
 			time.Sleep(30 * time.Second)
 			stayed := slices.DeleteFunc(slices.Clone(all), func(f *fakeSession) bool { return f.closed() != "" })
 			if len(stayed) != 1 {
@@ -250,10 +250,10 @@ func TestServiceTakesBack(t *testing.T) {
 	onSites(t, 2, func(t *testing.T, c *sites) {
 		alice, bob := c.all[0].bind("alice@chat.test/game", 0, 0), c.all[1].bind("bob@chat.test/game", 0, 0)
 		time.Sleep(time.Second)
-		c.cut(simIP(2), simIP(1)) // what arrives is not acknowledged
+		c.Cut(simIP(2), simIP(1)) // what arrives is not acknowledged
 		alice.say("<message to='bob@chat.test' type='chat'><body>arrives</body></message>")
 		time.Sleep(50 * time.Millisecond)
-		c.split([]string{simIP(1)}, []string{simIP(2)})
+		c.Split([]string{simIP(1)}, []string{simIP(2)})
 		alice.say("<message to='bob@chat.test' type='chat'><body>does not</body></message>")
 		time.Sleep(5 * time.Second)
 		want(t, "bob", bob.bodies(), "arrives")
@@ -261,7 +261,7 @@ func TestServiceTakesBack(t *testing.T) {
 		want(t, "lost", c.all[0].notes("lost"), "lost [bob@chat.test/game]")
 		alice.say("<message to='bob@chat.test' type='chat'><body>during</body></message>")
 		want(t, "store", c.store.bodies("bob"), "arrives", "does not", "during")
-		c.heal()
+		c.Heal()
 		time.Sleep(30 * time.Second)
 		alice.say("<message to='bob@chat.test' type='chat'><body>after</body></message>")
 		time.Sleep(time.Second)
@@ -283,7 +283,7 @@ func TestServiceStoresOnce(t *testing.T) {
 		}
 		c.all[1].bind("bob@chat.test/third", 0, router.Carbons)
 		time.Sleep(time.Second)
-		c.split([]string{simIP(1)}, []string{simIP(2)})
+		c.Split([]string{simIP(1)}, []string{simIP(2)})
 		alice.say("<message to='bob@chat.test' type='chat'><body>a</body></message>")
 		alice.say("<message to='bob@chat.test' type='chat'><body>b</body></message>")
 		time.Sleep(5 * time.Second)
@@ -400,5 +400,38 @@ func TestServiceSuspends(t *testing.T) {
 		time.Sleep(time.Second)
 		want(t, "where it is", again.bodies(), "4")
 		c.all[1].Table.Unbind(bob)
+	})
+}
+
+// TestServiceSeeksAtFirstMeeting: a node that is met for the first time may have had a predecessor that stored something.
+func TestServiceSeeksAtFirstMeeting(t *testing.T) {
+	onSites(t, 1, func(t *testing.T, c *sites) {
+		bob := c.all[0].bind("bob@chat.test/game", 0, 0)
+		c.store.add("bob", []byte("<message from='alice@chat.test/game' to='bob@chat.test' type='chat'><body>early</body></message>"))
+		time.Sleep(time.Minute)
+		want(t, "bob", bob.bodies())
+		c.start(2)
+		time.Sleep(10 * time.Second)
+		want(t, "bob", bob.bodies(), "early")
+	})
+}
+
+// TestServicePassesOnWhoIsHeld: a node that leaves during a split tells the others for whom it has stored what may have arrived.
+func TestServicePassesOnWhoIsHeld(t *testing.T) {
+	onSites(t, 3, func(t *testing.T, c *sites) {
+		alice, bob := c.all[0].bind("alice@chat.test/game", 0, 0), c.all[1].bind("bob@chat.test/game", 0, 0)
+		time.Sleep(time.Second)
+		c.Cut(simIP(1), simIP(2))
+		c.Cut(simIP(2), simIP(1))
+		alice.say("<message to='bob@chat.test' type='chat'><body>one</body></message>")
+		time.Sleep(5 * time.Second)
+		want(t, "store", c.store.bodies("bob"), "one")
+		alice.Close(stanza.StreamSystemShutdown)
+		if err := c.all[0].Leave(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		c.all = c.all[1:]
+		time.Sleep(5 * time.Second)
+		want(t, "bob", bob.bodies(), "one")
 	})
 }

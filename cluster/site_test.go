@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"chatd/cluster/simnet"
 	"chatd/router"
 	"chatd/stanza"
 	"chatd/xep"
@@ -19,7 +20,7 @@ import (
 
 // Sites are whole nodes, router and all, on a simulated network and one store. What is above the router is faked.
 type sites struct {
-	*simNet
+	*simnet.Net
 	t     *testing.T
 	all   []*site
 	store sharedStore
@@ -42,7 +43,7 @@ type site struct {
 func onSites(t *testing.T, count int, test func(t *testing.T, c *sites)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		c := &sites{simNet: newSimNet(1), t: t}
+		c := &sites{Net: simnet.New(1), t: t}
 		for i := 1; i <= count; i++ {
 			c.start(i)
 		}
@@ -66,7 +67,7 @@ func onSites(t *testing.T, count int, test func(t *testing.T, c *sites)) {
 }
 
 func (c *sites) start(i int) {
-	cfg := c.config(i, 1)
+	cfg := simConfig(c.Net, i, 1)
 	r := router.New(stanza.MustJID("chat.test"), cfg.Log)
 	s := &site{Router: r, Service: New(r, cfg), of: c, name: cfg.Node}
 	r.Spool, r.Presence, r.Copies, r.Users = s, noPresence{}, wrapped{}, anybody{}

@@ -35,7 +35,7 @@ var floors = map[string]int{
 }
 
 // besides are packages of tests and documents, which no other package imports.
-var besides = map[string]bool{"chatd": true, "chatd/bench/partition": true, "chatd/bench/mesh": true, "chatd/docs": true, "chatd/e2e": true, "chatd/api/apiclient": true, "chatd/store/storetest": true,
+var besides = map[string]bool{"chatd": true, "chatd/bench/partition": true, "chatd/bench/mesh": true, "chatd/cluster/simnet": true, "chatd/docs": true, "chatd/e2e": true, "chatd/api/apiclient": true, "chatd/store/storetest": true,
 	"chatd/store/storetest/faultproxy": true, "chatd/store/storetest/mariadb": true, "chatd/store/riak/riaktest": true}
 
 func TestLayers(t *testing.T) {

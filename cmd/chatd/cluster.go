@@ -166,13 +166,13 @@ func (j *joined) settle(ctx context.Context, s router.Session) {
 // not to win.
 func (j *joined) moved(x *c2s.Suspended) { x.Begun = j.Now() }
 
+// restore takes back a session as old as it is: the client may have bound another one since, which stays.
 func (j *joined) restore(ctx context.Context, session []byte) {
 	var x transfer
 	if err := json.Unmarshal(session, &x); err != nil {
 		j.log.Error("session not restored", "err", err)
 		return
 	}
-	x.Begun = j.Now()
 	j.clients.Import(ctx, []*c2s.Suspended{x.Suspended})
 }
 

@@ -108,8 +108,35 @@ func serve(ctx context.Context, e environment, args []string) (err error) {
 // build puts the parts together. It opens nothing, and what can change while
 // running start configures. drain ends ctx, with which serving ends.
 func build(ctx context.Context, cfg *Config, backend database, decoy []byte, log *slog.Logger, drain func()) *server {
-	// What is kept, behind what bounds the harm when it is out of reach and saves logins most of its round trips.
 	guarded := guard.New(backend, guard.Config{Patience: time.Duration(cfg.Store.PatienceSeconds) * time.Second, Log: log})
+	s := assemble(ctx, cfg, guarded, decoy, log)
+	s.foreign = backend.ChangedElsewhere
+
+	// What operators and other services see of it all, and may do.
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "chatd_store_writes_waiting", Help: "Changes that wait for the disk."}, func() float64 { return float64(backend.Waiting()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "chatd_messages_late", Help: "Messages of sessions that have ended, which wait in memory for the store."}, func() float64 { return float64(s.spool.Late()) }))
+	guarded.Register(metrics)
+	registerResident(metrics, s.db)
+	s.router.Metrics.Register(metrics)
+	s.clients.Metrics.Register(metrics)
+	s.hooks.Metrics.Register(metrics)
+	s.rooms.Metrics.Register(metrics)
+	s.metrics = metrics
+	s.operators = api.New(api.Config{
+		Metrics: metrics, Ready: ready(ctx, guarded), Drain: drain, Log: log, Version: buildVersion(), Node: nodeName(cfg),
+		PlayerJID: cfg.API.PlayerJID, Router: s.router, Friends: s.friends, Blocking: s.blocking, Auth: s.logins, Accounts: s.accounts, Webhooks: s.hooks, Rooms: s.rooms, Store: s.db, Cluster: s.others,
+	})
+	return s
+}
+
+// assemble puts together what serves clients.
+func assemble(ctx context.Context, cfg *Config, guarded *guard.Store, decoy []byte, log *slog.Logger) *server {
+	// What is kept, behind what bounds the harm when it is out of reach and saves logins most of its round trips.
 	db := resident.New(guarded, cfg.Auth.CachedLogins)
 
 	// Who may log in.
@@ -182,27 +209,8 @@ func build(ctx context.Context, cfg *Config, backend database, decoy []byte, log
 			clients: clients, rooms: rooms, table: rt.Table, forget: db.Forget, log: log}).connect()
 	}
 
-	// What operators and other services see of it all, and may do.
-	metrics := prometheus.NewRegistry()
-	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "chatd_store_writes_waiting", Help: "Changes that wait for the disk."}, func() float64 { return float64(backend.Waiting()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "chatd_messages_late", Help: "Messages of sessions that have ended, which wait in memory for the store."}, func() float64 { return float64(offline.Late()) }))
-	guarded.Register(metrics)
-	registerResident(metrics, db)
-	rt.Metrics.Register(metrics)
-	clients.Metrics.Register(metrics)
-	hooks.Metrics.Register(metrics)
-	rooms.Metrics.Register(metrics)
-	operators := api.New(api.Config{
-		Metrics: metrics, Ready: ready(ctx, guarded), Drain: drain, Log: log, Version: buildVersion(), Node: nodeName(cfg),
-		PlayerJID: cfg.API.PlayerJID, Router: rt, Friends: friends, Blocking: blocking, Auth: accounts, Accounts: players, Webhooks: hooks, Rooms: rooms, Store: db, Cluster: others,
-	})
-
-	return &server{log: log, db: db, logins: accounts, tokens: tokens, friends: friends, accounts: players, foreign: backend.ChangedElsewhere,
-		router: rt, spool: offline, hooks: hooks, rooms: rooms, clients: clients, operators: operators, others: others, metrics: metrics}
+	return &server{log: log, db: db, logins: accounts, tokens: tokens, friends: friends, blocking: blocking, accounts: players,
+		router: rt, spool: offline, hooks: hooks, rooms: rooms, clients: clients, others: others}
 }
 
 // roomHost is the domain of rooms.

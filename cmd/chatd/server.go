@@ -47,6 +47,7 @@ type server struct {
 	db        *resident.Store
 	tokens    *auth.Tokens
 	friends   *roster.Service
+	blocking  *xep.Blocking
 	accounts  *account.Service
 	router    *router.Router
 	spool     *xep.Offline

@@ -1,8 +1,10 @@
-package cluster
+// Package simnet is a network in memory, for tests in bubbles of testing/synctest: packets and streams with delay and loss, paths
+// that are cut in one direction or both, hosts that freeze, vanish and return. Chance comes from
+// the seed; what remains to chance is the order in which goroutines run.
+package simnet
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -10,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -17,22 +20,20 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// A simNet is a network in memory, for bubbles of testing/synctest: packets and streams with delay and loss, paths
-// that are cut in one direction or both, hosts that freeze, vanish and return. Chance comes from
-// the seed; what remains to chance is the order in which goroutines run.
-type simNet struct {
+// A Net is the network. Its methods are safe for concurrent use.
+type Net struct {
 	mu    sync.Mutex
 	rng   *rand.Rand
-	base  simPath
-	paths map[[2]string]*simPath // from, to; made when they differ from base
-	hosts map[string]*simHost
+	base  path
+	paths map[[2]string]*path // from, to; made when they differ from base
+	hosts map[string]*Host
 	names map[string][]netip.Addr // DNS
-	conns map[*simConn]bool
+	conns map[*conn]bool
 	moved *sync.Cond // something about paths, hosts or dials has changed
 }
 
-// A simPath is one direction between two hosts.
-type simPath struct {
+// A path is one direction between two hosts.
+type path struct {
 	delay, jitter time.Duration
 	loss          float64 // of packets; in streams it is delay
 	cut           bool
@@ -40,42 +41,51 @@ type simPath struct {
 }
 
 const (
-	simWindow     = 256 << 10              // bytes on their way in one direction of a stream
-	simRetransmit = 200 * time.Millisecond // what a lost segment costs
-	simRecovery   = 2 * time.Second        // the most that a stream sleeps on after its path is back
+	window     = 256 << 10              // bytes on their way in one direction of a stream
+	retransmit = 200 * time.Millisecond // what a lost segment costs
+	recovery   = 2 * time.Second        // the most that a stream sleeps on after its path is back
 )
 
-func newSimNet(seed uint64) *simNet {
-	s := &simNet{rng: rand.New(rand.NewPCG(seed, seed)), base: simPath{delay: 300 * time.Microsecond, jitter: 200 * time.Microsecond},
-		paths: make(map[[2]string]*simPath), hosts: make(map[string]*simHost), names: make(map[string][]netip.Addr), conns: make(map[*simConn]bool)}
+// New makes a network without hosts.
+func New(seed uint64) *Net {
+	s := &Net{rng: rand.New(rand.NewPCG(seed, seed)), base: path{delay: 300 * time.Microsecond, jitter: 200 * time.Microsecond},
+		paths: make(map[[2]string]*path), hosts: make(map[string]*Host), names: make(map[string][]netip.Addr), conns: make(map[*conn]bool)}
 	s.moved = sync.NewCond(&s.mu)
 	return s
 }
 
-// A simHost is a machine: the network as it sees it.
-type simHost struct {
-	net       *simNet
+// A Host is a machine: the network as it sees it.
+type Host struct {
+	net       *Net
 	ip        string
 	frozen    bool // neither sends nor receives, and comes back
 	since     time.Time
 	gone      bool
-	listeners map[int]*simListener
-	gossiper  *simGossip
+	crashed   bool // its process has ended, and what is left of that reaches nobody
+	listeners map[int]*listener
+	gossiper  *gossiper
 }
 
-// host makes or finds the machine of that address.
-func (s *simNet) host(ip string) *simHost {
+// Host makes or finds the machine of that address.
+func (s *Net) Host(ip string) *Host {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := s.hosts[ip]
 	if h == nil {
-		h = &simHost{net: s, ip: ip, listeners: make(map[int]*simListener)}
+		h = &Host{net: s, ip: ip, listeners: make(map[int]*listener)}
 		s.hosts[ip] = h
 	}
 	return h
 }
 
-func (s *simNet) pathLocked(from, to string) *simPath {
+// Name gives a host name addresses.
+func (s *Net) Name(name string, addrs ...netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.names[name] = addrs
+}
+
+func (s *Net) pathLocked(from, to string) *path {
 	p := s.paths[[2]string{from, to}]
 	if p == nil {
 		base := s.base
@@ -85,37 +95,40 @@ func (s *simNet) pathLocked(from, to string) *simPath {
 	return p
 }
 
-// shape sets delay, jitter and loss of one direction.
-func (s *simNet) shape(from, to string, delay, jitter time.Duration, loss float64) {
+// Shape sets delay, jitter and loss of one direction.
+func (s *Net) Shape(from, to string, delay, jitter time.Duration, loss float64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.pathLocked(from, to)
 	p.delay, p.jitter, p.loss = delay, jitter, loss
 }
 
-// cut has nothing pass in one direction any more.
-func (s *simNet) cut(from, to string) {
+// Unshape undoes Shape.
+func (s *Net) Unshape(from, to string) { s.Shape(from, to, s.base.delay, s.base.jitter, s.base.loss) }
+
+// Cut has nothing pass in one direction any more.
+func (s *Net) Cut(from, to string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cutLocked(from, to)
 }
 
-func (s *simNet) cutLocked(from, to string) {
+func (s *Net) cutLocked(from, to string) {
 	if p := s.pathLocked(from, to); !p.cut {
 		p.cut, p.since = true, time.Now()
 	}
 }
 
-// mendLocked undoes cut.
-func (s *simNet) mendLocked(from, to string) {
+// mendLocked undoes Cut.
+func (s *Net) mendLocked(from, to string) {
 	if p := s.pathLocked(from, to); p.cut {
 		p.cut = false
-		s.recoverLocked(time.Since(p.since), func(h *simHalf) bool { return h.from == from && h.to == to })
+		s.recoverLocked(time.Since(p.since), func(h *half) bool { return h.from == from && h.to == to })
 	}
 }
 
-// split cuts all paths between hosts of different groups, and mends those within one.
-func (s *simNet) split(groups ...[]string) {
+// Split cuts all paths between hosts of different groups, and mends those within one.
+func (s *Net) Split(groups ...[]string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	group := make(map[string]int)
@@ -135,8 +148,8 @@ func (s *simNet) split(groups ...[]string) {
 	}
 }
 
-// heal mends every path.
-func (s *simNet) heal() {
+// Heal mends every path.
+func (s *Net) Heal() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for k := range s.paths {
@@ -144,33 +157,33 @@ func (s *simNet) heal() {
 	}
 }
 
-// freeze stops what a host sends and receives; its clock goes on.
-func (s *simNet) freeze(ip string) {
-	h := s.host(ip)
+// Freeze stops what a host sends and receives; its clock goes on.
+func (s *Net) Freeze(ip string) {
+	h := s.Host(ip)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h.frozen, h.since = true, time.Now()
 }
 
-func (s *simNet) thaw(ip string) {
-	h := s.host(ip)
+func (s *Net) Thaw(ip string) {
+	h := s.Host(ip)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h.frozen = false
-	s.recoverLocked(time.Since(h.since), func(f *simHalf) bool { return f.from == ip || f.to == ip })
+	s.recoverLocked(time.Since(h.since), func(f *half) bool { return f.from == ip || f.to == ip })
 }
 
-// vanish has a host fall silent without a word. Close the node afterwards.
-func (s *simNet) vanish(ip string) {
-	h := s.host(ip)
+// Vanish has a host fall silent without a word. Close the node afterwards.
+func (s *Net) Vanish(ip string) {
+	h := s.Host(ip)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h.gone = true
 }
 
-// revive has a host that vanished return, remembering nothing.
-func (s *simNet) revive(ip string) {
-	h := s.host(ip)
+// Revive has a host that vanished return, remembering nothing.
+func (s *Net) Revive(ip string) {
+	h := s.Host(ip)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h.gone = false
@@ -184,15 +197,41 @@ func (s *simNet) revive(ip string) {
 	s.moved.Broadcast()
 }
 
+// Crash ends a host's process as kill -9 does: what it has sent arrives, its streams and ports are closed, and whatever
+// goroutines are left of it reach nobody. Boot it when these have ended.
+func (s *Net) Crash(ip string) {
+	h := s.Host(ip)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h.crashed, h.gossiper = true, nil
+	for _, l := range h.listeners {
+		l.closeLocked()
+	}
+	for c := range s.conns {
+		if c.out.from == ip {
+			c.closeLocked()
+		}
+	}
+	s.moved.Broadcast()
+}
+
+// Boot lets a host that has crashed have another process.
+func (s *Net) Boot(ip string) {
+	h := s.Host(ip)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h.crashed = false
+}
+
 // recoverLocked has streams go on some time after their path is back, as retransmission does: the longer
 // it was cut, the later.
-func (s *simNet) recoverLocked(outage time.Duration, which func(*simHalf) bool) {
+func (s *Net) recoverLocked(outage time.Duration, which func(*half) bool) {
 	for c := range s.conns {
 		h := c.in
 		if !which(h) {
 			continue
 		}
-		at := time.Now().Add(time.Duration(s.rng.Int64N(int64(min(outage, simRecovery)) + 1)))
+		at := time.Now().Add(time.Duration(s.rng.Int64N(int64(min(outage, recovery)) + 1)))
 		for i := range h.queue {
 			if h.queue[i].at.Before(at) {
 				h.queue[i].at = at
@@ -206,14 +245,14 @@ func (s *simNet) recoverLocked(outage time.Duration, which func(*simHalf) bool) 
 	s.moved.Broadcast()
 }
 
-func (s *simNet) blockedLocked(from, to string) bool {
+func (s *Net) blockedLocked(from, to string) bool {
 	a, b := s.hosts[from], s.hosts[to]
 	p := s.paths[[2]string{from, to}]
 	return a == nil || b == nil || a.frozen || b.frozen || a.gone || b.gone || p != nil && p.cut
 }
 
 // travelLocked is how long something takes, and whether it is lost.
-func (s *simNet) travelLocked(from, to string) (time.Duration, bool) {
+func (s *Net) travelLocked(from, to string) (time.Duration, bool) {
 	p := s.paths[[2]string{from, to}]
 	if p == nil {
 		p = &s.base
@@ -225,9 +264,9 @@ func (s *simNet) travelLocked(from, to string) (time.Duration, bool) {
 	return d, p.loss > 0 && s.rng.Float64() < p.loss
 }
 
-// What follows is the network of one host.
+// What follows is the network of one host, as cluster.Network has it.
 
-func (h *simHost) lookup(_ context.Context, host string) ([]netip.Addr, error) {
+func (h *Host) Lookup(_ context.Context, host string) ([]netip.Addr, error) {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
 	if addrs := h.net.names[host]; len(addrs) > 0 {
@@ -236,7 +275,7 @@ func (h *simHost) lookup(_ context.Context, host string) ([]netip.Addr, error) {
 	return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
 }
 
-func (h *simHost) listen(addr string) (net.Listener, error) {
+func (h *Host) Listen(addr string) (net.Listener, error) {
 	_, port, err := splitPort(addr)
 	if err != nil {
 		return nil, err
@@ -246,12 +285,12 @@ func (h *simHost) listen(addr string) (net.Listener, error) {
 	if h.listeners[port] != nil {
 		return nil, syscall.EADDRINUSE
 	}
-	l := &simListener{host: h, port: port, conns: make(chan net.Conn, 64), closed: make(chan struct{})}
+	l := &listener{host: h, port: port, conns: make(chan net.Conn, 64), closed: make(chan struct{})}
 	h.listeners[port] = l
 	return l, nil
 }
 
-func (h *simHost) dial(ctx context.Context, addr string) (net.Conn, error) {
+func (h *Host) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	to, port, err := splitPort(addr)
 	if err != nil {
 		return nil, err
@@ -261,7 +300,7 @@ func (h *simHost) dial(ctx context.Context, addr string) (net.Conn, error) {
 	defer stop()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.blockedLocked(h.ip, to) || s.blockedLocked(to, h.ip) {
+	for !h.crashed && (s.blockedLocked(h.ip, to) || s.blockedLocked(to, h.ip)) {
 		if ctx.Err() != nil {
 			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.ErrDeadlineExceeded}
 		}
@@ -279,7 +318,7 @@ func (h *simHost) dial(ctx context.Context, addr string) (net.Conn, error) {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.ErrDeadlineExceeded}
 	}
 	l := s.hosts[to].listeners[port]
-	if l == nil {
+	if l == nil || h.crashed {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 	}
 	ours, theirs := s.connLocked(h.ip, to, port)
@@ -291,30 +330,30 @@ func (h *simHost) dial(ctx context.Context, addr string) (net.Conn, error) {
 	}
 }
 
-func (h *simHost) gossip(_ context.Context, addr string, _ *slog.Logger) (memberlist.NodeAwareTransport, error) {
+func (h *Host) Gossip(_ context.Context, addr string, _ *slog.Logger) (memberlist.NodeAwareTransport, error) {
 	_, port, err := splitPort(addr)
 	if err != nil {
 		return nil, err
 	}
-	l, err := h.listen(addr)
+	l, err := h.Listen(addr)
 	if err != nil {
 		return nil, err
 	}
-	g := &simGossip{simListener: l.(*simListener), packets: make(chan *memberlist.Packet, 1024), port: port}
+	g := &gossiper{listener: l.(*listener), packets: make(chan *memberlist.Packet, 1024), port: port}
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
 	h.gossiper = g
 	return g, nil
 }
 
-type simListener struct {
-	host   *simHost
+type listener struct {
+	host   *Host
 	port   int
 	conns  chan net.Conn
 	closed chan struct{}
 }
 
-func (l *simListener) Accept() (net.Conn, error) {
+func (l *listener) Accept() (net.Conn, error) {
 	select {
 	case c := <-l.conns:
 		return c, nil
@@ -323,39 +362,44 @@ func (l *simListener) Accept() (net.Conn, error) {
 	}
 }
 
-func (l *simListener) Addr() net.Addr { return simAddr(l.host.ip, l.port) }
+func (l *listener) Addr() net.Addr { return address(l.host.ip, l.port) }
 
-func (l *simListener) Close() error {
+func (l *listener) Close() error {
 	l.host.net.mu.Lock()
 	defer l.host.net.mu.Unlock()
-	if l.host.listeners[l.port] == l {
-		delete(l.host.listeners, l.port)
-		close(l.closed)
-		for len(l.conns) > 0 {
-			(<-l.conns).(*simConn).closeLocked()
-		}
-	}
+	l.closeLocked()
 	return nil
 }
 
-func simAddr(ip string, port int) net.Addr { return &net.TCPAddr{IP: net.ParseIP(ip), Port: port} }
+func (l *listener) closeLocked() {
+	if l.host.listeners[l.port] != l {
+		return
+	}
+	delete(l.host.listeners, l.port)
+	close(l.closed)
+	for len(l.conns) > 0 {
+		(<-l.conns).(*conn).closeLocked()
+	}
+}
 
-// A simGossip is memberlist's transport.
-type simGossip struct {
-	*simListener
+func address(ip string, port int) net.Addr { return &net.TCPAddr{IP: net.ParseIP(ip), Port: port} }
+
+// A gossiper is memberlist's transport.
+type gossiper struct {
+	*listener
 	packets chan *memberlist.Packet
 	port    int
 }
 
-func (g *simGossip) FinalAdvertiseAddr(string, int) (net.IP, int, error) {
+func (g *gossiper) FinalAdvertiseAddr(string, int) (net.IP, int, error) {
 	return net.ParseIP(g.host.ip), g.port, nil
 }
 
-func (g *simGossip) PacketCh() <-chan *memberlist.Packet { return g.packets }
-func (g *simGossip) StreamCh() <-chan net.Conn           { return g.conns }
-func (g *simGossip) Shutdown() error                     { return g.Close() }
+func (g *gossiper) PacketCh() <-chan *memberlist.Packet { return g.packets }
+func (g *gossiper) StreamCh() <-chan net.Conn           { return g.conns }
+func (g *gossiper) Shutdown() error                     { return g.Close() }
 
-func (g *simGossip) WriteTo(b []byte, addr string) (time.Time, error) {
+func (g *gossiper) WriteTo(b []byte, addr string) (time.Time, error) {
 	to, port, err := splitPort(addr)
 	if err != nil {
 		return time.Time{}, err
@@ -365,7 +409,7 @@ func (g *simGossip) WriteTo(b []byte, addr string) (time.Time, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d, lost := s.travelLocked(g.host.ip, to)
-	if lost || s.blockedLocked(g.host.ip, to) {
+	if lost || g.host.crashed || s.blockedLocked(g.host.ip, to) {
 		return now, nil
 	}
 	time.AfterFunc(d, func() {
@@ -376,31 +420,31 @@ func (g *simGossip) WriteTo(b []byte, addr string) (time.Time, error) {
 			return
 		}
 		select {
-		case dest.packets <- &memberlist.Packet{Buf: b, From: simAddr(g.host.ip, g.port), Timestamp: time.Now()}:
+		case dest.packets <- &memberlist.Packet{Buf: b, From: address(g.host.ip, g.port), Timestamp: time.Now()}:
 		default: // as a kernel does when nobody reads
 		}
 	})
 	return now, nil
 }
 
-func (g *simGossip) WriteToAddress(b []byte, a memberlist.Address) (time.Time, error) {
+func (g *gossiper) WriteToAddress(b []byte, a memberlist.Address) (time.Time, error) {
 	return g.WriteTo(b, a.Addr)
 }
 
-func (g *simGossip) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
+func (g *gossiper) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	return g.host.dial(ctx, addr)
+	return g.host.Dial(ctx, addr)
 }
 
-func (g *simGossip) DialAddressTimeout(a memberlist.Address, timeout time.Duration) (net.Conn, error) {
+func (g *gossiper) DialAddressTimeout(a memberlist.Address, timeout time.Duration) (net.Conn, error) {
 	return g.DialTimeout(a.Addr, timeout)
 }
 
-// A simHalf is one direction of a stream.
-type simHalf struct {
+// A half is one direction of a stream.
+type half struct {
 	from, to string
-	queue    []simSegment
+	queue    []segment
 	bytes    int
 	last     time.Time // when the last segment arrives
 	fin      bool      // its writer has closed
@@ -409,40 +453,40 @@ type simHalf struct {
 	moved    *sync.Cond
 }
 
-type simSegment struct {
+type segment struct {
 	data []byte
 	at   time.Time
 }
 
-// A simConn is one end of a stream.
-type simConn struct {
-	net           *simNet
+// A conn is one end of a stream.
+type conn struct {
+	net           *Net
 	local, remote net.Addr
-	in, out       *simHalf
+	in, out       *half
 	closed        bool
-	readBy        simDeadline
-	writeBy       simDeadline
+	readBy        deadline
+	writeBy       deadline
 }
 
-type simDeadline struct {
+type deadline struct {
 	at    time.Time
 	timer *time.Timer
 }
 
-func (s *simNet) connLocked(from, to string, port int) (dialer, acceptor *simConn) {
-	half := func(a, b string) *simHalf { return &simHalf{from: a, to: b, moved: sync.NewCond(&s.mu)} }
+func (s *Net) connLocked(from, to string, port int) (dialer, acceptor *conn) {
+	half := func(a, b string) *half { return &half{from: a, to: b, moved: sync.NewCond(&s.mu)} }
 	there, back := half(from, to), half(to, from)
-	a, b := simAddr(from, 40000+s.rng.IntN(20000)), simAddr(to, port)
-	dialer = &simConn{net: s, local: a, remote: b, in: back, out: there}
-	acceptor = &simConn{net: s, local: b, remote: a, in: there, out: back}
+	a, b := address(from, 40000+s.rng.IntN(20000)), address(to, port)
+	dialer = &conn{net: s, local: a, remote: b, in: back, out: there}
+	acceptor = &conn{net: s, local: b, remote: a, in: there, out: back}
 	s.conns[dialer], s.conns[acceptor] = true, true
 	return dialer, acceptor
 }
 
-func (c *simConn) LocalAddr() net.Addr  { return c.local }
-func (c *simConn) RemoteAddr() net.Addr { return c.remote }
+func (c *conn) LocalAddr() net.Addr  { return c.local }
+func (c *conn) RemoteAddr() net.Addr { return c.remote }
 
-func (c *simConn) Read(b []byte) (int, error) {
+func (c *conn) Read(b []byte) (int, error) {
 	s, h := c.net, c.in
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -472,7 +516,7 @@ func (c *simConn) Read(b []byte) (int, error) {
 	}
 }
 
-func (h *simHalf) nextLocked() time.Time {
+func (h *half) nextLocked() time.Time {
 	if len(h.queue) > 0 {
 		return h.queue[0].at
 	}
@@ -482,7 +526,7 @@ func (h *simHalf) nextLocked() time.Time {
 	return time.Time{}
 }
 
-func (h *simHalf) takeLocked(b []byte) int {
+func (h *half) takeLocked(b []byte) int {
 	n := 0
 	for now := time.Now(); n < len(b) && len(h.queue) > 0 && !h.queue[0].at.After(now); {
 		seg := &h.queue[0]
@@ -497,7 +541,7 @@ func (h *simHalf) takeLocked(b []byte) int {
 	return n
 }
 
-func (c *simConn) wake(h *simHalf) func() {
+func (c *conn) wake(h *half) func() {
 	return func() {
 		c.net.mu.Lock()
 		defer c.net.mu.Unlock()
@@ -505,7 +549,7 @@ func (c *simConn) wake(h *simHalf) func() {
 	}
 }
 
-func (c *simConn) Write(b []byte) (int, error) {
+func (c *conn) Write(b []byte) (int, error) {
 	s, h := c.net, c.out
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -517,15 +561,15 @@ func (c *simConn) Write(b []byte) (int, error) {
 			return 0, os.ErrDeadlineExceeded
 		case h.reset, h.deaf && !s.blockedLocked(h.from, h.to) && !s.blockedLocked(h.to, h.from):
 			return 0, syscall.EPIPE
-		case h.bytes < simWindow:
+		case h.bytes < window:
 			d, lost := s.travelLocked(h.from, h.to)
 			if lost {
-				d += simRetransmit
+				d += retransmit
 			}
 			if at := time.Now().Add(d); at.After(h.last) {
 				h.last = at
 			}
-			h.queue = append(h.queue, simSegment{slices.Clone(b), h.last})
+			h.queue = append(h.queue, segment{slices.Clone(b), h.last})
 			h.bytes += len(b)
 			h.moved.Broadcast()
 			return len(b), nil
@@ -534,14 +578,14 @@ func (c *simConn) Write(b []byte) (int, error) {
 	}
 }
 
-func (c *simConn) Close() error {
+func (c *conn) Close() error {
 	c.net.mu.Lock()
 	defer c.net.mu.Unlock()
 	c.closeLocked()
 	return nil
 }
 
-func (c *simConn) closeLocked() {
+func (c *conn) closeLocked() {
 	if c.closed {
 		return
 	}
@@ -559,7 +603,7 @@ func (c *simConn) closeLocked() {
 	c.writeBy.stop()
 }
 
-func (c *simConn) SetDeadline(t time.Time) error {
+func (c *conn) SetDeadline(t time.Time) error {
 	return cmpError(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
@@ -570,10 +614,10 @@ func cmpError(a, b error) error {
 	return b
 }
 
-func (c *simConn) SetReadDeadline(t time.Time) error  { return c.setDeadline(&c.readBy, c.in, t) }
-func (c *simConn) SetWriteDeadline(t time.Time) error { return c.setDeadline(&c.writeBy, c.out, t) }
+func (c *conn) SetReadDeadline(t time.Time) error  { return c.setDeadline(&c.readBy, c.in, t) }
+func (c *conn) SetWriteDeadline(t time.Time) error { return c.setDeadline(&c.writeBy, c.out, t) }
 
-func (c *simConn) setDeadline(d *simDeadline, h *simHalf, t time.Time) error {
+func (c *conn) setDeadline(d *deadline, h *half, t time.Time) error {
 	c.net.mu.Lock()
 	defer c.net.mu.Unlock()
 	if c.closed {
@@ -587,31 +631,19 @@ func (c *simConn) setDeadline(d *simDeadline, h *simHalf, t time.Time) error {
 	return nil
 }
 
-func (d *simDeadline) passed(now time.Time) bool { return !d.at.IsZero() && !d.at.After(now) }
+func (d *deadline) passed(now time.Time) bool { return !d.at.IsZero() && !d.at.After(now) }
 
-func (d *simDeadline) stop() {
+func (d *deadline) stop() {
 	if d.timer != nil {
 		d.timer.Stop()
 	}
 }
 
-// simConfig is of node number i, 1..250, whose name is "n" and the number.
-func (s *simNet) config(i int, join ...int) Config {
-	ip := simIP(i)
-	c := Config{Node: simName(i), Gossip: ip + ":7946", Link: ip + ":7947", Secret: testSecret, Log: quiet(simName(i)), net: s.host(ip)}
-	for _, j := range join {
-		c.Join = append(c.Join, simIP(j)+":7946")
+func splitPort(addr string) (host string, port int, err error) {
+	host, text, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", 0, err
 	}
-	return c
-}
-
-func simIP(i int) string   { return fmt.Sprintf("10.0.0.%d", i) }
-func simName(i int) string { return fmt.Sprintf("n%02d", i) }
-
-func mustAddrs(ips ...string) []netip.Addr {
-	var as []netip.Addr
-	for _, ip := range ips {
-		as = append(as, netip.MustParseAddr(ip))
-	}
-	return as
+	port, err = strconv.Atoi(text)
+	return host, port, err
 }

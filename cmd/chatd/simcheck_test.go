@@ -1,0 +1,289 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"chatd/stanza"
+)
+
+// A simMessage is one message, and what became of it.
+type simMessage struct {
+	id      string
+	order   int // among those of its device
+	session int // of the sender
+	from    string
+	to      string
+	user    string // the recipient's
+	at      time.Time
+	node    *simNode // the sender's
+
+	mu       sync.Mutex
+	accepted bool // the server has acknowledged it
+	refused  int  // errors that came back
+	receipts []simReceipt
+}
+
+// A simReceipt is one arrival of a message.
+type simReceipt struct {
+	link *simLink
+	at   time.Time
+	raw  string
+}
+
+func (m *simMessage) accept() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.accepted = true
+}
+
+// received notes the arrival of a message, or of the error that it came back as.
+func (s *simSchedule) received(l *simLink, id string, refused bool, raw string) {
+	s.note("%s (session %d on %s) got %s%s", l.d.jid(), l.session.number, l.node.name, id, map[bool]string{true: ", refused"}[refused])
+	s.mu.Lock()
+	m := s.messages[id]
+	s.mu.Unlock()
+	if m == nil {
+		s.complain("%s got %s, which nobody has sent", l.d.jid(), raw)
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if refused {
+		m.refused++
+		return
+	}
+	m.receipts = append(m.receipts, simReceipt{l, time.Now(), raw})
+}
+
+const (
+	settleLeast = 12 * time.Second
+	settleMost  = 90 * time.Second
+)
+
+// settle waits until all is as it has to be, and returns what is not.
+func (s *simSchedule) settle() (wrong []string) {
+	time.Sleep(settleLeast)
+	for end := time.Now().Add(settleMost); ; time.Sleep(5 * time.Second) {
+		wrong = slices.Concat(s.checkTables(), s.checkGhosts(), s.checkStore())
+		if len(wrong) == 0 || time.Now().After(end) {
+			break
+		}
+	}
+	wrong = append(wrong, s.checkMessages()...)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append(wrong, s.complaints...)
+}
+
+// live is on which node each full JID has its session.
+func (s *simSchedule) live() map[string]string {
+	all := make(map[string]string)
+	for _, d := range s.devices {
+		d.mu.Lock()
+		if d.link != nil {
+			all[d.jid()] = d.link.node.name
+		}
+		d.mu.Unlock()
+	}
+	return all
+}
+
+// checkTables: all nodes see one another, the same sessions, which are those that there are, and the same homes of rooms.
+func (s *simSchedule) checkTables() (wrong []string) {
+	live := s.live()
+	first := s.nodes[0].process().others.Overview()
+	for _, n := range s.nodes {
+		p := n.process()
+		o := p.others.Overview()
+		got := make(map[string]string)
+		for _, d := range s.devices {
+			for _, row := range p.router.Table.Rows(stanza.MustJID(d.user + "@" + simDomain)) {
+				full := row.Session.JID().String()
+				if full != d.jid() {
+					continue
+				}
+				if got[full] != "" {
+					wrong = append(wrong, fmt.Sprintf("%s has two rows of %s", n.name, full))
+				}
+				if got[full] = row.Node(); !row.Remote {
+					got[full] = n.name
+				}
+			}
+		}
+		if !maps.Equal(got, live) {
+			wrong = append(wrong, fmt.Sprintf("%s sees %v, but there are %v", n.name, got, live))
+		}
+		if o.Epoch != first.Epoch || !maps.Equal(o.Buckets, first.Buckets) || len(o.Buckets) != len(s.nodes) {
+			wrong = append(wrong, fmt.Sprintf("%s has buckets %v at %d, %s has %v at %d", n.name, o.Buckets, o.Epoch, first.Node, first.Buckets, first.Epoch))
+		}
+		if o.Island || len(o.Replicas) != len(s.nodes)-1 {
+			wrong = append(wrong, fmt.Sprintf("%s is an island: %+v", n.name, o))
+		}
+		for _, r := range o.Replicas {
+			if !r.Agrees || !r.Sent || r.Behind > 0 {
+				wrong = append(wrong, fmt.Sprintf("%s and %s do not agree: %+v", n.name, r.Node, r))
+			}
+		}
+		if err := p.router.Table.ConsistencyCheck(); err != nil {
+			wrong = append(wrong, err.Error())
+		}
+	}
+	return append(wrong, s.checkLinks()...)
+}
+
+// checkLinks: of the connections of one device only the last is open.
+func (s *simSchedule) checkLinks() (wrong []string) {
+	s.mu.Lock()
+	links := slices.Clone(s.links)
+	s.mu.Unlock()
+	for _, l := range links {
+		l.d.mu.Lock()
+		if l.closed.IsZero() && l.d.link != l {
+			wrong = append(wrong, fmt.Sprintf("%s has its session %d on %s open, besides a newer one", l.d.jid(), l.session.number, l.node.name))
+		}
+		l.d.mu.Unlock()
+	}
+	return wrong
+}
+
+// checkGhosts: nobody sees whom there is not.
+func (s *simSchedule) checkGhosts() (wrong []string) {
+	live := s.live()
+	for _, d := range s.devices {
+		d.mu.Lock()
+		if d.session != nil {
+			for full := range d.session.sees {
+				if live[full] == "" {
+					wrong = append(wrong, fmt.Sprintf("%s (session %d) sees the ghost %s", d.jid(), d.session.number, full))
+				}
+			}
+		}
+		d.mu.Unlock()
+	}
+	return wrong
+}
+
+// checkStore: nothing waits for who is there.
+func (s *simSchedule) checkStore() (wrong []string) {
+	for _, d := range s.devices {
+		page, err := s.store.OfflinePage(context.Background(), d.user, 0, 1000)
+		if err != nil || len(page) > 0 {
+			wrong = append(wrong, fmt.Sprintf("%d messages wait for %s, who is there: the first is %s, %v", len(page), d.user, page[0].Stanza, err))
+		}
+	}
+	return wrong
+}
+
+// checkMessages: each message that was accepted has arrived or come back, once, and those of one session in order.
+func (s *simSchedule) checkMessages() (wrong []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last := make(map[string]*simMessage) // by session of the sender, address, and full JID of the recipient
+	all := slices.SortedFunc(maps.Values(s.messages), func(a, b *simMessage) int { return a.order - b.order })
+	for _, m := range all {
+		m.mu.Lock()
+		if m.accepted && len(m.receipts) == 0 && m.refused == 0 && !s.inVain(m) && !s.diedWith(m) {
+			wrong = append(wrong, fmt.Sprintf("%s is lost", m.id))
+		}
+		if len(m.receipts)+m.refused > 1 && !s.excusedTwice(m) {
+			wrong = append(wrong, fmt.Sprintf("%s arrived %d times and came back %d times: %s", m.id, len(m.receipts), m.refused, m.story()))
+		}
+		if len(m.receipts) > 0 && (m.to == m.receipts[0].link.d.jid() || !strings.Contains(m.to, "/")) {
+			r := m.receipts[0]
+			key := fmt.Sprint(m.session, " ", m.to, " ", r.link.d.jid())
+			if before := last[key]; before != nil && before.receipts[0].at.After(r.at) && !s.excusedOvertaking(m, before) {
+				wrong = append(wrong, fmt.Sprintf("%s overtook %s", m.id, before.id))
+			}
+			last[key] = m
+		}
+		m.mu.Unlock()
+	}
+	return wrong
+}
+
+func (m *simMessage) story() (text string) {
+	for _, r := range m.receipts {
+		text += fmt.Sprintf("session %d on %s; ", r.link.session.number, r.link.node.name)
+	}
+	return text
+}
+
+// excusedTwice reports whether nobody could have prevented that a message came more than once: the connection over which it came first
+// broke before its node can have known that it had arrived, two devices of the user came at the same moment, or one of the nodes
+// on its way was cut off or killed. It has the same id then (XEP-0359).
+func (s *simSchedule) excusedTwice(m *simMessage) bool {
+	if m.refused > 0 {
+		return false
+	}
+	for i, r := range m.receipts[:len(m.receipts)-1] {
+		next := m.receipts[i+1]
+		both := next.link.d != r.link.d && next.at.Sub(r.at) < simNotice && (r.at.Sub(r.link.opened) < simNotice || next.at.Sub(next.link.opened) < simNotice)
+		broke := !r.link.closed.IsZero() && r.link.closed.Sub(r.at) < simNotice
+		if r.stanzaID() != next.stanzaID() || !both && !broke && !s.troubled(m.at, next.at, m.node, r.link.node, next.link.node) {
+			return false
+		}
+	}
+	return true
+}
+
+// troubled reports whether one of the nodes was killed or cut off from others at some time.
+func (s *simSchedule) troubled(from, to time.Time, nodes ...*simNode) bool {
+	return slices.ContainsFunc(s.troubles, func(tr simTrouble) bool {
+		return tr.from.Before(to) && (tr.to.IsZero() || tr.to.After(from.Add(-simNotice))) &&
+			slices.ContainsFunc(nodes, func(n *simNode) bool { return slices.Contains(tr.nodes, n) })
+	})
+}
+
+var stanzaIDs = regexp.MustCompile(`<stanza-id [^>]*>`)
+
+func (r simReceipt) stanzaID() string { return stanzaIDs.FindString(r.raw) }
+
+// diedWith reports whether a message may have been on its way to a client that left without a word, on a node that was killed before it
+// knew.
+func (s *simSchedule) diedWith(m *simMessage) bool {
+	for _, l := range s.links {
+		if l.d.user != m.user || l.closed.IsZero() {
+			continue
+		}
+		for _, tr := range s.troubles {
+			if since := tr.from.Sub(l.closed); tr.kill && tr.nodes[0] == l.node && since >= 0 && since < simNotice && m.at.Before(tr.from) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// excusedOvertaking reports whether a message went past one in the store for a reason: to a resource that had not said yet that it is
+// available (RFC 6121 §8.5.3.1), or while nodes were cut off from one another or from the store.
+func (s *simSchedule) excusedOvertaking(m, before *simMessage) bool {
+	r, late := m.receipts[0], before.receipts[0]
+	if late.link.opened.Before(r.link.opened) {
+		return true // of two connections, the order is the network's
+	}
+	return strings.Contains(late.raw, "urn:xmpp:delay") &&
+		(r.at.Sub(r.link.session.begun) < simHandOver || s.troubled(before.at, r.at, before.node, late.link.node))
+}
+
+// simHandOver is longer than it takes to hand over what waits.
+const simHandOver = 100 * time.Millisecond
+
+// inVain reports whether a message may have gone to a session that its client does not know of.
+func (s *simSchedule) inVain(m *simMessage) bool {
+	for _, d := range s.devices {
+		if d.jid() == m.to && slices.ContainsFunc(d.vain, func(v simVain) bool { return m.at.After(v.from) && m.at.Before(v.to.Add(simNotice)) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// simNotice is longer than it takes a node to hear that a client has got something, or to find another one gone.
+const simNotice = 3 * time.Second
