@@ -74,6 +74,16 @@ func (a *away) answered(id stanza.ID) {
 	a.said = slices.DeleteFunc(a.said, func(m saying) bool { return m.st.StanzaID == id })
 }
 
+// unanswered are the messages that sessions of this node have lately said and not heard of.
+func (a *away) unanswered(self string) (all []parked) {
+	for _, m := range a.said {
+		if time.Since(m.at) < recently {
+			all = append(all, parked{m.st, origin{node: self}})
+		}
+	}
+	return all
+}
+
 // hear notes a message that sessions here are told, and reports whether they were before.
 func (s *Service) hear(room string, wire []byte) (again bool) {
 	id, ok := spokenID(wire)
