@@ -1,6 +1,7 @@
 package muc
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"strings"
@@ -108,9 +109,9 @@ func (s *Service) disown(node string) map[string][]parked {
 				}
 			}
 		}
-		for name, c := range sh.copies {
-			if c.home == node && s.reaches(node) {
-				delete(sh.copies, name)
+		for _, c := range sh.copies {
+			if c.home == node {
+				c.of, c.home = node, ""
 			}
 		}
 		sh.mu.Unlock()
@@ -485,7 +486,7 @@ func (s *Service) arriving(node, name string, payload []byte) bool {
 	defer sh.mu.Unlock()
 	m := s.coming(sh, node, name)
 	switch {
-	case m == nil:
+	case x.CopyOf == s.Place.Node() && s.hasStill(name, x):
 	case m.state == nil:
 		m.state = x
 	case x.Config != nil: // another copy of it
@@ -494,6 +495,17 @@ func (s *Service) arriving(node, name string, payload []byte) bool {
 		m.state.apply(x)
 	}
 	return true
+}
+
+// hasStill reports whether a room is here of which x, or what x is a part of, is a copy that its second node has kept since: only the link was lost.
+func (s *Service) hasStill(name string, x *State) bool {
+	r := s.find(name)
+	if r == nil {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return bytes.Equal(r.secret[:], x.Secret)
 }
 
 // coming is the room on its way here from a node. The caller holds mu.

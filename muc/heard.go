@@ -147,8 +147,12 @@ func (s *Service) catchUp(b *router.Batch, r *room, before []utterance, x *State
 		had[string(m.id[:])] = true
 	}
 	heard := make(map[string]bool, len(x.History))
+	var newest int64 // nobody is told what is older than what they have heard: that was said elsewhere
 	for i := range x.History {
 		m := remembered(x.History[i])
+		if had[x.History[i].ID] {
+			newest = max(newest, m.at)
+		}
 		heard[x.History[i].ID] = true
 		if !had[x.History[i].ID] && m.at >= oldest {
 			s.retell(b, r, m, func(node string) bool { return node != x.Whole })
@@ -156,7 +160,7 @@ func (s *Service) catchUp(b *router.Batch, r *room, before []utterance, x *State
 		}
 	}
 	for _, m := range r.lately() {
-		if !heard[string(m.id[:])] && had[string(m.id[:])] {
+		if !heard[string(m.id[:])] && had[string(m.id[:])] && m.at >= newest {
 			s.retell(b, r, m, func(node string) bool { return node == x.Whole })
 		}
 	}
