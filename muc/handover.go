@@ -166,6 +166,8 @@ func (s *Service) check(ctx context.Context, b *router.Batch, name string) {
 	home := s.Place.Home(name)
 	if home == s.Place.Node() {
 		s.resurrect(ctx, b, name)
+	} else {
+		s.notLent(name, "")
 	}
 	s.takeOver(name, home)
 	for _, n := range s.sought(name) {

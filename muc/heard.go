@@ -166,6 +166,18 @@ func (s *Service) catchUp(b *router.Batch, r *room, before []utterance, x *State
 	}
 }
 
+// sayAgain tells a session of another node its own message, which it may not have heard. That node knows if it has. The caller holds the room's lock.
+func (s *Service) sayAgain(b *router.Batch, r *room, by stanza.JID, m *utterance) {
+	to := r.of(by).seat(by)
+	if _, away := to.session.(*node); !away {
+		return
+	}
+	if st, err := stanza.Parse(m.wire); err == nil {
+		st.Wire = m.wire
+		s.send(b, r, to, st)
+	}
+}
+
 // retell tells a message to those sessions of some nodes that were in the room when it was said.
 func (s *Service) retell(b *router.Batch, r *room, m utterance, on func(node string) bool) {
 	st, err := stanza.Parse(m.wire)

@@ -96,10 +96,10 @@ func (s *Service) say(b *router.Batch, r *room, o *occupant, st *stanza.Stanza) 
 		return err
 	}
 	m := utterance{id: st.StanzaID, by: o.id, at: time.Now().UnixMilli()}
-	switch {
-	case m.id == stanza.ID{}:
+	if m.id == (stanza.ID{}) {
 		m.id = stanza.NewID()
-	case r.past.find(string(m.id[:])) != nil: // it was said before the room lost its home
+	} else if has := r.past.find(string(m.id[:])); has != nil { // it was said before the room lost its home
+		s.sayAgain(b, r, st.From, has)
 		return nil
 	}
 	buf := buffers.Get().(*[]byte)

@@ -146,9 +146,15 @@ func (s *Service) rejoin(room, home string, asked int64) {
 		a.home = "" // is looked for when the placement changes, as it will
 		return
 	}
-	if home != s.Place.Node() {
-		a.home, a.rejoins = home, true
+	if home == s.Place.Node() {
+		return
 	}
+	if asked == 0 && !(a.rejoins && a.home == home) { // what the old one may not have dealt with, or not been able to say here
+		for _, m := range a.unanswered(s.Place.Node()) {
+			s.forward(home, frameStanza, m.st, m.from)
+		}
+	}
+	a.home, a.rejoins = home, true
 }
 
 // rejoined takes what sessions of a node are in a room that has lost its home.
@@ -170,13 +176,13 @@ func (s *Service) rejoined(ctx context.Context, b *router.Batch, node, room stri
 	return true
 }
 
-// notLent notes that a room is not any more on a node which had borrowed it.
+// notLent notes that a room is not any more on a node which had borrowed it; "": that it does not come back here.
 func (s *Service) notLent(name, node string) {
 	sh := s.laneShard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	a := sh.away[name]
-	if a == nil || !a.lent || a.home != node {
+	if a == nil || !a.lent || node != "" && a.home != node {
 		return
 	}
 	a.lent = false

@@ -382,7 +382,7 @@ func (s *Service) resurrect(ctx context.Context, b *router.Batch, room string) {
 	s.holdFor(room, s.adopt(ctx, b, c.state, true))
 }
 
-// orphaned are the rooms of which there is something here and whose home is gone.
+// orphaned are the rooms of which there is something here and whose home is gone, or may be another now.
 func (s *Service) orphaned() []string {
 	names := make(map[string]struct{})
 	for i := range s.lanes {
@@ -394,7 +394,7 @@ func (s *Service) orphaned() []string {
 			}
 		}
 		for name, a := range sh.away {
-			if a.rejoins || !s.reaches(a.home) {
+			if a.rejoins || a.lent || !s.reaches(a.home) {
 				names[name] = struct{}{}
 			}
 		}
