@@ -123,12 +123,12 @@ func (s *Service) fenced(node, room string, token Token) bool {
 }
 
 // fencedBy is fenced by what is known of the room's home, if anything is: a home that can be reached is one until it says itself that it is
-// none any more. The caller holds mu.
+// none any more, as long as somebody here is in the room: of others it does not speak. The caller holds mu.
 func (s *Service) fencedBy(a *away, node, room string, token Token) bool {
 	if node == s.Place.Node() {
 		return false
 	}
-	return s.find(room) != nil || a != nil && a.home != node && (s.reaches(a.home) && !a.rejoins || a.token.fences(token))
+	return s.find(room) != nil || a != nil && a.home != node && (len(a.seats.Occupants) > 0 && s.reaches(a.home) && !a.rejoins || a.token.fences(token))
 }
 
 // rejoin tells a room's new home what sessions of this node are in it, if the old one is gone or the new one has asked.
