@@ -324,7 +324,8 @@ func (b *bosh) replace(old, q *boshRequest) bool {
 		b.violated(q, boshPolicyViolation)
 		return false
 	}
-	b.answer(old, []byte("<body xmlns='"+nsBOSH+"' type='error'/>"))
+	// No rid: that this was written says nothing of the response.
+	old.answer <- boshAnswer{status: http.StatusOK, content: b.create.content, body: []byte("<body xmlns='" + nsBOSH + "' type='error'/>")}
 	return true
 }
 

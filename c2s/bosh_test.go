@@ -280,7 +280,9 @@ func TestBOSHRepeats(t *testing.T) {
 		p.waitForInput()
 		q := p.submit(101, "", "")
 		again := p.submit(101, "", "") // not answered yet
-		p.answered(q, "type='error'")
+		if a := <-q.answer; a.rid != 0 || !strings.Contains(string(a.body), "type='error'") {
+			t.Errorf("rid %d counts as written with %s", a.rid, a.body)
+		}
 		p.unanswered(again)
 		p.put(aMessage)
 		p.answered(again, "id='m'")
