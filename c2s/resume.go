@@ -29,6 +29,7 @@ func (s *Session) detach() bool {
 	if s.reason.Load() == nil {
 		o.mu.Unlock()
 		s.journal()
+		s.awaitOthers()
 		o.mu.Lock()
 	}
 	if s.reason.Load() != nil || o.closed {
@@ -57,6 +58,14 @@ func (s *Session) detach() bool {
 		close(o.taken)
 	}
 	return true
+}
+
+// awaitOthers waits until other nodes have what the client has sent to their users: who resumes is told that all was dealt with. What the
+// client was sent is stored by now.
+func (s *Session) awaitOthers() {
+	ctx, cancel := context.WithTimeout(s.srv.ctx, confirmTimeout)
+	defer cancel()
+	s.owed.Confirmed(ctx)
 }
 
 // journal stores the messages that the client has not acknowledged, so that they

@@ -227,9 +227,6 @@ func (s *Session) sleep(run func()) bool {
 // leave is the end of the reading goroutine.
 func (s *Session) leave() {
 	s.scratch, s.rest = nil, nil // who waits for resumption needs none
-	if s.reason.Load() == nil && !s.graceful {
-		s.confirmed() // who resumes is told that all was dealt with, by whichever node that is
-	}
 	if reason := s.away.Load(); reason != nil && s.reason.Load() == nil && !s.graceful && !s.broken.Load() {
 		s.part(reason)
 		s.broken.Store(true)

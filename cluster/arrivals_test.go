@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"testing"
@@ -181,8 +182,14 @@ func TestMoving(t *testing.T) {
 		t.Error("ended with the first")
 	default:
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if m.wait(ctx); ctx.Err() == nil {
+		t.Error("nobody waits for the second")
+	}
 	m.end(users)
 	<-done
+	m.wait(t.Context())
 	if m.of(romeo) != nil {
 		t.Error("moving for ever")
 	}

@@ -21,6 +21,11 @@ func TestLinkSchedules(t *testing.T) {
 	for i := range *linkSchedules {
 		seed := *firstSeed + uint64(i)
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Cleanup(func() {
+				if t.Failed() {
+					t.Logf("again: go test ./cluster -run TestLinkSchedules -linkschedules 1 -seed %d", seed)
+				}
+			})
 			synctest.Test(t, func(t *testing.T) { linkSchedule(t, seed) })
 		})
 	}

@@ -17,7 +17,8 @@ const (
 	returnedMax = 1 << 17
 	// returnLanes is how many messages of a node that is gone are stored at the same time, each of another user.
 	returnLanes = 16
-	// returnPatience is for how long they are kept for a store that does not answer. Then their senders are told.
+	// returnPatience is for how long they are kept for a store that does not answer. Then they wait with what else does: whether the node had
+	// them does not count any more.
 	returnPatience = time.Minute
 	returnPauseMin = 50 * time.Millisecond
 	returnPauseMax = time.Second
@@ -251,6 +252,26 @@ func (m *moving) end(users map[string]bool) {
 		}
 	}
 	m.count.Store(int32(len(m.users)))
+}
+
+// wait returns when no messages are being moved, or ctx ends.
+func (m *moving) wait(ctx context.Context) {
+	for {
+		var done chan struct{}
+		m.mu.Lock()
+		for _, u := range m.users {
+			done = u.done
+		}
+		m.mu.Unlock()
+		if done == nil {
+			return
+		}
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // of is closed when the user's messages have been moved; nil: none are.

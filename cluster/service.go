@@ -97,6 +97,10 @@ func (s *Service) Start(ctx context.Context, cfg Config) (err error) {
 	return err
 }
 
+// Settle waits until what has come back from links to nodes that are gone is in the store, or ctx ends. What is stored after Leave nobody
+// hears of.
+func (s *Service) Settle(ctx context.Context) { s.moving.wait(ctx) }
+
 // Leave tells the others that this node goes, and leaves. What its sessions were to be sent the others keep from then on.
 func (s *Service) Leave(ctx context.Context) error {
 	s.leaveHeld()

@@ -157,6 +157,7 @@ func (s *Service) correct(b *router.Batch, r *room, node string, seen map[string
 // showNode shows the sessions of one node a presence of o's.
 func (s *Service) showNode(b *router.Batch, r *room, node string, o *occupant, n *notice) {
 	var wire [forms]*stanza.Stanza
+	var own []*seat
 	s.gather(r)
 	for _, to := range r.all {
 		for i := range to.seats {
@@ -164,9 +165,7 @@ func (s *Service) showNode(b *router.Batch, r *room, node string, o *occupant, n
 				continue
 			}
 			if o.seat(to.seats[i].jid) != nil {
-				own := *n
-				own.own = []int{210}
-				s.showSeat(b, r, o, &to.seats[i], &own)
+				own = append(own, &to.seats[i])
 				continue
 			}
 			f := plain
@@ -182,6 +181,11 @@ func (s *Service) showNode(b *router.Batch, r *room, node string, o *occupant, n
 		}
 	}
 	s.scatter(r)
+	renamed := *n
+	renamed.own = []int{210}
+	for _, to := range own {
+		s.showSeat(b, r, o, to, &renamed)
+	}
 }
 
 // guestOf locks the room that x is to become a part of.

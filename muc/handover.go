@@ -1,8 +1,10 @@
 package muc
 
 import (
+	"bytes"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"chatd/router"
@@ -102,16 +104,14 @@ func (s *Service) disown(node string) map[string][]parked {
 		for name, a := range sh.away {
 			if a.home == node {
 				a.home = ""
-				for _, m := range a.said {
-					if time.Since(m.at) < recently {
-						again[name] = append(again[name], parked{m.st, origin{node: s.Place.Node()}})
-					}
+				if all := a.unanswered(s.Place.Node()); all != nil {
+					again[name] = all
 				}
 			}
 		}
-		for name, c := range sh.copies {
-			if c.home == node && s.reaches(node) {
-				delete(sh.copies, name)
+		for _, c := range sh.copies {
+			if c.home == node {
+				c.of, c.home = node, ""
 			}
 		}
 		sh.mu.Unlock()
@@ -168,6 +168,9 @@ func (s *Service) check(ctx context.Context, b *router.Batch, name string) {
 		s.resurrect(ctx, b, name)
 	}
 	s.takeOver(name, home)
+	for _, n := range s.sought(name) {
+		s.answered(ctx, b, name, n)
+	}
 	if s.find(name) == nil {
 		if home != s.Place.Node() { // which may have lent it
 			s.Place.Send(home, frameNotLent, name)
@@ -187,6 +190,9 @@ func (s *Service) check(ctx context.Context, b *router.Batch, name string) {
 func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node string) {
 	if r := s.lock(b, name); r != nil {
 		delete(r.rep.awaits, node)
+		if r.rep.second == node { // if it is back already it has no copy
+			r.rep.second = ""
+		}
 		s.follow(r, node)
 		s.departAll(b, r, func(who *seat) bool { return r.rep.nodeOf(who.session) == node })
 		for i := range r.rep.touched { // it may be back by now, and has not been told by this incarnation of the link that they were in
@@ -322,8 +328,8 @@ func (s *Service) flush(node, name, to string) {
 	defer sh.mu.Unlock()
 	if a := sh.away[name]; a != nil && a.home == node {
 		a.home = to
-		if !s.reaches(to) { // it will be, or the placement changes
-			a.home = ""
+		if !s.reaches(to) {
+			s.seek(sh, name, a)
 		}
 	}
 	if to == s.Place.Node() && s.find(name) == nil {
@@ -336,6 +342,38 @@ func (s *Service) flush(node, name, to string) {
 		}
 	}
 	s.Place.Send(node, frameFlushed, name)
+}
+
+// seekMark marks a node where a room is and that is not known here yet.
+const seekMark = "seek "
+
+// seek has what sessions here say to a room wait until this node knows the one where it has gone. That one takes nothing of them before, as it does not
+// know them either: what they have not heard of goes there again. The caller holds mu.
+func (s *Service) seek(sh *laneShard, name string, a *away) {
+	ln := s.lane(sh, name)
+	if ln.moving == nil {
+		ln.moving = &moving{timer: s.overdue(name)}
+	}
+	if m := ln.moving; m.to == "" {
+		m.waits = append(m.waits, seekMark+a.home)
+		m.ahead = append(m.ahead, a.unanswered(s.Place.Node())...)
+	}
+	a.home = ""
+}
+
+// sought are the nodes that are known by now of those that are waited for because a room is there.
+func (s *Service) sought(name string) (nodes []string) {
+	sh := s.laneShard(name)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if ln := sh.lanes[name]; ln != nil && ln.moving != nil {
+		for _, n := range ln.moving.waits {
+			if to, ok := strings.CutPrefix(n, seekMark); ok && s.reaches(to) {
+				nodes = append(nodes, n)
+			}
+		}
+	}
+	return nodes
 }
 
 // answered notes that a node has answered, or is gone; "": that it has been long enough. If all have, the room goes, or what has waited for it is
@@ -448,7 +486,7 @@ func (s *Service) arriving(node, name string, payload []byte) bool {
 	defer sh.mu.Unlock()
 	m := s.coming(sh, node, name)
 	switch {
-	case m == nil:
+	case x.CopyOf == s.Place.Node() && s.hasStill(name, x):
 	case m.state == nil:
 		m.state = x
 	case x.Config != nil: // another copy of it
@@ -457,6 +495,17 @@ func (s *Service) arriving(node, name string, payload []byte) bool {
 		m.state.apply(x)
 	}
 	return true
+}
+
+// hasStill reports whether a room is here of which x, or what x is a part of, is a copy that its second node has kept since: only the link was lost.
+func (s *Service) hasStill(name string, x *State) bool {
+	r := s.find(name)
+	if r == nil {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return bytes.Equal(r.secret[:], x.Secret)
 }
 
 // coming is the room on its way here from a node. The caller holds mu.

@@ -74,6 +74,16 @@ func (a *away) answered(id stanza.ID) {
 	a.said = slices.DeleteFunc(a.said, func(m saying) bool { return m.st.StanzaID == id })
 }
 
+// unanswered are the messages that sessions of this node have lately said and not heard of.
+func (a *away) unanswered(self string) (all []parked) {
+	for _, m := range a.said {
+		if time.Since(m.at) < recently {
+			all = append(all, parked{m.st, origin{node: self}})
+		}
+	}
+	return all
+}
+
 // hear notes a message that sessions here are told, and reports whether they were before.
 func (s *Service) hear(room string, wire []byte) (again bool) {
 	id, ok := spokenID(wire)
@@ -137,8 +147,12 @@ func (s *Service) catchUp(b *router.Batch, r *room, before []utterance, x *State
 		had[string(m.id[:])] = true
 	}
 	heard := make(map[string]bool, len(x.History))
+	var newest int64 // nobody is told what is older than what they have heard: that was said elsewhere
 	for i := range x.History {
 		m := remembered(x.History[i])
+		if had[x.History[i].ID] {
+			newest = max(newest, m.at)
+		}
 		heard[x.History[i].ID] = true
 		if !had[x.History[i].ID] && m.at >= oldest {
 			s.retell(b, r, m, func(node string) bool { return node != x.Whole })
@@ -146,7 +160,7 @@ func (s *Service) catchUp(b *router.Batch, r *room, before []utterance, x *State
 		}
 	}
 	for _, m := range r.lately() {
-		if !heard[string(m.id[:])] && had[string(m.id[:])] {
+		if !heard[string(m.id[:])] && had[string(m.id[:])] && m.at >= newest {
 			s.retell(b, r, m, func(node string) bool { return node == x.Whole })
 		}
 	}

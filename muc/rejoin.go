@@ -207,8 +207,8 @@ func (s *Service) asked(room, home string, payload []byte) bool {
 	sh := s.laneShard(room)
 	sh.mu.Lock()
 	has := sh.away[room] != nil
-	if s.find(room) != nil || sh.lanes[room] != nil && sh.lanes[room].moving != nil {
-		at = 0 // they are in another copy of it
+	if ln := sh.lanes[room]; s.find(room) != nil || ln != nil && ln.moving != nil && ln.moving.state != nil {
+		at = 0 // they are in another copy of it, which goes where this one is
 	}
 	sh.mu.Unlock()
 	if has && at != 0 {

@@ -253,7 +253,11 @@ func (x *schedule) act() {
 		c.says("<presence to='%s/%s'><status>%d</status></presence>", to, nick, x.count)
 	case what == 7:
 		n, title := c.n, fmt.Sprint("t", x.count)
-		go n.Configure(context.Background(), room, func(cfg *Settings) { cfg.Title = title })
+		go func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second) // the node may die
+			defer cancel()
+			n.Configure(ctx, room, func(cfg *Settings) { cfg.Title = title })
+		}()
 	default:
 		text := fmt.Sprintf("%s-%d", c.jid.Resource(), x.count)
 		x.note("%s says %s in %s", c.jid, text, room)

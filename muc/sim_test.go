@@ -259,6 +259,17 @@ func (e *simEnd) upLocked() {
 	e.sendLocked(simToken, "", n.token.append(nil))
 }
 
+var frameNames = [...]string{"stanza", "cast", "missed", "seats", "copy", "change", "history", "forget", "flush", "flushed", "state", "ahead", "arrived", "claim", "none", "mine", "rejoin", "who",
+	"not lent", "refused", "check", "down", "frozen", "overdue", "list", "listed"}
+
+// frameLocked notes a frame, if very much is to be told.
+func (s *sim) frameLocked(what, from, to string, kind byte, room string, payload []byte) {
+	if *scheduleTrace < 1000 || int(kind) >= len(frameNames) {
+		return
+	}
+	s.noteLocked("  %s %s>%s %s %s %q", what, from, to, frameNames[kind], room, payload)
+}
+
 func (s *sim) noteLocked(format string, args ...any) {
 	s.trace = append(s.trace, formatted(s.start, format, args...))
 }
@@ -391,6 +402,7 @@ func (e *simEnd) receiveLocked(seq uint64, f simFrame) {
 			n.becomeLocked(t)
 		}
 	default:
+		n.s.frameLocked("put  ", e.to.name, n.name, f.kind, f.room, f.payload)
 		n.worker(f.room).put(func(b *router.Batch) {
 			if f.kind == simRoute {
 				n.routed(b, f.payload)
@@ -605,6 +617,7 @@ func (n *simNode) Send(to string, kind byte, room string, parts ...[]byte) bool 
 	if n.dead {
 		return false
 	}
+	n.s.frameLocked("sends", n.name, to, kind, room, payload)
 	if to == n.name {
 		n.worker(room).put(func(b *router.Batch) { n.Frame(context.Background(), b, n.name, kind, room, payload) })
 		return true

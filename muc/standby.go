@@ -301,7 +301,8 @@ func readState(room string, payload []byte) (*State, Token, bool) {
 
 // A standby is the copy of a room whose home is another node.
 type standby struct {
-	home  string
+	home  string // "" once it is gone
+	of    string // which it was; it may be back
 	state *State
 }
 
@@ -405,7 +406,12 @@ func (s *Service) orphaned() []string {
 // takeOver sends what is here of a room that has lost its home to its new one, which may be this.
 func (s *Service) takeOver(room, home string) {
 	if c := s.takeCopy(room); c != nil {
+		var of secret
+		if _, key, err := decodeSettings(c.state.Config); err == nil {
+			of = key
+		}
 		for _, part := range c.state.parts() {
+			part.CopyOf, part.Secret = c.of, of[:]
 			s.sendJSON(home, frameState, room, part)
 		}
 		s.Place.Send(home, frameArrived, room, []byte{1})

@@ -34,6 +34,8 @@ type State struct {
 	Whole      string            `json:"whole,omitempty"`       // Occupants has all sessions of this node, and History the messages that they have heard lately
 	Sees       map[string]string `json:"sees,omitempty"`        // whom these have been shown: ids (XEP-0421) by nick
 	Asked      int64             `json:"asked,omitempty"`       // it answers this frameWho
+	CopyOf     string            `json:"copy_of,omitempty"`     // it is a copy of the room of this node, which was gone
+	Secret     []byte            `json:"secret,omitempty"`      // of that room: one that is made anew has another
 }
 
 // An OccupantState is one occupant of a State.

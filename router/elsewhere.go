@@ -176,8 +176,8 @@ func (r *Router) Returned(ctx context.Context, st *stanza.Stanza) (seq int64, er
 	return 0, nil
 }
 
-// NotReturned tells the sender of a message that Returned could not keep.
-func (r *Router) NotReturned(st *stanza.Stanza, err error) { r.notHeld(nil, st, err) }
+// NotReturned gives up trying: a message that Returned could not keep waits in memory for the store, or its sender is told.
+func (r *Router) NotReturned(st *stanza.Stanza, err error) { r.later(st, err) }
 
 // judgedThere reports whether it is for another node to ask its sessions' block lists and settings about a stanza. About messages the
 // sessions of this node know as much.

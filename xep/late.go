@@ -73,6 +73,19 @@ func (o *Offline) Late() int {
 	return o.late.count
 }
 
+// Settle waits until nothing waits in memory for the store, or ctx ends.
+func (o *Offline) Settle(ctx context.Context) {
+	pause := time.NewTicker(latePause)
+	defer pause.Stop()
+	for o.Late() > 0 {
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // Close tries once more to store what waits in memory, and returns how much of it is lost. Nothing is taken afterwards.
 func (o *Offline) Close(ctx context.Context) (lost int) {
 	o.late.mu.Lock()

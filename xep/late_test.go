@@ -55,6 +55,30 @@ func ids(stanzas []string) (all []string) {
 	return all
 }
 
+// A server that stops waits for a store that comes back in time, and no longer than it may.
+func TestSettle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		o, db := f.Spool.(*Offline), &doubtful{Offline: f.db}
+		o.messages = db
+		defer o.Close(t.Context())
+		db.fail(store.ErrNotTried, false)
+		f.Reroute(t.Context(), leftOver(t, 0))
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		if o.Settle(ctx); ctx.Err() == nil || o.Late() != 1 {
+			t.Fatalf("%d wait, %v", o.Late(), ctx.Err())
+		}
+		db.fail(nil, false)
+		if o.Settle(t.Context()); o.Late() != 0 {
+			t.Fatalf("%d wait", o.Late())
+		}
+		if n, err := f.db.CountOffline(t.Context(), "juliet"); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+	})
+}
+
 // What a session leaves over while the store fails is stored when it works again: once, in order, and before what comes later.
 func TestHoldLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

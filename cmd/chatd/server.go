@@ -185,6 +185,7 @@ func (s *server) stop(ended <-chan error, serving int) {
 	}
 	s.clients.OnDismiss = s.rooms.Farewell()
 	err := errors.Join(s.clients.Shutdown(ctx), s.keepRooms(), s.rooms.Close(ctx))
+	s.settle(ctx)
 	if s.others != nil {
 		err = errors.Join(err, s.others.Leave(ctx))
 	}
@@ -200,6 +201,17 @@ func (s *server) stop(ended <-chan error, serving int) {
 		return
 	}
 	s.log.Info("stopped")
+}
+
+// settle gives a store that fails, or is not known yet to work again, the time to take what this process alone has, while other nodes
+// can still be told of it.
+func (s *server) settle(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, shutdownTimeout/2)
+	defer cancel()
+	if s.others != nil {
+		s.others.Settle(ctx)
+	}
+	s.spool.Settle(ctx)
 }
 
 // reload reads the configuration and the certificate anew. All of it takes

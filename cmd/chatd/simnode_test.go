@@ -132,6 +132,7 @@ func (p *simProcess) end(ctx context.Context) {
 	p.moveRooms(ctx)
 	_ = p.clients.Shutdown(ctx)
 	_ = p.rooms.Close(ctx)
+	p.settle(ctx)
 	_ = p.others.Leave(ctx)
 	p.spool.Close(ctx)
 	p.ended.Wait()

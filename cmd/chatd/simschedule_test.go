@@ -157,7 +157,7 @@ func (s *simSchedule) run() {
 		for _, w := range wrong {
 			s.t.Error(w)
 		}
-		s.t.Fatalf("again: go test ./cmd/chatd -run TestNodeSchedules -schedules 1 -seed %d", s.seed)
+		s.t.Fatalf("again: go test ./cmd/chatd -run TestNodeSchedules -schedules 1 -seed %d -outages=%t", s.seed, *nodeOutages)
 	}
 }
 

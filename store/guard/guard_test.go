@@ -293,6 +293,7 @@ func TestOwed(t *testing.T) {
 		b.full.Store(true)
 		seen := store.LastActivity{At: time.Now().UTC().Truncate(time.Second), Status: "bye"}
 		if err := errors.Join(s.RemoveOffline(ctx, "anna", first[:60]), s.RemoveOffline(ctx, "anna", first[60:]),
+			s.RemoveOffline(ctx, "anna", first[50:]), s.RemoveOffline(ctx, "ben", nil),
 			s.SetLastActivity(ctx, "anna", store.LastActivity{}), s.SetLastActivity(ctx, "anna", seen)); err != nil {
 			t.Fatal(err)
 		}

@@ -3,6 +3,7 @@ package guard
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 
@@ -16,13 +17,13 @@ const maxOwed = 1 << 18
 // nobody can be told. They live as long as the process.
 type owed struct {
 	mu      sync.Mutex
-	removed map[string][]int64            // offline messages that were handed over, by user
+	removed map[string]map[int64]struct{} // offline messages that were handed over, by user, none of whom has an empty set
 	seen    map[string]store.LastActivity // by user
 	size    int
 }
 
 func (o *owed) init() {
-	o.removed, o.seen = make(map[string][]int64), make(map[string]store.LastActivity)
+	o.removed, o.seen = make(map[string]map[int64]struct{}), make(map[string]store.LastActivity)
 }
 
 func (o *owed) count() int {
@@ -48,8 +49,17 @@ func (o *owed) remove(user string, seqs []int64) bool {
 	if o.size+len(seqs) > maxOwed {
 		return false
 	}
-	o.removed[user] = append(o.removed[user], seqs...)
-	o.size += len(seqs)
+	for _, seq := range seqs {
+		of := o.removed[user]
+		if of == nil {
+			of = make(map[int64]struct{})
+			o.removed[user] = of
+		}
+		if _, known := of[seq]; !known {
+			of[seq] = struct{}{}
+			o.size++
+		}
+	}
 	return true
 }
 
@@ -114,15 +124,18 @@ func (o *owed) without(user string, page []store.OfflineMessage) []store.Offline
 	if len(gone) == 0 {
 		return page
 	}
-	return slices.DeleteFunc(page, func(m store.OfflineMessage) bool { return slices.Contains(gone, m.Seq) })
+	return slices.DeleteFunc(page, func(m store.OfflineMessage) bool {
+		_, is := gone[m.Seq]
+		return is
+	})
 }
 
 // next is one user to whom something is owed.
 func (o *owed) next() (user string, seqs []int64, seen *store.LastActivity, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for user := range o.removed {
-		return user, slices.Clone(o.removed[user]), nil, true
+	for user, of := range o.removed {
+		return user, slices.Collect(maps.Keys(of)), nil, true
 	}
 	for user, a := range o.seen {
 		return user, nil, &a, true
@@ -130,7 +143,7 @@ func (o *owed) next() (user string, seqs []int64, seen *store.LastActivity, ok b
 	return "", nil, nil, false
 }
 
-// paid takes off what has been made up for.
+// paid takes off what has been made up for. Somebody else may have done so at the same time.
 func (o *owed) paid(user string, seqs []int64, seen *store.LastActivity) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -138,11 +151,15 @@ func (o *owed) paid(user string, seqs []int64, seen *store.LastActivity) {
 		delete(o.seen, user)
 		o.size--
 	}
-	if len(seqs) > 0 { // what came since is behind them
-		o.size -= len(seqs)
-		if o.removed[user] = o.removed[user][len(seqs):]; len(o.removed[user]) == 0 {
-			delete(o.removed, user)
+	of := o.removed[user]
+	for _, seq := range seqs {
+		if _, known := of[seq]; known {
+			delete(of, seq)
+			o.size--
 		}
+	}
+	if len(of) == 0 {
+		delete(o.removed, user)
 	}
 }
 
