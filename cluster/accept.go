@@ -136,7 +136,9 @@ func (n *Node) greeted(ctx context.Context, conn net.Conn) (*offer, error) {
 
 // dial connects and shakes hands. What is said has to be of the present.
 func (n *Node) dial(ctx context.Context, addr string, said *hello) (s secured, h *hello, version int, err error) {
-	conn, err := n.cfg.Network.Dial(ctx, addr)
+	connecting, connected := context.WithTimeout(ctx, connectLongest)
+	conn, err := n.cfg.Network.Dial(connecting, addr)
+	connected()
 	if err != nil {
 		return secured{}, nil, 0, err
 	}

@@ -29,13 +29,23 @@ const (
 	// lookEvery is how often a connection is looked at that is suspect.
 	lookEvery = 150 * time.Millisecond
 
-	dialFor      = time.Second     // one attempt, with the handshake
-	handshakeFor = 3 * time.Second // for who accepts
-	backoffMin   = 20 * time.Millisecond
-	backoffUp    = 100 * time.Millisecond // the longest while the peer may still be resumed
-	backoffMax   = time.Second
-	backoffDead  = 5 * time.Second // ... when it has been dead for longDead
-	longDead     = 10 * time.Minute
+	// An attempt to connect has dialFor, and twice as long after each that failed: a whole cluster that starts at once on
+	// busy machines would else begin all handshakes again and again and finish none.
+	dialFor     = time.Second
+	dialLongest = 4 * time.Second
+	// connectLongest is for TCP alone, whose next SYN would come later than that of another attempt.
+	connectLongest = 2 * time.Second
+	handshakeFor   = 5 * time.Second // for who accepts; longer than who dials waits
+	// A node begins so many attempts at a time, each of which counts for dialTurn at most: what costs the processor is over
+	// by then, and what is left of it is waiting. More at a time would keep heartbeats from being heard.
+	dialWidth = 2
+	dialTurn  = 250 * time.Millisecond
+
+	backoffMin  = 20 * time.Millisecond
+	backoffUp   = 100 * time.Millisecond // the longest while the peer may still be resumed
+	backoffMax  = time.Second
+	backoffDead = 5 * time.Second // ... when it has been dead for longDead
+	longDead    = 10 * time.Minute
 	// A connection that lasted so long was a good one.
 	steady = 2 * time.Second
 
@@ -429,14 +439,37 @@ func (l *link) greeting(session uint64) *hello {
 	return h
 }
 
+// patience is how long an attempt to connect may take.
+func (l *link) patience() time.Duration {
+	if l.peer != nil {
+		return min(dialFor, l.grace())
+	}
+	return min(dialFor<<min(l.attempts, 10), dialLongest)
+}
+
 // dial connects and shakes hands.
 func (l *link) dial(addr string) (*conn, error) {
-	limit := dialFor
-	if l.peer != nil {
-		limit = min(limit, l.grace())
+	if l.peer == nil { // else there is no time to lose
+		select {
+		case l.node.dials <- struct{}{}:
+		case <-l.quit:
+			return nil, errLeaving
+		case <-l.node.ending.Done():
+			return nil, errLeaving
+		}
+		end := sync.OnceFunc(func() { <-l.node.dials })
+		defer end()
+		defer time.AfterFunc(dialTurn, end).Stop()
 	}
-	ctx, cancel := context.WithTimeout(l.node.ending, limit)
+	ctx, cancel := context.WithTimeout(l.node.ending, l.patience())
 	defer cancel()
+	l.node.work.Go(func() {
+		select {
+		case <-l.quit:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
 	var session uint64
 	if l.peer != nil {
 		session = l.peer.session
@@ -455,7 +488,7 @@ func (l *link) dial(addr string) (*conn, error) {
 
 // answer ends the handshake of an accepted connection.
 func (l *link) answer(o *offer) (*conn, error) {
-	if time.Since(o.at) > dialFor { // who dialled has given up
+	if time.Since(o.at) > handshakeFor { // who dialled has given up
 		o.conn.raw.Close()
 		return nil, os.ErrDeadlineExceeded
 	}

@@ -74,31 +74,72 @@ func BenchmarkRequest(b *testing.B) {
 	}
 }
 
-// BenchmarkIdleMesh is the processor time of 30 idle nodes, all linked to all, for each second.
+// startMesh starts nodes on loopback that all join the first, all at the same time, and waits until all are linked to all.
+func startMesh(b *testing.B, nodes int) []*Node {
+	all := []*Node{startLoopback(b, "n00", &counting{up: make(chan *Peer, 1000)})}
+	started := make(chan *Node, nodes)
+	for i := 1; i < nodes; i++ {
+		go func() {
+			name := fmt.Sprintf("n%02d", i)
+			n, err := Start(b.Context(), loopbackConfig(name, all[0].Status().Gossip), &counting{up: make(chan *Peer, 1000)})
+			if err != nil {
+				b.Error(err)
+			}
+			started <- n
+		}()
+	}
+	for range nodes - 1 {
+		n := <-started
+		if n == nil {
+			b.FailNow()
+		}
+		b.Cleanup(n.Close)
+		all = append(all, n)
+	}
+	eventually(b, "all are linked to all", 3*time.Minute, func() bool {
+		return !slices.ContainsFunc(all, func(n *Node) bool { return len(n.Peers()) != nodes-1 })
+	})
+	return all
+}
+
+// unrest is how many connections of the nodes broke, and how many were given up before they were links.
+func unrest(all []*Node) (breaks, refused float64) {
+	for _, n := range all {
+		breaks += testutil.ToFloat64(n.metrics.breaks)
+		for _, reason := range []string{refusedCrowd, refusedTime, refusedTLS, refusedGarbled} {
+			refused += testutil.ToFloat64(n.metrics.refused.WithLabelValues(reason))
+		}
+	}
+	return breaks, refused
+}
+
+// BenchmarkMeshForms is how long nodes that start at the same time take until all are linked to all.
+func BenchmarkMeshForms(b *testing.B) {
+	for _, nodes := range []int{8, 16, 30} {
+		b.Run(fmt.Sprint("nodes=", nodes), func(b *testing.B) {
+			for b.Loop() {
+				before := cpu()
+				breaks, refused := unrest(startMesh(b, nodes))
+				b.ReportMetric((cpu() - before).Seconds(), "cpu-s")
+				b.ReportMetric(breaks, "breaks")
+				b.ReportMetric(refused, "refused")
+			}
+		})
+	}
+}
+
+// BenchmarkIdleMesh is the processor time of 30 idle nodes, all linked to all, for each second, and how many connections broke meanwhile.
 func BenchmarkIdleMesh(b *testing.B) {
-	const nodes = 30
-	seed := ""
-	var handlers []*counting
-	for i := range nodes {
-		h := &counting{up: make(chan *Peer, 4*nodes)}
-		handlers = append(handlers, h)
-		var join []string
-		if seed != "" {
-			join = append(join, seed)
-		}
-		seed = startLoopback(b, fmt.Sprintf("n%02d", i), h, join...).Status().Gossip
-	}
-	for _, h := range handlers {
-		for range nodes - 1 {
-			<-h.up
-		}
-	}
+	all := startMesh(b, 30)
 	time.Sleep(5 * time.Second)
 	b.ResetTimer()
 	for b.Loop() {
+		broken, _ := unrest(all)
 		before, at := cpu(), time.Now()
 		time.Sleep(10 * time.Second)
 		b.ReportMetric(100*float64(cpu()-before)/float64(time.Since(at)), "%core")
+		breaks, _ := unrest(all)
+		b.ReportMetric(breaks-broken, "breaks")
 	}
 }
 

@@ -9,10 +9,14 @@ import (
 
 const testSecret = "a secret of the tests, long enough"
 
+func loopbackConfig(name string, join ...string) Config {
+	return Config{Node: name, Gossip: "127.0.0.1:0", Link: "127.0.0.1:0", Join: join, Secret: testSecret, Log: quiet(name)}
+}
+
 // startLoopback starts a node on loopback with any ports.
 func startLoopback(t testing.TB, name string, h Handler, join ...string) *Node {
 	t.Helper()
-	n, err := Start(t.Context(), Config{Node: name, Gossip: "127.0.0.1:0", Link: "127.0.0.1:0", Join: join, Secret: testSecret, Log: quiet(name)}, h)
+	n, err := Start(t.Context(), loopbackConfig(name, join...), h)
 	if err != nil {
 		t.Fatal(err)
 	}
