@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -548,9 +549,21 @@ func (s *Session) retire() {
 	}
 	s.wire.abort()
 	s.forget(s.farewell)
+	waits := s.leavesStored()
 	s.reroute(row)
 	s.dropCopies()
 	table.Unbind(s)
+	if waits { // the user may have come elsewhere, and have been handed what waits, before this session stored it
+		table.Elsewhere.Held(s.jid)
+	}
+}
+
+// leavesStored reports whether messages to the session that the client has not acknowledged are in the store.
+func (s *Session) leavesStored() bool {
+	s.out.mu.Lock()
+	defer s.out.mu.Unlock()
+	m := s.out.managed
+	return m != nil && slices.ContainsFunc(m.stored, func(seq int64) bool { return seq != 0 })
 }
 
 // part closes the stream from our side (RFC 6120 §4.4), for a reason if there is one.
