@@ -71,10 +71,14 @@ func (r *room) told(x *State) map[string]string {
 // join makes x a part of the room.
 func (s *Service) join(b *router.Batch, r *room, x *State) {
 	before, nodes, heard := r.sees(), r.nodes(), slices.Clone(r.past.messages)
+	seen := x.Sees
 	if x.Whole != "" {
 		s.prune(b, r, x)
 		if x.Asked != 0 && x.Asked == r.rep.asked {
 			delete(r.rep.awaits, x.Whole)
+			r.rep.known[x.Whole] = true
+		} else if r.rep.known[x.Whole] && slices.Contains(nodes, x.Whole) { // what it has been shown since may be behind its word on the way
+			seen = before
 		}
 	}
 	mine, err := r.state()
@@ -94,7 +98,7 @@ func (s *Service) join(b *router.Batch, r *room, x *State) {
 		s.catchUp(b, r, heard, x)
 	}
 	if x.Whole != "" && !r.rep.awaits[x.Whole] {
-		s.correct(b, r, x.Whole, x.Sees)
+		s.correct(b, r, x.Whole, seen)
 	}
 }
 

@@ -192,6 +192,7 @@ func (s *Service) check(ctx context.Context, b *router.Batch, name string) {
 func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node string) {
 	if r := s.lock(b, name); r != nil {
 		delete(r.rep.awaits, node)
+		delete(r.rep.known, node)
 		if r.rep.second == node { // if it is back already it has no copy
 			r.rep.second = ""
 		}

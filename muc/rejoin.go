@@ -245,7 +245,7 @@ func (s *Service) who(r *room) (nodes []string) {
 			}
 		}
 	}
-	r.rep.awaits = make(map[string]bool)
+	r.rep.awaits, r.rep.known = make(map[string]bool), make(map[string]bool)
 	return slices.DeleteFunc(nodes, func(n string) bool {
 		ok := s.Place.Send(n[len(whoMark):], frameWho, r.at.Local(), binary.LittleEndian.AppendUint64(nil, uint64(r.rep.asked)))
 		r.rep.awaits[n[len(whoMark):]] = ok

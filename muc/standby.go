@@ -30,6 +30,7 @@ type replication struct {
 	doubted    map[string]bool // sessions that were in it then by somebody else's word, and of which their node has not told
 	lost       time.Time       // when it came back after its home was lost
 	awaits     map[string]bool // nodes that have yet to tell: until then they are not told who comes and goes
+	known      map[string]bool // nodes that have told since: what their sessions have been shown is known here better than by them
 	touched    []touch         // sessions that have entered, changed or left
 	seated     int             // how many of these their nodes know of
 	told       []store.HistoryMessage
