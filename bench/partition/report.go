@@ -30,7 +30,12 @@ type result struct {
 }
 
 // faults is what must not be.
-func (r *result) faults() error {
+func (r *result) faults() error { return errors.Join(r.usersFaults(), r.roomsFaults()) }
+
+func (r *result) roomsFaults() error { return r.rooms.faults(r.again, r.stray) }
+
+// usersFaults is all but rooms' messages.
+func (r *result) usersFaults() error {
 	t, err := r.tally, r.err
 	if t.Lost > 0 {
 		err = errors.Join(err, fmt.Errorf("%d messages lost", t.Lost))
@@ -50,7 +55,7 @@ func (r *result) faults() error {
 	if t.Strand > 0 {
 		err = errors.Join(err, fmt.Errorf("%d messages came only at the next login", t.Strand))
 	}
-	return errors.Join(err, r.rooms.faults(r.again, r.stray))
+	return err
 }
 
 func (r *result) print(out io.Writer) {
@@ -91,9 +96,9 @@ func (r *report) verdict() error {
 	return err
 }
 
-// title is the scenario's name, marked if it failed.
-func (r *result) title() string {
-	if r.faults() != nil {
+// title is the scenario's name, marked if there are faults.
+func (r *result) title(faults error) string {
+	if faults != nil {
 		return r.name + " **failed**"
 	}
 	return r.name
@@ -104,7 +109,7 @@ func (r *report) markdown(out io.Writer) {
 	fmt.Fprintln(out, "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
 	for _, res := range r.results {
 		t := res.tally
-		fmt.Fprintf(out, "| %s | %s | %s | %s | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d |\n", res.title(), res.about, seconds(res.notice), seconds(res.converge),
+		fmt.Fprintf(out, "| %s | %s | %s | %s | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d |\n", res.title(res.usersFaults()), res.about, seconds(res.notice), seconds(res.converge),
 			t.Acked, t.Delivered, t.Refused, t.Lost, t.Doubled, t.Reordered, t.Strand, t.Open, res.flaps, res.logins, res.resumed)
 	}
 	fmt.Fprint(out, aboutRooms)
@@ -112,7 +117,7 @@ func (r *report) markdown(out io.Writer) {
 	fmt.Fprintln(out, "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
 	for _, res := range r.results {
 		m := res.rooms
-		fmt.Fprintf(out, "| %s | %d | %s | %s | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d |\n", res.title(), m.Rooms, seconds(res.back), seconds(m.Slowest), m.Said, m.Heard,
+		fmt.Fprintf(out, "| %s | %d | %s | %s | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d |\n", res.title(res.roomsFaults()), m.Rooms, seconds(res.back), seconds(m.Slowest), m.Said, m.Heard,
 			m.Refused, m.Missed, m.Doubled, m.Reordered, m.Forgotten, m.Repeated, m.Jumbled, m.PutOut, m.Left, res.drift.Differing, res.drift.Gaps)
 	}
 }
