@@ -32,22 +32,31 @@ func eventually(t *testing.T, what string, is func() bool) {
 	}
 }
 
+// slowClient is a client that does not read, on a server of its own, and its session: it was sent n messages, and their sender has heard that
+// all were dealt with.
+func slowClient(t *testing.T, managed bool) (s *testServer, b *testClient, sess *Session, n int) {
+	t.Helper()
+	s = startServer(t, func(c *Config) { c.UnackedStanzas, c.UnackedBytes = 1<<20, 1<<30 })
+	a := s.login(t, "romeo", "a", false)
+	b = s.login(t, "juliet", "b", false)
+	if managed {
+		b.enable()
+	}
+	b.available()
+	sess = s.session(t, b)
+	n = s.stuff(a, b.jid.String(), sess) + 1
+	a.enable()
+	a.send(numbered(n-1, b.jid.String(), "the last one") + "<r xmlns='urn:xmpp:sm:3'/>")
+	a.expect("<a ")
+	return s, b, sess, n
+}
+
 // TestAcknowledgedBehindSlowClient: what a client is slow to take is in the spool, too, before its sender hears that it was dealt with,
 // which is soon, and no more when the client has it. Each message comes once.
 func TestAcknowledgedBehindSlowClient(t *testing.T) {
 	for _, managed := range []bool{false, true} {
 		t.Run(fmt.Sprint("managed=", managed), func(t *testing.T) {
-			s := startServer(t, func(c *Config) { c.UnackedStanzas, c.UnackedBytes = 1<<20, 1<<30 })
-			a, b := s.login(t, "romeo", "a", false), s.login(t, "juliet", "b", false)
-			if managed {
-				b.enable()
-			}
-			b.available()
-			sess := s.session(t, b)
-			n := s.stuff(a, b.jid.String(), sess) + 1
-			a.enable()
-			a.send(numbered(n-1, b.jid.String(), "the last one") + "<r xmlns='urn:xmpp:sm:3'/>")
-			a.expect("<a ")
+			s, b, sess, n := slowClient(t, managed)
 			have := s.count()
 			sess.out.mu.Lock()
 			waiting := append(bytes.Clone(sess.out.sendingLocked()[min(len(sess.out.sendingLocked()), sess.out.sent):]), sess.out.queueLocked()...)
@@ -78,17 +87,7 @@ func TestAcknowledgedBehindSlowClient(t *testing.T) {
 func TestSlowClientEnds(t *testing.T) {
 	for _, managed := range []bool{false, true} {
 		t.Run(fmt.Sprint("managed=", managed), func(t *testing.T) {
-			s := startServer(t, func(c *Config) { c.UnackedStanzas, c.UnackedBytes = 1<<20, 1<<30 })
-			a, b := s.login(t, "romeo", "a", false), s.login(t, "juliet", "b", false)
-			if managed {
-				b.enable()
-			}
-			b.available()
-			sess := s.session(t, b)
-			n := s.stuff(a, b.jid.String(), sess) + 1
-			a.enable()
-			a.send(numbered(n-1, b.jid.String(), "the last one") + "<r xmlns='urn:xmpp:sm:3'/>")
-			a.expect("<a ")
+			s, b, sess, n := slowClient(t, managed)
 			b.breakOff()
 			if managed {
 				s.detached(t, b.jid)

@@ -101,7 +101,7 @@ func (s sitting) compare(o sitting) int {
 }
 
 // mergeOccupants has each session where it was last. Of different users with the same nick the one who has it longer
-// keeps it; Former is what the other had.
+// keeps it.
 func (x *State) mergeOccupants(a, b *State) {
 	last := make(map[string]sitting)
 	for _, s := range append(sittings(a), sittings(b)...) {
@@ -126,7 +126,7 @@ func (x *State) mergeOccupants(a, b *State) {
 		})
 		o := OccupantState{Nick: k.nick, Role: all[0].of.Role, Affiliation: all[0].of.Affiliation, Since: since(all)}
 		for n := 2; used[o.Nick]; n++ {
-			o.Nick, o.Former = k.nick+" "+strconv.Itoa(n), k.nick
+			o.Nick = k.nick + " " + strconv.Itoa(n)
 		}
 		used[o.Nick] = true
 		for _, s := range all {

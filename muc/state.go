@@ -45,8 +45,7 @@ type OccupantState struct {
 	Sessions []SessionState `json:"sessions"` // the one whose presence is shown first
 
 	Affiliation string `json:"affiliation,omitempty"`
-	Since       int64  `json:"since,omitempty"`  // when it entered, nanoseconds since 1970
-	Former      string `json:"former,omitempty"` // its nick before a merge, if that is another one
+	Since       int64  `json:"since,omitempty"` // when it entered, nanoseconds since 1970
 }
 
 // A SessionState is one session of an OccupantState.
