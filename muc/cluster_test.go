@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"chatd/stanza"
 )
 
 // texts is what messages say.
@@ -198,13 +200,13 @@ func TestSplit(t *testing.T) {
 			t.Errorf("%s was told %d things: %s", users[i].jid, len(all), strings.Join(all, "\n"))
 		}
 	}
+	eve, fay := c.node("a").client("eve@chat.test/1"), c.node("b").client("fay@chat.test/1")
 	for i := range count {
 		room := fmt.Sprint("r", i)
 		users[0].shout(room, "left")
 		users[1].shout(room, "right")
-		// the same nick on both sides
-		c.node("a").client("eve@chat.test/1").enter(room, "Guest")
-		c.node("b").client("fay@chat.test/1").enter(room, "Guest")
+		eve.enter(room, "Guest") // the same nick on both sides
+		fay.enter(room, "Guest")
 	}
 	c.quiet()
 	for i, want := range []string{"left", "right", "right"} {
@@ -212,9 +214,24 @@ func TestSplit(t *testing.T) {
 			t.Errorf("%s heard %v", users[i].jid, got)
 		}
 	}
+	eve.hears("")
+	fay.hears("")
 	all := []string{"a", "b", "c"}
 	c.place(all, all)
 	c.quiet()
+	renamed := 0
+	for _, m := range append(eve.hears(""), fay.hears("")...) {
+		st, err := stanza.Parse([]byte(m))
+		if err != nil {
+			t.Fatalf("a guest was sent what is no stanza: %v: %q", err, m)
+		}
+		if st.From.Resource() == "Guest 2" && strings.Contains(m, "<status code='210'/>") {
+			renamed++
+		}
+	}
+	if renamed != count {
+		t.Errorf("guests were told %d times that they have another nick now", renamed)
+	}
 	for i, back := range [][]string{{"b", "c"}, {"a"}, {"a"}} {
 		text := users[i].hears("<presence")
 		for _, who := range back {
