@@ -3,6 +3,7 @@ package muc
 import (
 	"bytes"
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -27,7 +28,7 @@ func (s *Service) Placed(context.Context) {
 	for _, name := range s.orphaned() {
 		names[name] = struct{}{}
 	}
-	for name := range names {
+	for _, name := range slices.Sorted(maps.Keys(names)) {
 		s.Place.Send(self, frameCheck, name)
 	}
 }
@@ -59,7 +60,7 @@ func (s *Service) known() map[string]struct{} {
 func (s *Service) Down(node string, unacked []Frame) {
 	self := s.Place.Node()
 	again := s.disown(node)
-	for name := range s.known() {
+	for _, name := range slices.Sorted(maps.Keys(s.known())) {
 		s.Place.Send(self, frameDown, name, []byte(node))
 	}
 	for _, name := range s.orphaned() {
@@ -76,8 +77,8 @@ func (s *Service) Down(node string, unacked []Frame) {
 			s.Place.Send(self, f.Kind, f.Room, f.Payload)
 		}
 	}
-	for name, all := range again {
-		s.before(name, all)
+	for _, name := range slices.Sorted(maps.Keys(again)) {
+		s.before(name, again[name])
 	}
 }
 

@@ -401,7 +401,7 @@ func (s *Service) orphaned() []string {
 		}
 		sh.mu.Unlock()
 	}
-	return slices.Collect(maps.Keys(names))
+	return slices.Sorted(maps.Keys(names))
 }
 
 // takeOver sends what is here of a room that has lost its home to its new one, which may be this.
