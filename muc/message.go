@@ -109,6 +109,9 @@ func (s *Service) say(b *router.Batch, r *room, o *occupant, st *stanza.Stanza) 
 	*buf = m.id.Append(*buf, r.at)
 	out := stanza.Stanza{Kind: stanza.Message, Type: stanza.Groupchat, From: o.at, ID: st.ID, Lang: st.Lang, Attrs: st.Attrs, Inner: *buf}
 	wire := s.cast(b, r, &out)
+	if r.rep != nil {
+		r.rep.spoken = m.id
+	}
 	if retracts != "" {
 		s.retract(r, o, retracts, string(st.ID), m.at)
 	}

@@ -262,8 +262,8 @@ func (e *simEnd) upLocked() {
 	e.sendLocked(simToken, "", n.token.append(nil))
 }
 
-var frameNames = [...]string{"stanza", "cast", "missed", "seats", "copy", "change", "history", "forget", "flush", "flushed", "state", "ahead", "arrived", "claim", "none", "mine", "rejoin", "who",
-	"not lent", "refused", "check", "down", "frozen", "overdue", "list", "listed"}
+var frameNames = [...]string{"stanza", "cast", "missed", "seats", "copy", "change", "history", "forget", "flush", "flushed", "state", "arrived", "claim", "none", "mine", "rejoin", "who",
+	"not lent", "dealt", "elsewhere", "check", "down", "frozen", "overdue", "again", "list", "listed"}
 
 // frameLocked notes a frame, if very much is to be told.
 func (s *sim) frameLocked(what, from, to string, kind byte, room string, payload []byte) {
