@@ -58,7 +58,11 @@ func (s *Service) hear(room string, wire []byte) (again bool) {
 	if slices.ContainsFunc(a.heard, func(m utterance) bool { return m.id == id }) {
 		return true
 	}
-	a.remember(utterance{id: id, at: time.Now().UnixMilli(), wire: bytes.Clone(wire)})
+	at := time.Now().UnixMilli()
+	if n := len(a.heard); n > 0 {
+		at = max(at, a.heard[n-1].at+1)
+	}
+	a.remember(utterance{id: id, at: at, wire: bytes.Clone(wire)})
 	return false
 }
 

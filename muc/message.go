@@ -95,7 +95,7 @@ func (s *Service) say(b *router.Batch, r *room, o *occupant, st *stanza.Stanza) 
 	if err != nil {
 		return err
 	}
-	m := utterance{id: st.StanzaID, by: o.id, at: time.Now().UnixMilli()}
+	m := utterance{id: st.StanzaID, by: o.id, at: r.past.after(time.Now().UnixMilli())}
 	if m.id == (stanza.ID{}) {
 		m.id = stanza.NewID()
 	} else if has := r.past.find(string(m.id[:])); has != nil { // it was said before the room lost its home
