@@ -33,7 +33,8 @@ const (
 // Sessions is what the service needs of those who have the sessions of this node. All fields are set before Start; all
 // functions may block on the store.
 type Sessions struct {
-	// Stale brings up to date what sessions and caches here keep of a user, whom another node has changed.
+	// Stale brings up to date what sessions and caches here keep of a user, whom another node has changed; in any case what is in memory of the
+	// store.
 	Stale func(ctx context.Context, user stanza.JID, what router.Kept)
 	// Look hands over what waits for a user who has reachable sessions here, and returns when that has been done.
 	Look func(ctx context.Context, user stanza.JID)
@@ -181,6 +182,7 @@ func (s *Service) Take(ctx context.Context, full stanza.JID) error {
 		return nil
 	}
 	_, err := p.Request(ctx, askTake, []byte(full.String()))
+	s.Sessions.Stale(ctx, full.Bare(), 0) // the session there has stored what its client did not get
 	return err
 }
 

@@ -136,6 +136,7 @@ func (j *joined) fetch(ctx context.Context, id, user string) (*c2s.Suspended, er
 		return nil, fmt.Errorf("session of another node: %w", err)
 	}
 	kept()
+	j.forget(user) // the old node has stored what its client did not acknowledge, since this login has read what waits
 	j.moved(x)
 	return j.marked(x), nil
 }
