@@ -64,6 +64,9 @@ func (a *arrival) deal(j job, payload []byte) (wait func()) {
 	switch kind {
 	case kindStanza:
 		if st := a.load(rest); st != nil && !a.belated(st, j.peer) {
+			if p, ok := j.peer.(*Peer); ok && router.Storable(st) {
+				a.s.had.add(st.WrittenID(), p, time.Now())
+			}
 			a.s.r.Arrived(a.s.ctx, &a.batch, st, jid)
 		}
 	case kindEnd:

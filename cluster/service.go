@@ -66,6 +66,7 @@ type Service struct {
 	node     *Node
 	arrivals arrivals
 	held     held
+	had      had
 	moving   moving
 	missing  missing
 	returned returned
@@ -224,6 +225,7 @@ func (s *Service) PeerDown(p *Peer, unacked []Frame, left bool) {
 	r := s.returned.begin(p, unacked)
 	s.moving.begin(r.users)
 	s.missing.set(p.Name, !left)
+	s.had.down(p)
 	s.about.Delete(p)
 	lost := s.replica.PeerDown(p)
 	if s.Rooms.Down != nil {

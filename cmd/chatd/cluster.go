@@ -49,6 +49,7 @@ func (j *joined) connect() {
 		Stale: j.stale, Look: j.look, Lost: j.friends.Lost, Found: j.friends.Found,
 		Yield: j.yield, Restore: j.restore, Adopt: j.adopt,
 	}
+	j.offline.Had, j.offline.Stored = j.Had, j.Stored
 	j.rooms.Place = place{j.Rooms}
 	j.Rooms.Frame, j.Rooms.Placed = j.rooms.Frame, j.rooms.Placed
 	j.Rooms.Down = func(node string, unacked []cluster.RoomFrame) {
