@@ -147,11 +147,17 @@ func (s *Service) appeared(row Row, o *Owner) {
 	}
 }
 
-// recedeTimeout bounds how long messages for a user wait for a node that does not confirm what it was sent before.
+// recedeTimeout bounds how long is waited for a node that does not confirm what it was sent before.
 const recedeTimeout = 5 * time.Second
 
-// receded is called for each row of another node that takes no more messages. What was sent there and is not confirmed finds
-// another way from there; what is sent from now on waits, so that it does not overtake that (RFC 6120 §10.1).
+// Receding is the users with rows of other nodes that take no more messages. What was sent there and is not confirmed finds
+// another way from there, or from here if the node dies; what is sent from now on waits, so that it does not overtake that (RFC 6120 §10.1).
+type receding struct {
+	mu    sync.Mutex
+	users map[*Peer]map[string]bool // by bare JID: for whom it has yet to be waited; with an entry, somebody waits
+}
+
+// receded implements ReplicaConfig.
 func (s *Service) receded(full stanza.JID, o *Owner) {
 	p, ok := o.Peer.(*Peer)
 	if !ok {
@@ -160,14 +166,48 @@ func (s *Service) receded(full stanza.JID, o *Owner) {
 	if frames, _ := p.Queued(); frames == 0 {
 		return
 	}
-	users := map[string]bool{full.Bare().Clone().String(): true}
-	s.moving.begin(users)
-	s.background(func(ctx context.Context) {
-		ctx, cancel := context.WithTimeout(ctx, recedeTimeout)
-		defer cancel()
-		p.Confirm(ctx)
+	r := &s.receding
+	bare := full.Bare().Clone().String()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	waiting, serving := r.users[p]
+	if waiting[bare] {
+		return
+	}
+	s.moving.begin(map[string]bool{bare: true})
+	if r.users == nil {
+		r.users = make(map[*Peer]map[string]bool)
+	}
+	if waiting == nil {
+		r.users[p] = make(map[string]bool)
+	}
+	r.users[p][bare] = true
+	if !serving {
+		s.background(func(ctx context.Context) { s.recede(ctx, p) })
+	}
+}
+
+// recede waits for what a node was sent, and again as long as more users have come meanwhile.
+func (s *Service) recede(ctx context.Context, p *Peer) {
+	for users := s.receding.take(p); users != nil; users = s.receding.take(p) {
+		waiting, cancel := context.WithTimeout(ctx, recedeTimeout)
+		p.Confirm(waiting)
+		cancel()
 		s.moved(users)
-	})
+	}
+}
+
+// take is for whom to wait next; nil: for nobody, and nobody waits any more.
+func (r *receding) take(p *Peer) map[string]bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	users := r.users[p]
+	if users == nil {
+		delete(r.users, p)
+		return nil
+	}
+	r.users[p] = nil
+	return users
 }
 
 // Split reports whether a node is missing that did not leave.

@@ -66,6 +66,7 @@ type Service struct {
 	arrivals arrivals
 	held     held
 	moving   moving
+	receding receding
 	missing  missing
 	returned returned
 	yielded  yielded
@@ -343,8 +344,9 @@ func (s *Service) duplicate(local Row, remote RemoteRow) {
 		return
 	}
 	for _, row := range s.r.Table.Local(local.JID) {
-		if row.Session.JID() == local.JID && row.Session.State().Begun.UnixNano() == local.Bound {
+		if row.Session.JID() == local.JID && row.Session.State().Begun.UnixNano() == local.Bound && row.Wait != row.Session.Done() {
 			s.log.Info("resource is bound on two nodes: the session here ends", "jid", local.JID, "node", remote.Owner.Node)
+			s.r.Table.Ending(row.Session) // what is sent from now on goes to the other one, behind what this one leaves
 			row.Session.Close(stanza.StreamConflict)
 		}
 	}

@@ -435,3 +435,53 @@ func TestServicePassesOnWhoIsHeld(t *testing.T) {
 		want(t, "bob", bob.bodies(), "one")
 	})
 }
+
+// TestServiceKeepsOrderWhenReplaced: what was sent to a node that is dead, which nobody has noticed, is not overtaken by what is sent
+// later to the session that the user has by then elsewhere, or here.
+func TestServiceKeepsOrderWhenReplaced(t *testing.T) {
+	for where := range 3 {
+		if where == 1 {
+			continue
+		}
+		t.Run(fmt.Sprint("n0", where+1), func(t *testing.T) {
+			onSites(t, 3, func(t *testing.T, c *sites) {
+				alice, old := c.all[0].bind("alice@chat.test/game", 0, 0), c.all[1].bind("bob@chat.test/game", 0, 0)
+				time.Sleep(time.Second)
+				c.Split([]string{simIP(1), simIP(3)}, []string{simIP(2)})
+				alice.say("<message to='bob@chat.test' type='chat'><body>one</body></message>")
+				bob := c.all[where].bind("bob@chat.test/game", 0, 0)
+				time.Sleep(100 * time.Millisecond)
+				if c.all[0].Split() {
+					t.Fatal("noticed already")
+				}
+				alice.say("<message to='bob@chat.test' type='chat'><body>two</body></message>")
+				alice.say("<message to='bob@chat.test/game' type='chat'><body>three</body></message>")
+				time.Sleep(5 * time.Second)
+				want(t, "bob", bob.bodies(), "one", "two", "three")
+				want(t, "the old session", old.bodies())
+			})
+		})
+	}
+}
+
+// TestServiceEndsBeforeItIsReplaced: a session here that was bound anew elsewhere is gone before its user is sent anything there.
+func TestServiceEndsBeforeItIsReplaced(t *testing.T) {
+	onSites(t, 2, func(t *testing.T, c *sites) {
+		alice, old := c.all[0].bind("alice@chat.test/game", 0, 0), c.all[0].bind("bob@chat.test/game", 0, 0)
+		time.Sleep(time.Second)
+		old.parting = make(chan struct{})
+		bob := c.all[1].bind("bob@chat.test/game", 0, 0)
+		time.Sleep(time.Second)
+		said := make(chan struct{})
+		go func() {
+			alice.say("<message to='bob@chat.test' type='chat'><body>after</body></message>")
+			close(said)
+		}()
+		time.Sleep(time.Second)
+		want(t, "bob, while what the old session was sent finds another way", bob.bodies())
+		close(old.parting)
+		<-said
+		time.Sleep(time.Second)
+		want(t, "bob", bob.bodies(), "after")
+	})
+}

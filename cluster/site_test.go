@@ -250,6 +250,8 @@ type fakeSession struct {
 	state router.State
 	done  chan struct{}
 
+	parting chan struct{} // its end takes until this is closed; nil: no time
+
 	mu     sync.Mutex
 	got    [][]byte
 	reason *stanza.StreamError
@@ -279,6 +281,9 @@ func (f *fakeSession) Close(reason *stanza.StreamError) {
 	f.mu.Unlock()
 	if was == nil {
 		go func() {
+			if f.parting != nil {
+				<-f.parting
+			}
 			f.site.Table.Unbind(f)
 			close(f.done)
 		}()
