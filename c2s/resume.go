@@ -26,10 +26,14 @@ func (s *Session) detach() bool {
 		return false
 	}
 	_ = o.acquireLocked(context.Background()) // and never given back: nobody writes
-	o.leaving = true
 	if s.reason.Load() == nil {
+		o.leaving = true
 		o.mu.Unlock()
 		s.journal()
+		o.mu.Lock()
+		o.left = true
+		o.wakeLocked() // who waits for this client; s may itself, or for others that wait for s
+		o.mu.Unlock()
 		s.awaitOthers()
 		o.mu.Lock()
 	}
