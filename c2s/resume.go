@@ -226,7 +226,7 @@ func (n *negotiation) fetch(id string) *Session {
 		return nil
 	}
 	x.Begun = n.srv.router.Table.Elsewhere.Now() // newer than its row there, which others may see for a moment longer
-	n.srv.Import(n.srv.ctx, []*Suspended{x})
+	n.srv.Restore(n.srv.ctx, x)
 	return n.srv.resumableBy(id)
 }
 

@@ -350,19 +350,41 @@ func TestServiceMovesSessions(t *testing.T) {
 	})
 }
 
-// TestServiceUnconfirmedWhenLeaving: a node that goes takes nothing with it that it waits to hear of.
+// TestServiceUnconfirmedWhenLeaving: a node that goes takes nothing with it that it waits to hear of: what nobody says that it keeps, also
+// since that node cannot be reached, ends before.
 func TestServiceUnconfirmedWhenLeaving(t *testing.T) {
-	onSites(t, 2, func(t *testing.T, c *sites) {
-		if _, _, err := c.all[0].Fetch(t.Context(), "n02.1", "bob"); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.all[1].Leave(context.Background()); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(2 * keepTime)
-		want(t, "restored after the end", c.all[1].notes("restore"))
-		c.all = c.all[:1]
-	})
+	for _, cut := range []bool{false, true} {
+		t.Run(fmt.Sprint("cut=", cut), func(t *testing.T) {
+			onSites(t, 2, func(t *testing.T, c *sites) {
+				_, _, err := c.all[0].Fetch(t.Context(), "n02.1", "bob")
+				_, kept, err2 := c.all[0].Fetch(t.Context(), "n02.2", "bob")
+				if err != nil || err2 != nil {
+					t.Fatal(err, err2)
+				}
+				if !cut {
+					time.AfterFunc(time.Millisecond, kept)
+				} else {
+					c.Split([]string{simIP(1)}, []string{simIP(2)})
+					time.Sleep(5 * time.Second)
+				}
+				if err := c.all[1].Leave(context.Background()); err != nil {
+					t.Fatal(err)
+				}
+				restored := c.all[1].notes("restore")
+				slices.Sort(restored)
+				all := []string{"restore session n02.1 of bob", "restore session n02.2 of bob"}
+				if !cut {
+					all = all[:1]
+				}
+				want(t, "restored", restored, all...)
+				time.Sleep(2 * keepTime)
+				if n := len(c.all[1].notes("restore")); n != len(all) {
+					t.Errorf("%d restored in the end", n)
+				}
+				c.all = c.all[:1]
+			})
+		})
+	}
 }
 
 // TestServiceSuspends: what another node has in the store of a session that waits for resumption, or is about to put there, is not overtaken by what is sent
