@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -74,9 +75,8 @@ func (s *Session) awaitOthers() {
 }
 
 // journal stores the messages that the client has not acknowledged, so that they
-// survive this process, and makes the router store those that are still to come. Those that
-// the spool does not want, since another resource can be reached, stay here. It runs
-// while the holder of writing keeps everyone else from m.unacked.
+// survive this process, and makes the router store those that are still to come, if nobody else of the user's can be reached. Else they are
+// stored for this session alone, until it ends. It runs while the holder of writing keeps everyone else from m.unacked.
 func (s *Session) journal() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.srv.ctx), endTimeout)
 	defer cancel()
@@ -101,11 +101,22 @@ func (s *Session) journal() {
 			return 0
 		}
 		seq, err := s.srv.router.Spool.Hold(ctx, st)
+		if errors.Is(err, router.ErrReachable) && !isCopy(st) {
+			seq, err = s.srv.router.Spool.Keep(ctx, st)
+		}
 		if err != nil {
 			return 0
 		}
 		return seq
 	})
+}
+
+// storedLocked is the numbers of the messages that the client has not acknowledged and the spool has.
+func (o *outbox) storedLocked() []int64 {
+	if o.managed == nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(o.managed.stored), func(seq int64) bool { return seq == 0 })
 }
 
 // attached ends a resumed session's catching up.
@@ -274,6 +285,7 @@ func (n *negotiation) takeOver(old *Session, h uint32) (*Session, error) {
 	m.written(o.queueLocked())
 	again, sizes := m.toSend()
 	s.out.storing = o.storing
+	n.srv.router.Spool.Release(n.srv.ctx, s.jid, o.storedLocked(), false) // it is handed them with all that waits
 	s.out.managed = &managed{id: m.id, wait: m.wait, handled: h, queued: sizes}
 	if len(again) > 0 {
 		s.out.queue = &again

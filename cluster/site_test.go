@@ -359,3 +359,5 @@ func (*site) Keep(context.Context, *stanza.Stanza) (int64, error) { return 0, ni
 
 // HoldLater implements router.Spool. This store does not fail.
 func (*site) HoldLater(*stanza.Stanza, error) bool { return false }
+
+func (*site) Release(context.Context, stanza.JID, []int64, bool) {}
