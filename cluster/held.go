@@ -23,7 +23,8 @@ const (
 // the message was stored and after all that waited was handed over. That node has to look into the store before
 // it gets anything more for the user.
 type held struct {
-	count atomic.Int32 // of users
+	count atomic.Int32  // of users
+	notes atomic.Uint64 // that were ever made
 
 	mu    sync.Mutex
 	users map[string]*heldUser // by bare JID
@@ -43,6 +44,7 @@ func (h *held) add(bare string, now time.Time, keep bool) {
 	if h.users == nil {
 		h.users = make(map[string]*heldUser)
 	}
+	h.notes.Add(1)
 	u := &heldUser{bare: bare, at: now}
 	h.users[bare] = u
 	h.order = append(h.order, u)
@@ -74,6 +76,20 @@ func (h *held) look(bare string, p *Peer, tell func() bool) {
 	if u := h.users[bare]; u != nil && !slices.Contains(u.told, p) && tell() {
 		u.told = append(u.told, p)
 	}
+}
+
+// appendTold adds the peers that have been told to look for a user to some others.
+func (h *held) appendTold(peers []*Peer, bare string) []*Peer {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if u := h.users[bare]; u != nil {
+		for _, p := range u.told {
+			if !slices.Contains(peers, p) {
+				peers = append(peers, p)
+			}
+		}
+	}
+	return peers
 }
 
 // all is those who are noted.

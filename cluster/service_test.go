@@ -507,3 +507,25 @@ func TestServiceEndsBeforeItIsReplaced(t *testing.T) {
 		want(t, "bob", bob.bodies(), "after")
 	})
 }
+
+// TestServiceLooksBeforeItConfirms: what a node had to store is found by the nodes where the user is before they are sent what comes later from
+// elsewhere, however slow the way to them is.
+func TestServiceLooksBeforeItConfirms(t *testing.T) {
+	onSites(t, 3, func(t *testing.T, c *sites) {
+		alice := c.all[0].bind("alice@chat.test/game", 0, 0)
+		phone, desk := c.all[1].bind("bob@chat.test/phone", 5, 0), c.all[2].bind("bob@chat.test/desk", 1, 0)
+		time.Sleep(time.Second)
+		c.Shape(simIP(1), simIP(2), 50*time.Millisecond, 0, 0)
+		c.Shape(simIP(2), simIP(3), 200*time.Millisecond, 0, 0)
+		alice.say("<message to='bob@chat.test' type='chat'><body>one</body></message>")
+		ready := make(chan struct{})
+		close(ready)
+		c.all[1].Table.Detach(phone, ready)
+		c.all[1].Table.Settled(phone)
+		time.Sleep(20 * time.Millisecond)
+		alice.say("<message to='bob@chat.test' type='chat'><body>two</body></message>")
+		time.Sleep(5 * time.Second)
+		want(t, "desk", desk.bodies(), "one", "two")
+		want(t, "phone", phone.bodies())
+	})
+}
