@@ -16,6 +16,7 @@ type arrival struct {
 	scanner *xmlstream.Scanner
 	batch   router.Batch
 	owed    router.Owed // of what was dealt with since the last flush
+	told    []*Peer     // who has to look for what of that was stored
 	st      stanza.Stanza
 }
 
@@ -29,18 +30,22 @@ func newArrival(s *Service) *arrival {
 // slowTime bounds how long what was sent to a client that is slow to take it stays unconfirmed.
 const slowTime = 2 * time.Second
 
-// flush writes to the clients. What a client is slow to take is not confirmed to its sender's node before the store has a copy.
+// flush writes to the clients. What a client is slow to take is not confirmed to its sender's node before the store has a copy, and what
+// was stored not before the nodes where its recipient is know: what the sender's node sends there afterwards would overtake it.
 func (a *arrival) flush() (wait func()) {
 	a.batch.Flush()
-	if a.owed.Empty() {
+	if a.owed.Empty() && len(a.told) == 0 {
 		return nil
 	}
-	owed := a.owed
-	a.owed = router.Owed{Here: true}
+	owed, told := a.owed, a.told
+	a.owed, a.told = router.Owed{Here: true}, nil
 	return func() {
 		ctx, cancel := context.WithTimeout(a.s.ctx, slowTime)
 		defer cancel()
 		owed.Confirmed(ctx)
+		for _, p := range told {
+			p.Confirm(ctx)
+		}
 	}
 }
 
@@ -63,7 +68,11 @@ func (a *arrival) deal(kind byte, payload []byte) (wait func()) {
 	switch kind {
 	case kindStanza:
 		if st := a.load(rest); st != nil {
+			noted := a.s.held.notes.Load()
 			a.s.r.Arrived(a.s.ctx, &a.batch, st, jid)
+			if a.s.held.notes.Load() != noted {
+				a.told = a.s.held.appendTold(a.told, jid.Bare().String())
+			}
 		}
 	case kindEnd:
 		a.end(jid, rest)

@@ -173,7 +173,7 @@ func (j *joined) restore(ctx context.Context, session []byte) {
 		j.log.Error("session not restored", "err", err)
 		return
 	}
-	j.clients.Import(ctx, []*c2s.Suspended{x.Suspended})
+	j.clients.Restore(ctx, x.Suspended)
 }
 
 // clientNode is how clients reach this node.
