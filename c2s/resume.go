@@ -257,6 +257,9 @@ func (n *negotiation) fetch(id string) *Session {
 	defer cancel()
 	x, err := n.srv.Fetch(ctx, id, n.user)
 	if err != nil {
+		if s := n.srv.resumableBy(id); s != nil { // the other node was just giving it to this one
+			return s
+		}
 		n.srv.log.Info("session not taken over from another node", "user", n.user, "node", id[:dot], "err", err)
 		return nil
 	}

@@ -51,7 +51,8 @@ func (a *arrival) flush() (wait func()) {
 
 func (a *arrival) overflow(kind byte, payload []byte) { a.s.overflowed(kind, payload) }
 
-func (a *arrival) deal(kind byte, payload []byte) (wait func()) {
+func (a *arrival) deal(j job, payload []byte) (wait func()) {
+	kind := j.kind
 	if kind >= firstRoomKind && kind <= lastRoomKind {
 		a.s.Rooms.deal(&a.batch, kind, payload)
 		return nil
@@ -67,7 +68,7 @@ func (a *arrival) deal(kind byte, payload []byte) (wait func()) {
 	}
 	switch kind {
 	case kindStanza:
-		if st := a.load(rest); st != nil {
+		if st := a.load(rest); st != nil && !a.belated(st, j.peer) {
 			noted := a.s.held.notes.Load()
 			a.s.r.Arrived(a.s.ctx, &a.batch, st, jid)
 			if a.s.held.notes.Load() != noted {
@@ -95,6 +96,17 @@ func (a *arrival) deal(kind byte, payload []byte) (wait func()) {
 		return func() { a.s.Sessions.Look(a.s.ctx, user) }
 	}
 	return nil
+}
+
+// belated reports whether a node tells of the end of a session although the resource is available on another one: it does not know of that
+// session yet, or cannot, as the two do not reach each other. Who was told of the later session is not to be told of the end of the earlier one after that.
+func (a *arrival) belated(st *stanza.Stanza, from settler) bool {
+	p, ok := from.(*Peer)
+	if !ok || st.Kind != stanza.Presence || st.Type != stanza.Unavailable || st.From.IsBare() {
+		return false
+	}
+	row, ok := a.s.r.Table.Row(st.From)
+	return ok && row.Available && row.Node() != p.Name
 }
 
 // load reads a stanza as Send of a session wrote it; a view.
