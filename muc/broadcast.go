@@ -202,6 +202,7 @@ func (s *Service) introduce(b *router.Batch, r *room, o *occupant, to *seat) {
 func (s *Service) send(b *router.Batch, r *room, to *seat, st *stanza.Stanza) bool {
 	st.To = to.jid
 	if n, ok := to.session.(*node); ok {
+		r.rep.sent++
 		if r.gathering != nil {
 			r.gathering.add(n, st)
 			return true

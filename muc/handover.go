@@ -82,8 +82,8 @@ func (s *Service) disown(node string) (lines []string) {
 		sh := &s.lanes[i]
 		sh.mu.Lock()
 		for _, a := range sh.away {
-			if a.home == node {
-				a.home = ""
+			if a.home == node || a.next == node {
+				a.home, a.next = "", ""
 			}
 		}
 		for name, l := range sh.lines {
@@ -272,7 +272,7 @@ func (s *Service) move(ctx context.Context, b *router.Batch, node string, kind b
 	return true
 }
 
-// frozen asks all nodes of the room's occupants, and the new home, to send nothing more for it here.
+// frozen asks all nodes of the room's occupants, and the new home, whether they have heard all that the room has told them.
 func (s *Service) frozen(name string) {
 	sh := s.laneShard(name)
 	sh.mu.Lock()
@@ -290,6 +290,7 @@ func (s *Service) frozen(name string) {
 	nodes := []string{m.to}
 	if r := s.find(name); r != nil {
 		r.mu.Lock()
+		m.told = r.rep.sent
 		for _, o := range r.all {
 			for i := range o.seats {
 				if n := r.rep.nodeOf(o.seats[i].session); n != r.rep.self && !slices.Contains(nodes, n) {
@@ -310,17 +311,14 @@ func (s *Service) frozen(name string) {
 	}
 }
 
-// flush sends what sessions here say to a room to its new home from now on, and tells the old one that nothing more comes.
+// flush tells a room's old home that all that it has told is here, and lets the new one speak from then on.
 func (s *Service) flush(node, name, to string) {
 	sh := s.laneShard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if a := sh.away[name]; a != nil && a.home == node {
-		switch {
-		case to == s.Place.Node(): // until it is here
-		case s.reaches(to):
-			a.home = to
-		default: // rejoin looks for it
+		a.next = to
+		if !s.reaches(to) { // rejoin looks for it
 			a.home = ""
 		}
 	}
@@ -353,6 +351,12 @@ func (s *Service) answered(ctx context.Context, b *router.Batch, name, node stri
 		return
 	}
 	if m.to != "" {
+		if r := s.find(name); r != nil && node != "" && r.hasTold(m.told) { // who was on a node that has gone meanwhile has left, say
+			m.waits = nil
+			s.Place.Send(s.Place.Node(), frameFrozen, name)
+			sh.mu.Unlock()
+			return
+		}
 		gone := s.release(sh, name, ln)
 		sh.mu.Unlock()
 		if !gone {
@@ -392,7 +396,14 @@ func (s *Service) holdFor(name string, nodes []string) bool {
 	return true
 }
 
-// release sends the room to its new home, with what has waited for it here. It reports whether it is gone. The caller holds the lane's lock.
+// hasTold reports whether other nodes have been told more since.
+func (r *room) hasTold(since uint64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.rep.sent != since
+}
+
+// release sends the room to its new home. It reports whether it is gone. The caller holds the lane's lock.
 func (s *Service) release(sh *laneShard, name string, ln *lane) bool {
 	m := ln.moving
 	if !slices.Contains(s.Place.Nodes(), m.to) {

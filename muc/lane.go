@@ -21,6 +21,7 @@ type lane struct {
 type moving struct {
 	to       string   // where it goes; "" if it comes
 	waits    []string // nodes that have yet to answer; with whoMark: who of theirs is in it
+	told     uint64   // replication.sent when they were asked
 	state    *State   // what has come of it
 	lost     bool     // its home was lost
 	borrowed bool     // it goes back soon

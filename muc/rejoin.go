@@ -14,8 +14,9 @@ import (
 
 // An away is what this node's sessions are in a room whose home is another, as that has told.
 type away struct {
-	home    string
-	lent    bool // the room is there only for a while: this node is its home
+	home    string // whom the sessions here hear; "" while it is looked for
+	next    string // who may be the next one
+	lent    bool   // the room is there only for a while: this node is its home
 	token   Token
 	rejoins bool              // home is where it is looked for, and has not answered; another may
 	seats   State             // Occupants only
@@ -89,7 +90,7 @@ func (s *Service) seated(node, room string, payload []byte) bool {
 		a = new(away)
 		sh.putAway(room, a)
 	}
-	a.home, a.token, a.rejoins = node, token, false
+	a.home, a.next, a.token, a.rejoins = node, "", token, false
 	a.seats.apply(x)
 	if len(a.seats.Occupants) == 0 && !a.lent {
 		sh.dropAway(room)
@@ -133,6 +134,9 @@ func (s *Service) fencedBy(a *away, node, room string, token Token) bool {
 	if node == s.Place.Node() {
 		return false
 	}
+	if a != nil && a.next == node {
+		a.home, a.next = node, ""
+	}
 	return s.find(room) != nil || a != nil && a.home != node && (len(a.seats.Occupants) > 0 && s.reaches(a.home) && !a.rejoins || a.token.fences(token))
 }
 
@@ -154,7 +158,7 @@ func (s *Service) rejoin(room, home string, asked int64) {
 	if home == s.Place.Node() {
 		return
 	}
-	a.home, a.rejoins = home, true
+	a.home, a.next, a.rejoins = home, "", true
 	s.redirect(sh, room, home)
 }
 
