@@ -194,7 +194,15 @@ func (s *Service) introduce(b *router.Batch, r *room, o *occupant, to *seat) {
 		}
 		*buf = r.appendPresence((*buf)[:0], other, reveal, false, none)
 		st := presenceOf(other, none, *buf)
-		s.send(b, r, to, &st)
+		n, away := to.session.(*node)
+		if !away {
+			s.send(b, r, to, &st)
+			continue
+		}
+		r.rep.sent++
+		if !n.cast(&st, []stanza.JID{to.jid}, true) {
+			r.lost = append(r.lost, to.jid)
+		}
 	}
 }
 

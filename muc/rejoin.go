@@ -27,7 +27,7 @@ type away struct {
 }
 
 // noteShown takes note of a presence that sessions here are shown.
-func (s *Service) noteShown(node, room string, token Token, st *stanza.Stanza, to []stanza.JID) {
+func (s *Service) noteShown(node, room string, token Token, st *stanza.Stanza, to []stanza.JID, introduces bool) {
 	nick := st.From.Resource()
 	if st.Kind != stanza.Presence || nick == "" || st.Type != stanza.None && st.Type != stanza.Unavailable {
 		return
@@ -41,7 +41,7 @@ func (s *Service) noteShown(node, room string, token Token, st *stanza.Stanza, t
 		if !bytes.Contains(st.Inner, []byte("<status code='110'/>")) || !a.others(to) {
 			delete(a.shown, nick)
 		}
-	case st.Type == stanza.Unavailable:
+	case st.Type == stanza.Unavailable, a != nil && introduces && a.others(to): // the others have been shown it, or have yet to be
 	default:
 		if a == nil { // its seat is told next
 			a = &away{home: node, token: token}
@@ -91,6 +91,9 @@ func (s *Service) seated(node, room string, payload []byte) bool {
 		sh.putAway(room, a)
 	}
 	a.home, a.next, a.token, a.rejoins = node, "", token, false
+	if len(a.seats.Occupants) == 0 { // whoever enters now has been shown nobody
+		a.shown = nil
+	}
 	a.seats.apply(x)
 	if len(a.seats.Occupants) == 0 && !a.lent {
 		sh.dropAway(room)
