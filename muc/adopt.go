@@ -339,6 +339,9 @@ func (s *Service) reseat(r *room, m *State) error {
 		}
 	}
 	s.Metrics.occupants.Add(float64(r.seats - before))
+	if r.seats > 0 {
+		r.expected = false
+	}
 	return nil
 }
 

@@ -184,6 +184,10 @@ func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node stri
 		}
 		s.follow(r, node)
 		s.departAll(b, r, func(who *seat) bool { return r.rep.nodeOf(who.session) == node })
+		if len(r.all) == 0 && r.phase == open && !r.expected { // they may be only out of reach, and think that they are in it
+			r.expected = true
+			time.AfterFunc(settling, func() { s.giveUp(r) })
+		}
 		for i := range r.rep.touched { // it may be back by now, and has not been told by this incarnation of the link that they were in
 			if t := &r.rep.touched[i]; t.node == node {
 				t.node = ""
@@ -330,6 +334,7 @@ func (s *Service) flush(node, name, to string) {
 		if !slices.Contains(ln.moving.waits, node) {
 			ln.moving.waits = append(ln.moving.waits, node)
 		}
+		ln.moving.comes = ln.moving.to == ""
 	}
 	s.Place.Send(node, frameFlushed, name)
 }
@@ -370,7 +375,7 @@ func (s *Service) answered(ctx context.Context, b *router.Batch, name, node stri
 	if x != nil {
 		s.Metrics.moved.Inc()
 		asked := s.adopt(ctx, b, x, lost)
-		if lost && s.holdFor(name, asked) {
+		if s.holdFor(name, asked) {
 			return
 		}
 	}
@@ -506,6 +511,9 @@ func (s *Service) claimed(node, name string, payload []byte) bool {
 	if !ok {
 		return false
 	}
+	if s.waitsWith(name, claim{node, payload}) {
+		return true
+	}
 	s.takeOver(name, node)
 	switch {
 	case s.find(name) == nil:
@@ -515,6 +523,20 @@ func (s *Service) claimed(node, name string, payload []byte) bool {
 	default:
 		s.handOver(name, node)
 	}
+	return true
+}
+
+// waitsWith has a claim wait for a room that is on its way here from its old home.
+func (s *Service) waitsWith(name string, c claim) bool {
+	sh := s.laneShard(name)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if !sh.moves(name) || !sh.lanes[name].moving.comes {
+		return false
+	}
+	c.token = bytes.Clone(c.token)
+	m := sh.lanes[name].moving
+	m.claims = append(m.claims, c)
 	return true
 }
 

@@ -190,7 +190,7 @@ func (s *Service) notLent(name, node string) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	a := sh.away[name]
-	if a == nil || !a.lent || node != "" && a.home != node {
+	if a == nil || !a.lent || node != "" && (a.home != node || a.next != "") {
 		return
 	}
 	a.lent = false

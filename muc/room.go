@@ -30,7 +30,7 @@ type room struct {
 	mu       sync.Mutex
 	phase    phase
 	writing  bool // a goroutine writes history
-	expected bool // made by a service, and nobody has been in it yet
+	expected bool // somebody is to come: it was made by a service, or all who were in it are out of reach
 	secret   secret
 	cfg      *Settings // immutable; replaced as a whole
 	crowd

@@ -522,6 +522,9 @@ func (x *schedule) checkHistory(room string) {
 		}
 	}
 	for _, m := range x.said {
+		if strings.HasPrefix(room, "brief") && !slices.Contains(x.clients, m.by) {
+			continue // its node was killed: a temporary room ends with the last who are in it, and they may have left
+		}
 		m.by.mu.Lock()
 		if v := m.by.view(room); m.room == room && v.heard[m.text] > 0 && v.wants && v.since.Before(m.at) && times[m.text] == 0 {
 			x.fail("history of %s is without %s", room, m.text)
