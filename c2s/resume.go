@@ -26,6 +26,7 @@ func (s *Session) detach() bool {
 		return false
 	}
 	_ = o.acquireLocked(context.Background()) // and never given back: nobody writes
+	o.leaving = true
 	if s.reason.Load() == nil {
 		o.mu.Unlock()
 		s.journal()
