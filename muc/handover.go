@@ -259,6 +259,9 @@ func (s *Service) move(ctx context.Context, b *router.Batch, node string, kind b
 	case frameFlush:
 		s.flush(node, name, string(payload))
 	case frameFlushed, frameNone:
+		if len(payload) > 0 {
+			s.keep(name)
+		}
 		s.answered(ctx, b, name, node)
 	case frameState:
 		return s.arriving(node, name, payload)
@@ -321,10 +324,7 @@ func (s *Service) flush(node, name, to string) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if a := sh.away[name]; a != nil && a.home == node {
-		a.next = to
-		if !s.reaches(to) { // rejoin looks for it
-			a.home = ""
-		}
+		a.next, a.strayed = to, !s.reaches(to)
 	}
 	if to == s.Place.Node() && s.find(name) == nil {
 		ln := s.lane(sh, name)
@@ -336,7 +336,21 @@ func (s *Service) flush(node, name, to string) {
 		}
 		ln.moving.comes = ln.moving.to == ""
 	}
-	s.Place.Send(node, frameFlushed, name)
+	var lost []byte
+	if !s.reaches(to) {
+		lost = []byte{1}
+	}
+	s.Place.Send(node, frameFlushed, name, lost)
+}
+
+// keep has a room stay that is only lent, when occupants are out of reach for the node that wants it.
+func (s *Service) keep(name string) {
+	sh := s.laneShard(name)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if sh.moves(name) && s.Place.Home(name) == s.Place.Node() {
+		sh.lanes[name].moving.to = ""
+	}
 }
 
 // answered notes that a node has answered, or is gone; "": that it has been long enough. If all have, the room goes, or what has waited for it is

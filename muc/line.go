@@ -52,7 +52,7 @@ const (
 	// maxBounced bounds how often a room is looked for without a pause, while nodes disagree about where it is.
 	maxBounced = 6
 	// pause is for how long the line rests then.
-	pause = 20 * time.Millisecond
+	pause = 50 * time.Millisecond
 	// patience is for how long a room is looked for. Then the sender gets an error.
 	patience = 10 * time.Second
 )

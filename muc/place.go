@@ -59,7 +59,7 @@ const (
 	frameHistory               // time, id, message
 	frameForget                // the copy is of no use any more
 	frameFlush                 // to who has sessions in a room that leaves this node: where to
-	frameFlushed               // the answer, behind all that was sent before
+	frameFlushed               // the answer, behind all that was sent before; not empty: the new home is out of reach
 	frameState                 // to the new home: token, the room, or its next part
 	frameArrived               // all of the room has been sent; not empty: its home was lost
 	frameClaim                 // to all: token; who has the room is to hand it over

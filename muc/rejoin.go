@@ -16,6 +16,7 @@ import (
 type away struct {
 	home    string // whom the sessions here hear; "" while it is looked for
 	next    string // who may be the next one
+	strayed bool   // that one was out of reach: the room has to be looked for
 	lent    bool   // the room is there only for a while: this node is its home
 	token   Token
 	rejoins bool              // home is where it is looked for, and has not answered; another may
@@ -90,13 +91,13 @@ func (s *Service) seated(node, room string, payload []byte) bool {
 		a = new(away)
 		sh.putAway(room, a)
 	}
-	a.home, a.next, a.token, a.rejoins = node, "", token, false
+	a.home, a.next, a.strayed, a.token, a.rejoins = node, "", false, token, false
 	if len(a.seats.Occupants) == 0 { // whoever enters now has been shown nobody
 		a.shown = nil
 	}
 	a.seats.apply(x)
 	if len(a.seats.Occupants) == 0 && !a.lent {
-		sh.dropAway(room)
+		s.dropAway(sh, room)
 	}
 	s.redirect(sh, room, node)
 	return true
@@ -109,9 +110,10 @@ func (sh *laneShard) putAway(room string, a *away) {
 	sh.away[room] = a
 }
 
-func (sh *laneShard) dropAway(room string) {
+func (s *Service) dropAway(sh *laneShard, room string) {
 	delete(sh.away, room)
 	sh.tidyLine(room)
+	s.flow(sh, room)
 }
 
 // left notes that a session here leaves a room, whatever becomes of its word. The caller holds mu.
@@ -149,7 +151,7 @@ func (s *Service) rejoin(room, home string, asked int64) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	a := sh.away[room]
-	if a == nil || asked == 0 && s.reaches(a.home) && !a.rejoins {
+	if a == nil || asked == 0 && s.reaches(a.home) && !a.rejoins && !a.strayed {
 		return
 	}
 	x := a.whole(room, s.Place.Node())
@@ -161,7 +163,7 @@ func (s *Service) rejoin(room, home string, asked int64) {
 	if home == s.Place.Node() {
 		return
 	}
-	a.home, a.next, a.rejoins = home, "", true
+	a.home, a.next, a.strayed, a.rejoins = home, "", false, true
 	s.redirect(sh, room, home)
 }
 
@@ -195,7 +197,7 @@ func (s *Service) notLent(name, node string) {
 	}
 	a.lent = false
 	if len(a.seats.Occupants) == 0 {
-		sh.dropAway(name)
+		s.dropAway(sh, name)
 	}
 }
 
@@ -208,7 +210,7 @@ func (s *Service) takeAway(room string) (x *State, ok bool) {
 	if a == nil {
 		return &State{Name: room, Whole: s.Place.Node()}, false
 	}
-	sh.dropAway(room)
+	s.dropAway(sh, room)
 	return a.whole(room, s.Place.Node()), true
 }
 

@@ -398,7 +398,7 @@ func (s *Service) orphaned() []string {
 			}
 		}
 		for name, a := range sh.away {
-			if a.rejoins || a.lent || !s.reaches(a.home) {
+			if a.rejoins || a.strayed || a.lent || !s.reaches(a.home) {
 				names[name] = struct{}{}
 			}
 		}
