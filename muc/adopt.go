@@ -127,21 +127,27 @@ func (r *room) sees() map[string]string {
 
 // correct shows the sessions of a node who is there and who is not, as far as they think otherwise.
 func (s *Service) correct(b *router.Batch, r *room, node string, seen map[string]string) {
-	byID := make(map[string]*occupant)
+	there := make(map[string]bool)      // ids: a user has one under all nicks
+	fresh := make(map[string]*occupant) // by id: one under a nick that has not been shown
 	for _, o := range r.all {
-		byID[string(o.id[:])] = o
+		id := string(o.id[:])
+		there[id] = true
+		if seen[o.nick()] != id {
+			fresh[id] = o
+		}
 	}
 	knows := func(nick string) bool {
 		id, ok := seen[nick]
-		o, by := r.named(nick), byID[id]
-		return ok && o != nil && (by == nil || by == o) // ids of a room that was made anew are others
+		o := r.named(nick)
+		return ok && o != nil && (string(o.id[:]) == id || !there[id]) // ids of a room that was made anew are others
 	}
 	for _, nick := range slices.Sorted(maps.Keys(seen)) {
 		at, err := r.at.WithResource(nick)
 		if err != nil || knows(nick) {
 			continue
 		}
-		if o := byID[seen[nick]]; o != nil && seen[o.nick()] != seen[nick] { // XEP-0045 §7.6
+		if o := fresh[seen[nick]]; o != nil { // XEP-0045 §7.6
+			delete(fresh, seen[nick])
 			old := *o
 			old.at = at
 			s.showNode(b, r, node, &old, &notice{gone: true, nick: o.nick(), codes: []int{303}})

@@ -91,7 +91,10 @@ func (s *Service) seated(node, room string, payload []byte) bool {
 		a = new(away)
 		sh.putAway(room, a)
 	}
-	a.home, a.next, a.strayed, a.token, a.rejoins = node, "", false, token, false
+	if a.home != node {
+		a.home, a.next, a.strayed = node, "", false
+	}
+	a.token, a.rejoins = token, false
 	if len(a.seats.Occupants) == 0 { // whoever enters now has been shown nobody
 		a.shown = nil
 	}

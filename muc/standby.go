@@ -216,6 +216,7 @@ func (s *Service) tellNodes(r *room) {
 	for _, n := range nodes {
 		x := &State{Name: r.at.Local()}
 		r.addTouched(x, touched, n)
+		r.rep.sent++
 		s.sendJSON(n, frameSeats, x.Name, x)
 	}
 }
