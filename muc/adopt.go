@@ -14,8 +14,8 @@ import (
 )
 
 // adopt makes a room of another node's part of what is here: the room as it comes, if there is none here, or else what
-// both are together. lost: its home was, and it may be behind. It returns the nodes that have been asked who of theirs is in it.
-func (s *Service) adopt(ctx context.Context, b *router.Batch, x *State, lost bool) (asked []string) {
+// both are together. lost: its home was, and it may be behind; merged: it is that of two already. It returns the nodes that have been asked who of theirs is in it.
+func (s *Service) adopt(ctx context.Context, b *router.Batch, x *State, lost, merged bool) (asked []string) {
 	was := s.find(x.Name) != nil
 	r, err := s.guestOf(ctx, b, x)
 	if err != nil {
@@ -30,7 +30,7 @@ func (s *Service) adopt(ctx context.Context, b *router.Batch, x *State, lost boo
 	}
 	s.joinOwn(b, r, !was)
 	switch {
-	case lost || was && x.Config != nil:
+	case lost || merged || was && x.Config != nil:
 		asked = s.who(r)
 	case x.Config != nil: // all that were in it have been told the same; but not everybody may be reached from here
 		told := r.told(x)

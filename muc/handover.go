@@ -383,12 +383,12 @@ func (s *Service) answered(ctx context.Context, b *router.Batch, name, node stri
 		}
 		return
 	}
-	x, lost := m.state, m.lost
-	m.state, m.lost = nil, false
+	x, lost, merged := m.whole(), m.lost, len(m.come) > 1
+	m.come, m.lost = nil, false
 	sh.mu.Unlock()
 	if x != nil {
 		s.Metrics.moved.Inc()
-		asked := s.adopt(ctx, b, x, lost)
+		asked := s.adopt(ctx, b, x, lost, merged)
 		if s.holdFor(name, asked) {
 			return
 		}
@@ -475,14 +475,29 @@ func (s *Service) arriving(node, name string, payload []byte) bool {
 	m := s.coming(sh, node, name)
 	switch {
 	case x.CopyOf == s.Place.Node() && s.hasStill(name, x):
-	case m.state == nil:
-		m.state = x
-	case x.Config != nil: // another copy of it
-		m.state = merge(m.state, x)
+	case x.Config != nil: // the first part
+		m.come = append(m.come, arrival{node, x})
 	default:
-		m.state.apply(x)
+		for i := len(m.come) - 1; i >= 0; i-- {
+			if m.come[i].from == node {
+				m.come[i].State.apply(x)
+				break
+			}
+		}
 	}
 	return true
+}
+
+// whole is the room that has come, from one node or several; nil if none has.
+func (m *moving) whole() (x *State) {
+	for _, a := range m.come {
+		if x == nil {
+			x = a.State
+		} else {
+			x = merge(x, a.State)
+		}
+	}
+	return x
 }
 
 // hasStill reports whether a room is here of which x, or what x is a part of, is a copy that its second node has kept since: only the link was lost.

@@ -23,12 +23,18 @@ type moving struct {
 	waits    []string // nodes that have yet to answer; with whoMark: who of theirs is in it
 	claims   []claim  // of nodes that look for it, while it comes from its old home
 	told     uint64   // replication.sent when they were asked
-	state    *State   // what has come of it
+	come     []arrival
 	comes    bool     // its old home has said that it sends it here
 	lost     bool     // its home was lost
 	borrowed bool     // it goes back soon
 	parked   []parked // what other nodes have sent meanwhile, in order
 	timer    *time.Timer
+}
+
+// An arrival is what has come of a room from one node.
+type arrival struct {
+	from string
+	*State
 }
 
 // A claim is the word of a node that takes itself for a room's home.

@@ -184,7 +184,7 @@ func (s *Service) rejoined(ctx context.Context, b *router.Batch, node, room stri
 		}
 		s.resurrect(ctx, b, room)
 	}
-	s.adopt(ctx, b, x, false)
+	s.adopt(ctx, b, x, false, false)
 	s.answered(ctx, b, room, whoMark+x.Whole)
 	return true
 }
@@ -226,7 +226,7 @@ func (s *Service) asked(room, home string, payload []byte) bool {
 	sh := s.laneShard(room)
 	sh.mu.Lock()
 	has := sh.away[room] != nil
-	if ln := sh.lanes[room]; s.find(room) != nil || ln != nil && ln.moving != nil && ln.moving.state != nil {
+	if ln := sh.lanes[room]; s.find(room) != nil || ln != nil && ln.moving != nil && len(ln.moving.come) > 0 {
 		at = 0 // they are in another copy of it, which goes where this one is
 	}
 	sh.mu.Unlock()

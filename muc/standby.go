@@ -384,7 +384,7 @@ func (s *Service) resurrect(ctx context.Context, b *router.Batch, room string) {
 		return
 	}
 	s.Metrics.moved.Inc()
-	s.holdFor(room, s.adopt(ctx, b, c.state, true))
+	s.holdFor(room, s.adopt(ctx, b, c.state, true, false))
 }
 
 // orphaned are the rooms of which there is something here and whose home is gone, or may be another now.
