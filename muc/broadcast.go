@@ -210,6 +210,9 @@ func (s *Service) introduce(b *router.Batch, r *room, o *occupant, to *seat) {
 func (s *Service) send(b *router.Batch, r *room, to *seat, st *stanza.Stanza) bool {
 	st.To = to.jid
 	if n, ok := to.session.(*node); ok {
+		if n.name == r.rep.gone {
+			return false
+		}
 		r.rep.sent++
 		if r.gathering != nil {
 			r.gathering.add(n, st)

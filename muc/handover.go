@@ -183,7 +183,9 @@ func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node stri
 			r.rep.second = ""
 		}
 		s.follow(r, node)
+		r.rep.gone = node
 		s.departAll(b, r, func(who *seat) bool { return r.rep.nodeOf(who.session) == node })
+		r.rep.gone = ""
 		if len(r.all) == 0 && r.phase == open && !r.expected { // they may be only out of reach, and think that they are in it
 			r.expected = true
 			time.AfterFunc(settling, func() { s.giveUp(r) })
