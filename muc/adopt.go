@@ -303,6 +303,7 @@ func (s *Service) become(b *router.Batch, r *room, m *State) error {
 		r.expected = true
 		time.AfterFunc(expectation, func() { s.giveUp(r) })
 	}
+	s.await(r, time.Unix(0, m.Awaited))
 	if p := r.rep; p != nil {
 		p.cfg, p.phase, p.configured, p.subject, p.subjectSet, p.stamps, p.dealt = cfg, r.phase, m.Configured, m.Subject, m.SubjectSet, m.Stamps, m.Dealt
 		s.discard(r) // it is made anew
@@ -345,9 +346,6 @@ func (s *Service) reseat(r *room, m *State) error {
 		}
 	}
 	s.Metrics.occupants.Add(float64(r.seats - before))
-	if r.seats > 0 {
-		r.expected = false
-	}
 	return nil
 }
 

@@ -186,9 +186,8 @@ func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node stri
 		r.rep.gone = node
 		s.departAll(b, r, func(who *seat) bool { return r.rep.nodeOf(who.session) == node })
 		r.rep.gone = ""
-		if len(r.all) == 0 && r.phase == open && !r.expected { // they may be only out of reach, and think that they are in it
-			r.expected = true
-			time.AfterFunc(settling, func() { s.giveUp(r) })
+		if r.phase == open {
+			s.await(r, time.Now().Add(settling))
 		}
 		for i := range r.rep.touched { // it may be back by now, and has not been told by this incarnation of the link that they were in
 			if t := &r.rep.touched[i]; t.node == node {
