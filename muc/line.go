@@ -231,6 +231,9 @@ func (s *Service) answeredFor(sh *laneShard, name string, n int) {
 	}
 	l := sh.lines[name]
 	l.said, l.sent, l.bounced = slices.Delete(l.said, 0, n), max(0, l.sent-n), 0
+	if a := sh.away[name]; len(l.said) == 0 && a != nil && !a.lent && !sh.seats(name) { // the last has left, and the room knows
+		s.dropAway(sh, name)
+	}
 	s.flow(sh, name)
 	sh.tidyLine(name)
 }

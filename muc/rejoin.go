@@ -157,6 +157,10 @@ func (s *Service) rejoin(room, home string, asked int64) {
 	if a == nil || asked == 0 && s.reaches(a.home) && !a.rejoins && !a.strayed {
 		return
 	}
+	if asked == 0 && !a.lent && !sh.seats(room) { // all have left, and only say so
+		s.dropAway(sh, room)
+		return
+	}
 	x := a.whole(room, s.Place.Node())
 	x.Asked = asked
 	if !s.sendJSON(home, frameRejoin, room, x) {

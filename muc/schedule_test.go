@@ -363,8 +363,10 @@ func (x *schedule) checkPlace(room string) {
 		switch {
 		case n == at && a != nil:
 			x.fail("%s has %s, and thinks that it is at %q", n.name, room, a.home)
-		case n != at && (a != nil && a.home != home || !same(seats, here)):
-			x.fail("%s thinks that %v are in %s at %v, not %v", n.name, seats, room, a, here)
+		case n != at && a != nil && a.home != home:
+			x.fail("%s thinks that %s is at %q, not %q", n.name, room, a.home, home)
+		case n != at && !same(seats, here):
+			x.fail("%s thinks that %v are in %s, not %v", n.name, seats, room, here)
 		}
 		sh.mu.Unlock()
 	}
