@@ -25,10 +25,11 @@ func (s *Service) adopt(ctx context.Context, b *router.Batch, x *State, lost, me
 	if lost || x.Config == nil && !was {
 		r.rep.lost = time.Now()
 	}
+	mine := r.sessionsOn(r.rep.self)
 	if x.Whole != r.rep.self { // what this node knows of its own sessions it knows best now
 		s.join(b, r, x)
 	}
-	s.joinOwn(b, r, !was)
+	s.joinOwn(b, r, mine)
 	switch {
 	case lost || merged || was && x.Config != nil:
 		asked = s.who(r)
@@ -43,13 +44,14 @@ func (s *Service) adopt(ctx context.Context, b *router.Batch, x *State, lost, me
 	return asked
 }
 
-// joinOwn has the sessions of this node in a room that has come here, as they know it; the rest only if it has not been here before.
-func (s *Service) joinOwn(b *router.Batch, r *room, fresh bool) {
+// joinOwn has the sessions of this node in a room of which more has come here: those that were in what was here, and as they know it. Others have left.
+func (s *Service) joinOwn(b *router.Batch, r *room, were map[string]bool) {
 	own, ok := s.takeAway(r.at.Local())
-	if fresh {
-		in := own.sessions()
-		s.departAll(b, r, func(who *seat) bool { return r.rep.nodeOf(who.session) == own.Whole && !in[who.jid.String()] })
-	}
+	in := own.sessions()
+	s.departAll(b, r, func(who *seat) bool {
+		full := who.jid.String()
+		return r.rep.nodeOf(who.session) == own.Whole && !in[full] && !were[full]
+	})
 	if ok {
 		s.join(b, r, own)
 	}
@@ -100,6 +102,19 @@ func (s *Service) join(b *router.Batch, r *room, x *State) {
 	if x.Whole != "" && !r.rep.awaits[x.Whole] {
 		s.correct(b, r, x.Whole, seen)
 	}
+}
+
+// sessionsOn are those of one node that are in the room.
+func (r *room) sessionsOn(node string) map[string]bool {
+	on := make(map[string]bool)
+	for _, o := range r.all {
+		for i := range o.seats {
+			if r.rep.nodeOf(o.seats[i].session) == node {
+				on[o.seats[i].jid.String()] = true
+			}
+		}
+	}
+	return on
 }
 
 // nodes are those with sessions in the room.

@@ -387,6 +387,9 @@ func (s *Service) answered(ctx context.Context, b *router.Batch, name, node stri
 	x, lost, merged := m.whole(), m.lost, len(m.come) > 1
 	m.come, m.lost = nil, false
 	sh.mu.Unlock()
+	if x == nil && s.recall(ctx, b, name) {
+		return
+	}
 	if x != nil {
 		s.Metrics.moved.Inc()
 		asked := s.adopt(ctx, b, x, lost, merged)

@@ -378,14 +378,34 @@ func (s *Service) homeOrCopied(room string) string {
 	return s.Place.Home(room)
 }
 
-// resurrect brings a room back of which there is a copy here, and whose home is gone.
-func (s *Service) resurrect(ctx context.Context, b *router.Batch, room string) {
+// resurrect brings a room back of which there is a copy here, and whose home is gone. It reports whether what comes for the room has to wait.
+func (s *Service) resurrect(ctx context.Context, b *router.Batch, room string) bool {
 	c := s.takeCopy(room)
 	if c == nil {
-		return
+		return false
 	}
 	s.Metrics.moved.Inc()
-	s.holdFor(room, s.adopt(ctx, b, c.state, true, false))
+	return s.holdFor(room, s.adopt(ctx, b, c.state, true, false))
+}
+
+// recall makes a room that should be here, and that no node has, of what is known of it here, before anybody makes a new one. It reports whether what
+// comes for the room has to wait.
+func (s *Service) recall(ctx context.Context, b *router.Batch, room string) bool {
+	if s.find(room) != nil || s.Place.Home(room) != s.Place.Node() {
+		return false
+	}
+	if s.resurrect(ctx, b, room) {
+		return true
+	}
+	sh := s.laneShard(room)
+	sh.mu.Lock()
+	a := sh.away[room]
+	lost := s.find(room) == nil && a != nil && !s.reaches(a.home) && sh.seats(room)
+	sh.mu.Unlock()
+	if lost {
+		s.adopt(ctx, b, &State{Name: room, Whole: s.Place.Node()}, false, false)
+	}
+	return false
 }
 
 // orphaned are the rooms of which there is something here and whose home is gone, or may be another now.
