@@ -586,5 +586,7 @@ func (s *Service) notMine(node, name string) {
 		s.reject(&ln.moving.parked[i], node)
 	}
 	s.moved(sh, name, ln)
-	s.redirect(sh, name, node)
+	if a := sh.away[name]; a == nil || a.home == "" { // or else one speaks to whom one hears
+		s.redirect(sh, name, node)
+	}
 }
