@@ -186,7 +186,7 @@ func (s *Service) changed(r *room, configured, subject bool) *State {
 func (r *room) addTouched(x *State, touched []touch, only string) {
 	seen := make(map[*occupant]bool)
 	for _, t := range touched {
-		if only != "" && t.node != only {
+		if only != "" && (t.node != only || r.rep.awaits[only] && r.rep.doubted[t.full.String()]) { // that node is about to tell it
 			continue
 		}
 		switch o := r.of(t.full); {
@@ -216,9 +216,10 @@ func (s *Service) tellNodes(r *room) {
 	}
 	for _, n := range nodes {
 		x := &State{Name: r.at.Local()}
-		r.addTouched(x, touched, n)
-		r.rep.sent++
-		s.sendJSON(n, frameSeats, x.Name, x)
+		if r.addTouched(x, touched, n); len(x.Occupants)+len(x.Left) > 0 {
+			r.rep.sent++
+			s.sendJSON(n, frameSeats, x.Name, x)
+		}
 	}
 }
 
