@@ -65,6 +65,7 @@ func (s *Session) export() *Suspended {
 		x.Directed = append(x.Directed, j.String())
 	}
 	slices.Sort(x.Directed)
+	s.srv.router.Spool.Release(s.srv.ctx, s.jid, o.storedLocked(), false)
 	return x
 }
 

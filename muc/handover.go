@@ -82,8 +82,8 @@ func (s *Service) disown(node string) (lines []string) {
 		sh := &s.lanes[i]
 		sh.mu.Lock()
 		for _, a := range sh.away {
-			if a.home == node {
-				a.home = ""
+			if a.home == node || a.next == node {
+				a.home, a.next = "", ""
 			}
 		}
 		for name, l := range sh.lines {
@@ -183,7 +183,12 @@ func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node stri
 			r.rep.second = ""
 		}
 		s.follow(r, node)
+		r.rep.gone = node
 		s.departAll(b, r, func(who *seat) bool { return r.rep.nodeOf(who.session) == node })
+		r.rep.gone = ""
+		if r.phase == open {
+			s.await(r, time.Now().Add(settling))
+		}
 		for i := range r.rep.touched { // it may be back by now, and has not been told by this incarnation of the link that they were in
 			if t := &r.rep.touched[i]; t.node == node {
 				t.node = ""
@@ -255,6 +260,9 @@ func (s *Service) move(ctx context.Context, b *router.Batch, node string, kind b
 	case frameFlush:
 		s.flush(node, name, string(payload))
 	case frameFlushed, frameNone:
+		if len(payload) > 0 {
+			s.keep(name)
+		}
 		s.answered(ctx, b, name, node)
 	case frameState:
 		return s.arriving(node, name, payload)
@@ -272,7 +280,7 @@ func (s *Service) move(ctx context.Context, b *router.Batch, node string, kind b
 	return true
 }
 
-// frozen asks all nodes of the room's occupants, and the new home, to send nothing more for it here.
+// frozen asks all nodes of the room's occupants, and the new home, whether they have heard all that the room has told them.
 func (s *Service) frozen(name string) {
 	sh := s.laneShard(name)
 	sh.mu.Lock()
@@ -290,6 +298,7 @@ func (s *Service) frozen(name string) {
 	nodes := []string{m.to}
 	if r := s.find(name); r != nil {
 		r.mu.Lock()
+		m.told = r.rep.sent
 		for _, o := range r.all {
 			for i := range o.seats {
 				if n := r.rep.nodeOf(o.seats[i].session); n != r.rep.self && !slices.Contains(nodes, n) {
@@ -310,19 +319,13 @@ func (s *Service) frozen(name string) {
 	}
 }
 
-// flush sends what sessions here say to a room to its new home from now on, and tells the old one that nothing more comes.
+// flush tells a room's old home that all that it has told is here, and lets the new one speak from then on.
 func (s *Service) flush(node, name, to string) {
 	sh := s.laneShard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if a := sh.away[name]; a != nil && a.home == node {
-		switch {
-		case to == s.Place.Node(): // until it is here
-		case s.reaches(to):
-			a.home = to
-		default: // rejoin looks for it
-			a.home = ""
-		}
+		a.next, a.strayed = to, !s.reaches(to)
 	}
 	if to == s.Place.Node() && s.find(name) == nil {
 		ln := s.lane(sh, name)
@@ -332,8 +335,23 @@ func (s *Service) flush(node, name, to string) {
 		if !slices.Contains(ln.moving.waits, node) {
 			ln.moving.waits = append(ln.moving.waits, node)
 		}
+		ln.moving.comes = ln.moving.to == ""
 	}
-	s.Place.Send(node, frameFlushed, name)
+	var lost []byte
+	if !s.reaches(to) {
+		lost = []byte{1}
+	}
+	s.Place.Send(node, frameFlushed, name, lost)
+}
+
+// keep has a room stay that is only lent, when occupants are out of reach for the node that wants it.
+func (s *Service) keep(name string) {
+	sh := s.laneShard(name)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if sh.moves(name) && s.Place.Home(name) == s.Place.Node() {
+		sh.lanes[name].moving.to = ""
+	}
 }
 
 // answered notes that a node has answered, or is gone; "": that it has been long enough. If all have, the room goes, or what has waited for it is
@@ -353,6 +371,12 @@ func (s *Service) answered(ctx context.Context, b *router.Batch, name, node stri
 		return
 	}
 	if m.to != "" {
+		if r := s.find(name); r != nil && node != "" && r.hasTold(m.told) { // who was on a node that has gone meanwhile has left, say
+			m.waits = nil
+			s.Place.Send(s.Place.Node(), frameFrozen, name)
+			sh.mu.Unlock()
+			return
+		}
 		gone := s.release(sh, name, ln)
 		sh.mu.Unlock()
 		if !gone {
@@ -360,13 +384,16 @@ func (s *Service) answered(ctx context.Context, b *router.Batch, name, node stri
 		}
 		return
 	}
-	x, lost := m.state, m.lost
-	m.state, m.lost = nil, false
+	x, lost, merged := m.whole(), m.lost, len(m.come) > 1
+	m.come, m.lost = nil, false
 	sh.mu.Unlock()
+	if x == nil && s.recall(ctx, b, name) {
+		return
+	}
 	if x != nil {
 		s.Metrics.moved.Inc()
-		asked := s.adopt(ctx, b, x, lost)
-		if lost && s.holdFor(name, asked) {
+		asked := s.adopt(ctx, b, x, lost, merged)
+		if s.holdFor(name, asked) {
 			return
 		}
 	}
@@ -392,7 +419,14 @@ func (s *Service) holdFor(name string, nodes []string) bool {
 	return true
 }
 
-// release sends the room to its new home, with what has waited for it here. It reports whether it is gone. The caller holds the lane's lock.
+// hasTold reports whether other nodes have been told more since.
+func (r *room) hasTold(since uint64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.rep.sent != since
+}
+
+// release sends the room to its new home. It reports whether it is gone. The caller holds the lane's lock.
 func (s *Service) release(sh *laneShard, name string, ln *lane) bool {
 	m := ln.moving
 	if !slices.Contains(s.Place.Nodes(), m.to) {
@@ -445,14 +479,29 @@ func (s *Service) arriving(node, name string, payload []byte) bool {
 	m := s.coming(sh, node, name)
 	switch {
 	case x.CopyOf == s.Place.Node() && s.hasStill(name, x):
-	case m.state == nil:
-		m.state = x
-	case x.Config != nil: // another copy of it
-		m.state = merge(m.state, x)
+	case x.Config != nil: // the first part
+		m.come = append(m.come, arrival{node, x})
 	default:
-		m.state.apply(x)
+		for i := len(m.come) - 1; i >= 0; i-- {
+			if m.come[i].from == node {
+				m.come[i].State.apply(x)
+				break
+			}
+		}
 	}
 	return true
+}
+
+// whole is the room that has come, from one node or several; nil if none has.
+func (m *moving) whole() (x *State) {
+	for _, a := range m.come {
+		if x == nil {
+			x = a.State
+		} else {
+			x = merge(x, a.State)
+		}
+	}
+	return x
 }
 
 // hasStill reports whether a room is here of which x, or what x is a part of, is a copy that its second node has kept since: only the link was lost.
@@ -495,6 +544,9 @@ func (s *Service) claimed(node, name string, payload []byte) bool {
 	if !ok {
 		return false
 	}
+	if s.waitsWith(name, claim{node, payload}) {
+		return true
+	}
 	s.takeOver(name, node)
 	switch {
 	case s.find(name) == nil:
@@ -504,6 +556,20 @@ func (s *Service) claimed(node, name string, payload []byte) bool {
 	default:
 		s.handOver(name, node)
 	}
+	return true
+}
+
+// waitsWith has a claim wait for a room that is on its way here from its old home.
+func (s *Service) waitsWith(name string, c claim) bool {
+	sh := s.laneShard(name)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if !sh.moves(name) || !sh.lanes[name].moving.comes {
+		return false
+	}
+	c.token = bytes.Clone(c.token)
+	m := sh.lanes[name].moving
+	m.claims = append(m.claims, c)
 	return true
 }
 
@@ -520,5 +586,7 @@ func (s *Service) notMine(node, name string) {
 		s.reject(&ln.moving.parked[i], node)
 	}
 	s.moved(sh, name, ln)
-	s.redirect(sh, name, node)
+	if a := sh.away[name]; a == nil || a.home == "" { // or else one speaks to whom one hears
+		s.redirect(sh, name, node)
+	}
 }

@@ -21,11 +21,26 @@ type lane struct {
 type moving struct {
 	to       string   // where it goes; "" if it comes
 	waits    []string // nodes that have yet to answer; with whoMark: who of theirs is in it
-	state    *State   // what has come of it
+	claims   []claim  // of nodes that look for it, while it comes from its old home
+	told     uint64   // replication.sent when they were asked
+	come     []arrival
+	comes    bool     // its old home has said that it sends it here
 	lost     bool     // its home was lost
 	borrowed bool     // it goes back soon
 	parked   []parked // what other nodes have sent meanwhile, in order
 	timer    *time.Timer
+}
+
+// An arrival is what has come of a room from one node.
+type arrival struct {
+	from string
+	*State
+}
+
+// A claim is the word of a node that takes itself for a room's home.
+type claim struct {
+	node  string
+	token []byte
 }
 
 // A parked is a stanza for a room, and whose turn it is.
@@ -177,7 +192,14 @@ func (s *Service) where(sh *laneShard, name string, remote bool) string {
 
 // drain deals with what has waited, and ends the wait.
 func (s *Service) drain(ctx context.Context, b *router.Batch, name string) {
-	for p := s.next(name); p != nil; p = s.next(name) {
+	for {
+		p, over := s.next(name)
+		if p == nil {
+			for _, c := range over {
+				s.claimed(c.node, name, c.token)
+			}
+			return
+		}
 		sh := s.laneShard(name)
 		sh.mu.Lock()
 		home := s.where(sh, name, true)
@@ -190,13 +212,13 @@ func (s *Service) drain(ctx context.Context, b *router.Batch, name string) {
 	}
 }
 
-// next takes one that waits for a room that has come, or has not. With nothing there the wait is over.
-func (s *Service) next(name string) *parked {
+// next takes one that waits for a room that has come, or has not. With nothing there the wait is over, also for claims.
+func (s *Service) next(name string) (p *parked, over []claim) {
 	sh := s.laneShard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if !sh.moves(name) {
-		return nil
+		return nil, nil
 	}
 	ln, l := sh.lanes[name], sh.lines[name]
 	m := ln.moving
@@ -204,18 +226,18 @@ func (s *Service) next(name string) *parked {
 		p := &parked{st: l.said[0].st, sess: l.said[0].sess, turn: turn{of: s.process, number: l.said[0].number}}
 		l.said, l.home, l.sent = l.said[1:], "", 0
 		sh.tidyLine(name)
-		return p
+		return p, nil
 	}
 	if len(m.parked) > 0 {
 		p := &m.parked[0]
 		m.parked = m.parked[1:]
-		return p
+		return p, nil
 	}
 	s.moved(sh, name, ln)
 	if !m.borrowed {
 		s.Place.Send(s.Place.Node(), frameCheck, name) // it may have to go on
 	}
-	return nil
+	return nil, m.claims
 }
 
 // moved ends the wait for a room. The caller holds mu.

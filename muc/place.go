@@ -51,7 +51,7 @@ func (t Token) fences(old Token) bool {
 // Kinds of frames about a room.
 const (
 	frameStanza    byte = iota // for the room, of a session of the node's: turn, id that it has as a message, stanza
-	frameCast                  // from the room: token, number of recipients, each recipient, stanza without 'to'
+	frameCast                  // from the room: token, twice the number of recipients, 1 more if it introduces an occupant, each recipient, stanza without 'to'
 	frameMissed                // to the room: a recipient who was not there, stanza
 	frameSeats                 // to a node: token, what sessions there are in the room
 	frameCopy                  // to the standby: token, the room, or its next part
@@ -59,7 +59,7 @@ const (
 	frameHistory               // time, id, message
 	frameForget                // the copy is of no use any more
 	frameFlush                 // to who has sessions in a room that leaves this node: where to
-	frameFlushed               // the answer, behind all that was sent before
+	frameFlushed               // the answer, behind all that was sent before; not empty: the new home is out of reach
 	frameState                 // to the new home: token, the room, or its next part
 	frameArrived               // all of the room has been sent; not empty: its home was lost
 	frameClaim                 // to all: token; who has the room is to hand it over

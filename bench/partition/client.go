@@ -291,7 +291,7 @@ func (c *client) take(s *stream, e *element) error {
 		c.w.ledger.sure(c.name, c.logins, c.knows)
 		return c.ackedLocked(e)
 	case "error":
-		c.w.ledger.sure(c.name, c.logins, c.knew) // an acknowledgement that comes along with it is no answer
+		c.w.ledger.sure(c.name, c.logins, c.knew)             // an acknowledgement that comes along with it is no answer
 		if other := e.child("see-other-host"); other != nil { // RFC 6120 §4.9.3.19
 			c.next = strings.TrimSpace(other.Text)
 		}

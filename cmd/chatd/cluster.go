@@ -170,7 +170,7 @@ func (j *joined) restore(ctx context.Context, session []byte) {
 		j.log.Error("session not restored", "err", err)
 		return
 	}
-	j.clients.Import(ctx, []*c2s.Suspended{x})
+	j.clients.Restore(ctx, x)
 }
 
 // clientNode is how clients reach this node.
