@@ -79,7 +79,8 @@ func (c *sites) start(i int) {
 				s.stale(user, what)
 			}
 		},
-		Look: s.look,
+		Forget: func(user string) { s.note("forget " + user) },
+		Look:   s.look,
 		Yield: func(id, user string) ([]byte, error) {
 			s.note("yield " + id)
 			return []byte("session " + id + " of " + user), nil
