@@ -362,3 +362,6 @@ func (*site) Keep(context.Context, *stanza.Stanza) (int64, error) { return 0, ni
 func (*site) HoldLater(*stanza.Stanza, error) bool { return false }
 
 func (*site) Release(context.Context, stanza.JID, []int64, bool) {}
+
+// Waits implements router.Spool.
+func (*site) Waits(context.Context, string) bool { return false }

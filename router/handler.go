@@ -58,6 +58,8 @@ type Spool interface {
 	// wait like others. With ended it is no more: they are handed to another one here that messages may go to, if there is one. It may be
 	// called with numbers of other messages that the session had not acknowledged. With ended it blocks on the store and on that client.
 	Release(ctx context.Context, user stanza.JID, seqs []int64, ended bool)
+	// Waits reports whether messages wait for a user. It blocks on the store; if that fails none do.
+	Waits(ctx context.Context, user string) bool
 	// Forget drops messages of a user that are known to have been delivered. It blocks on the store.
 	Forget(ctx context.Context, user string, seqs []int64) error
 }
