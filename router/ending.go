@@ -78,7 +78,10 @@ const arrivingTime = 10 * time.Second
 // it is available (XEP-0160 §3). Where nobody else can be reached the message waits, too, so that it does not overtake that (RFC 6120 §10.1).
 func (r *Router) arriving(ctx context.Context, b *Batch, rows []Row, st *stanza.Stanza) bool {
 	i := resourceIn(rows, st.To)
-	if i < 0 || rows[i].Available || !Storable(st) || time.Since(rows[i].Session.State().Begun) > arrivingTime || highestPriority(rows) >= 0 {
+	if i < 0 || !Storable(st) || highestPriority(rows) >= 0 {
+		return false
+	}
+	if row := &rows[i]; row.Available && row.Priority != Pending || !row.Available && time.Since(row.Session.State().Begun) > arrivingTime {
 		return false
 	}
 	b.Flush()

@@ -331,6 +331,10 @@ func TestBehindWhatWaits(t *testing.T) {
 	juliet.state.Begun = time.Now().Add(-2 * arrivingTime)
 	expect("it does not say anything", "chat", 1, 0)
 	juliet.state.Begun = time.Now()
+	f.Table.SetPresence(juliet, true, Pending)
+	expect("it is being handed what waits", "chat", 0, 1)
+	f.Table.SetPresence(juliet, true, -1)
+	expect("it does not want what waits", "chat", 1, 0)
 	f.Table.SetPresence(juliet, true, 0)
 	expect("it was handed what waits", "chat", 1, 0)
 }
