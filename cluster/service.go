@@ -35,6 +35,9 @@ const (
 type Sessions struct {
 	// Stale brings up to date what sessions and caches here keep of a user, whom another node has changed.
 	Stale func(ctx context.Context, user stanza.JID, what router.Kept)
+	// Forget drops what is in memory of the store of a user who logs in here: another node has just ended or given away the user's
+	// session, and may have stored what its client had not acknowledged. It does not block.
+	Forget func(user string)
 	// Look hands over what waits for a user who has reachable sessions here, and returns when that has been done.
 	Look func(ctx context.Context, user stanza.JID)
 	// Yield gives up the session of an id for another node, in an encoding of its own.
@@ -182,6 +185,7 @@ func (s *Service) Take(ctx context.Context, full stanza.JID) error {
 	if !ok {
 		return nil
 	}
+	defer s.Sessions.Forget(full.Local())
 	_, err := p.Request(ctx, askTake, []byte(full.String()))
 	return err
 }

@@ -109,6 +109,14 @@ func (o *Offline) append(ctx context.Context, user string, m store.OfflineMessag
 	return seq, err
 }
 
+// Waits is router.Spool.
+func (o *Offline) Waits(ctx context.Context, user string) bool {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	page, err := o.messages.OfflinePage(ctx, user, 0, 1)
+	return err == nil && len(page) > 0
+}
+
 // Forget is router.Spool.
 func (o *Offline) Forget(ctx context.Context, user string, seqs []int64) error {
 	defer o.unkeep(user, seqs) // behind: until then nobody is handed them

@@ -46,7 +46,7 @@ type joined struct {
 // connect makes sessions here and on other nodes one.
 func (j *joined) connect() {
 	j.Sessions = cluster.Sessions{
-		Stale: j.stale, Look: j.look, Lost: j.friends.Lost, Found: j.friends.Found,
+		Stale: j.stale, Forget: j.forget, Look: j.look, Lost: j.friends.Lost, Found: j.friends.Found,
 		Yield: j.yield, Restore: j.restore, Adopt: j.adopt,
 	}
 	j.rooms.Place = place{j.Rooms}
