@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"chatd/router"
 	"chatd/stanza"
@@ -98,12 +99,22 @@ func (s *Service) announce(ctx context.Context, b *router.Batch, sess router.Ses
 		s.Presence(user, true)
 	}
 	s.r.Table.SetPresence(sess, true, priority)
+	if initial {
+		s.appears(p.From, viewers)
+	}
 	s.broadcast(b, sess, p, viewers)
 	if initial {
 		s.welcome(b, sess, user, list.Items)
 		watched = watchedBy(list.Items)
 	}
 	return watched, reachable, nil
+}
+
+// appears notes a resource that has just become available here, before anybody is told.
+func (s *Service) appears(full stanza.JID, viewers []stanza.JID) {
+	if s.Nodes {
+		s.missed.add(full, append(viewers[:len(viewers):len(viewers)], full.Bare()), time.Now())
+	}
 }
 
 // broadcast sends a presence to the viewers and to the user's own available
