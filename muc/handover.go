@@ -226,29 +226,37 @@ func (s *Service) handOver(name, to string) {
 	if ln.moving != nil {
 		return
 	}
-	ln.moving = &moving{to: to, timer: s.overdue(name)}
+	s.setOut(ln, name, to)
 	if ln.active == 0 {
 		s.Place.Send(s.Place.Node(), frameFrozen, name)
 	}
 }
 
-func (s *Service) overdue(name string) *time.Timer {
-	return time.AfterFunc(overdue, func() { s.Place.Send(s.Place.Node(), frameOverdue, name) })
+// setOut has a room be on its way. The caller holds the lane's lock.
+func (s *Service) setOut(ln *lane, name, to string) *moving {
+	ln.moving = &moving{to: to, timer: time.AfterFunc(overdue, func() { s.Place.Send(s.Place.Node(), frameOverdue, name) })}
+	ln.moving.wait()
+	return ln.moving
+}
+
+// wait begins the wait for others anew.
+func (m *moving) wait() {
+	m.until = time.Now().Add(overdue)
+	m.timer.Reset(overdue)
 }
 
 // claim asks the other nodes for a room that is not here and should be. The caller holds the lane's lock.
 func (s *Service) claim(name string, ln *lane) bool {
-	m := &moving{}
+	var waits []string
 	for _, node := range s.Place.Nodes() {
 		if s.Place.Send(node, frameClaim, name, s.Place.Token().append(nil)) {
-			m.waits = append(m.waits, node)
+			waits = append(waits, node)
 		}
 	}
-	if len(m.waits) == 0 {
+	if len(waits) == 0 {
 		return false
 	}
-	m.timer = s.overdue(name)
-	ln.moving = m
+	s.setOut(ln, name, "").waits = waits
 	return true
 }
 
@@ -294,7 +302,7 @@ func (s *Service) frozen(name string) {
 		s.Place.Send(s.Place.Node(), frameFlushed, name)
 		return
 	}
-	m.timer.Reset(overdue)
+	m.wait()
 	nodes := []string{m.to}
 	if r := s.find(name); r != nil {
 		r.mu.Lock()
@@ -315,7 +323,7 @@ func (s *Service) frozen(name string) {
 		}
 	}
 	if len(m.waits) == 0 {
-		s.Place.Send(s.Place.Node(), frameOverdue, name)
+		s.Place.Send(s.Place.Node(), frameFlushed, name)
 	}
 }
 
@@ -328,14 +336,8 @@ func (s *Service) flush(node, name, to string) {
 		a.next, a.strayed = to, !s.reaches(to)
 	}
 	if to == s.Place.Node() && s.find(name) == nil {
-		ln := s.lane(sh, name)
-		if ln.moving == nil {
-			ln.moving = &moving{timer: s.overdue(name)}
-		}
-		if !slices.Contains(ln.moving.waits, node) {
-			ln.moving.waits = append(ln.moving.waits, node)
-		}
-		ln.moving.comes = ln.moving.to == ""
+		m := s.coming(sh, node, name)
+		m.comes = m.to == ""
 	}
 	var lost []byte
 	if !s.reaches(to) {
@@ -365,10 +367,17 @@ func (s *Service) answered(ctx context.Context, b *router.Batch, name, node stri
 		return
 	}
 	m := ln.moving
+	if node == "" && time.Now().Before(m.until) { // this was another wait
+		sh.mu.Unlock()
+		return
+	}
 	m.waits = slices.DeleteFunc(m.waits, func(n string) bool { return n == node || node == "" })
 	if len(m.waits) > 0 {
 		sh.mu.Unlock()
 		return
+	}
+	if len(m.come) > 0 { // more of it has come than is going
+		m.to = ""
 	}
 	if m.to != "" {
 		if r := s.find(name); r != nil && node != "" && r.hasTold(m.told) { // who was on a node that has gone meanwhile has left, say
@@ -411,7 +420,7 @@ func (s *Service) holdFor(name string, nodes []string) bool {
 	ln := s.lane(sh, name)
 	switch {
 	case ln.moving == nil:
-		ln.moving = &moving{timer: s.overdue(name)}
+		s.setOut(ln, name, "")
 	case ln.moving.to != "":
 		return true
 	}
@@ -480,13 +489,13 @@ func (s *Service) arriving(node, name string, payload []byte) bool {
 	switch {
 	case x.CopyOf == s.Place.Node() && s.hasStill(name, x):
 	case x.Config != nil: // the first part
-		m.come = append(m.come, arrival{node, x})
+		m.come = slices.Insert(m.come, 0, arrival{node, x})
 	default:
-		for i := len(m.come) - 1; i >= 0; i-- {
-			if m.come[i].from == node {
-				m.come[i].State.apply(x)
-				break
-			}
+		i := slices.IndexFunc(m.come, func(a arrival) bool { return a.from == node })
+		if i < 0 { // that has been dealt with
+			m.come = append(m.come, arrival{node, x})
+		} else {
+			m.come[i].State.apply(x)
 		}
 	}
 	return true
@@ -519,11 +528,12 @@ func (s *Service) hasStill(name string, x *State) bool {
 func (s *Service) coming(sh *laneShard, node, name string) *moving {
 	ln := s.lane(sh, name)
 	if ln.moving == nil {
-		ln.moving = &moving{timer: s.overdue(name)}
+		s.setOut(ln, name, "")
 	}
 	if !slices.Contains(ln.moving.waits, node) {
 		ln.moving.waits = append(ln.moving.waits, node)
 	}
+	ln.moving.wait()
 	return ln.moving
 }
 
