@@ -448,6 +448,9 @@ func (s *Service) release(sh *laneShard, name string, ln *lane) bool {
 	for i := range m.parked {
 		s.reject(&m.parked[i], m.to)
 	}
+	for _, c := range m.claims {
+		s.Place.Send(c.node, frameNone, name)
+	}
 	s.moved(sh, name, ln)
 	return true
 }
@@ -569,16 +572,19 @@ func (s *Service) claimed(node, name string, payload []byte) bool {
 	return true
 }
 
-// waitsWith has a claim wait for a room that is on its way here from its old home.
+// waitsWith has a claim wait for a room that is on its way here from its old home, or to another node.
 func (s *Service) waitsWith(name string, c claim) bool {
 	sh := s.laneShard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if !sh.moves(name) || !sh.lanes[name].moving.comes {
+	if !sh.moves(name) {
+		return false
+	}
+	m := sh.lanes[name].moving
+	if !m.comes && (m.to == "" || m.to == c.node) {
 		return false
 	}
 	c.token = bytes.Clone(c.token)
-	m := sh.lanes[name].moving
 	m.claims = append(m.claims, c)
 	return true
 }
