@@ -157,8 +157,13 @@ func (s *Service) rejoin(room, home string, asked int64) {
 	if a == nil || asked == 0 && s.reaches(a.home) && !a.rejoins && !a.strayed {
 		return
 	}
-	if asked == 0 && !a.lent && !sh.seats(room) { // all have left, and only say so
-		s.dropAway(sh, room)
+	if asked == 0 && !a.lent && !sh.seats(room) { // all have left, and only have to say so
+		if l := sh.lines[room]; home == s.Place.Node() || l == nil || len(l.said) == 0 {
+			s.dropAway(sh, room)
+		} else {
+			a.home, a.next, a.strayed = home, "", false
+			s.redirect(sh, room, home)
+		}
 		return
 	}
 	x := a.whole(room, s.Place.Node())
