@@ -154,7 +154,7 @@ func (s *Service) correct(b *router.Batch, r *room, node string, seen map[string
 	knows := func(nick string) bool {
 		id, ok := seen[nick]
 		o := r.named(nick)
-		return ok && o != nil && (string(o.id[:]) == id || !there[id]) // ids of a room that was made anew are others
+		return ok && o != nil && id != "" && (string(o.id[:]) == id || !there[id]) // ids of a room that was made anew are others
 	}
 	for _, nick := range slices.Sorted(maps.Keys(seen)) {
 		at, err := r.at.WithResource(nick)

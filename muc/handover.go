@@ -467,7 +467,7 @@ func (s *Service) sendRoom(sh *laneShard, r *room, to string) bool {
 			a.seats.Occupants = append(a.seats.Occupants, mine)
 		}
 	}
-	a.shown, a.heard = r.sees(), r.lately()
+	a.shown, a.heard = exposed(r.sees()), r.lately()
 	for _, m := range a.heard {
 		a.heardBytes += len(m.wire)
 	}

@@ -185,7 +185,7 @@ func (s *Service) where(sh *laneShard, name string, remote bool) string {
 	if s.find(name) != nil {
 		return s.Place.Node()
 	}
-	if a := sh.away[name]; a != nil && (!remote || a.lent && s.reaches(a.home)) {
+	if a := sh.away[name]; a != nil && (!remote && sh.seats(name) || a.lent && s.reaches(a.home)) {
 		return a.home
 	}
 	return s.Place.Home(name)

@@ -150,7 +150,7 @@ func (s *Service) again(b *router.Batch, name string) {
 	sh.mu.Lock()
 	var old []saying
 	if l := sh.lines[name]; l != nil {
-		l.rests = false
+		l.rests, l.bounced = false, 0
 		for len(l.said) > 0 && l.home == "" && time.Since(l.said[0].at) > patience {
 			old = append(old, l.said[0])
 			l.said = l.said[1:]
@@ -231,16 +231,20 @@ func (s *Service) answeredFor(sh *laneShard, name string, n int) {
 	}
 	l := sh.lines[name]
 	l.said, l.sent, l.bounced = slices.Delete(l.said, 0, n), max(0, l.sent-n), 0
-	if a := sh.away[name]; len(l.said) == 0 && a != nil && !a.lent && !sh.seats(name) { // the last has left, and the room knows
-		s.dropAway(sh, name)
-	}
 	s.flow(sh, name)
 	sh.tidyLine(name)
 }
 
-// tidyLine forgets a line of which nothing is to be known any more. The caller holds mu.
+// tidyLine forgets a line of which nothing is to be known any more, and what has been told here of a room when all have left it, and it knows.
+// The caller holds mu.
 func (sh *laneShard) tidyLine(name string) {
-	if l := sh.lines[name]; l != nil && len(l.said) == 0 && sh.away[name] == nil {
+	if l := sh.lines[name]; l == nil || len(l.said) > 0 {
+		return
+	}
+	if a := sh.away[name]; a != nil && !a.lent && !sh.seats(name) {
+		delete(sh.away, name)
+	}
+	if sh.away[name] == nil {
 		delete(sh.lines, name)
 	}
 }
