@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 	"unique"
 
@@ -141,7 +142,11 @@ func (r *room) sees() map[string]string {
 }
 
 // correct shows the sessions of a node who is there and who is not, as far as they think otherwise.
-func (s *Service) correct(b *router.Batch, r *room, node string, seen map[string]string) {
+func (s *Service) correct(b *router.Batch, r *room, node string, sees map[string]string) {
+	seen := make(map[string]string, len(sees))
+	for nick, id := range sees {
+		seen[nick] = strings.TrimPrefix(id, unlike)
+	}
 	there := make(map[string]bool)      // ids: a user has one under all nicks
 	fresh := make(map[string]*occupant) // by id: one under a nick that has not been shown
 	for _, o := range r.all {
@@ -154,7 +159,7 @@ func (s *Service) correct(b *router.Batch, r *room, node string, seen map[string
 	knows := func(nick string) bool {
 		id, ok := seen[nick]
 		o := r.named(nick)
-		return ok && o != nil && id != "" && (string(o.id[:]) == id || !there[id]) // ids of a room that was made anew are others
+		return ok && o != nil && id == sees[nick] && (string(o.id[:]) == id || !there[id]) // ids of a room that was made anew are others
 	}
 	for _, nick := range slices.Sorted(maps.Keys(seen)) {
 		at, err := r.at.WithResource(nick)

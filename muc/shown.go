@@ -24,12 +24,15 @@ func exposed(all map[string]string) exposures {
 	return e
 }
 
+// unlike is put before the id of an occupant whom not all sessions of a node have been shown.
+const unlike = "~"
+
 // told is it as a room is told.
 func (e exposures) told() map[string]string {
 	all := make(map[string]string, len(e))
 	for nick, x := range e {
 		if all[nick] = x.id; len(x.but) > 0 {
-			all[nick] = ""
+			all[nick] = unlike + x.id
 		}
 	}
 	return all
