@@ -12,7 +12,7 @@ import (
 )
 
 var (
-	scheduleCount = flag.Int("schedules", 0, "how many random schedules of rooms are run")
+	scheduleCount = flag.Int("schedules", 0, "how many long random schedules of rooms are run; 0: some short ones")
 	scheduleTrace = flag.Int("notes", 40, "how much is told of what happened before a failure")
 	scheduleSeed  = flag.Uint64("seed", 1, "the first one's")
 )
@@ -21,14 +21,21 @@ var (
 // all is well again.
 func TestSchedules(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // so that a seed is one schedule
-	for i := range *scheduleCount {
+	count, troubles := *scheduleCount, 4
+	if count == 0 {
+		count, troubles = shortSchedules, 1
+	}
+	for i := range count {
 		seed := *scheduleSeed + uint64(i)
-		synctest.Test(t, func(t *testing.T) { newSchedule(t, seed).run() })
+		synctest.Test(t, func(t *testing.T) { newSchedule(t, seed).run(troubles) })
 		if t.Failed() {
 			return
 		}
 	}
 }
+
+// shortSchedules are run with all tests: one trouble each.
+const shortSchedules = 20
 
 // A schedule is one random run.
 type schedule struct {
@@ -71,21 +78,25 @@ func (x *schedule) fail(format string, args ...any) {
 	x.t.Errorf("seed %d: "+format+"\nagain: go test ./muc -run TestSchedules -schedules 1 -seed %d", append(append([]any{x.seed}, args...), x.seed)...)
 }
 
-func (x *schedule) run() {
+// run has so many troubles at most, one after another.
+func (x *schedule) run(troubles int) {
 	time.Sleep(2 * time.Second)
 	for range 6 {
 		x.join()
 	}
 	x.talk(time.Second)
-	for range 1 + x.chance(4) {
+	for range 1 + x.chance(troubles) {
 		x.trouble()
 	}
 	x.note("peace")
 	time.Sleep(20 * time.Second)
 	x.check()
 	for _, n := range x.nodes {
-		if !n.dead {
-			n.dead = true
+		x.mu.Lock()
+		ends := !n.dead
+		n.dead = true
+		x.mu.Unlock()
+		if ends {
 			n.end()
 		}
 	}
