@@ -33,9 +33,11 @@ const (
 // Sessions is what the service needs of those who have the sessions of this node. All fields are set before Start; all
 // functions may block on the store.
 type Sessions struct {
-	// Stale brings up to date what sessions and caches here keep of a user, whom another node has changed; in any case what is in memory of the
-	// store.
+	// Stale brings up to date what sessions and caches here keep of a user, whom another node has changed.
 	Stale func(ctx context.Context, user stanza.JID, what router.Kept)
+	// Forget drops what is in memory of the store of a user who logs in here: another node has just ended or given away the user's
+	// session, and may have stored what its client had not acknowledged. It does not block.
+	Forget func(user string)
 	// Look hands over what waits for a user who has reachable sessions here, and returns when that has been done.
 	Look func(ctx context.Context, user stanza.JID)
 	// Yield gives up the session of an id for another node, in an encoding of its own.
@@ -186,8 +188,8 @@ func (s *Service) Take(ctx context.Context, full stanza.JID) error {
 	if !ok {
 		return nil
 	}
+	defer s.Sessions.Forget(full.Local())
 	_, err := p.Request(ctx, askTake, []byte(full.String()))
-	s.Sessions.Stale(ctx, full.Bare(), 0) // the session there has stored what its client did not get
 	return err
 }
 

@@ -80,7 +80,8 @@ func (c *sites) start(i int) {
 				s.stale(user, what)
 			}
 		},
-		Look: s.look,
+		Forget: func(user string) { s.note("forget " + user) },
+		Look:   s.look,
 		Yield: func(id, user string) ([]byte, error) {
 			s.note("yield " + id)
 			return []byte("session " + id + " of " + user), nil
@@ -363,3 +364,6 @@ func (*site) HoldLater(*stanza.Stanza, error) bool { return false }
 func (*site) Withdraw(*stanza.Stanza)              {}
 
 func (*site) Release(context.Context, stanza.JID, []int64, bool) {}
+
+// Waits implements router.Spool.
+func (*site) Waits(context.Context, string) bool { return false }

@@ -24,10 +24,11 @@ type moving struct {
 	claims   []claim  // of nodes that look for it, while it comes from its old home
 	told     uint64   // replication.sent when they were asked
 	come     []arrival
-	comes    bool     // its old home has said that it sends it here
-	lost     bool     // its home was lost
-	borrowed bool     // it goes back soon
-	parked   []parked // what other nodes have sent meanwhile, in order
+	comes    bool      // its old home has said that it sends it here
+	lost     bool      // its home was lost
+	borrowed bool      // it goes back soon
+	parked   []parked  // what other nodes have sent meanwhile, in order
+	until    time.Time // when it has waited long enough
 	timer    *time.Timer
 }
 
@@ -137,7 +138,7 @@ func (s *Service) claims(sh *laneShard, name string) bool {
 
 // hold has what comes for a room wait until this node's worker comes to it. The caller holds mu.
 func (s *Service) hold(sh *laneShard, name string) {
-	s.lane(sh, name).moving = &moving{timer: s.overdue(name)}
+	s.setOut(s.lane(sh, name), name, "")
 	s.Place.Send(s.Place.Node(), frameFlushed, name)
 }
 
@@ -184,7 +185,7 @@ func (s *Service) where(sh *laneShard, name string, remote bool) string {
 	if s.find(name) != nil {
 		return s.Place.Node()
 	}
-	if a := sh.away[name]; a != nil && (!remote || a.lent && s.reaches(a.home)) {
+	if a := sh.away[name]; a != nil && (!remote && sh.seats(name) || a.lent && s.reaches(a.home)) {
 		return a.home
 	}
 	return s.Place.Home(name)

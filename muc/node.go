@@ -44,20 +44,15 @@ func (n *node) Done() <-chan struct{} { return nil }
 
 // Send implements router.Session: st goes to the node, behind all that was sent to it for the room that it is from.
 func (n *node) Send(_ *router.Batch, st *stanza.Stanza) bool {
-	return n.cast(st, []stanza.JID{st.To}, false)
+	return n.cast(st, []stanza.JID{st.To})
 }
 
-// cast sends st, which is from a room, to several sessions there: the recipients, and once what is for all of them. introduces: the other
-// sessions there know already what it says.
-func (n *node) cast(st *stanza.Stanza, to []stanza.JID, introduces bool) bool {
+// cast sends st, which is from a room, to several sessions there: the recipients, and once what is for all of them.
+func (n *node) cast(st *stanza.Stanza, to []stanza.JID) bool {
 	buf := buffers.Get().(*[]byte)
 	defer putBuffer(buf)
 	b := n.s.Place.Token().append((*buf)[:0])
-	count := uint64(len(to)) << 1
-	if introduces {
-		count |= 1
-	}
-	b = binary.AppendUvarint(b, count)
+	b = binary.AppendUvarint(b, uint64(len(to)))
 	for _, full := range to {
 		b = appendText(b, full.String())
 	}
@@ -96,7 +91,7 @@ func (s *Service) gather(r *room) {
 
 func (s *Service) scatter(r *room) {
 	for _, to := range r.gathering {
-		if to.node.cast(to.st, to.to, false) {
+		if to.node.cast(to.st, to.to) {
 			continue
 		}
 		r.lost = append(r.lost, to.to...)
@@ -115,8 +110,6 @@ func (s *Service) castTo(b *router.Batch, from, room string, payload []byte) boo
 		return true
 	}
 	count, size := binary.Uvarint(rest)
-	introduces := count&1 != 0
-	count >>= 1
 	if size <= 0 || count > uint64(len(rest)) {
 		return false
 	}
@@ -138,7 +131,7 @@ func (s *Service) castTo(b *router.Batch, from, room string, payload []byte) boo
 		return false
 	}
 	st.Wire = rest
-	s.noteShown(from, room, token, st, to, introduces)
+	s.noteShown(from, room, token, st, to)
 	if isCast(st) && s.hear(room, rest) {
 		return true
 	}

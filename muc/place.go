@@ -51,7 +51,7 @@ func (t Token) fences(old Token) bool {
 // Kinds of frames about a room.
 const (
 	frameStanza    byte = iota // for the room, of a session of the node's: turn, id that it has as a message, stanza
-	frameCast                  // from the room: token, twice the number of recipients, 1 more if it introduces an occupant, each recipient, stanza without 'to'
+	frameCast                  // from the room: token, number of recipients, each recipient, stanza without 'to'
 	frameMissed                // to the room: a recipient who was not there, stanza
 	frameSeats                 // to a node: token, what sessions there are in the room
 	frameCopy                  // to the standby: token, the room, or its next part

@@ -11,10 +11,6 @@ import (
 	"chatd/store"
 )
 
-// held is the priority of a resource that is available and not yet reachable,
-// because what waits for it is being handed over.
-const held = -1
-
 // Broadcast implements router.Presence.
 func (s *Service) Broadcast(ctx context.Context, b *router.Batch, sess router.Session, st *stanza.Stanza) {
 	switch st.Type {
@@ -96,7 +92,7 @@ func (s *Service) announce(ctx context.Context, b *router.Batch, sess router.Ses
 	if priority >= 0 && !row.Reachable() && s.HandOver != nil {
 		final := priority
 		reachable = func() { s.r.Table.SetPresence(sess, true, final) }
-		priority = held
+		priority = router.Pending
 	}
 	sess.State().Presence.Store(p)
 	if initial && s.Presence != nil && !s.anyAvailable(user) {

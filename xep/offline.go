@@ -117,6 +117,14 @@ func (o *Offline) append(ctx context.Context, user string, m store.OfflineMessag
 	return seq, err
 }
 
+// Waits is router.Spool.
+func (o *Offline) Waits(ctx context.Context, user string) bool {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	page, err := o.messages.OfflinePage(ctx, user, 0, 1)
+	return err == nil && len(page) > 0
+}
+
 // idOf is a stored message's stanza-id, the zero ID if it is none of this server's.
 func idOf(m store.OfflineMessage) (id stanza.ID) {
 	if len(m.ID) == len(id) {

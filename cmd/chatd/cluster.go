@@ -46,7 +46,7 @@ type joined struct {
 // connect makes sessions here and on other nodes one.
 func (j *joined) connect() {
 	j.Sessions = cluster.Sessions{
-		Stale: j.stale, Look: j.look, Lost: j.friends.Lost, Found: j.friends.Found, Appeared: j.friends.Appeared,
+		Stale: j.stale, Forget: j.forget, Look: j.look, Lost: j.friends.Lost, Found: j.friends.Found, Appeared: j.friends.Appeared,
 		Yield: j.yield, Restore: j.restore, Adopt: j.adopt,
 	}
 	j.friends.Nodes = true
@@ -138,7 +138,6 @@ func (j *joined) fetch(ctx context.Context, id, user string) (*c2s.Suspended, er
 		return nil, fmt.Errorf("session of another node: %w", err)
 	}
 	kept()
-	j.forget(user) // the old node has stored what its client did not acknowledge, since this login has read what waits
 	j.moved(x)
 	return j.marked(x), nil
 }
