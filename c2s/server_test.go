@@ -86,6 +86,7 @@ func (s *testSpool) Keep(_ context.Context, st *stanza.Stanza) (int64, error) {
 }
 
 func (*testSpool) HoldLater(*stanza.Stanza, error) bool { return false }
+func (*testSpool) Withdraw(*stanza.Stanza)              {}
 
 func (s *testSpool) Release(_ context.Context, _ stanza.JID, seqs []int64, ended bool) {
 	s.mu.Lock()

@@ -160,6 +160,9 @@ func (s *Service) lookFirst(user stanza.JID, p *Peer) {
 func (s *Service) appeared(row Row, o *Owner) {
 	if p, ok := o.Peer.(*Peer); ok && row.Available {
 		s.lookFirst(row.JID, p)
+		if tell := s.Sessions.Appeared(row.JID); tell != nil {
+			s.background(func(context.Context) { tell() })
+		}
 	}
 }
 
@@ -228,6 +231,10 @@ func (r *receding) take(p *Peer) map[string]bool {
 
 // Split reports whether a node is missing that did not leave.
 func (s *Service) Split() bool { return s.missing.any() }
+
+// Uncertain reports whether a node is missing, or this one may be missed by another: what its users and others have been told of one another may
+// differ from what nodes know that see all.
+func (s *Service) Uncertain() bool { return s.Split() || !s.node.steady() }
 
 // Missing is which nodes are down and did not leave, of all that this node has met.
 type missing struct {

@@ -48,6 +48,8 @@ type Sessions struct {
 	Restore func(ctx context.Context, session []byte)
 	// Lost tells the users here that resources of others, full JIDs by bare ones, are gone with their node.
 	Lost func(ctx context.Context, gone map[string][]stanza.JID)
+	// Appeared is told of each resource of another node's that has become available. What it returns, if not nil, is run soon. It must not block.
+	Appeared func(full stanza.JID) (soon func())
 	// Found tells a node that has come the presence of the users here.
 	Found func(ctx context.Context, node string)
 }
@@ -68,6 +70,7 @@ type Service struct {
 	node     *Node
 	arrivals arrivals
 	held     held
+	had      had
 	moving   moving
 	receding receding
 	missing  missing
@@ -228,6 +231,7 @@ func (s *Service) PeerDown(p *Peer, unacked []Frame, left bool) {
 	r := s.returned.begin(p, unacked)
 	s.moving.begin(r.users)
 	s.missing.set(p.Name, !left)
+	s.had.down(p)
 	s.about.Delete(p)
 	lost := s.replica.PeerDown(p)
 	if s.Rooms.Down != nil {

@@ -73,6 +73,7 @@ func (c *sites) start(i int) {
 	r.Spool, r.Presence, r.Copies, r.Users = s, noPresence{}, wrapped{}, anybody{}
 	s.About = func() []byte { return []byte("this is " + s.name) }
 	s.Sessions = Sessions{
+		Appeared: func(stanza.JID) func() { return nil },
 		Stale: func(_ context.Context, user stanza.JID, what router.Kept) {
 			s.note(fmt.Sprint("stale ", user, " ", what))
 			if s.stale != nil {
@@ -360,6 +361,7 @@ func (*site) Keep(context.Context, *stanza.Stanza) (int64, error) { return 0, ni
 
 // HoldLater implements router.Spool. This store does not fail.
 func (*site) HoldLater(*stanza.Stanza, error) bool { return false }
+func (*site) Withdraw(*stanza.Stanza)              {}
 
 func (*site) Release(context.Context, stanza.JID, []int64, bool) {}
 

@@ -2,11 +2,10 @@ package muc
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
-	"unique"
 
 	"chatd/router"
 	"chatd/stanza"
@@ -14,8 +13,8 @@ import (
 )
 
 // adopt makes a room of another node's part of what is here: the room as it comes, if there is none here, or else what
-// both are together. lost: its home was, and it may be behind. It returns the nodes that have been asked who of theirs is in it.
-func (s *Service) adopt(ctx context.Context, b *router.Batch, x *State, lost bool) (asked []string) {
+// both are together. lost: its home was, and it may be behind; merged: it is that of two already. It returns the nodes that have been asked who of theirs is in it.
+func (s *Service) adopt(ctx context.Context, b *router.Batch, x *State, lost, merged bool) (asked []string) {
 	was := s.find(x.Name) != nil
 	r, err := s.guestOf(ctx, b, x)
 	if err != nil {
@@ -25,12 +24,13 @@ func (s *Service) adopt(ctx context.Context, b *router.Batch, x *State, lost boo
 	if lost || x.Config == nil && !was {
 		r.rep.lost = time.Now()
 	}
+	mine := r.sessionsOn(r.rep.self)
 	if x.Whole != r.rep.self { // what this node knows of its own sessions it knows best now
 		s.join(b, r, x)
 	}
-	s.joinOwn(b, r, !was)
+	s.joinOwn(b, r, mine)
 	switch {
-	case lost || was && x.Config != nil:
+	case lost || merged || was && x.Config != nil:
 		asked = s.who(r)
 	case x.Config != nil: // all that were in it have been told the same; but not everybody may be reached from here
 		told := r.told(x)
@@ -43,13 +43,14 @@ func (s *Service) adopt(ctx context.Context, b *router.Batch, x *State, lost boo
 	return asked
 }
 
-// joinOwn has the sessions of this node in a room that has come here, as they know it; the rest only if it has not been here before.
-func (s *Service) joinOwn(b *router.Batch, r *room, fresh bool) {
+// joinOwn has the sessions of this node in a room of which more has come here: those that were in what was here, and as they know it. Others have left.
+func (s *Service) joinOwn(b *router.Batch, r *room, were map[string]bool) {
 	own, ok := s.takeAway(r.at.Local())
-	if fresh {
-		in := own.sessions()
-		s.departAll(b, r, func(who *seat) bool { return r.rep.nodeOf(who.session) == own.Whole && !in[who.jid.String()] })
-	}
+	in := own.sessions()
+	s.departAll(b, r, func(who *seat) bool {
+		full := who.jid.String()
+		return r.rep.nodeOf(who.session) == own.Whole && !in[full] && !were[full]
+	})
 	if ok {
 		s.join(b, r, own)
 	}
@@ -102,6 +103,19 @@ func (s *Service) join(b *router.Batch, r *room, x *State) {
 	}
 }
 
+// sessionsOn are those of one node that are in the room.
+func (r *room) sessionsOn(node string) map[string]bool {
+	on := make(map[string]bool)
+	for _, o := range r.all {
+		for i := range o.seats {
+			if r.rep.nodeOf(o.seats[i].session) == node {
+				on[o.seats[i].jid.String()] = true
+			}
+		}
+	}
+	return on
+}
+
 // nodes are those with sessions in the room.
 func (r *room) nodes() (all []string) {
 	for _, o := range r.all {
@@ -126,22 +140,32 @@ func (r *room) sees() map[string]string {
 }
 
 // correct shows the sessions of a node who is there and who is not, as far as they think otherwise.
-func (s *Service) correct(b *router.Batch, r *room, node string, seen map[string]string) {
-	byID := make(map[string]*occupant)
+func (s *Service) correct(b *router.Batch, r *room, node string, sees map[string]string) {
+	seen := make(map[string]string, len(sees))
+	for nick, id := range sees {
+		seen[nick] = strings.TrimPrefix(id, unlike)
+	}
+	there := make(map[string]bool)      // ids: a user has one under all nicks
+	fresh := make(map[string]*occupant) // by id: one under a nick that has not been shown
 	for _, o := range r.all {
-		byID[string(o.id[:])] = o
+		id := string(o.id[:])
+		there[id] = true
+		if seen[o.nick()] != id {
+			fresh[id] = o
+		}
 	}
 	knows := func(nick string) bool {
 		id, ok := seen[nick]
-		o, by := r.named(nick), byID[id]
-		return ok && o != nil && (by == nil || by == o) // ids of a room that was made anew are others
+		o := r.named(nick)
+		return ok && o != nil && id == sees[nick] && (string(o.id[:]) == id || !there[id]) // ids of a room that was made anew are others
 	}
 	for _, nick := range slices.Sorted(maps.Keys(seen)) {
 		at, err := r.at.WithResource(nick)
 		if err != nil || knows(nick) {
 			continue
 		}
-		if o := byID[seen[nick]]; o != nil && seen[o.nick()] != seen[nick] { // XEP-0045 §7.6
+		if o := fresh[seen[nick]]; o != nil { // XEP-0045 §7.6
+			delete(fresh, seen[nick])
 			old := *o
 			old.at = at
 			s.showNode(b, r, node, &old, &notice{gone: true, nick: o.nick(), codes: []int{303}})
@@ -273,113 +297,4 @@ func (s *Service) departAll(b *router.Batch, r *room, which func(*seat) bool) {
 			s.depart(b, r, o, full, &notice{codes: []int{333}}) // XEP-0045 §11.1
 		}
 	}
-}
-
-// writtenBy is how old a message is that the store has, unless it fails.
-const writtenBy = 30 * time.Second
-
-// become makes the room what it is in m, which has all that it was. Those who are new to each other are shown to each other, and
-// nobody else hears of anything but of what has changed. The caller holds the room's lock.
-func (s *Service) become(b *router.Batch, r *room, m *State) error {
-	cfg, key, err := decodeSettings(m.Config)
-	if err != nil {
-		return err
-	}
-	was := r.cfg
-	if *cfg == *was {
-		cfg = was
-	}
-	r.cfg, r.secret, r.subject, r.created, r.affiliates, r.phase = cfg, key, m.Subject, m.Created.Unix(), readAffiliates(m.Affiliations), open
-	if m.Locked {
-		r.phase = locked
-	}
-	if m.Expected && !r.expected {
-		r.expected = true
-		time.AfterFunc(expectation, func() { s.giveUp(r) })
-	}
-	if p := r.rep; p != nil {
-		p.cfg, p.phase, p.configured, p.subject, p.subjectSet, p.stamps = cfg, r.phase, m.Configured, m.Subject, m.SubjectSet, m.Stamps
-		s.discard(r) // it is made anew
-	}
-	r.past = past{}
-	for _, h := range m.History {
-		kept := remembered(h)
-		r.past.add(kept, s.cfg.Load())
-		if now().Sub(h.Stored) < writtenBy { // the old home may not have come to write it; what is there is not written again
-			s.archive(r, archived{utterance: kept})
-		}
-	}
-	if cfg != was && len(r.all) > 0 {
-		s.announce(b, r, was)
-	}
-	return s.reseat(r, m)
-}
-
-// reseat makes the occupants those of m.
-func (s *Service) reseat(r *room, m *State) error {
-	before := r.seats
-	var all []*occupant
-	for i := range m.Occupants {
-		x := &m.Occupants[i]
-		o, err := s.seatAll(r, x)
-		if err != nil {
-			return fmt.Errorf("%w: %w", errState, err)
-		}
-		if o != nil {
-			all = append(all, o)
-		} else if s.Watcher != nil { // its session is gone with its node
-			s.Watcher.RoomLeft(r.at, stanza.Restore(x.user()), x.Nick, Unreachable)
-		}
-	}
-	rep := r.rep
-	r.crowd = crowd{rep: rep}
-	for _, o := range all {
-		if r.named(o.nick()) == nil {
-			r.add(o)
-		}
-	}
-	s.Metrics.occupants.Add(float64(r.seats - before))
-	return nil
-}
-
-// seatAll is an occupant of m: one that is in the room, with sessions that it did not have, or a new one. It is nil if no session of it is
-// anywhere.
-func (s *Service) seatAll(r *room, x *OccupantState) (o *occupant, err error) {
-	at, err := r.at.WithResource(x.Nick)
-	role, ok := ParseRole(x.Role)
-	if err != nil || !ok || at.IsBare() || len(x.Sessions) == 0 {
-		return nil, errState
-	}
-	var seats []seat
-	for _, session := range x.Sessions {
-		full := stanza.Restore(session.JID)
-		if has := r.of(full); has != nil {
-			seats = append(seats, *has.seat(full))
-			if o == nil {
-				o = has
-			}
-		} else if sess := s.findSession(full, session.Node); sess != nil {
-			seats = append(seats, seat{full, sess, unique.Make(session.Presence), session.Since})
-		}
-	}
-	if len(seats) == 0 {
-		return nil, nil
-	}
-	user := seats[0].jid
-	if o == nil {
-		o = &occupant{since: x.Since}
-	}
-	o.at, o.seats, o.role, o.affiliation, o.id = at, seats, role, r.affiliation(user), r.secret.identify(user)
-	return o, nil
-}
-
-// findSession is a session that was on a node.
-func (s *Service) findSession(full stanza.JID, on string) router.Session {
-	if row, ok := s.r.Table.Row(full); ok {
-		return s.sessionOf(row)
-	}
-	if s.Place != nil && slices.Contains(s.Place.Nodes(), on) { // whose rows are yet to come
-		return s.node(on)
-	}
-	return nil
 }

@@ -170,7 +170,7 @@ func (s *Service) showTo(b *router.Batch, r *room, them []*occupant, o *occupant
 			wire[f] = st
 		}
 		for i := range to.seats {
-			if n, ok := to.seats[i].session.(*node); !ok || !r.rep.awaits[n.name] {
+			if n, ok := to.seats[i].session.(*node); !ok || !r.rep.awaits[n.name] || !r.rep.doubted[to.seats[i].jid.String()] {
 				s.send(b, r, &to.seats[i], &wire[f])
 			}
 		}
@@ -202,6 +202,10 @@ func (s *Service) introduce(b *router.Batch, r *room, o *occupant, to *seat) {
 func (s *Service) send(b *router.Batch, r *room, to *seat, st *stanza.Stanza) bool {
 	st.To = to.jid
 	if n, ok := to.session.(*node); ok {
+		if n.name == r.rep.gone {
+			return false
+		}
+		r.rep.sent++
 		if r.gathering != nil {
 			r.gathering.add(n, st)
 			return true

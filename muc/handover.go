@@ -1,14 +1,11 @@
 package muc
 
 import (
-	"bytes"
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"chatd/router"
-	"chatd/stanza"
 )
 
 const (
@@ -17,214 +14,6 @@ const (
 	// settling is how long after a change of the nodes a room that is not here may still be elsewhere.
 	settling = 10 * time.Second
 )
-
-// Placed is to be called when the placement has changed: rooms move to where they should be. Those that have lost their home
-// come back at their new one.
-func (s *Service) Placed(context.Context) {
-	s.placed.Store(time.Now().UnixNano())
-	self := s.Place.Node()
-	names := s.known()
-	for _, name := range s.orphaned() {
-		names[name] = struct{}{}
-	}
-	for name := range names {
-		s.Place.Send(self, frameCheck, name)
-	}
-}
-
-// known are the rooms that are here, or on their way, or about to be made.
-func (s *Service) known() map[string]struct{} {
-	names := make(map[string]struct{}, s.count.Load())
-	for i := range s.lanes {
-		sh := &s.lanes[i]
-		sh.mu.Lock()
-		for name := range sh.lanes {
-			names[name] = struct{}{}
-		}
-		sh.mu.Unlock()
-	}
-	for i := range s.shards {
-		sh := &s.shards[i]
-		sh.mu.RLock()
-		for name := range sh.rooms {
-			names[name] = struct{}{}
-		}
-		sh.mu.RUnlock()
-	}
-	return names
-}
-
-// Down is to be called when a node is gone, before Placed for that or after, with what it has not confirmed of what was sent to it: when all that it
-// has sent has been given to Frame or is on its way there, and nothing that it will send when it is back.
-func (s *Service) Down(node string, unacked []Frame) {
-	self := s.Place.Node()
-	again := s.disown(node)
-	for name := range s.known() {
-		s.Place.Send(self, frameDown, name, []byte(node))
-	}
-	for _, name := range s.orphaned() {
-		s.Place.Send(self, frameCheck, name)
-	}
-	for _, f := range unacked {
-		switch f.Kind { // the rest was for the node only
-		case frameStanza:
-			s.forwarded(f.Payload, func(st *stanza.Stanza, from origin) {
-				isSame := func(p parked) bool { return p.st.StanzaID == st.StanzaID && st.StanzaID != (stanza.ID{}) }
-				again[f.Room] = append(slices.DeleteFunc(again[f.Room], isSame), parked{st, from})
-			})
-		case frameState, frameAhead, frameArrived, frameRejoin:
-			s.Place.Send(self, f.Kind, f.Room, f.Payload)
-		}
-	}
-	for name, all := range again {
-		s.before(name, all)
-	}
-}
-
-// before has stanzas dealt with again that were on their way to a node that is gone, before any that come later.
-func (s *Service) before(name string, all []parked) {
-	sh := s.laneShard(name)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	ln := s.lane(sh, name)
-	if ln.moving == nil {
-		ln.moving = &moving{timer: s.overdue(name)}
-		s.Place.Send(s.Place.Node(), frameFlushed, name)
-	}
-	ln.moving.ahead = append(ln.moving.ahead, all...)
-}
-
-// disown gives up what a node has told as the home of rooms. It may be back by now; then it does not know the sessions here any more.
-// What these have said and not heard since comes back.
-func (s *Service) disown(node string) map[string][]parked {
-	again := make(map[string][]parked)
-	for i := range s.lanes {
-		sh := &s.lanes[i]
-		sh.mu.Lock()
-		for name, a := range sh.away {
-			if a.home == node {
-				a.home = ""
-				if all := a.unanswered(s.Place.Node()); all != nil {
-					again[name] = all
-				}
-			}
-		}
-		for _, c := range sh.copies {
-			if c.home == node {
-				c.of, c.home = node, ""
-			}
-		}
-		sh.mu.Unlock()
-	}
-	return again
-}
-
-// A Frame is one of those that Place.Send sends.
-type Frame struct {
-	Kind    byte
-	Room    string
-	Payload []byte
-}
-
-// moves are the rooms that move.
-func (s *Service) moves() map[string]struct{} {
-	names := make(map[string]struct{})
-	for i := range s.lanes {
-		sh := &s.lanes[i]
-		sh.mu.Lock()
-		for name, ln := range sh.lanes {
-			if ln.moving != nil {
-				names[name] = struct{}{}
-			}
-		}
-		sh.mu.Unlock()
-	}
-	return names
-}
-
-// unsettled reports whether the nodes have just changed.
-func (s *Service) unsettled() bool {
-	return time.Now().UnixNano()-s.placed.Load() < int64(settling)
-}
-
-// Leave hands all rooms over, once this node is the home of none. It returns when they are gone, or ctx ends.
-func (s *Service) Leave(ctx context.Context) error {
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for len(s.Place.Nodes()) > 0 && (s.count.Load() > 0 || len(s.moves()) > 0) {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
-}
-
-// check moves a room that is here to where it should be, and sees to one that has lost its home.
-func (s *Service) check(ctx context.Context, b *router.Batch, name string) {
-	home := s.Place.Home(name)
-	if home == s.Place.Node() {
-		s.resurrect(ctx, b, name)
-	} else {
-		s.notLent(name, "")
-	}
-	s.takeOver(name, home)
-	for _, n := range s.sought(name) {
-		s.answered(ctx, b, name, n)
-	}
-	if s.find(name) == nil {
-		if home != s.Place.Node() { // which may have lent it
-			s.Place.Send(home, frameNotLent, name)
-		}
-		return
-	}
-	if home != s.Place.Node() {
-		s.handOver(name, home)
-		return
-	}
-	if r := s.lock(b, name); r != nil { // its copy may belong elsewhere
-		s.unlock(b, r)
-	}
-}
-
-// lostNode sees to a room after a node has gone: who was there, and does not go on elsewhere, leaves.
-func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node string) {
-	if r := s.lock(b, name); r != nil {
-		delete(r.rep.awaits, node)
-		delete(r.rep.known, node)
-		if r.rep.second == node { // if it is back already it has no copy
-			r.rep.second = ""
-		}
-		s.follow(r, node)
-		s.departAll(b, r, func(who *seat) bool { return r.rep.nodeOf(who.session) == node })
-		for i := range r.rep.touched { // it may be back by now, and has not been told by this incarnation of the link that they were in
-			if t := &r.rep.touched[i]; t.node == node {
-				t.node = ""
-			}
-		}
-		s.unlock(b, r)
-		s.settle(r)
-	}
-	s.answered(ctx, b, name, node)
-	s.answered(ctx, b, name, whoMark+node)
-}
-
-// follow has sessions that were on a node where they are now, if it gave them to others before it went (XEP-0198 §5). The caller holds the room's lock.
-func (s *Service) follow(r *room, node string) {
-	for _, o := range r.all {
-		for i := range o.seats {
-			to := &o.seats[i]
-			if r.rep.nodeOf(to.session) != node {
-				continue
-			}
-			if row, ok := s.r.Table.Row(to.jid); ok && row.Node() != node {
-				to.session = s.sessionOf(row)
-				r.rep.touch(to.jid, to.session)
-			}
-		}
-	}
-}
 
 // handOver begins to move a room to another node.
 func (s *Service) handOver(name, to string) {
@@ -235,30 +24,23 @@ func (s *Service) handOver(name, to string) {
 	if ln.moving != nil {
 		return
 	}
-	ln.moving = &moving{to: to, timer: s.overdue(name)}
+	s.setOut(ln, name, to)
 	if ln.active == 0 {
 		s.Place.Send(s.Place.Node(), frameFrozen, name)
 	}
 }
 
-func (s *Service) overdue(name string) *time.Timer {
-	return time.AfterFunc(overdue, func() { s.Place.Send(s.Place.Node(), frameOverdue, name) })
+// setOut has a room be on its way. The caller holds the lane's lock.
+func (s *Service) setOut(ln *lane, name, to string) *moving {
+	ln.moving = &moving{to: to, timer: time.AfterFunc(overdue, func() { s.Place.Send(s.Place.Node(), frameOverdue, name) })}
+	ln.moving.wait()
+	return ln.moving
 }
 
-// claim asks the other nodes for a room that is not here and should be. The caller holds the lane's lock.
-func (s *Service) claim(name string, ln *lane) bool {
-	m := &moving{}
-	for _, node := range s.Place.Nodes() {
-		if s.Place.Send(node, frameClaim, name, s.Place.Token().append(nil)) {
-			m.waits = append(m.waits, node)
-		}
-	}
-	if len(m.waits) == 0 {
-		return false
-	}
-	m.timer = s.overdue(name)
-	ln.moving = m
-	return true
+// wait begins the wait for others anew.
+func (m *moving) wait() {
+	m.until = time.Now().Add(overdue)
+	m.timer.Reset(overdue)
 }
 
 // move deals with the frames of rooms that move.
@@ -269,6 +51,9 @@ func (s *Service) move(ctx context.Context, b *router.Batch, node string, kind b
 	case frameFlush:
 		s.flush(node, name, string(payload))
 	case frameFlushed, frameNone:
+		if len(payload) > 0 {
+			s.keep(name)
+		}
 		s.answered(ctx, b, name, node)
 	case frameState:
 		return s.arriving(node, name, payload)
@@ -277,7 +62,7 @@ func (s *Service) move(ctx context.Context, b *router.Batch, node string, kind b
 	case frameClaim:
 		return s.claimed(node, name, payload)
 	case frameMine:
-		s.notMine(b, node, name)
+		s.notMine(node, name)
 	case frameOverdue:
 		s.answered(ctx, b, name, "")
 	default:
@@ -286,7 +71,7 @@ func (s *Service) move(ctx context.Context, b *router.Batch, node string, kind b
 	return true
 }
 
-// frozen asks all nodes of the room's occupants, and the new home, to send nothing more for it here.
+// frozen asks all nodes of the room's occupants, and the new home, whether they have heard all that the room has told them.
 func (s *Service) frozen(name string) {
 	sh := s.laneShard(name)
 	sh.mu.Lock()
@@ -300,10 +85,11 @@ func (s *Service) frozen(name string) {
 		s.Place.Send(s.Place.Node(), frameFlushed, name)
 		return
 	}
-	m.timer.Reset(overdue)
+	m.wait()
 	nodes := []string{m.to}
 	if r := s.find(name); r != nil {
 		r.mu.Lock()
+		m.told = r.rep.sent
 		for _, o := range r.all {
 			for i := range o.seats {
 				if n := r.rep.nodeOf(o.seats[i].session); n != r.rep.self && !slices.Contains(nodes, n) {
@@ -320,63 +106,37 @@ func (s *Service) frozen(name string) {
 		}
 	}
 	if len(m.waits) == 0 {
-		s.Place.Send(s.Place.Node(), frameOverdue, name)
+		s.Place.Send(s.Place.Node(), frameFlushed, name)
 	}
 }
 
-// flush sends what sessions here say to a room to its new home from now on, and tells the old one that nothing more comes.
+// flush tells a room's old home that all that it has told is here, and lets the new one speak from then on.
 func (s *Service) flush(node, name, to string) {
 	sh := s.laneShard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if a := sh.away[name]; a != nil && a.home == node {
-		a.home = to
-		if !s.reaches(to) {
-			s.seek(sh, name, a)
-		}
+		a.next, a.strayed = to, !s.reaches(to)
 	}
 	if to == s.Place.Node() && s.find(name) == nil {
-		ln := s.lane(sh, name)
-		if ln.moving == nil {
-			ln.moving = &moving{timer: s.overdue(name)}
-		}
-		if !slices.Contains(ln.moving.waits, node) {
-			ln.moving.waits = append(ln.moving.waits, node)
-		}
+		m := s.coming(sh, node, name)
+		m.comes = m.to == ""
 	}
-	s.Place.Send(node, frameFlushed, name)
+	var lost []byte
+	if !s.reaches(to) {
+		lost = []byte{1}
+	}
+	s.Place.Send(node, frameFlushed, name, lost)
 }
 
-// seekMark marks a node where a room is and that is not known here yet.
-const seekMark = "seek "
-
-// seek has what sessions here say to a room wait until this node knows the one where it has gone. That one takes nothing of them before, as it does not
-// know them either: what they have not heard of goes there again. The caller holds mu.
-func (s *Service) seek(sh *laneShard, name string, a *away) {
-	ln := s.lane(sh, name)
-	if ln.moving == nil {
-		ln.moving = &moving{timer: s.overdue(name)}
-	}
-	if m := ln.moving; m.to == "" {
-		m.waits = append(m.waits, seekMark+a.home)
-		m.ahead = append(m.ahead, a.unanswered(s.Place.Node())...)
-	}
-	a.home = ""
-}
-
-// sought are the nodes that are known by now of those that are waited for because a room is there.
-func (s *Service) sought(name string) (nodes []string) {
+// keep has a room stay that is only lent, when occupants are out of reach for the node that wants it.
+func (s *Service) keep(name string) {
 	sh := s.laneShard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if ln := sh.lanes[name]; ln != nil && ln.moving != nil {
-		for _, n := range ln.moving.waits {
-			if to, ok := strings.CutPrefix(n, seekMark); ok && s.reaches(to) {
-				nodes = append(nodes, n)
-			}
-		}
+	if sh.moves(name) && s.Place.Home(name) == s.Place.Node() {
+		sh.lanes[name].moving.to = ""
 	}
-	return nodes
 }
 
 // answered notes that a node has answered, or is gone; "": that it has been long enough. If all have, the room goes, or what has waited for it is
@@ -390,12 +150,25 @@ func (s *Service) answered(ctx context.Context, b *router.Batch, name, node stri
 		return
 	}
 	m := ln.moving
+	if node == "" && time.Now().Before(m.until) { // this was another wait
+		sh.mu.Unlock()
+		return
+	}
 	m.waits = slices.DeleteFunc(m.waits, func(n string) bool { return n == node || node == "" })
 	if len(m.waits) > 0 {
 		sh.mu.Unlock()
 		return
 	}
+	if len(m.come) > 0 { // more of it has come than is going
+		m.to = ""
+	}
 	if m.to != "" {
+		if r := s.find(name); r != nil && node != "" && r.hasTold(m.told) { // who was on a node that has gone meanwhile has left, say
+			m.waits = nil
+			s.Place.Send(s.Place.Node(), frameFrozen, name)
+			sh.mu.Unlock()
+			return
+		}
 		gone := s.release(sh, name, ln)
 		sh.mu.Unlock()
 		if !gone {
@@ -403,39 +176,30 @@ func (s *Service) answered(ctx context.Context, b *router.Batch, name, node stri
 		}
 		return
 	}
-	x, lost := m.state, m.lost
-	m.state, m.lost = nil, false
+	x, lost, merged := m.whole(), m.lost, len(m.come) > 1
+	m.come, m.lost = nil, false
 	sh.mu.Unlock()
+	if x == nil && s.recall(ctx, b, name) {
+		return
+	}
 	if x != nil {
 		s.Metrics.moved.Inc()
-		asked := s.adopt(ctx, b, x, lost)
-		if lost && s.holdFor(name, asked) {
+		asked := s.adopt(ctx, b, x, lost, merged)
+		if s.holdFor(name, asked) {
 			return
 		}
 	}
 	s.drain(ctx, b, name)
 }
 
-// holdFor has what comes for a room wait until nodes have told who of theirs is in it. It reports whether there are any.
-func (s *Service) holdFor(name string, nodes []string) bool {
-	if len(nodes) == 0 {
-		return false
-	}
-	sh := s.laneShard(name)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	ln := s.lane(sh, name)
-	switch {
-	case ln.moving == nil:
-		ln.moving = &moving{timer: s.overdue(name)}
-	case ln.moving.to != "":
-		return true
-	}
-	ln.moving.waits = append(ln.moving.waits, nodes...)
-	return true
+// hasTold reports whether other nodes have been told more since.
+func (r *room) hasTold(since uint64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.rep.sent != since
 }
 
-// release sends the room to its new home, with what has waited for it here. It reports whether it is gone. The caller holds the lane's lock.
+// release sends the room to its new home. It reports whether it is gone. The caller holds the lane's lock.
 func (s *Service) release(sh *laneShard, name string, ln *lane) bool {
 	m := ln.moving
 	if !slices.Contains(s.Place.Nodes(), m.to) {
@@ -444,13 +208,14 @@ func (s *Service) release(sh *laneShard, name string, ln *lane) bool {
 	if r := s.find(name); r != nil && !s.sendRoom(sh, r, m.to) {
 		return false
 	}
-	for _, p := range m.parked {
-		s.forward(m.to, frameAhead, p.st, p.from)
-	}
 	s.Place.Send(m.to, frameArrived, name)
-	m.timer.Stop()
-	ln.moving = nil
-	sh.tidy(name, ln)
+	for i := range m.parked {
+		s.reject(&m.parked[i], m.to)
+	}
+	for _, c := range m.claims {
+		s.Place.Send(c.node, frameNone, name)
+	}
+	s.moved(sh, name, ln)
 	return true
 }
 
@@ -466,7 +231,7 @@ func (s *Service) sendRoom(sh *laneShard, r *room, to string) bool {
 			a.seats.Occupants = append(a.seats.Occupants, mine)
 		}
 	}
-	a.shown, a.heard = r.sees(), r.lately()
+	a.shown, a.heard = exposed(r.sees()), r.lately()
 	for _, m := range a.heard {
 		a.heardBytes += len(m.wire)
 	}
@@ -476,106 +241,4 @@ func (s *Service) sendRoom(sh *laneShard, r *room, to string) bool {
 	s.Metrics.occupants.Sub(float64(r.seats))
 	s.vanish(r)
 	return true
-}
-
-// arriving takes a part of a room that comes.
-func (s *Service) arriving(node, name string, payload []byte) bool {
-	x, _, ok := readState(name, payload)
-	if !ok {
-		return false
-	}
-	sh := s.laneShard(name)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	m := s.coming(sh, node, name)
-	switch {
-	case x.CopyOf == s.Place.Node() && s.hasStill(name, x):
-	case m.state == nil:
-		m.state = x
-	case x.Config != nil: // another copy of it
-		m.state = merge(m.state, x)
-	default:
-		m.state.apply(x)
-	}
-	return true
-}
-
-// hasStill reports whether a room is here of which x, or what x is a part of, is a copy that its second node has kept since: only the link was lost.
-func (s *Service) hasStill(name string, x *State) bool {
-	r := s.find(name)
-	if r == nil {
-		return false
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return bytes.Equal(r.secret[:], x.Secret)
-}
-
-// coming is the room on its way here from a node. The caller holds mu.
-func (s *Service) coming(sh *laneShard, node, name string) *moving {
-	ln := s.lane(sh, name)
-	if ln.moving == nil {
-		ln.moving = &moving{timer: s.overdue(name)}
-	}
-	if !slices.Contains(ln.moving.waits, node) {
-		ln.moving.waits = append(ln.moving.waits, node)
-	}
-	return ln.moving
-}
-
-// ahead takes a stanza that has waited at a room's old home.
-func (s *Service) ahead(node string, st *stanza.Stanza, from origin) {
-	name := st.To.Local()
-	sh := s.laneShard(name)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	m := s.coming(sh, node, name)
-	m.ahead = append(m.ahead, parked{st, from})
-}
-
-// arrived is the end of what arriving and ahead began.
-func (s *Service) arrived(ctx context.Context, b *router.Batch, node, name string, lost bool) {
-	sh := s.laneShard(name)
-	sh.mu.Lock()
-	delete(sh.copies, name)
-	m := s.coming(sh, node, name)
-	m.lost = m.lost || lost
-	sh.mu.Unlock()
-	s.answered(ctx, b, name, node)
-}
-
-// claimed answers a node that takes itself for a room's home.
-func (s *Service) claimed(node, name string, payload []byte) bool {
-	token, _, ok := cutToken(payload)
-	if !ok {
-		return false
-	}
-	s.takeOver(name, node)
-	switch {
-	case s.find(name) == nil:
-		s.Place.Send(node, frameNone, name)
-	case s.Place.Token().fences(token) && s.Place.Home(name) == s.Place.Node():
-		s.Place.Send(node, frameMine, name)
-	default:
-		s.handOver(name, node)
-	}
-	return true
-}
-
-// notMine sends what has waited for a room to the node that is its home.
-func (s *Service) notMine(b *router.Batch, node, name string) {
-	sh := s.laneShard(name)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	ln := sh.lanes[name]
-	if ln == nil || ln.moving == nil || ln.moving.to != "" {
-		return
-	}
-	m := ln.moving
-	for _, p := range slices.Concat(m.ahead, m.parked) {
-		s.forward(node, frameStanza, p.st, p.from)
-	}
-	m.timer.Stop()
-	ln.moving = nil
-	sh.tidy(name, ln)
 }

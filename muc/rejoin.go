@@ -1,10 +1,8 @@
 package muc
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
-	"maps"
 	"slices"
 	"time"
 
@@ -14,63 +12,22 @@ import (
 
 // An away is what this node's sessions are in a room whose home is another, as that has told.
 type away struct {
-	home    string
-	lent    bool // the room is there only for a while: this node is its home
+	home    string // whom the sessions here hear; "" while it is looked for
+	next    string // who may be the next one
+	strayed bool   // that one was out of reach: the room has to be looked for
+	lent    bool   // the room is there only for a while: this node is its home
 	token   Token
-	rejoins bool              // home is where it is looked for, and has not answered; another may
-	seats   State             // Occupants only
-	shown   map[string]string // whom the sessions here have been shown presence that is not unavailable: ids (XEP-0421) by nick
+	rejoins bool  // home is where it is looked for, and has not answered; another may
+	seats   State // Occupants only
+	shown   exposures
 
 	heard      []utterance // by the sessions here, lately
 	heardBytes int
-	said       []saying
-}
-
-// noteShown takes note of a presence that sessions here are shown.
-func (s *Service) noteShown(node, room string, token Token, st *stanza.Stanza, to []stanza.JID) {
-	nick := st.From.Resource()
-	if st.Kind != stanza.Presence || nick == "" || st.Type != stanza.None && st.Type != stanza.Unavailable {
-		return
-	}
-	sh := s.laneShard(room)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	a := sh.away[room]
-	switch {
-	case a != nil && st.Type == stanza.Unavailable:
-		if !bytes.Contains(st.Inner, []byte("<status code='110'/>")) || !a.others(to) {
-			delete(a.shown, nick)
-		}
-	case st.Type == stanza.Unavailable:
-	default:
-		if a == nil { // its seat is told next
-			a = &away{home: node, token: token}
-			sh.putAway(room, a)
-		}
-		if a.shown == nil {
-			a.shown = make(map[string]string)
-		}
-		by := authorOf(st)
-		a.shown[nick] = string(by[:])
-	}
-}
-
-// others reports whether there are sessions here in the room besides these. One that leaves is told so by itself; the rest are if nobody is left under
-// its nick.
-func (a *away) others(than []stanza.JID) bool {
-	for i := range a.seats.Occupants {
-		for _, session := range a.seats.Occupants[i].Sessions {
-			if !slices.ContainsFunc(than, func(j stanza.JID) bool { return j.String() == session.JID }) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // whole is what sessions here are in the room.
 func (a *away) whole(room, self string) *State {
-	return &State{Name: room, Occupants: slices.Clone(a.seats.Occupants), Whole: self, Sees: maps.Clone(a.shown), History: a.kept()}
+	return &State{Name: room, Occupants: slices.Clone(a.seats.Occupants), Whole: self, Sees: a.shown.told(), History: a.kept()}
 }
 
 // seated takes from a room's home what sessions here are in it.
@@ -90,11 +47,16 @@ func (s *Service) seated(node, room string, payload []byte) bool {
 		a = new(away)
 		sh.putAway(room, a)
 	}
-	a.home, a.token, a.rejoins = node, token, false
+	if a.home != node {
+		a.home, a.next, a.strayed = node, "", false
+	}
+	a.token, a.rejoins = token, false
+	a.entered(x)
 	a.seats.apply(x)
 	if len(a.seats.Occupants) == 0 && !a.lent {
-		delete(sh.away, room)
+		s.dropAway(sh, room)
 	}
+	s.redirect(sh, room, node)
 	return true
 }
 
@@ -103,6 +65,12 @@ func (sh *laneShard) putAway(room string, a *away) {
 		sh.away = make(map[string]*away)
 	}
 	sh.away[room] = a
+}
+
+func (s *Service) dropAway(sh *laneShard, room string) {
+	delete(sh.away, room)
+	sh.tidyLine(room)
+	s.flow(sh, room)
 }
 
 // left notes that a session here leaves a room, whatever becomes of its word. The caller holds mu.
@@ -128,6 +96,9 @@ func (s *Service) fencedBy(a *away, node, room string, token Token) bool {
 	if node == s.Place.Node() {
 		return false
 	}
+	if a != nil && a.next == node {
+		a.home, a.next = node, ""
+	}
 	return s.find(room) != nil || a != nil && a.home != node && (len(a.seats.Occupants) > 0 && s.reaches(a.home) && !a.rejoins || a.token.fences(token))
 }
 
@@ -137,7 +108,15 @@ func (s *Service) rejoin(room, home string, asked int64) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	a := sh.away[room]
-	if a == nil || asked == 0 && s.reaches(a.home) && !a.rejoins {
+	if a == nil || asked == 0 && s.reaches(a.home) && !a.rejoins && !a.strayed {
+		return
+	}
+	if asked == 0 && !a.lent && !sh.seats(room) { // all have left, and only have to say so
+		if l := sh.lines[room]; home == s.Place.Node() || l == nil || len(l.said) == 0 {
+			s.dropAway(sh, room)
+		} else {
+			s.redirect(sh, room, home)
+		}
 		return
 	}
 	x := a.whole(room, s.Place.Node())
@@ -149,12 +128,8 @@ func (s *Service) rejoin(room, home string, asked int64) {
 	if home == s.Place.Node() {
 		return
 	}
-	if asked == 0 && !(a.rejoins && a.home == home) { // what the old one may not have dealt with, or not been able to say here
-		for _, m := range a.unanswered(s.Place.Node()) {
-			s.forward(home, frameStanza, m.st, m.from)
-		}
-	}
-	a.home, a.rejoins = home, true
+	a.home, a.next, a.strayed, a.rejoins = home, "", false, true
+	s.redirect(sh, room, home)
 }
 
 // rejoined takes what sessions of a node are in a room that has lost its home.
@@ -171,7 +146,7 @@ func (s *Service) rejoined(ctx context.Context, b *router.Batch, node, room stri
 		}
 		s.resurrect(ctx, b, room)
 	}
-	s.adopt(ctx, b, x, false)
+	s.adopt(ctx, b, x, false, false)
 	s.answered(ctx, b, room, whoMark+x.Whole)
 	return true
 }
@@ -182,12 +157,12 @@ func (s *Service) notLent(name, node string) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	a := sh.away[name]
-	if a == nil || !a.lent || node != "" && a.home != node {
+	if a == nil || !a.lent || node != "" && (a.home != node || a.next != "") {
 		return
 	}
 	a.lent = false
 	if len(a.seats.Occupants) == 0 {
-		delete(sh.away, name)
+		s.dropAway(sh, name)
 	}
 }
 
@@ -200,7 +175,7 @@ func (s *Service) takeAway(room string) (x *State, ok bool) {
 	if a == nil {
 		return &State{Name: room, Whole: s.Place.Node()}, false
 	}
-	delete(sh.away, room)
+	s.dropAway(sh, room)
 	return a.whole(room, s.Place.Node()), true
 }
 
@@ -213,7 +188,7 @@ func (s *Service) asked(room, home string, payload []byte) bool {
 	sh := s.laneShard(room)
 	sh.mu.Lock()
 	has := sh.away[room] != nil
-	if ln := sh.lanes[room]; s.find(room) != nil || ln != nil && ln.moving != nil && ln.moving.state != nil {
+	if ln := sh.lanes[room]; s.find(room) != nil || ln != nil && ln.moving != nil && len(ln.moving.come) > 0 {
 		at = 0 // they are in another copy of it, which goes where this one is
 	}
 	sh.mu.Unlock()

@@ -32,7 +32,9 @@ type State struct {
 	Stamps     map[string]int64  `json:"stamps,omitempty"`      // when affiliations were, by address, also those that are no more
 	Left       []string          `json:"left,omitempty"`        // of a change: sessions that are no more
 	Whole      string            `json:"whole,omitempty"`       // Occupants has all sessions of this node, and History the messages that they have heard lately
-	Sees       map[string]string `json:"sees,omitempty"`        // whom these have been shown: ids (XEP-0421) by nick
+	Sees       map[string]string `json:"sees,omitempty"`        // whom these have been shown: ids (XEP-0421) by nick, behind "~" if not all of them have
+	Dealt      map[string]mark   `json:"dealt,omitempty"`       // how far it has come with what each node has sent
+	Awaited    int64             `json:"awaited,omitempty"`     // until when it is there for those who are out of reach
 	Asked      int64             `json:"asked,omitempty"`       // it answers this frameWho
 	CopyOf     string            `json:"copy_of,omitempty"`     // it is a copy of the room of this node, which was gone
 	Secret     []byte            `json:"secret,omitempty"`      // of that room: one that is made anew has another
@@ -85,8 +87,11 @@ func (r *room) state() (*State, error) {
 	}
 	x := &State{Name: rec.Name, Config: rec.Config, Subject: rec.Subject, Created: rec.Created, Locked: r.phase == locked, Affiliations: r.affiliates.stored()}
 	x.Expected = r.expected
+	if time.Now().Before(r.awaited) {
+		x.Awaited = r.awaited.UnixNano()
+	}
 	if r.rep != nil {
-		x.Configured, x.SubjectSet, x.Stamps = r.rep.configured, r.rep.subjectSet, maps.Clone(r.rep.stamps)
+		x.Configured, x.SubjectSet, x.Stamps, x.Dealt = r.rep.configured, r.rep.subjectSet, maps.Clone(r.rep.stamps), maps.Clone(r.rep.dealt)
 	}
 	for _, o := range r.all {
 		x.Occupants = append(x.Occupants, o.state(r.rep, ""))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"chatd/router"
 	"chatd/stanza"
@@ -98,12 +99,22 @@ func (s *Service) announce(ctx context.Context, b *router.Batch, sess router.Ses
 		s.Presence(user, true)
 	}
 	s.r.Table.SetPresence(sess, true, priority)
+	if initial {
+		s.appears(p.From, viewers)
+	}
 	s.broadcast(b, sess, p, viewers)
 	if initial {
 		s.welcome(b, sess, user, list.Items)
 		watched = watchedBy(list.Items)
 	}
 	return watched, reachable, nil
+}
+
+// appears notes a resource that has just become available here, before anybody is told.
+func (s *Service) appears(full stanza.JID, viewers []stanza.JID) {
+	if s.Nodes {
+		s.missed.add(full, append(viewers[:len(viewers):len(viewers)], full.Bare()), time.Now())
+	}
 }
 
 // broadcast sends a presence to the viewers and to the user's own available
@@ -131,13 +142,7 @@ func (s *Service) broadcast(b *router.Batch, sess router.Session, p *stanza.Stan
 // welcome gives a newly available resource the presence of the user's other
 // resources and the requests that wait for an answer (RFC 6121 §3.1.3). The caller holds the user's lock.
 func (s *Service) welcome(b *router.Batch, sess router.Session, user stanza.JID, items []store.RosterItem) {
-	rows := s.r.Table.Rows(user)
-	for _, row := range rows {
-		if p := row.Session.State().Presence.Load(); p != nil && row.Session != sess {
-			sess.Send(b, withTo(p, user))
-		}
-	}
-	s.ask(b, sess.JID(), rows)
+	s.showOwn(b, sess, s.r.Table.Rows(user))
 	blocked := sess.State().Blocked.Load()
 	for i := range items {
 		if !items[i].PendingIn {
@@ -149,6 +154,16 @@ func (s *Service) welcome(b *router.Batch, sess router.Session, user stanza.JID,
 		}
 		sess.Send(b, waitingRequest(&items[i], contact, user))
 	}
+}
+
+// showOwn gives a resource the presence of the user's other ones. The caller holds the user's lock.
+func (s *Service) showOwn(b *router.Batch, sess router.Session, rows []router.Row) {
+	for _, row := range rows {
+		if p := row.Session.State().Presence.Load(); p != nil && row.Session != sess {
+			sess.Send(b, withTo(p, sess.JID().Bare()))
+		}
+	}
+	s.ask(b, sess.JID(), rows)
 }
 
 // leave broadcasts an unavailable presence, if the resource was available, and

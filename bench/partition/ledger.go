@@ -19,7 +19,9 @@ type ledger struct {
 	forgotten int      // in the history of rooms
 	repeated  int
 	jumbled   int
-	foreign   int // messages that slixmpp got while it was there
+	foreign   int                                                // messages that slixmpp got while it was there
+	surely    map[login]uint32                                   // how much the server knows that has come
+	parted    func(i, j int, at time.Time, d time.Duration) bool // lab.cutWithin; fixed
 }
 
 // A talk is the messages of one client to one address, in order.
@@ -41,15 +43,19 @@ type message struct {
 	open      bool   // whether the server had it can not be known any more
 	refused   string // the error that came back
 	got       int
+	first     receipt
+	doubled   bool // it came again, and nothing explains that
+	on        int  // the sender's node
 	collected bool // it came only at a later login
 	ids       []string
+	times     []string // at which it came, and in which session
 	late      *message // that came before, and was sent later
 	came      time.Time
 	where     int // the recipient's node then
 }
 
-func newLedger() *ledger {
-	return &ledger{messages: make(map[string]*message), remarks: make(map[string]*remark), latest: make(map[ear]*remark)}
+func newLedger(l *lab) *ledger {
+	return &ledger{parted: l.cutWithin, messages: make(map[string]*message), remarks: make(map[string]*remark), latest: make(map[ear]*remark), surely: make(map[login]uint32)}
 }
 
 // sent notes the next message of a talk and returns its id.
@@ -58,7 +64,7 @@ func (l *ledger) sent(t *talk) (id string) {
 	defer l.mu.Unlock()
 	t.next++
 	id = fmt.Sprintf("%s>%s.%d", t.from.name, t.recipient, t.next)
-	l.messages[id] = &message{talk: t, seq: t.next, session: t.from.logins, at: time.Now()}
+	l.messages[id] = &message{talk: t, seq: t.next, session: t.from.logins, on: t.from.at, at: time.Now()}
 	return id
 }
 
@@ -91,7 +97,7 @@ func (l *ledger) conflict() {
 }
 
 // got takes a message that a client has received.
-func (l *ledger) got(name string, where int, e *element, collected bool) {
+func (l *ledger) got(r receipt, e *element, collected bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	m := l.messages[e.attr("id")]
@@ -102,22 +108,25 @@ func (l *ledger) got(name string, where int, e *element, collected bool) {
 		m.refused = e.child("error").condition()
 		return
 	}
-	if name != m.talk.recipient {
+	if r.name != m.talk.recipient {
 		return
 	}
 	m.got++
 	if id := e.child("stanza-id"); id != nil {
 		m.ids = append(m.ids, id.attr("id"))
 	}
+	m.times = append(m.times, fmt.Sprintf("%s as %d of login %d", time.Now().Format(clockTime), r.number, r.login))
 	if m.got > 1 {
+		m.doubled = m.doubled || !l.excusedLocked(m, r)
 		return
 	}
+	m.first = r
 	l.last = time.Now()
 	m.collected = collected
-	if where < 0 {
+	if r.where < 0 {
 		l.foreign++
 	}
-	m.came, m.where = l.last, where
+	m.came, m.where = l.last, r.where
 	if latest := m.talk.latest; latest != nil && m.seq < latest.seq && m.session == latest.session {
 		m.late = latest
 		return
@@ -144,6 +153,7 @@ const clockTime = "15:04:05.000"
 type tally struct {
 	Sent, Acked, Delivered, Refused, Open  int
 	Lost, Doubled, Reordered, Both, Strand int
+	Again                                  int // came twice, as it has to where nobody can know whether it had come
 	Conflicts, Foreign                     int
 	Examples                               []string
 }
@@ -154,8 +164,8 @@ func (l *ledger) tally(online map[string]bool) (t tally) {
 	defer l.mu.Unlock()
 	note := func(count *int, what, id string, m *message) {
 		if *count++; *count <= 3 {
-			example := fmt.Sprintf("%s: %s sent %s to %s, came %d times at %s on n%d %v, refused %q, acknowledged %t, open %t",
-				what, id, m.at.Format(clockTime), m.talk.to, m.got, m.came.Format(clockTime), m.where+1, m.ids, m.refused, m.acked, m.open)
+			example := fmt.Sprintf("%s: %s sent %s to %s, came %v on n%d first %v, that session told %d, refused %q, acknowledged %t, open %t",
+				what, id, m.at.Format(clockTime), m.talk.to, m.times, m.where+1, m.ids, l.surely[login{m.first.name, m.first.login}], m.refused, m.acked, m.open)
 			if m.late != nil {
 				example += fmt.Sprintf(", behind %d of %s, which came at %s on n%d", m.late.seq, m.late.at.Format(clockTime), m.late.came.Format(clockTime), m.late.where+1)
 			}
@@ -176,8 +186,11 @@ func (l *ledger) tally(online map[string]bool) (t tally) {
 		if m.refused != "" {
 			t.Refused++
 		}
-		if m.got > 1 {
+		switch {
+		case m.doubled:
 			note(&t.Doubled, "doubled", id, m)
+		case m.got > 1:
+			note(&t.Again, "again", id, m)
 		}
 		if m.got > 0 && m.refused != "" {
 			note(&t.Both, "delivered and refused", id, m)
