@@ -208,6 +208,7 @@ func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node stri
 	}
 	s.answered(ctx, b, name, node)
 	s.answered(ctx, b, name, whoMark+node)
+	s.answered(ctx, b, name, halfMark+node)
 }
 
 // follow has sessions that were on a node where they are now, if it gave them to others before it went (XEP-0198 §5). The caller holds the room's lock.
@@ -296,10 +297,10 @@ func (s *Service) frozen(name string) {
 		return
 	}
 	m := ln.moving
-	if m.waits != nil { // somebody was busy for so long that the wait for others is over
-		s.Place.Send(s.Place.Node(), frameFlushed, name)
+	if m.frozen {
 		return
 	}
+	m.frozen = true
 	m.timer.Reset(overdue)
 	nodes := []string{m.to}
 	if r := s.find(name); r != nil {
@@ -313,7 +314,6 @@ func (s *Service) frozen(name string) {
 		}
 		r.mu.Unlock()
 	}
-	m.waits = []string{}
 	for _, n := range nodes {
 		if s.Place.Send(n, frameFlush, name, []byte(m.to)) {
 			m.waits = append(m.waits, n)
@@ -340,9 +340,7 @@ func (s *Service) flush(node, name, to string) {
 		if ln.moving == nil {
 			ln.moving = &moving{timer: s.overdue(name)}
 		}
-		if !slices.Contains(ln.moving.waits, node) {
-			ln.moving.waits = append(ln.moving.waits, node)
-		}
+		ln.moving.wait(ln.moving.half(node))
 	}
 	s.Place.Send(node, frameFlushed, name)
 }
@@ -385,17 +383,17 @@ func (s *Service) answered(ctx context.Context, b *router.Batch, name, node stri
 	sh := s.laneShard(name)
 	sh.mu.Lock()
 	ln := sh.lanes[name]
-	if ln == nil || ln.moving == nil || ln.moving.to != "" && (ln.active > 0 || ln.moving.waits == nil) {
+	if ln == nil || ln.moving == nil {
 		sh.mu.Unlock()
 		return
 	}
 	m := ln.moving
 	m.waits = slices.DeleteFunc(m.waits, func(n string) bool { return n == node || node == "" })
-	if len(m.waits) > 0 {
+	if len(m.waits) > 0 || m.to != "" && !m.frozen {
 		sh.mu.Unlock()
 		return
 	}
-	if m.to != "" {
+	if m.to != "" && m.state == nil && len(m.ahead) == 0 {
 		gone := s.release(sh, name, ln)
 		sh.mu.Unlock()
 		if !gone {
@@ -404,7 +402,7 @@ func (s *Service) answered(ctx context.Context, b *router.Batch, name, node stri
 		return
 	}
 	x, lost := m.state, m.lost
-	m.state, m.lost = nil, false
+	m.to, m.state, m.lost = "", nil, false // the two halves go where they have to when they are one
 	sh.mu.Unlock()
 	if x != nil {
 		s.Metrics.moved.Inc()
@@ -511,16 +509,32 @@ func (s *Service) hasStill(name string, x *State) bool {
 	return bytes.Equal(r.secret[:], x.Secret)
 }
 
+// halfMark marks a node that sends what it has of a room while what is of it here is about to go.
+const halfMark = "half "
+
+// half is what is waited for while a node sends what it has of a room.
+func (m *moving) half(node string) string {
+	if m.to != "" {
+		return halfMark + node
+	}
+	return node
+}
+
+func (m *moving) wait(node string) {
+	if !slices.Contains(m.waits, node) {
+		m.waits = append(m.waits, node)
+	}
+}
+
 // coming is the room on its way here from a node. The caller holds mu.
 func (s *Service) coming(sh *laneShard, node, name string) *moving {
 	ln := s.lane(sh, name)
 	if ln.moving == nil {
 		ln.moving = &moving{timer: s.overdue(name)}
 	}
-	if !slices.Contains(ln.moving.waits, node) {
-		ln.moving.waits = append(ln.moving.waits, node)
-	}
-	return ln.moving
+	m := ln.moving
+	m.wait(m.half(node))
+	return m
 }
 
 // ahead takes a stanza that has waited at a room's old home.
@@ -540,6 +554,7 @@ func (s *Service) arrived(ctx context.Context, b *router.Batch, node, name strin
 	delete(sh.copies, name)
 	m := s.coming(sh, node, name)
 	m.lost = m.lost || lost
+	node = m.half(node)
 	sh.mu.Unlock()
 	s.answered(ctx, b, name, node)
 }

@@ -21,7 +21,8 @@ type lane struct {
 // A moving is a room on its way to or from this node.
 type moving struct {
 	to       string   // where it goes; "" if it comes
-	waits    []string // nodes that have yet to answer; with whoMark: who of theirs is in it
+	frozen   bool     // it goes, and nobody is busy with it any more
+	waits    []string // nodes that have yet to answer; with whoMark: who of theirs is in it; with halfMark: to send all of the half that they have
 	state    *State   // what has come of it
 	lost     bool     // its home was lost
 	borrowed bool     // it goes back soon

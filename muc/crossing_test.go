@@ -1,0 +1,87 @@
+package muc
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	"chatd/router"
+)
+
+// hold has a node deal with nothing more than what it has been given already, until what it returns is called.
+func (n *fakeNode) hold() (goOn func()) {
+	held := make(chan struct{})
+	n.jobs <- func(*router.Batch) { <-held }
+	return func() { close(held) }
+}
+
+// flushJobs returns when a node has dealt with what it has been given until now, and with what it has told itself of that.
+func (n *fakeNode) flushJobs() {
+	for range 3 {
+		done := make(chan struct{})
+		n.jobs <- func(*router.Batch) { close(done) }
+		<-done
+	}
+}
+
+// sees gives a node a placement of its own.
+func (c *fakeCluster) sees(name string, nodes, homes []string) {
+	c.mu.Lock()
+	c.epoch++
+	n := c.node(name)
+	n.view = view{Token{c.epoch, 0}, nodes, homes}
+	c.mu.Unlock()
+}
+
+// TestRoomsCross has two halves of a room, each on its way to the other's node, as those disagree about its home for a moment: nothing that was said is lost.
+func TestRoomsCross(t *testing.T) {
+	c := newFakeCluster(t, "a", "b")
+	c.place([]string{"a"}, []string{"a"})
+	c.place([]string{"b"}, []string{"b"})
+	a, b := c.node("a"), c.node("b")
+	alice, bob := a.client("alice@chat.test/1"), b.client("bob@chat.test/1")
+	for _, who := range []*fakeClient{alice, bob} {
+		who.enter("r", who.jid.Local())
+		c.quiet()
+		who.says("<iq type='set' id='u' to='r@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", fakeHost, nsOwner, nsForms)
+		c.quiet()
+		who.shout("r", "island of "+who.jid.Local())
+	}
+	c.quiet()
+	bob.says("<message type='groupchat' to='r@%s'><subject>of bob</subject></message>", fakeHost)
+	c.quiet()
+
+	goOnA := a.hold()
+	c.sees("a", []string{"a", "b"}, []string{"b"})
+	c.sees("b", []string{"a", "b"}, []string{"a"})
+	b.Placed(context.Background())
+	b.flushJobs() // b has asked a to send nothing more
+	bob.shout("r", "on the way")
+	b.flushJobs()
+	a.Placed(context.Background())
+	goOnB := b.hold()
+	goOnA()
+	a.flushJobs() // a has answered, and asked b
+	goOnB()
+	b.flushJobs()
+	a.flushJobs()
+	c.place([]string{"a", "b"}, []string{"a", "b"})
+	c.quiet()
+
+	late := a.client("late@chat.test/1")
+	late.enter("r", "late")
+	c.quiet()
+	all := late.await(0)
+	if !strings.Contains(strings.Join(all, ""), "<subject>of bob</subject>") {
+		t.Errorf("the subject is lost: %s", all)
+	}
+	said := texts(slices.DeleteFunc(all, func(m string) bool { return !strings.Contains(m, "<body>") }))
+	slices.Sort(said)
+	if want := []string{"island of alice", "island of bob", "on the way"}; !slices.Equal(said, want) {
+		t.Errorf("the history is %q", said)
+	}
+	if got := texts(bob.hears("on the way")); len(got) != 1 {
+		t.Errorf("bob heard his own message %d times", len(got))
+	}
+}
