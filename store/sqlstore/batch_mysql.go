@@ -269,8 +269,10 @@ func (b *mysqlBatches) connect() error {
 	ctx, cancel := context.WithTimeout(context.Background(), dialTime)
 	defer cancel()
 	conn, err := b.db.Conn(ctx)
-	if err != nil {
+	if err != nil && ctx.Err() != nil {
 		return fmt.Errorf("%w: %w", errConnect, err)
+	} else if err != nil {
+		return err
 	}
 	b.tx.conn, b.since, b.former = conn, time.Now(), b.thread
 	// Reads see what was committed before them, and nothing between two keys is locked: what has to be is locked by name.

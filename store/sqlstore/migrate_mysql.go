@@ -26,8 +26,10 @@ func prepareMySQL(ctx context.Context, cfg *mysql.Config, log *slog.Logger) (mar
 	}
 	defer db.Close()
 	conn, err := db.Conn(ctx)
-	if err != nil {
+	if err != nil && ctx.Err() != nil {
 		return false, fmt.Errorf("%w: %w", errConnect, err)
+	} else if err != nil {
+		return false, err
 	}
 	defer conn.Close()
 	var version string

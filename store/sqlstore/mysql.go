@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -206,10 +207,21 @@ func openPool(cfg *mysql.Config, connections int) (*sql.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := sql.OpenDB(connector)
+	db := sql.OpenDB(reaching{connector})
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections)
 	db.SetConnMaxLifetime(connectionLife)
 	db.SetConnMaxIdleTime(idleLife)
 	return db, nil
+}
+
+// reaching marks what comes of connecting as errConnect: the driver has errors of its own for connections that break before they are made.
+type reaching struct{ driver.Connector }
+
+func (r reaching) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := r.Connector.Connect(ctx)
+	if err != nil && ctx.Err() == nil {
+		return nil, fmt.Errorf("%w: %w", errConnect, err)
+	}
+	return conn, err
 }

@@ -1,11 +1,17 @@
 package sqlstore
 
 import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
 	"encoding/pem"
+	"errors"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/go-sql-driver/mysql"
 
 	"chatd/store"
 	"chatd/store/storetest"
@@ -50,3 +56,33 @@ func TestMySQLTLSRequired(t *testing.T) {
 		}
 	}
 }
+
+// TestMySQLConnectFails: whatever the driver calls it, a connection that is not made leaves the database unreachable, unless the server
+// has refused it or the caller has given up.
+func TestMySQLConnectFails(t *testing.T) {
+	given, giveUp := context.WithCancel(t.Context())
+	giveUp()
+	for _, c := range []struct {
+		name string
+		ctx  context.Context
+		err  error
+		lost bool
+	}{
+		{"an error that the driver does not export", t.Context(), errors.New("bad connection"), true},
+		{"refused by the server", t.Context(), &mysql.MySQLError{Number: 1045, Message: "Access denied"}, false},
+		{"given up", given, context.Canceled, false},
+	} {
+		db := sql.OpenDB(reaching{failing{c.err}})
+		err := db.PingContext(c.ctx)
+		if !errors.Is(err, c.err) || isLost(err) != c.lost {
+			t.Errorf("%s: %v, lost: %v", c.name, err, isLost(err))
+		}
+		db.Close()
+	}
+}
+
+// A failing connector never connects.
+type failing struct{ err error }
+
+func (f failing) Connect(context.Context) (driver.Conn, error) { return nil, f.err }
+func (f failing) Driver() driver.Driver                        { return mysql.MySQLDriver{} }
