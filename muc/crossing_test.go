@@ -85,3 +85,29 @@ func TestRoomsCross(t *testing.T) {
 		t.Errorf("bob heard his own message %d times", len(got))
 	}
 }
+
+// TestFollow moves a session to a node where somebody else has heard already what it is told there.
+func TestFollow(t *testing.T) {
+	c := newFakeCluster(t, "a", "b", "c")
+	c.place([]string{"a", "b", "c"}, []string{"a"})
+	alice, carol := c.node("a").client("alice@chat.test/1"), c.node("c").client("carol@chat.test/1")
+	bob := c.node("b").client("bob@chat.test/1")
+	alice.enter("r", "alice")
+	c.quiet()
+	alice.says("<iq type='set' id='u' to='r@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", fakeHost, nsOwner, nsForms)
+	c.quiet()
+	bob.enter("r", "bob")
+	carol.enter("r", "carol")
+	c.quiet()
+	goOn := c.node("a").hold()
+	alice.shout("r", "once")
+	c.node("b").table.Unbind(bob)
+	bob = c.node("c").client("bob@chat.test/1")
+	goOn()
+	c.quiet()
+	for _, who := range []*fakeClient{alice, bob, carol} {
+		if got := texts(who.hears("<body>")); !slices.Equal(got, []string{"once"}) {
+			t.Errorf("%s heard %q", who.jid, got)
+		}
+	}
+}

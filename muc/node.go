@@ -44,11 +44,11 @@ func (n *node) Done() <-chan struct{} { return nil }
 
 // Send implements router.Session: st goes to the node, behind all that was sent to it for the room that it is from.
 func (n *node) Send(_ *router.Batch, st *stanza.Stanza) bool {
-	return n.cast(st, []stanza.JID{st.To})
+	return n.cast(frameCast, st, []stanza.JID{st.To})
 }
 
-// cast sends st, which is from a room, to several sessions there: the recipients, and once what is for all of them.
-func (n *node) cast(st *stanza.Stanza, to []stanza.JID) bool {
+// cast sends st, which is from a room, to several sessions there, as a frame of one kind or another: the recipients, and once what is for all of them.
+func (n *node) cast(kind byte, st *stanza.Stanza, to []stanza.JID) bool {
 	buf := buffers.Get().(*[]byte)
 	defer putBuffer(buf)
 	b := n.s.Place.Token().append((*buf)[:0])
@@ -59,7 +59,7 @@ func (n *node) cast(st *stanza.Stanza, to []stanza.JID) bool {
 	shared := *st
 	shared.To = stanza.JID{}
 	*buf = shared.Append(b)
-	return n.s.Place.Send(n.name, frameCast, st.From.Local(), *buf)
+	return n.s.Place.Send(n.name, kind, st.From.Local(), *buf)
 }
 
 // A gathering is who a stanza is for on each node, until it has been sent to all here.
@@ -91,7 +91,7 @@ func (s *Service) gather(r *room) {
 
 func (s *Service) scatter(r *room) {
 	for _, to := range r.gathering {
-		if to.node.cast(to.st, to.to) {
+		if to.node.cast(frameCast, to.st, to.to) {
 			continue
 		}
 		r.lost = append(r.lost, to.to...)
@@ -99,8 +99,8 @@ func (s *Service) scatter(r *room) {
 	r.gathering = nil
 }
 
-// castTo takes what a room elsewhere says to sessions here.
-func (s *Service) castTo(b *router.Batch, from, room string, payload []byte) bool {
+// castTo takes what a room elsewhere says to sessions here. follows: to one that has come, and has not heard what others here have.
+func (s *Service) castTo(b *router.Batch, from, room string, payload []byte, follows bool) bool {
 	token, rest, ok := cutToken(payload)
 	if !ok {
 		return false
@@ -132,7 +132,7 @@ func (s *Service) castTo(b *router.Batch, from, room string, payload []byte) boo
 	}
 	st.Wire = rest
 	s.noteShown(from, room, token, st, to)
-	if isCast(st) && s.hear(room, rest) {
+	if isCast(st) && s.hear(room, rest) && !follows {
 		return true
 	}
 	for _, full := range to {
@@ -182,7 +182,7 @@ func (s *Service) missed(b *router.Batch, node, name string, payload []byte) boo
 		if row, ok := s.r.Table.Row(st.To); ok && row.Node() != node {
 			to.session = s.sessionOf(row)
 			r.rep.touch(st.To, to.session)
-			s.send(b, r, to, st)
+			s.sendAfter(b, r, to, st)
 		} else {
 			r.lost = append(r.lost, st.To)
 		}
@@ -193,6 +193,17 @@ func (s *Service) missed(b *router.Batch, node, name string, payload []byte) boo
 		s.settle(r)
 	}
 	return true
+}
+
+// sendAfter gives a session what it has been missed for elsewhere.
+func (s *Service) sendAfter(b *router.Batch, r *room, to *seat, st *stanza.Stanza) {
+	n, away := to.session.(*node)
+	switch {
+	case !away:
+		s.send(b, r, to, st)
+	case !n.cast(frameFollow, st, []stanza.JID{to.jid}):
+		r.lost = append(r.lost, to.jid)
+	}
 }
 
 // sessionOf is a session of the table's as rooms have it.

@@ -81,6 +81,8 @@ const (
 	// Of no room.
 	frameList   // to a node: the number of a question, a part of the list of rooms
 	frameListed // the answer
+
+	frameFollow // from the room: as frameCast, for a session that has been missed on another node
 )
 
 // maxHops bounds how often a stanza is sent on to where its room is, while nodes disagree about that.
@@ -148,7 +150,9 @@ func (s *Service) frame(ctx context.Context, b *router.Batch, node string, kind 
 	case frameAhead:
 		return s.forwarded(payload, func(st *stanza.Stanza, from origin) { s.ahead(node, st, from) })
 	case frameCast:
-		return s.castTo(b, node, room, payload)
+		return s.castTo(b, node, room, payload, false)
+	case frameFollow:
+		return s.castTo(b, node, room, payload, true)
 	case frameMissed:
 		return s.missed(b, node, room, payload)
 	case frameSeats:
