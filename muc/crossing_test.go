@@ -86,12 +86,18 @@ func TestRoomsCross(t *testing.T) {
 	}
 }
 
-// TestFollow moves a session to a node where somebody else has heard already what it is told there.
+// TestFollow moves a session to a node where somebody else hears what is said: from a third node, and from the room's home.
 func TestFollow(t *testing.T) {
+	for _, from := range []string{"a", "b"} {
+		t.Run(from, func(t *testing.T) { follow(t, from) })
+	}
+}
+
+func follow(t *testing.T, from string) {
 	c := newFakeCluster(t, "a", "b", "c")
 	c.place([]string{"a", "b", "c"}, []string{"a"})
 	alice, carol := c.node("a").client("alice@chat.test/1"), c.node("c").client("carol@chat.test/1")
-	bob := c.node("b").client("bob@chat.test/1")
+	bob := c.node(from).client("bob@chat.test/1")
 	alice.enter("r", "alice")
 	c.quiet()
 	alice.says("<iq type='set' id='u' to='r@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", fakeHost, nsOwner, nsForms)
@@ -100,9 +106,16 @@ func TestFollow(t *testing.T) {
 	carol.enter("r", "carol")
 	c.quiet()
 	goOn := c.node("a").hold()
+	if from == "a" {
+		bob.gone.Store(true)
+		c.node("a").table.Unbind(bob)
+		bob = c.node("c").client("bob@chat.test/1")
+	}
 	alice.shout("r", "once")
-	c.node("b").table.Unbind(bob)
-	bob = c.node("c").client("bob@chat.test/1")
+	if from == "b" {
+		c.node("b").table.Unbind(bob)
+		bob = c.node("c").client("bob@chat.test/1")
+	}
 	goOn()
 	c.quiet()
 	for _, who := range []*fakeClient{alice, bob, carol} {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -234,6 +235,7 @@ type fakeClient struct {
 	jid   stanza.JID
 	state router.State
 	done  chan struct{}
+	gone  atomic.Bool // it takes nothing more
 
 	mu  sync.Mutex
 	got []string
@@ -250,6 +252,9 @@ func (c *fakeClient) JID() stanza.JID { return c.jid }
 func (c *fakeClient) Send(_ *router.Batch, st *stanza.Stanza) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.gone.Load() {
+		return false
+	}
 	c.got = append(c.got, string(st.Append(nil)))
 	return true
 }
