@@ -124,3 +124,41 @@ func follow(t *testing.T, from string) {
 		}
 	}
 }
+
+// TestHalvesMeet has two islands meet: who goes over to the other half of a room is heard by all who are on the way there.
+func TestHalvesMeet(t *testing.T) {
+	c := newFakeCluster(t, "a", "b", "c")
+	c.place([]string{"a"}, []string{"a"})
+	c.place([]string{"b", "c"}, []string{"b"})
+	var all []*fakeClient
+	for _, n := range c.nodes {
+		who := n.client(n.name + "@chat.test/1")
+		all = append(all, who)
+		who.enter("r", n.name)
+		c.quiet()
+		who.says("<iq type='set' id='u' to='r@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", fakeHost, nsOwner, nsForms)
+		c.quiet()
+	}
+	a, b := c.node("a"), c.node("b")
+	for _, n := range []string{"a", "b", "c"} {
+		c.sees(n, []string{"a", "b", "c"}, []string{"a"})
+	}
+	b.Placed(context.Background())
+	b.flushJobs() // it has begun
+	a.flushJobs()
+	goOn := b.hold()
+	c.node("c").flushJobs()
+	all[2].shout("r", "from c")
+	all[0].shout("r", "from a")
+	a.flushJobs()
+	goOn()
+	c.place([]string{"a", "b", "c"}, []string{"a"})
+	c.quiet()
+	for _, who := range all {
+		said := texts(who.hears("<body>"))
+		slices.Sort(said)
+		if !slices.Equal(said, []string{"from a", "from c"}) {
+			t.Errorf("%s heard %q", who.jid, said)
+		}
+	}
+}

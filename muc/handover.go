@@ -269,8 +269,11 @@ func (s *Service) move(ctx context.Context, b *router.Batch, node string, kind b
 		s.frozen(name)
 	case frameFlush:
 		s.flush(node, name, string(payload))
-	case frameFlushed, frameNone:
+	case frameFlushed:
 		s.answered(ctx, b, name, node)
+	case frameNone:
+		s.answered(ctx, b, name, node)
+		s.answered(ctx, b, name, halfMark+node)
 	case frameState:
 		return s.arriving(node, name, payload)
 	case frameArrived:
@@ -287,41 +290,43 @@ func (s *Service) move(ctx context.Context, b *router.Batch, node string, kind b
 	return true
 }
 
-// frozen asks all nodes of the room's occupants, and the new home, to send nothing more for it here.
+// frozen asks the new home to send nothing more for the room here, and to let wait what comes for it.
 func (s *Service) frozen(name string) {
 	sh := s.laneShard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	ln := sh.lanes[name]
-	if ln == nil || ln.active > 0 || ln.moving == nil || ln.moving.to == "" {
+	if ln == nil || ln.active > 0 || ln.moving == nil || ln.moving.to == "" || ln.moving.stage != talking {
 		return
 	}
 	m := ln.moving
-	if m.frozen {
-		return
-	}
-	m.frozen = true
+	m.stage = announced
 	m.timer.Reset(overdue)
-	nodes := []string{m.to}
-	if r := s.find(name); r != nil {
-		r.mu.Lock()
-		for _, o := range r.all {
-			for i := range o.seats {
-				if n := r.rep.nodeOf(o.seats[i].session); n != r.rep.self && !slices.Contains(nodes, n) {
-					nodes = append(nodes, n)
-				}
-			}
-		}
-		r.mu.Unlock()
-	}
-	for _, n := range nodes {
-		if s.Place.Send(n, frameFlush, name, []byte(m.to)) {
-			m.waits = append(m.waits, n)
-		}
-	}
-	if len(m.waits) == 0 {
+	if s.Place.Send(m.to, frameFlush, name, []byte(m.to)) {
+		m.wait(m.to)
+	} else {
 		s.Place.Send(s.Place.Node(), frameOverdue, name)
 	}
+}
+
+// turn asks the other nodes of the room's occupants, once what they send to its new home waits there for this half of it. It reports whether there are any.
+// The caller holds the lane's lock.
+func (s *Service) turn(name string, m *moving) bool {
+	m.stage = turned
+	m.timer.Reset(overdue)
+	r := s.find(name)
+	if r == nil {
+		return false
+	}
+	r.mu.Lock()
+	nodes := r.nodes()
+	r.mu.Unlock()
+	for _, n := range nodes {
+		if n != s.Place.Node() && n != m.to && s.Place.Send(n, frameFlush, name, []byte(m.to)) {
+			m.wait(n)
+		}
+	}
+	return len(m.waits) > 0
 }
 
 // flush sends what sessions here say to a room to its new home from now on, and tells the old one that nothing more comes.
@@ -335,14 +340,25 @@ func (s *Service) flush(node, name, to string) {
 			s.seek(sh, name, a)
 		}
 	}
-	if to == s.Place.Node() && s.find(name) == nil {
-		ln := s.lane(sh, name)
-		if ln.moving == nil {
-			ln.moving = &moving{timer: s.overdue(name)}
-		}
-		ln.moving.wait(ln.moving.half(node))
+	if to == s.Place.Node() {
+		s.awaitHalf(sh, node, name)
 	}
 	s.Place.Send(node, frameFlushed, name)
+}
+
+// awaitHalf has what comes for a room wait for what another node has of it. Of two nodes that are about to send their halves to each other the one
+// whose name is less gets the other's first. The caller holds mu.
+func (s *Service) awaitHalf(sh *laneShard, node, name string) {
+	ln := s.lane(sh, name)
+	switch m := ln.moving; {
+	case m == nil:
+		ln.moving = &moving{timer: s.overdue(name)}
+	case m.to == node && node < s.Place.Node():
+		return
+	case m.to == node:
+		m.to = ""
+	}
+	ln.moving.wait(halfMark + node)
 }
 
 // seekMark marks a node where a room is and that is not known here yet.
@@ -389,7 +405,7 @@ func (s *Service) answered(ctx context.Context, b *router.Batch, name, node stri
 	}
 	m := ln.moving
 	m.waits = slices.DeleteFunc(m.waits, func(n string) bool { return n == node || node == "" })
-	if len(m.waits) > 0 || m.to != "" && !m.frozen {
+	if len(m.waits) > 0 || m.to != "" && (m.stage == talking || m.stage == announced && s.turn(name, m)) {
 		sh.mu.Unlock()
 		return
 	}
@@ -401,8 +417,11 @@ func (s *Service) answered(ctx context.Context, b *router.Batch, name, node stri
 		}
 		return
 	}
+	if m.to != "" { // the two halves go where they have to when they are one
+		s.Place.Send(m.to, frameNone, name)
+	}
 	x, lost := m.state, m.lost
-	m.to, m.state, m.lost = "", nil, false // the two halves go where they have to when they are one
+	m.to, m.state, m.lost = "", nil, false
 	sh.mu.Unlock()
 	if x != nil {
 		s.Metrics.moved.Inc()
@@ -509,16 +528,8 @@ func (s *Service) hasStill(name string, x *State) bool {
 	return bytes.Equal(r.secret[:], x.Secret)
 }
 
-// halfMark marks a node that sends what it has of a room while what is of it here is about to go.
+// halfMark marks a node that sends what it has of a room.
 const halfMark = "half "
-
-// half is what is waited for while a node sends what it has of a room.
-func (m *moving) half(node string) string {
-	if m.to != "" {
-		return halfMark + node
-	}
-	return node
-}
 
 func (m *moving) wait(node string) {
 	if !slices.Contains(m.waits, node) {
@@ -533,7 +544,7 @@ func (s *Service) coming(sh *laneShard, node, name string) *moving {
 		ln.moving = &moving{timer: s.overdue(name)}
 	}
 	m := ln.moving
-	m.wait(m.half(node))
+	m.wait(halfMark + node)
 	return m
 }
 
@@ -554,9 +565,11 @@ func (s *Service) arrived(ctx context.Context, b *router.Batch, node, name strin
 	delete(sh.copies, name)
 	m := s.coming(sh, node, name)
 	m.lost = m.lost || lost
-	node = m.half(node)
+	if m.to == "" { // the claim is answered
+		m.waits = slices.DeleteFunc(m.waits, func(n string) bool { return n == node })
+	}
 	sh.mu.Unlock()
-	s.answered(ctx, b, name, node)
+	s.answered(ctx, b, name, halfMark+node)
 }
 
 // claimed answers a node that takes itself for a room's home.

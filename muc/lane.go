@@ -21,8 +21,8 @@ type lane struct {
 // A moving is a room on its way to or from this node.
 type moving struct {
 	to       string   // where it goes; "" if it comes
-	frozen   bool     // it goes, and nobody is busy with it any more
-	waits    []string // nodes that have yet to answer; with whoMark: who of theirs is in it; with halfMark: to send all of the half that they have
+	stage    stage    // of one that goes
+	waits    []string // nodes that have yet to answer; with whoMark: who of theirs is in it; with halfMark: to send what they have of it
 	state    *State   // what has come of it
 	lost     bool     // its home was lost
 	borrowed bool     // it goes back soon
@@ -30,6 +30,15 @@ type moving struct {
 	parked   []parked // in order
 	timer    *time.Timer
 }
+
+// A stage is how far a room that goes has come.
+type stage uint8
+
+const (
+	talking   stage = iota // somebody is busy with it
+	announced              // its new home has been asked to let wait what comes for it
+	turned                 // and the other nodes to send there
+)
 
 // A parked is a stanza that waits.
 type parked struct {
