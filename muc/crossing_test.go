@@ -162,3 +162,42 @@ func TestHalvesMeet(t *testing.T) {
 		}
 	}
 }
+
+// TestReturned has a node leave that has given a session to another and is told something for it then.
+func TestReturned(t *testing.T) {
+	c := newFakeCluster(t, "a", "b", "c")
+	c.place([]string{"a", "b", "c"}, []string{"a"})
+	alice, bob := c.node("a").client("alice@chat.test/1"), c.node("b").client("bob@chat.test/1")
+	alice.enter("r", "alice")
+	c.quiet()
+	alice.says("<iq type='set' id='u' to='r@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", fakeHost, nsOwner, nsForms)
+	c.quiet()
+	bob.enter("r", "bob")
+	c.quiet()
+	goOn := c.node("b").hold()
+	alice.shout("r", "once")
+	c.node("b").table.Unbind(bob)
+	bob = c.node("c").client("bob@chat.test/1")
+	a := c.node("a")
+	var unacked []Frame
+	c.mu.Lock()
+	for _, f := range a.cast["b"] {
+		if strings.Contains(string(f.Payload), "once") {
+			unacked = append(unacked, f)
+		}
+	}
+	c.node("b").down = true
+	c.mu.Unlock()
+	goOn()
+	c.sees("a", []string{"a", "c"}, []string{"a"})
+	c.sees("c", []string{"a", "c"}, []string{"a"})
+	a.Down("b", unacked)
+	a.Placed(context.Background())
+	c.quiet()
+	if got := texts(bob.hears("<body>")); !slices.Equal(got, []string{"once"}) {
+		t.Errorf("%d frames came back, and bob heard %q", len(unacked), got)
+	}
+	if got := alice.hears("unavailable"); len(got) > 0 {
+		t.Errorf("alice was told %q", got)
+	}
+}

@@ -74,6 +74,8 @@ func (s *Service) Down(node string, unacked []Frame) {
 			})
 		case frameState, frameAhead, frameArrived, frameRejoin:
 			s.Place.Send(self, f.Kind, f.Room, f.Payload)
+		case frameCast, frameFollow: // its sessions may have come to other nodes before it left
+			s.Place.Send(self, frameReturned, f.Room, appendText(nil, node), f.Payload)
 		}
 	}
 	for name, all := range again {

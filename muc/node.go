@@ -109,22 +109,9 @@ func (s *Service) castTo(b *router.Batch, from, room string, payload []byte, fol
 		s.Metrics.fenced.Inc()
 		return true
 	}
-	count, size := binary.Uvarint(rest)
-	if size <= 0 || count > uint64(len(rest)) {
+	to, rest, ok := s.cutRecipients(rest)
+	if !ok {
 		return false
-	}
-	rest = rest[size:]
-	to := make([]stanza.JID, 0, count)
-	for range count {
-		var full []byte
-		if full, rest, ok = cutText(rest); !ok {
-			return false
-		}
-		jid, ok := s.r.Table.Intern(full)
-		if !ok {
-			jid = stanza.Restore(string(full))
-		}
-		to = append(to, jid)
 	}
 	st, err := stanza.Parse(rest)
 	if err != nil {
@@ -142,6 +129,44 @@ func (s *Service) castTo(b *router.Batch, from, room string, payload []byte, fol
 		}
 	}
 	return true
+}
+
+// cutRecipients reads what cast writes before the stanza.
+func (s *Service) cutRecipients(b []byte) (to []stanza.JID, rest []byte, ok bool) {
+	count, size := binary.Uvarint(b)
+	if size <= 0 || count > uint64(len(b)) {
+		return nil, nil, false
+	}
+	rest = b[size:]
+	to = make([]stanza.JID, 0, count)
+	for range count {
+		var full []byte
+		if full, rest, ok = cutText(rest); !ok {
+			return nil, nil, false
+		}
+		jid, ok := s.r.Table.Intern(full)
+		if !ok {
+			jid = stanza.Restore(string(full))
+		}
+		to = append(to, jid)
+	}
+	return to, rest, true
+}
+
+// castReturned deals with what a node that is gone was told and has not confirmed: sessions that it gave to others before (XEP-0198 §5) are told there.
+func (s *Service) castReturned(b *router.Batch, room string, payload []byte) bool {
+	node, rest, ok := cutText(payload)
+	if !ok {
+		return false
+	}
+	if _, rest, ok = cutToken(rest); !ok {
+		return false
+	}
+	to, rest, ok := s.cutRecipients(rest)
+	for _, full := range to {
+		ok = ok && s.missed(b, string(node), room, append(appendText(nil, full.String()), rest...))
+	}
+	return ok
 }
 
 // giveHere gives st to a session of this node, and reports whether it is here.

@@ -82,7 +82,8 @@ const (
 	frameList   // to a node: the number of a question, a part of the list of rooms
 	frameListed // the answer
 
-	frameFollow // from the room: as frameCast, for a session that has been missed on another node
+	frameFollow   // from the room: as frameCast, for a session that has been missed on another node
+	frameReturned // to the node itself: a frameCast that a node which is gone has not confirmed: which
 )
 
 // maxHops bounds how often a stanza is sent on to where its room is, while nodes disagree about that.
@@ -155,6 +156,8 @@ func (s *Service) frame(ctx context.Context, b *router.Batch, node string, kind 
 		return s.castTo(b, node, room, payload, true)
 	case frameMissed:
 		return s.missed(b, node, room, payload)
+	case frameReturned:
+		return s.castReturned(b, room, payload)
 	case frameSeats:
 		return s.seated(node, room, payload)
 	case frameCopy, frameChange, frameHistory, frameForget:

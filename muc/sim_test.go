@@ -260,7 +260,7 @@ func (e *simEnd) upLocked() {
 }
 
 var frameNames = [...]string{"stanza", "cast", "missed", "seats", "copy", "change", "history", "forget", "flush", "flushed", "state", "ahead", "arrived", "claim", "none", "mine", "rejoin", "who",
-	"not lent", "refused", "check", "down", "frozen", "overdue", "list", "listed", "follow"}
+	"not lent", "refused", "check", "down", "frozen", "overdue", "list", "listed", "follow", "returned"}
 
 // frameLocked notes a frame, if very much is to be told.
 func (s *sim) frameLocked(what, from, to string, kind byte, room string, payload []byte) {
