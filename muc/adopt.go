@@ -48,10 +48,32 @@ func (s *Service) joinOwn(b *router.Batch, r *room, fresh bool) {
 	own, ok := s.takeAway(r.at.Local())
 	if fresh {
 		in := own.sessions()
+		r.hush(in)
 		s.departAll(b, r, func(who *seat) bool { return r.rep.nodeOf(who.session) == own.Whole && !in[who.jid.String()] })
 	}
 	if ok {
 		s.join(b, r, own)
+	}
+}
+
+// A hushed is a session that has just begun, in the place of one of its name that was in the room: it is told nothing.
+type hushed struct{ *node }
+
+// Send implements router.Session.
+func (hushed) Send(*router.Batch, *stanza.Stanza) bool { return true }
+
+// hush has sessions of this node that are new not be told that they are not in a room: they have not been.
+func (r *room) hush(in map[string]bool) {
+	for _, o := range r.all {
+		for i := range o.seats {
+			to := &o.seats[i]
+			if in[to.jid.String()] || r.rep.nodeOf(to.session) != r.rep.self {
+				continue
+			}
+			if state := to.session.State(); state != nil && time.Since(state.Begun) < recently {
+				to.session = hushed{}
+			}
+		}
 	}
 }
 

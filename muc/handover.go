@@ -199,7 +199,9 @@ func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node stri
 			r.rep.second = ""
 		}
 		s.follow(r, node)
-		s.departAll(b, r, func(who *seat) bool { return r.rep.nodeOf(who.session) == node })
+		if home := s.Place.Home(name); home == r.rep.self || !s.reaches(home) { // else it goes there, where that node may be reached
+			s.departAll(b, r, func(who *seat) bool { return r.rep.nodeOf(who.session) == node })
+		}
 		for i := range r.rep.touched { // it may be back by now, and has not been told by this incarnation of the link that they were in
 			if t := &r.rep.touched[i]; t.node == node {
 				t.node = ""
@@ -422,15 +424,19 @@ func (s *Service) answered(ctx context.Context, b *router.Batch, name, node stri
 	if m.to != "" { // the two halves go where they have to when they are one
 		s.Place.Send(m.to, frameNone, name)
 	}
-	x, lost := m.state, m.lost
-	m.to, m.state, m.lost = "", nil, false
+	x, lost, rejoins := m.state, m.lost, m.rejoins
+	m.to, m.state, m.lost, m.rejoins = "", nil, false, nil
 	sh.mu.Unlock()
+	var asked []string
 	if x != nil {
 		s.Metrics.moved.Inc()
-		asked := s.adopt(ctx, b, x, lost)
-		if lost && s.holdFor(name, asked) {
-			return
-		}
+		asked = s.adopt(ctx, b, x, lost)
+	}
+	for _, x := range rejoins {
+		s.adopt(ctx, b, x, false)
+	}
+	if lost && s.holdFor(name, asked) {
+		return
 	}
 	s.drain(ctx, b, name)
 }
@@ -460,17 +466,30 @@ func (s *Service) release(sh *laneShard, name string, ln *lane) bool {
 	if !slices.Contains(s.Place.Nodes(), m.to) {
 		return false
 	}
-	if r := s.find(name); r != nil && !s.sendRoom(sh, r, m.to) {
-		return false
+	var strays []byte
+	if r := s.find(name); r != nil {
+		if s.strays(r) {
+			strays = []byte{1}
+		}
+		if !s.sendRoom(sh, r, m.to) {
+			return false
+		}
 	}
 	for _, p := range m.parked {
 		s.forward(m.to, frameAhead, p.st, p.from)
 	}
-	s.Place.Send(m.to, frameArrived, name)
+	s.Place.Send(m.to, frameArrived, name, strays)
 	m.timer.Stop()
 	ln.moving = nil
 	sh.tidy(name, ln)
 	return true
+}
+
+// strays reports whether somebody is in the room whose node is not reached from here. It may be from the new home, and has not heard all then.
+func (s *Service) strays(r *room) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.ContainsFunc(r.nodes(), func(n string) bool { return !s.reaches(n) })
 }
 
 func (s *Service) sendRoom(sh *laneShard, r *room, to string) bool {

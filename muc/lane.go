@@ -25,6 +25,7 @@ type moving struct {
 	waits    []string // nodes that have yet to answer; with whoMark: who of theirs is in it; with halfMark: to send what they have of it
 	state    *State   // what has come of it
 	lost     bool     // its home was lost
+	rejoins  []*State // who of other nodes' sessions was in it there
 	borrowed bool     // it goes back soon
 	ahead    []parked // what waited at its old home
 	parked   []parked // in order

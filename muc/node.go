@@ -164,6 +164,9 @@ func (s *Service) castReturned(b *router.Batch, room string, payload []byte) boo
 	}
 	to, rest, ok := s.cutRecipients(rest)
 	for _, full := range to {
+		if _, there := s.r.Table.Row(full); !there {
+			continue // it has left with its node
+		}
 		ok = ok && s.missed(b, string(node), room, append(appendText(nil, full.String()), rest...))
 	}
 	return ok

@@ -63,7 +63,7 @@ const (
 	frameFlushed             // the answer, behind all that was sent before
 	frameState               // to the new home: token, the room, or its next part
 	frameAhead               // as frameStanza: one that has waited
-	frameArrived             // all of the room has been sent; not empty: its home was lost
+	frameArrived             // all of the room has been sent; not empty: its home was lost, or has lost some of its nodes
 	frameClaim               // to all: token; who has the room is to hand it over
 	frameNone                // the answer of who has not
 	frameMine                // the answer of the node that is the home, as it knows better
