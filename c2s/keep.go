@@ -46,7 +46,7 @@ func (s *Session) Confirm(ctx context.Context) bool {
 		settled := o.idleLocked()
 		if o.keeping != nil {
 			settled = o.keeping
-		} else if enough && !o.closed {
+		} else if enough && !o.closed && !o.leaving {
 			if !s.keepLocked(ctx) {
 				o.mu.Unlock()
 				return false

@@ -2,11 +2,16 @@ package c2s
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"chatd/stanza"
 )
 
 var numberIn = regexp.MustCompile(`id='(m\d{6})'`)
@@ -108,4 +113,84 @@ func TestSlowClientEnds(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A slowSpool keeps nothing before it is let go, and says when it is first asked.
+type slowSpool struct {
+	*testSpool
+	keep, hold     chan struct{} // closed: go on
+	keeps          atomic.Int32
+	holding        chan struct{}
+	holdingForSure sync.Once
+}
+
+func (s *slowSpool) Keep(ctx context.Context, st *stanza.Stanza) (int64, error) {
+	s.keeps.Add(1)
+	<-s.keep
+	return s.testSpool.Keep(ctx, st)
+}
+
+func (s *slowSpool) Hold(ctx context.Context, st *stanza.Stanza) (int64, error) {
+	s.holdingForSure.Do(func() { close(s.holding) })
+	<-s.hold
+	return s.testSpool.Hold(ctx, st)
+}
+
+// A watchedContext tells when somebody waits for its end.
+type watchedContext struct {
+	context.Context
+	waited func()
+}
+
+func (c watchedContext) Done() <-chan struct{} {
+	c.waited()
+	return c.Context.Done()
+}
+
+// TestSlowClientBreaksOff: while what a client has not acknowledged is being stored, since its connection is gone, no more copies are made
+// of it, however long that takes.
+func TestSlowClientBreaksOff(t *testing.T) {
+	s := startServer(t, func(c *Config) { c.UnackedStanzas, c.UnackedBytes = 1<<20, 1<<30 })
+	spool := &slowSpool{testSpool: s.spool, keep: make(chan struct{}), hold: make(chan struct{}), holding: make(chan struct{})}
+	s.router.Spool = spool
+	a := s.login(t, "romeo", "a", false)
+	b := s.login(t, "juliet", "b", false)
+	b.enable()
+	b.available()
+	sess := s.session(t, b)
+	n := s.stuff(a, b.jid.String(), sess)
+	confirmed := make(chan bool, 2)
+	confirm := func() {
+		waits := make(chan struct{})
+		ctx := watchedContext{t.Context(), sync.OnceFunc(func() { close(waits) })}
+		go func() { confirmed <- sess.Confirm(ctx) }()
+		<-waits
+	}
+	go func() { confirmed <- sess.Confirm(t.Context()) }()
+	eventually(t, "copies are being made", func() bool { return spool.keeps.Load() > 0 })
+	sess.Send(nil, &stanza.Stanza{Kind: stanza.Message, Type: stanza.Chat, From: a.jid, To: b.jid, ID: fmt.Appendf(nil, "m%06d", n)})
+	confirm() // also of that one
+	b.breakOff()
+	<-spool.holding
+	close(spool.keep)
+	if !<-confirmed {
+		t.Error("no copies of what was sent at first")
+	}
+	close(spool.hold)
+	if !<-confirmed {
+		t.Error("not confirmed when all is stored")
+	}
+	s.detached(t, b.jid)
+	if keeps := int(spool.keeps.Load()); keeps > n {
+		t.Errorf("%d copies of %d messages", keeps, n)
+	}
+	eventually(t, "each is there once", func() bool {
+		have := s.count()
+		for _, times := range have {
+			if times != 1 {
+				return false
+			}
+		}
+		return len(have) == n+1
+	})
 }

@@ -26,6 +26,7 @@ func (s *Session) detach() bool {
 		return false
 	}
 	_ = o.acquireLocked(context.Background()) // and never given back: nobody writes
+	o.leaving = true
 	if s.reason.Load() == nil {
 		o.mu.Unlock()
 		s.journal()
@@ -182,11 +183,10 @@ func (n *negotiation) resume(r *resumption) (s *Session, answer []byte, err erro
 		return nil, nil, stanza.StreamSystemShutdown // what waits is kept
 	}
 	n.turn.end() // the old connection may take its time
-	old := n.srv.resumableBy(r.id)
-	if old == nil {
-		old = n.fetch(r.id)
-	}
-	if old == nil || old.jid.Local() != n.user || !old.detachNow() {
+	old, err := n.claim(r.id)
+	if err != nil {
+		return nil, nil, err
+	} else if old == nil {
 		n.srv.Metrics.Resumptions.WithLabelValues("failed").Inc()
 		return nil, n.srv.notFound(r.id, n.user), nil
 	}
@@ -205,6 +205,31 @@ func (n *negotiation) resume(r *resumption) (s *Session, answer []byte, err erro
 	answer = fmt.Appendf(nil, "<resumed xmlns='%s' previd='", nsSM)
 	answer = stanza.AppendEscaped(answer, r.id)
 	return s, fmt.Appendf(answer, "' h='%d'/>", s.handled), nil
+}
+
+// claim has the session leave its connection for this one. A client whose resumption breaks off may ask again before that has come to
+// its end: the later one waits for the earlier one, and goes on where that has stopped.
+func (n *negotiation) claim(id string) (*Session, error) {
+	timeout := time.After(takeOverTimeout)
+	for {
+		old := n.srv.resumableBy(id)
+		if old == nil {
+			old = n.fetch(id)
+		}
+		if old == nil || old.jid.Local() != n.user {
+			return nil, nil
+		}
+		if old.detachNow() {
+			return old, nil
+		}
+		select {
+		case <-old.done:
+		case <-n.srv.open.Done():
+			return nil, stanza.StreamSystemShutdown // what waits is kept
+		case <-timeout:
+			return nil, nil
+		}
+	}
 }
 
 // fetch gets the session from the node that has it.

@@ -84,6 +84,7 @@ func (s *testSpool) Keep(_ context.Context, st *stanza.Stanza) (int64, error) {
 }
 
 func (*testSpool) HoldLater(*stanza.Stanza, error) bool { return false }
+func (*testSpool) Withdraw(*stanza.Stanza)              {}
 
 func (s *testSpool) Forget(_ context.Context, _ string, seqs []int64) error {
 	s.mu.Lock()

@@ -354,3 +354,4 @@ func (*site) Keep(context.Context, *stanza.Stanza) (int64, error) { return 0, ni
 
 // HoldLater implements router.Spool. This store does not fail.
 func (*site) HoldLater(*stanza.Stanza, error) bool { return false }
+func (*site) Withdraw(*stanza.Stanza)              {}

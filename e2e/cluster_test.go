@@ -59,6 +59,12 @@ func (n nodes) linked() {
 // startCluster starts a node for each program, "": the one under test.
 func startCluster(t *testing.T, programs []string, users ...string) nodes {
 	t.Helper()
+	return startClusterWith(t, "", programs, users...)
+}
+
+// startClusterWith is startCluster with more sections of the configuration.
+func startClusterWith(t *testing.T, sections string, programs []string, users ...string) nodes {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("whole processes are not for -short")
 	}
@@ -70,7 +76,7 @@ func startCluster(t *testing.T, programs []string, users ...string) nodes {
 	var all nodes
 	for i, program := range programs {
 		s := &server{t: t, program: program, dir: t.TempDir(), domain: domain, host: "127.0.0.1", web: `"on"`, apiScopes: []string{"admin", "metrics"}}
-		s.sections = fmt.Sprintf("\n[store]\ndriver = \"mysql\"\ndsn = %q\n\n[cluster]\nnode = \"n%d\"\ngossip = %q\nlink = %q\njoin = [\"%s\"]\nsecret = \"%s\"\n",
+		s.sections = sections + fmt.Sprintf("\n[store]\ndriver = \"mysql\"\ndsn = %q\n\n[cluster]\nnode = \"n%d\"\ngossip = %q\nlink = %q\njoin = [\"%s\"]\nsecret = \"%s\"\n",
 			dsn, i+1, gossip[i], link[i], strings.Join(gossip, `", "`), strings.Repeat("secret", 4))
 		if i == 0 {
 			all = append(all, s.begin(users))

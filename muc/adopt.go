@@ -320,7 +320,7 @@ func (s *Service) become(b *router.Batch, r *room, m *State) error {
 		time.AfterFunc(expectation, func() { s.giveUp(r) })
 	}
 	if p := r.rep; p != nil {
-		p.cfg, p.phase, p.configured, p.subject, p.subjectSet, p.stamps = cfg, r.phase, m.Configured, m.Subject, m.SubjectSet, m.Stamps
+		p.cfg, p.phase, p.configured, p.subject, p.subjectSet, p.stamps, p.dealt = cfg, r.phase, m.Configured, m.Subject, m.SubjectSet, m.Stamps, m.Dealt
 		s.discard(r) // it is made anew
 	}
 	r.past = past{}

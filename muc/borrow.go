@@ -36,7 +36,7 @@ func (s *Service) takeHere(name string, asked *bool) bool {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	ln := s.lane(sh, name)
-	if ln.moving == nil && !*asked && s.where(sh, name, origin{node: s.Place.Node()}) != s.Place.Node() {
+	if ln.moving == nil && !*asked && s.where(sh, name, true) != s.Place.Node() {
 		*asked = true
 		s.claim(name, ln) // false: all others are gone
 	}

@@ -105,7 +105,7 @@ func follow(t *testing.T, from string) {
 	bob.enter("r", "bob")
 	carol.enter("r", "carol")
 	c.quiet()
-	goOn := c.node("a").hold()
+	goOn := c.node("b").hold()
 	if from == "a" {
 		bob.gone.Store(true)
 		c.node("a").table.Unbind(bob)

@@ -3,12 +3,11 @@ package muc
 import (
 	"bytes"
 	"context"
+	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"chatd/router"
-	"chatd/stanza"
 )
 
 const (
@@ -27,7 +26,7 @@ func (s *Service) Placed(context.Context) {
 	for _, name := range s.orphaned() {
 		names[name] = struct{}{}
 	}
-	for name := range names {
+	for _, name := range slices.Sorted(maps.Keys(names)) {
 		s.Place.Send(self, frameCheck, name)
 	}
 }
@@ -58,57 +57,41 @@ func (s *Service) known() map[string]struct{} {
 // has sent has been given to Frame or is on its way there, and nothing that it will send when it is back.
 func (s *Service) Down(node string, unacked []Frame) {
 	self := s.Place.Node()
-	again := s.disown(node)
-	for name := range s.known() {
+	lines := s.disown(node)
+	for _, name := range slices.Sorted(maps.Keys(s.known())) {
 		s.Place.Send(self, frameDown, name, []byte(node))
 	}
 	for _, name := range s.orphaned() {
 		s.Place.Send(self, frameCheck, name)
 	}
 	for _, f := range unacked {
-		switch f.Kind { // the rest was for the node only
-		case frameStanza:
-			s.forwarded(f.Payload, func(st *stanza.Stanza, from origin) {
-				isSame := func(p parked) bool { return p.st.StanzaID == st.StanzaID && st.StanzaID != (stanza.ID{}) }
-				again[f.Room] = append(slices.DeleteFunc(again[f.Room], isSame), parked{st, from})
-			})
-		case frameState, frameAhead, frameArrived, frameRejoin:
+		switch f.Kind { // the rest was for the node only, or waits for an answer anyway
+		case frameState, frameArrived, frameRejoin:
 			s.Place.Send(self, f.Kind, f.Room, f.Payload)
 		case frameCast, frameFollow: // its sessions may have come to other nodes before it left
 			s.Place.Send(self, frameReturned, f.Room, appendText(nil, node), f.Payload)
 		}
 	}
-	for name, all := range again {
-		s.before(name, all)
+	for _, name := range lines {
+		s.Place.Send(self, frameAgain, name)
 	}
 }
 
-// before has stanzas dealt with again that were on their way to a node that is gone, before any that come later.
-func (s *Service) before(name string, all []parked) {
-	sh := s.laneShard(name)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	ln := s.lane(sh, name)
-	if ln.moving == nil {
-		ln.moving = &moving{timer: s.overdue(name)}
-		s.Place.Send(s.Place.Node(), frameFlushed, name)
-	}
-	ln.moving.ahead = append(ln.moving.ahead, all...)
-}
-
-// disown gives up what a node has told as the home of rooms. It may be back by now; then it does not know the sessions here any more.
-// What these have said and not heard since comes back.
-func (s *Service) disown(node string) map[string][]parked {
-	again := make(map[string][]parked)
+// disown gives up what a node has told as the home of rooms. It may be back by now; then it does not know the sessions here any more. It returns the
+// rooms to which these have said something there.
+func (s *Service) disown(node string) (lines []string) {
 	for i := range s.lanes {
 		sh := &s.lanes[i]
 		sh.mu.Lock()
-		for name, a := range sh.away {
+		for _, a := range sh.away {
 			if a.home == node {
 				a.home = ""
-				if all := a.unanswered(s.Place.Node()); all != nil {
-					again[name] = all
-				}
+			}
+		}
+		for name, l := range sh.lines {
+			if l.home == node {
+				l.restart("")
+				lines = append(lines, name)
 			}
 		}
 		for _, c := range sh.copies {
@@ -118,7 +101,8 @@ func (s *Service) disown(node string) map[string][]parked {
 		}
 		sh.mu.Unlock()
 	}
-	return again
+	slices.Sort(lines)
+	return lines
 }
 
 // A Frame is one of those that Place.Send sends.
@@ -128,7 +112,7 @@ type Frame struct {
 	Payload []byte
 }
 
-// moves are the rooms that move.
+// moves are the rooms that move, or of which what is said here has no answer.
 func (s *Service) moves() map[string]struct{} {
 	names := make(map[string]struct{})
 	for i := range s.lanes {
@@ -136,6 +120,11 @@ func (s *Service) moves() map[string]struct{} {
 		sh.mu.Lock()
 		for name, ln := range sh.lanes {
 			if ln.moving != nil {
+				names[name] = struct{}{}
+			}
+		}
+		for name, l := range sh.lines {
+			if len(l.said) > 0 {
 				names[name] = struct{}{}
 			}
 		}
@@ -172,9 +161,6 @@ func (s *Service) check(ctx context.Context, b *router.Batch, name string) {
 		s.notLent(name, "")
 	}
 	s.takeOver(name, home)
-	for _, n := range s.sought(name) {
-		s.answered(ctx, b, name, n)
-	}
 	if s.find(name) == nil {
 		if home != s.Place.Node() { // which may have lent it
 			s.Place.Send(home, frameNotLent, name)
@@ -285,7 +271,7 @@ func (s *Service) move(ctx context.Context, b *router.Batch, node string, kind b
 	case frameClaim:
 		return s.claimed(node, name, payload)
 	case frameMine:
-		s.notMine(b, node, name)
+		s.notMine(node, name)
 	case frameOverdue:
 		s.answered(ctx, b, name, "")
 	default:
@@ -339,9 +325,12 @@ func (s *Service) flush(node, name, to string) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if a := sh.away[name]; a != nil && a.home == node {
-		a.home = to
-		if !s.reaches(to) {
-			s.seek(sh, name, a)
+		switch {
+		case to == s.Place.Node(): // until it is here
+		case s.reaches(to):
+			a.home = to
+		default: // rejoin looks for it
+			a.home = ""
 		}
 	}
 	if to == s.Place.Node() {
@@ -365,38 +354,6 @@ func (s *Service) awaitHalf(sh *laneShard, node, name string) {
 	ln.moving.wait(halfMark + node)
 }
 
-// seekMark marks a node where a room is and that is not known here yet.
-const seekMark = "seek "
-
-// seek has what sessions here say to a room wait until this node knows the one where it has gone. That one takes nothing of them before, as it does not
-// know them either: what they have not heard of goes there again. The caller holds mu.
-func (s *Service) seek(sh *laneShard, name string, a *away) {
-	ln := s.lane(sh, name)
-	if ln.moving == nil {
-		ln.moving = &moving{timer: s.overdue(name)}
-	}
-	if m := ln.moving; m.to == "" {
-		m.waits = append(m.waits, seekMark+a.home)
-		m.ahead = append(m.ahead, a.unanswered(s.Place.Node())...)
-	}
-	a.home = ""
-}
-
-// sought are the nodes that are known by now of those that are waited for because a room is there.
-func (s *Service) sought(name string) (nodes []string) {
-	sh := s.laneShard(name)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	if ln := sh.lanes[name]; ln != nil && ln.moving != nil {
-		for _, n := range ln.moving.waits {
-			if to, ok := strings.CutPrefix(n, seekMark); ok && s.reaches(to) {
-				nodes = append(nodes, n)
-			}
-		}
-	}
-	return nodes
-}
-
 // answered notes that a node has answered, or is gone; "": that it has been long enough. If all have, the room goes, or what has waited for it is
 // dealt with.
 func (s *Service) answered(ctx context.Context, b *router.Batch, name, node string) {
@@ -413,7 +370,7 @@ func (s *Service) answered(ctx context.Context, b *router.Batch, name, node stri
 		sh.mu.Unlock()
 		return
 	}
-	if m.to != "" && m.state == nil && len(m.ahead) == 0 {
+	if m.to != "" && m.state == nil {
 		gone := s.release(sh, name, ln)
 		sh.mu.Unlock()
 		if !gone {
@@ -475,13 +432,11 @@ func (s *Service) release(sh *laneShard, name string, ln *lane) bool {
 			return false
 		}
 	}
-	for _, p := range m.parked {
-		s.forward(m.to, frameAhead, p.st, p.from)
-	}
 	s.Place.Send(m.to, frameArrived, name, strays)
-	m.timer.Stop()
-	ln.moving = nil
-	sh.tidy(name, ln)
+	for i := range m.parked {
+		s.reject(&m.parked[i], m.to)
+	}
+	s.moved(sh, name, ln)
 	return true
 }
 
@@ -569,17 +524,7 @@ func (s *Service) coming(sh *laneShard, node, name string) *moving {
 	return m
 }
 
-// ahead takes a stanza that has waited at a room's old home.
-func (s *Service) ahead(node string, st *stanza.Stanza, from origin) {
-	name := st.To.Local()
-	sh := s.laneShard(name)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	m := s.coming(sh, node, name)
-	m.ahead = append(m.ahead, parked{st, from})
-}
-
-// arrived is the end of what arriving and ahead began.
+// arrived is the end of what arriving began.
 func (s *Service) arrived(ctx context.Context, b *router.Batch, node, name string, lost bool) {
 	sh := s.laneShard(name)
 	sh.mu.Lock()
@@ -612,7 +557,7 @@ func (s *Service) claimed(node, name string, payload []byte) bool {
 }
 
 // notMine sends what has waited for a room to the node that is its home.
-func (s *Service) notMine(b *router.Batch, node, name string) {
+func (s *Service) notMine(node, name string) {
 	sh := s.laneShard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -620,11 +565,9 @@ func (s *Service) notMine(b *router.Batch, node, name string) {
 	if ln == nil || ln.moving == nil || ln.moving.to != "" {
 		return
 	}
-	m := ln.moving
-	for _, p := range slices.Concat(m.ahead, m.parked) {
-		s.forward(node, frameStanza, p.st, p.from)
+	for i := range ln.moving.parked {
+		s.reject(&ln.moving.parked[i], node)
 	}
-	m.timer.Stop()
-	ln.moving = nil
-	sh.tidy(name, ln)
+	s.moved(sh, name, ln)
+	s.redirect(sh, name, node)
 }

@@ -22,12 +22,6 @@ const (
 	maxHeardBytes = 256 << 10
 )
 
-// A saying is a message that a session here has said and not heard yet.
-type saying struct {
-	st *stanza.Stanza
-	at time.Time
-}
-
 func isGroupchat(st *stanza.Stanza) bool {
 	return st.Kind == stanza.Message && st.Type == stanza.Groupchat && st.To.IsBare()
 }
@@ -47,43 +41,6 @@ func spokenID(wire []byte) (id stanza.ID, ok bool) {
 	return stanza.ID(wire[at:]), bytes.HasPrefix(child, []byte("stanza-id ")) && wire[at-1] == '\''
 }
 
-// sent notes a message that was sent to the room's home. The caller holds mu.
-func (sh *laneShard) sent(name string, st *stanza.Stanza) {
-	a := sh.away[name]
-	if a == nil || !isGroupchat(st) {
-		return
-	}
-	now := time.Now()
-	for len(a.said) > 0 && (len(a.said) >= maxHeard || now.Sub(a.said[0].at) > recently) {
-		a.said = a.said[1:]
-	}
-	a.said = append(a.said, saying{st.Clone(), now})
-}
-
-// answeredFor notes that the sender has an answer.
-func (s *Service) answeredFor(room string, id stanza.ID) {
-	sh := s.laneShard(room)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	if a := sh.away[room]; a != nil {
-		a.answered(id)
-	}
-}
-
-func (a *away) answered(id stanza.ID) {
-	a.said = slices.DeleteFunc(a.said, func(m saying) bool { return m.st.StanzaID == id })
-}
-
-// unanswered are the messages that sessions of this node have lately said and not heard of.
-func (a *away) unanswered(self string) (all []parked) {
-	for _, m := range a.said {
-		if time.Since(m.at) < recently {
-			all = append(all, parked{m.st, origin{node: self}})
-		}
-	}
-	return all
-}
-
 // hear notes a message that sessions here are told, and reports whether they were before.
 func (s *Service) hear(room string, wire []byte) (again bool) {
 	id, ok := spokenID(wire)
@@ -93,15 +50,19 @@ func (s *Service) hear(room string, wire []byte) (again bool) {
 	sh := s.laneShard(room)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
+	s.heardOf(sh, room, id)
 	a := sh.away[room]
 	if a == nil {
 		return false
 	}
-	a.answered(id)
 	if slices.ContainsFunc(a.heard, func(m utterance) bool { return m.id == id }) {
 		return true
 	}
-	a.remember(utterance{id: id, at: time.Now().UnixMilli(), wire: bytes.Clone(wire)})
+	at := time.Now().UnixMilli()
+	if n := len(a.heard); n > 0 {
+		at = max(at, a.heard[n-1].at+1)
+	}
+	a.remember(utterance{id: id, at: at, wire: bytes.Clone(wire)})
 	return false
 }
 
@@ -123,17 +84,6 @@ func (r *room) lately() (all []utterance) {
 		}
 	}
 	return all
-}
-
-// told reports whether a room has told its occupants a message.
-func (s *Service) told(name string, id stanza.ID) bool {
-	r := s.find(name)
-	if r == nil {
-		return false
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.past.find(string(id[:])) != nil
 }
 
 // catchUp tells the room what sessions of a node have heard and others have not, and those sessions what they have not heard. The caller holds the room's lock.

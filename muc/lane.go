@@ -2,7 +2,6 @@ package muc
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 
@@ -27,8 +26,7 @@ type moving struct {
 	lost     bool     // its home was lost
 	rejoins  []*State // who of other nodes' sessions was in it there
 	borrowed bool     // it goes back soon
-	ahead    []parked // what waited at its old home
-	parked   []parked // in order
+	parked   []parked // what other nodes have sent meanwhile, in order
 	timer    *time.Timer
 }
 
@@ -41,72 +39,102 @@ const (
 	turned                 // and the other nodes to send there
 )
 
-// A parked is a stanza that waits.
+// A parked is a stanza for a room, and whose turn it is.
 type parked struct {
 	st   *stanza.Stanza
-	from origin
+	node string         // of its sender; "" for this one
+	sess router.Session // if it is this one
+	turn turn
 }
 
 // A laneShard is what is known of some rooms besides those that are here.
 type laneShard struct {
 	mu     sync.Mutex
 	lanes  map[string]*lane // those that have anything in them
+	lines  map[string]*line
 	away   map[string]*away
 	copies map[string]*standby
 }
 
-// maxParked bounds what waits for one room that moves. One more gets an error.
+// maxParked bounds what waits for one room that moves. What comes beyond it has to be sent again.
 const maxParked = 10000
-
-// Where a stanza is dealt with.
-const (
-	here    = iota // by the caller, who calls leaveLane when that is done
-	taken          // elsewhere, or later
-	nowhere        // the node cannot be reached
-)
 
 func (s *Service) laneShard(name string) *laneShard { return &s.lanes[s.shardIndex(name)] }
 
-// enterLane says where a stanza is to be dealt with, and sends it there.
-func (s *Service) enterLane(name string, st *stanza.Stanza, from origin) int {
+// dispatch has a stanza of a session here dealt with where its room is.
+func (s *Service) dispatch(ctx context.Context, b *router.Batch, sess router.Session, st *stanza.Stanza) {
+	name := st.To.Local()
 	sh := s.laneShard(name)
 	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	ln := sh.lanes[name]
-	if ln != nil && ln.moving != nil {
-		return ln.moving.park(st, from)
+	if s.isHere(sh, name) {
+		s.lane(sh, name).active++
+		sh.mu.Unlock()
+		s.toRoom(ctx, b, sess, st)
+		s.leaveLane(name)
+		return
 	}
-	if home := s.where(sh, name, from); home != s.Place.Node() {
-		if from.node == "" {
-			sh.left(name, st)
-			if isGroupchat(st) {
-				st.StanzaID = stanza.NewID()
-			}
-		}
-		if !s.forward(home, frameStanza, st, from) {
-			return nowhere
-		}
-		if from.node == "" {
-			sh.sent(name, st)
-		}
-		return taken
+	ok := s.sayThere(sh, name, st, sess)
+	sh.mu.Unlock()
+	if !ok {
+		s.fail(b, st, stanza.ErrRecipientUnavailable)
 	}
-	if ln == nil {
-		ln = s.lane(sh, name)
-	}
-	if ln.active == 0 && s.unsettled() && s.find(name) == nil && s.claim(name, ln) {
-		return ln.moving.park(st, from)
-	}
-	ln.active++
-	return here
 }
 
-func (m *moving) park(st *stanza.Stanza, from origin) int {
-	if len(m.parked) >= maxParked {
-		return nowhere
+// isHere reports whether a session's stanza for a room is dealt with here, and nothing waits before it. The caller holds mu.
+func (s *Service) isHere(sh *laneShard, name string) bool {
+	if l := sh.lines[name]; sh.moves(name) || l != nil && len(l.said) > 0 {
+		return false
 	}
-	m.parked = append(m.parked, parked{st.Clone(), from})
-	return taken
+	return s.where(sh, name, false) == s.Place.Node() && !s.claims(sh, name)
+}
+
+// receive deals with what another node has sent, if the room is here.
+func (s *Service) receive(ctx context.Context, b *router.Batch, p parked) {
+	name := p.st.To.Local()
+	sh := s.laneShard(name)
+	sh.mu.Lock()
+	home := s.Place.Node()
+	if !sh.moves(name) {
+		home = s.where(sh, name, true)
+	}
+	switch {
+	case home != s.Place.Node():
+		sh.mu.Unlock()
+		s.reject(&p, home)
+		return
+	case sh.moves(name) || s.claims(sh, name):
+		if m := sh.lanes[name].moving; len(m.parked) < maxParked {
+			p.st = p.st.Clone()
+			m.parked = append(m.parked, p)
+		}
+		sh.mu.Unlock()
+		return
+	}
+	s.lane(sh, name).active++
+	sh.mu.Unlock()
+	s.inTurn(ctx, b, &p)
+	s.leaveLane(name)
+}
+
+// moves reports whether a room is on its way. The caller holds mu.
+func (sh *laneShard) moves(name string) bool {
+	ln := sh.lanes[name]
+	return ln != nil && ln.moving != nil
+}
+
+// claims asks the other nodes for a room that should be here, and is not, if they may have it: then it is on its way. The caller holds mu.
+func (s *Service) claims(sh *laneShard, name string) bool {
+	ln := s.lane(sh, name)
+	if ln.active > 0 || !s.unsettled() || s.find(name) != nil {
+		return false
+	}
+	return s.claim(name, ln)
+}
+
+// hold has what comes for a room wait until this node's worker comes to it. The caller holds mu.
+func (s *Service) hold(sh *laneShard, name string) {
+	s.lane(sh, name).moving = &moving{timer: s.overdue(name)}
+	s.Place.Send(s.Place.Node(), frameFlushed, name)
 }
 
 // leaveLane ends what enterLane began with here.
@@ -147,12 +175,12 @@ func (sh *laneShard) tidy(name string, ln *lane) {
 }
 
 // where is the node that deals with a room's stanzas. Those of a session go to where it was let in, until that node says that the
-// room is elsewhere: so they keep their order. The caller holds mu.
-func (s *Service) where(sh *laneShard, name string, from origin) string {
+// room is elsewhere; "": that is not known yet. The caller holds mu.
+func (s *Service) where(sh *laneShard, name string, remote bool) string {
 	if s.find(name) != nil {
 		return s.Place.Node()
 	}
-	if a := sh.away[name]; a != nil && a.home != "" && (from.node == "" || a.lent && s.reaches(a.home)) && a.home != s.Place.Node() {
+	if a := sh.away[name]; a != nil && (!remote || a.lent && s.reaches(a.home)) {
 		return a.home
 	}
 	return s.Place.Home(name)
@@ -160,50 +188,51 @@ func (s *Service) where(sh *laneShard, name string, from origin) string {
 
 // drain deals with what has waited, and ends the wait.
 func (s *Service) drain(ctx context.Context, b *router.Batch, name string) {
-	for {
-		todo := s.waiting(name)
-		if todo == nil {
-			return
-		}
-		for _, p := range todo {
-			s.deal(ctx, b, name, p)
+	for p := s.next(name); p != nil; p = s.next(name) {
+		sh := s.laneShard(name)
+		sh.mu.Lock()
+		home := s.where(sh, name, true)
+		sh.mu.Unlock()
+		if p.node != "" && home != s.Place.Node() {
+			s.reject(p, home)
+		} else {
+			s.inTurn(ctx, b, p)
 		}
 	}
 }
 
-// waiting takes what waits for a room that has come, or has not. With nothing there the wait is over.
-func (s *Service) waiting(name string) (todo []parked) {
+// next takes one that waits for a room that has come, or has not. With nothing there the wait is over.
+func (s *Service) next(name string) *parked {
 	sh := s.laneShard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	ln := sh.lanes[name]
-	if ln == nil || ln.moving == nil {
+	if !sh.moves(name) {
 		return nil
 	}
+	ln, l := sh.lanes[name], sh.lines[name]
 	m := ln.moving
-	todo = slices.Concat(m.ahead, m.parked)
-	m.ahead, m.parked = nil, nil
-	if len(todo) == 0 {
-		m.timer.Stop()
-		ln.moving = nil
-		sh.tidy(name, ln)
-		if !m.borrowed {
-			s.Place.Send(s.Place.Node(), frameCheck, name) // it may have to go on
-		}
-		return nil
+	if l != nil && len(l.said) > 0 && s.where(sh, name, false) == s.Place.Node() {
+		p := &parked{st: l.said[0].st, sess: l.said[0].sess, turn: turn{of: s.process, number: l.said[0].number}}
+		l.said, l.home, l.sent = l.said[1:], "", 0
+		sh.tidyLine(name)
+		return p
 	}
-	return todo
+	if len(m.parked) > 0 {
+		p := &m.parked[0]
+		m.parked = m.parked[1:]
+		return p
+	}
+	s.moved(sh, name, ln)
+	if !m.borrowed {
+		s.Place.Send(s.Place.Node(), frameCheck, name) // it may have to go on
+	}
+	return nil
 }
 
-// deal deals with one that has waited, while others still do.
-func (s *Service) deal(ctx context.Context, b *router.Batch, name string, p parked) {
-	sh := s.laneShard(name)
-	sh.mu.Lock()
-	home := s.where(sh, name, p.from)
-	sh.mu.Unlock()
-	if home == s.Place.Node() {
-		s.toRoomFrom(ctx, b, p.st, p.from)
-	} else if !s.forward(home, frameStanza, p.st, p.from) {
-		s.fail(b, p.st, stanza.ErrRecipientUnavailable)
-	}
+// moved ends the wait for a room. The caller holds mu.
+func (s *Service) moved(sh *laneShard, name string, ln *lane) {
+	ln.moving.timer.Stop()
+	ln.moving = nil
+	sh.tidy(name, ln)
+	s.flow(sh, name)
 }

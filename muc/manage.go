@@ -255,7 +255,7 @@ func (s *Service) Send(ctx context.Context, name, body string) (id string, err e
 		if len(r.unwritten) >= maxUnwritten {
 			return stanza.ErrResourceConstraint
 		}
-		m := utterance{id: stanza.NewID(), at: time.Now().UnixMilli()}
+		m := utterance{id: stanza.NewID(), at: r.past.after(time.Now().UnixMilli())}
 		id = string(m.id[:])
 		inner := m.id.Append([]byte("<body>"+stanza.Escape(body)+"</body>"), r.at)
 		st := stanza.Stanza{Kind: stanza.Message, Type: stanza.Groupchat, From: r.at, ID: m.id[:], Inner: inner}

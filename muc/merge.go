@@ -34,6 +34,7 @@ func merge(a, b *State) *State {
 	m.mergeAffiliations(a, b)
 	m.mergeOccupants(a, b)
 	m.History = mergeHistory(a.History, b.History)
+	m.Dealt = mergeMarks(a.Dealt, b.Dealt)
 	return m
 }
 

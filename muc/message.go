@@ -95,7 +95,7 @@ func (s *Service) say(b *router.Batch, r *room, o *occupant, st *stanza.Stanza) 
 	if err != nil {
 		return err
 	}
-	m := utterance{id: st.StanzaID, by: o.id, at: time.Now().UnixMilli()}
+	m := utterance{id: st.StanzaID, by: o.id, at: r.past.after(time.Now().UnixMilli())}
 	if m.id == (stanza.ID{}) {
 		m.id = stanza.NewID()
 	} else if has := r.past.find(string(m.id[:])); has != nil { // it was said before the room lost its home
@@ -109,6 +109,9 @@ func (s *Service) say(b *router.Batch, r *room, o *occupant, st *stanza.Stanza) 
 	*buf = m.id.Append(*buf, r.at)
 	out := stanza.Stanza{Kind: stanza.Message, Type: stanza.Groupchat, From: o.at, ID: st.ID, Lang: st.Lang, Attrs: st.Attrs, Inner: *buf}
 	wire := s.cast(b, r, &out)
+	if r.rep != nil {
+		r.rep.spoken = m.id
+	}
 	if retracts != "" {
 		s.retract(r, o, retracts, string(st.ID), m.at)
 	}

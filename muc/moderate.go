@@ -51,7 +51,7 @@ func (s *Service) moderate(ctx context.Context, b *router.Batch, sess router.Ses
 		now := time.Now()
 		s.bury(r, m, id, nil, nil, now, by)
 
-		told := utterance{id: stanza.NewID(), at: now.UnixMilli()}
+		told := utterance{id: stanza.NewID(), at: r.past.after(now.UnixMilli())}
 		inner := append([]byte("<retract xmlns='"+nsRetract+"' id='"), stanza.Escape(id)...)
 		inner = append(append(append(inner, "'>"...), by...), "</retract>"...)
 		inner = told.id.Append(inner, r.at)

@@ -49,6 +49,14 @@ func (p *past) add(m utterance, limits *Config) {
 	}
 }
 
+// after is when a message has been said that has just come, in milliseconds since 1970: after all others, so that time alone keeps them in order.
+func (p *past) after(now int64) int64 {
+	if n := len(p.messages); n > 0 {
+		return max(now, p.messages[n-1].at+1)
+	}
+	return now
+}
+
 // find is a message by its id, nil if it is not there.
 func (p *past) find(id string) *utterance {
 	for i := range p.messages {

@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"chatd/router"
-	"chatd/stanza"
 )
 
 // A Place is the cluster that rooms live in. Each room has one home, by a placement that all nodes compute alike. None of
@@ -51,32 +50,33 @@ func (t Token) fences(old Token) bool {
 
 // Kinds of frames about a room.
 const (
-	frameStanza  byte = iota // for the room: hops, node of its sender, id that it has as a message, stanza
-	frameCast                // from the room: token, number of recipients, each recipient, stanza without 'to'
-	frameMissed              // to the room: a recipient who was not there, stanza
-	frameSeats               // to a node: token, what sessions there are in the room
-	frameCopy                // to the standby: token, the room, or its next part
-	frameChange              // token, what has changed in it
-	frameHistory             // time, id, message
-	frameForget              // the copy is of no use any more
-	frameFlush               // to who has sessions in a room that leaves this node: where to
-	frameFlushed             // the answer, behind all that was sent before
-	frameState               // to the new home: token, the room, or its next part
-	frameAhead               // as frameStanza: one that has waited
-	frameArrived             // all of the room has been sent; not empty: its home was lost, or has lost some of its nodes
-	frameClaim               // to all: token; who has the room is to hand it over
-	frameNone                // the answer of who has not
-	frameMine                // the answer of the node that is the home, as it knows better
-	frameRejoin              // to a room that has lost its home: token, all sessions of a node that are in it
-	frameWho                 // asks for that: when, nanoseconds since 1970
-	frameNotLent             // to the home of a room that had been borrowed: it is not there any more
-	frameRefused             // to the sender's node: id of a message that the room has not taken
+	frameStanza    byte = iota // for the room, of a session of the node's: turn, id that it has as a message, stanza
+	frameCast                  // from the room: token, number of recipients, each recipient, stanza without 'to'
+	frameMissed                // to the room: a recipient who was not there, stanza
+	frameSeats                 // to a node: token, what sessions there are in the room
+	frameCopy                  // to the standby: token, the room, or its next part
+	frameChange                // token, what has changed in it
+	frameHistory               // time, id, message
+	frameForget                // the copy is of no use any more
+	frameFlush                 // to who has sessions in a room that leaves this node: where to
+	frameFlushed               // the answer, behind all that was sent before
+	frameState                 // to the new home: token, the room, or its next part
+	frameArrived               // all of the room has been sent; not empty: its home was lost, or has lost some of its nodes
+	frameClaim                 // to all: token; who has the room is to hand it over
+	frameNone                  // the answer of who has not
+	frameMine                  // the answer of the node that is the home, as it knows better
+	frameRejoin                // to a room that has lost its home: token, all sessions of a node that are in it
+	frameWho                   // asks for that: when, nanoseconds since 1970
+	frameNotLent               // to the home of a room that had been borrowed: it is not there any more
+	frameDealt                 // to the sender's node: number up to which the room has dealt with what it has sent
+	frameElsewhere             // to the sender's node: try, where it has to be sent from the first on
 
 	// To the node itself.
 	frameCheck   // is the room where it should be
 	frameDown    // a node is gone: which
 	frameFrozen  // nobody is busy with the room any more
 	frameOverdue // it waits for others no longer
+	frameAgain   // what has no answer is to be sent again
 
 	// Of no room.
 	frameList   // to a node: the number of a question, a part of the list of rooms
@@ -85,57 +85,6 @@ const (
 	frameFollow   // from the room: as frameCast, for a session that has been missed on another node
 	frameReturned // to the node itself: a frameCast that a node which is gone has not confirmed: which
 )
-
-// maxHops bounds how often a stanza is sent on to where its room is, while nodes disagree about that.
-const maxHops = 6
-
-// An origin is where the sender of a stanza is.
-type origin struct {
-	node string         // "" for this one
-	sess router.Session // if it is this one
-	hops byte
-}
-
-func (s *Service) session(from origin) router.Session {
-	if from.node == "" || from.node == s.Place.Node() {
-		return from.sess
-	}
-	return s.node(from.node)
-}
-
-// dispatch has a stanza for a room dealt with where the room is.
-func (s *Service) dispatch(ctx context.Context, b *router.Batch, st *stanza.Stanza, from origin) {
-	name := st.To.Local()
-	switch s.enterLane(name, st, from) {
-	case here:
-		s.toRoomFrom(ctx, b, st, from)
-		s.leaveLane(name)
-	case nowhere:
-		s.fail(b, st, stanza.ErrRecipientUnavailable)
-	}
-}
-
-// toRoomFrom deals with a stanza here.
-func (s *Service) toRoomFrom(ctx context.Context, b *router.Batch, st *stanza.Stanza, from origin) {
-	id := st.StanzaID
-	s.toRoom(ctx, b, s.session(from), st)
-	if id != (stanza.ID{}) && from.node != "" && from.node != s.Place.Node() && !s.told(st.To.Local(), id) {
-		s.Place.Send(from.node, frameRefused, st.To.Local(), id[:])
-	}
-}
-
-// forward sends a stanza to a node, as a frame of one kind or another. It reports whether that could be done.
-func (s *Service) forward(home string, kind byte, st *stanza.Stanza, from origin) bool {
-	if from.node == "" {
-		from.node = s.Place.Node()
-	}
-	buf := buffers.Get().(*[]byte)
-	defer putBuffer(buf)
-	plain := *st
-	plain.StanzaID = stanza.ID{}
-	*buf = plain.Append(append(appendText(append((*buf)[:0], from.hops+1), from.node), st.StanzaID[:]...))
-	return from.hops < maxHops && s.Place.Send(home, kind, st.To.Local(), *buf)
-}
 
 // Frame deals with a frame of another node about a room, or of this one: see Place.Send. The payload is a view.
 func (s *Service) Frame(ctx context.Context, b *router.Batch, node string, kind byte, room string, payload []byte) {
@@ -147,9 +96,13 @@ func (s *Service) Frame(ctx context.Context, b *router.Batch, node string, kind 
 func (s *Service) frame(ctx context.Context, b *router.Batch, node string, kind byte, room string, payload []byte) bool {
 	switch kind {
 	case frameStanza:
-		return s.forwarded(payload, func(st *stanza.Stanza, from origin) { s.dispatch(ctx, b, st, from) })
-	case frameAhead:
-		return s.forwarded(payload, func(st *stanza.Stanza, from origin) { s.ahead(node, st, from) })
+		return s.said(ctx, b, node, payload)
+	case frameDealt:
+		return s.dealtWith(room, payload)
+	case frameElsewhere:
+		return s.elsewhere(node, room, payload)
+	case frameAgain:
+		s.again(b, room)
 	case frameCast:
 		return s.castTo(b, node, room, payload, false)
 	case frameFollow:
@@ -172,8 +125,6 @@ func (s *Service) frame(ctx context.Context, b *router.Batch, node string, kind 
 		return s.asked(room, node, payload)
 	case frameNotLent:
 		s.notLent(room, node)
-	case frameRefused:
-		s.answeredFor(room, stanza.ID(append(payload, make([]byte, len(stanza.ID{}))...)))
 	case frameDown:
 		s.lostNode(ctx, b, room, string(payload))
 	case frameCheck:
@@ -181,25 +132,6 @@ func (s *Service) frame(ctx context.Context, b *router.Batch, node string, kind 
 	default:
 		return s.move(ctx, b, node, kind, room, payload)
 	}
-	return true
-}
-
-// forwarded takes a stanza that another node has sent on.
-func (s *Service) forwarded(payload []byte, deal func(*stanza.Stanza, origin)) bool {
-	if len(payload) == 0 {
-		return false
-	}
-	node, rest, ok := cutText(payload[1:])
-	if !ok || len(rest) < len(stanza.ID{}) {
-		return false
-	}
-	id := stanza.ID(rest)
-	st, err := stanza.Parse(rest[len(id):])
-	if err != nil || st.To.Domain() != s.host.Domain() || st.To.Local() == "" {
-		return false
-	}
-	st.StanzaID = id
-	deal(st, origin{node: string(node), hops: payload[0]})
 	return true
 }
 

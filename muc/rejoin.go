@@ -23,7 +23,6 @@ type away struct {
 
 	heard      []utterance // by the sessions here, lately
 	heardBytes int
-	said       []saying
 }
 
 // noteShown takes note of a presence that sessions here are shown.
@@ -93,8 +92,9 @@ func (s *Service) seated(node, room string, payload []byte) bool {
 	a.home, a.token, a.rejoins = node, token, false
 	a.seats.apply(x)
 	if len(a.seats.Occupants) == 0 && !a.lent {
-		delete(sh.away, room)
+		sh.dropAway(room)
 	}
+	s.redirect(sh, room, node)
 	return true
 }
 
@@ -103,6 +103,11 @@ func (sh *laneShard) putAway(room string, a *away) {
 		sh.away = make(map[string]*away)
 	}
 	sh.away[room] = a
+}
+
+func (sh *laneShard) dropAway(room string) {
+	delete(sh.away, room)
+	sh.tidyLine(room)
 }
 
 // left notes that a session here leaves a room, whatever becomes of its word. The caller holds mu.
@@ -149,12 +154,8 @@ func (s *Service) rejoin(room, home string, asked int64) {
 	if home == s.Place.Node() {
 		return
 	}
-	if asked == 0 && !(a.rejoins && a.home == home) { // what the old one may not have dealt with, or not been able to say here
-		for _, m := range a.unanswered(s.Place.Node()) {
-			s.forward(home, frameStanza, m.st, m.from)
-		}
-	}
 	a.home, a.rejoins = home, true
+	s.redirect(sh, room, home)
 }
 
 // rejoined takes what sessions of a node are in a room that has lost its home.
@@ -210,7 +211,7 @@ func (s *Service) notLent(name, node string) {
 	}
 	a.lent = false
 	if len(a.seats.Occupants) == 0 {
-		delete(sh.away, name)
+		sh.dropAway(name)
 	}
 }
 
@@ -223,7 +224,7 @@ func (s *Service) takeAway(room string) (x *State, ok bool) {
 	if a == nil {
 		return &State{Name: room, Whole: s.Place.Node()}, false
 	}
-	delete(sh.away, room)
+	sh.dropAway(room)
 	return a.whole(room, s.Place.Node()), true
 }
 

@@ -43,9 +43,11 @@ type Service struct {
 	seed   maphash.Seed
 	shards [shards]shard
 
-	lanes  [shards]laneShard // of a cluster
-	nodes  sync.Map          // the others, *node by name
-	placed atomic.Int64      // when Placed was called last, nanoseconds since 1970
+	lanes   [shards]laneShard // of a cluster
+	nodes   sync.Map          // the others, *node by name
+	placed  atomic.Int64      // when Placed was called last, nanoseconds since 1970
+	process uint64            // tells this process of the node from others
+	spoken  atomic.Uint64     // number of the last stanza that was sent to another node
 
 	writing sync.WaitGroup  // goroutines that write history
 	ctx     context.Context // ends when they are to give up
@@ -60,7 +62,7 @@ type shard struct {
 
 // New makes the rooms at host, for the router of which it becomes a service. Close ends it.
 func New(r *router.Router, host stanza.JID, rooms store.Rooms, cfg Config, log *slog.Logger) *Service {
-	s := &Service{Metrics: newMetrics(), r: r, host: host, store: rooms, log: log, seed: maphash.MakeSeed()}
+	s := &Service{Metrics: newMetrics(), r: r, host: host, store: rooms, log: log, seed: maphash.MakeSeed(), process: uint64(time.Now().UnixNano())}
 	for i := range s.shards {
 		s.shards[i].rooms = make(map[string]*room)
 	}
@@ -105,7 +107,7 @@ func (s *Service) Handle(ctx context.Context, b *router.Batch, sess router.Sessi
 	case name == "":
 		s.toHost(ctx, b, sess, st)
 	case s.Place != nil:
-		s.dispatch(ctx, b, st, origin{sess: sess})
+		s.dispatch(ctx, b, sess, st)
 	default:
 		s.toRoom(ctx, b, sess, st)
 	}

@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -28,8 +29,10 @@ type sim struct {
 	start time.Time
 	store *memstore.Store
 
+	seed  uint64
+	rng   *rand.Rand // of the goroutine that makes the schedule
 	mu    sync.Mutex
-	rng   *rand.Rand
+	drawn map[string]uint64 // how often within was asked, by what for
 	nodes []*simNode
 	cut   map[[2]int]int // by direction: number of the cut, 0: none
 	cuts  int
@@ -122,7 +125,7 @@ func (w *simWorker) run() {
 }
 
 func newSim(t testing.TB, seed uint64) *sim {
-	return &sim{t: t, start: time.Now(), store: memstore.New(), rng: rand.New(rand.NewPCG(seed, 7)), cut: map[[2]int]int{}}
+	return &sim{t: t, start: time.Now(), store: memstore.New(), seed: seed, rng: rand.New(rand.NewPCG(seed, 7)), drawn: map[string]uint64{}, cut: map[[2]int]int{}}
 }
 
 func (s *sim) note(format string, args ...any) {
@@ -132,15 +135,15 @@ func (s *sim) note(format string, args ...any) {
 }
 
 // chance is a number below n.
-func (s *sim) chance(n int) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.rng.IntN(n)
-}
+func (s *sim) chance(n int) int { return s.rng.IntN(n) }
 
-// within is a time up to max.
-func (s *sim) within(max time.Duration) time.Duration {
-	return time.Duration(s.rng.Int64N(int64(max)) + 1)
+// within is a time up to max, the next one for something: it does not depend on what else happens at the same time, in whatever order.
+func (s *sim) within(max time.Duration, what ...string) time.Duration {
+	key := strings.Join(what, " ")
+	s.drawn[key]++
+	h := fnv.New64a()
+	io.WriteString(h, key)
+	return time.Duration(rand.New(rand.NewPCG(s.seed^h.Sum64(), s.drawn[key])).Int64N(int64(max)) + 1)
 }
 
 // boot starts a process of node i.
@@ -192,7 +195,7 @@ func (n *simNode) end() {
 // meet has two nodes connect soon, if nothing keeps them from it then.
 func (s *sim) meet(i, k int) {
 	s.mu.Lock()
-	after := s.within(300 * time.Millisecond)
+	after := s.within(300*time.Millisecond, "meet", s.nodes[i].name, s.nodes[k].name)
 	s.mu.Unlock()
 	time.AfterFunc(after, func() {
 		s.mu.Lock()
@@ -225,14 +228,14 @@ func (s *sim) meet(i, k int) {
 func (s *sim) connect(a, b *simNode) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.rng.IntN(2) == 0 {
+	if s.within(2, "first", a.name, b.name) == 1 {
 		a, b = b, a
 	}
 	x := &simEnd{from: a, to: b, first: 1, done: map[uint64]bool{}}
 	y := &simEnd{from: b, to: a, first: 1, done: map[uint64]bool{}}
 	x.other, y.other = y, x
 	x.upLocked()
-	time.AfterFunc(s.within(3*time.Millisecond), func() {
+	time.AfterFunc(s.within(3*time.Millisecond, "connect", a.name, b.name), func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if y.from.dead || y.from.peers[a.name] != nil {
@@ -251,7 +254,7 @@ func (e *simEnd) upLocked() {
 	if n.retired[n.name] {
 		e.sendLocked(simRetire, "", nil)
 	}
-	for full := range n.bound {
+	for _, full := range slices.Sorted(maps.Keys(n.bound)) {
 		e.sendLocked(simRow, "", []byte("+"+full))
 	}
 	delete(n.retired, e.to.name)
@@ -259,8 +262,8 @@ func (e *simEnd) upLocked() {
 	e.sendLocked(simToken, "", n.token.append(nil))
 }
 
-var frameNames = [...]string{"stanza", "cast", "missed", "seats", "copy", "change", "history", "forget", "flush", "flushed", "state", "ahead", "arrived", "claim", "none", "mine", "rejoin", "who",
-	"not lent", "refused", "check", "down", "frozen", "overdue", "list", "listed", "follow", "returned"}
+var frameNames = [...]string{"stanza", "cast", "missed", "seats", "copy", "change", "history", "forget", "flush", "flushed", "state", "arrived", "claim", "none", "mine", "rejoin", "who",
+	"not lent", "dealt", "elsewhere", "check", "down", "frozen", "overdue", "again", "list", "listed", "follow", "returned"}
 
 // frameLocked notes a frame, if very much is to be told.
 func (s *sim) frameLocked(what, from, to string, kind byte, room string, payload []byte) {
@@ -317,14 +320,22 @@ func (n *simNode) placeLocked() {
 	n.seen = max(n.seen+1, uint64(time.Now().UnixMilli()))
 	n.homes = homes
 	n.becomeLocked(Token{n.seen, h.Sum64()})
-	for _, e := range n.peers {
+	for _, e := range n.peersLocked() {
 		e.sendLocked(simToken, "", n.token.append(nil))
 	}
 }
 
+// peersLocked is the ends of the links that are up, in order of the other nodes' names.
+func (n *simNode) peersLocked() (all []*simEnd) {
+	for _, name := range slices.Sorted(maps.Keys(n.peers)) {
+		all = append(all, n.peers[name])
+	}
+	return all
+}
+
 func (n *simNode) becomeLocked(t Token) {
 	n.token = t
-	time.AfterFunc(n.s.within(2*time.Millisecond), func() {
+	time.AfterFunc(n.s.within(2*time.Millisecond, "placed", n.name), func() {
 		if !n.isDead() {
 			n.Placed(context.Background())
 		}
@@ -354,9 +365,10 @@ func (e *simEnd) flowLocked() {
 	}
 	for ; e.next < len(e.sent); e.next++ {
 		f, seq := e.sent[e.next], e.first+uint64(e.next)
-		d := s.within(2 * time.Millisecond)
-		if s.rng.IntN(50) == 0 {
-			d = s.within(100 * time.Millisecond)
+		what := []string{e.from.name, e.to.name, string(f.kind), f.room}
+		d := s.within(2*time.Millisecond, what...)
+		if s.within(50, what...) == 1 {
+			d = s.within(100*time.Millisecond, what...)
 		}
 		e.last = e.last.Add(1)
 		if at := time.Now().Add(d); at.After(e.last) {
@@ -425,7 +437,7 @@ func (e *simEnd) settledLocked(seq uint64) {
 		delete(e.done, e.dealt)
 	}
 	s, upTo := e.from.s, e.dealt
-	time.AfterFunc(s.within(5*time.Millisecond), func() {
+	time.AfterFunc(s.within(5*time.Millisecond, "confirm", e.from.name, e.to.name), func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.cut[[2]int{e.from.i, e.to.i}] == 0 && !e.gone && !e.from.dead {
@@ -467,7 +479,7 @@ func (s *sim) split(from, to []int) {
 func (s *sim) giveUpLocked(i, k, number int) {
 	for _, at := range [2][2]int{{i, k}, {k, i}} {
 		if e := s.nodes[at[0]].peers[s.nodes[at[1]].name]; e != nil {
-			time.AfterFunc(1600*time.Millisecond+s.within(400*time.Millisecond), func() {
+			time.AfterFunc(1600*time.Millisecond+s.within(400*time.Millisecond, "miss", e.from.name, e.to.name), func() {
 				s.mu.Lock()
 				down := func() {}
 				if s.cut[[2]int{i, k}] == number && !e.from.dead && !e.from.paused {
@@ -485,7 +497,8 @@ func (s *sim) heal() {
 	s.mu.Lock()
 	cut := s.cut
 	s.cut = map[[2]int]int{}
-	for at := range cut {
+	pairs := slices.SortedFunc(maps.Keys(cut), func(p, q [2]int) int { return slices.Compare(p[:], q[:]) })
+	for _, at := range pairs {
 		for _, pair := range [2][2]int{at, {at[1], at[0]}} {
 			if e := s.nodes[pair[0]].peers[s.nodes[pair[1]].name]; e != nil && !e.gone && !e.other.gone {
 				e.next = 0 // again
@@ -509,7 +522,7 @@ func (s *sim) pause(i int) {
 	n.paused = true
 	for _, o := range s.nodes {
 		if e := o.peers[n.name]; e != nil {
-			time.AfterFunc(1600*time.Millisecond+s.within(400*time.Millisecond), func() {
+			time.AfterFunc(1600*time.Millisecond+s.within(400*time.Millisecond, "miss", e.from.name, e.to.name), func() {
 				s.mu.Lock()
 				down := func() {}
 				if n.paused && !o.dead {
@@ -526,7 +539,7 @@ func (s *sim) resume(i int) {
 	s.mu.Lock()
 	n := s.nodes[i]
 	n.paused = false
-	for _, e := range n.peers {
+	for _, e := range n.peersLocked() {
 		if !e.other.gone {
 			e.next, e.other.next = 0, 0
 			e.flowLocked()
@@ -548,9 +561,9 @@ func (s *sim) kill(i int, left bool) {
 	n.dead = true
 	for _, o := range s.nodes {
 		if e := o.peers[n.name]; e != nil && o != n {
-			after := 1200*time.Millisecond + s.within(600*time.Millisecond)
+			after := 1200*time.Millisecond + s.within(600*time.Millisecond, "bury", o.name, n.name)
 			if left {
-				after = s.within(3 * time.Millisecond)
+				after = s.within(3*time.Millisecond, "left", o.name, n.name)
 			}
 			time.AfterFunc(after, func() {
 				s.mu.Lock()
@@ -635,9 +648,10 @@ type simRows struct {
 func (e simRows) Rows(rows []router.Row, user stanza.JID) []router.Row {
 	e.n.s.mu.Lock()
 	defer e.n.s.mu.Unlock()
-	for _, theirs := range e.n.rows {
-		for _, row := range theirs {
-			if row.Session.JID().Bare() == user.Bare() {
+	for _, name := range slices.Sorted(maps.Keys(e.n.rows)) {
+		theirs := e.n.rows[name]
+		for _, full := range slices.Sorted(maps.Keys(theirs)) {
+			if row := theirs[full]; row.Session.JID().Bare() == user.Bare() {
 				rows = append(rows, row)
 			}
 		}
@@ -659,7 +673,7 @@ func (e simRows) tell(what string, row router.Row) {
 	if what == "-" {
 		delete(e.n.bound, full)
 	}
-	for _, end := range e.n.peers {
+	for _, end := range e.n.peersLocked() {
 		end.sendLocked(simRow, "", []byte(what+row.Session.JID().String()))
 	}
 }

@@ -3,6 +3,8 @@ package muc
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -138,7 +140,8 @@ func (c *simClient) die() {
 		c.mu.Unlock()
 		c.stop()
 		c.n.r.Table.Unbind(c)
-		for room, nick := range rooms {
+		for _, room := range slices.Sorted(maps.Keys(rooms)) {
+			nick := rooms[room]
 			if nick == "" {
 				nick = "x"
 			}

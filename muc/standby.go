@@ -26,6 +26,8 @@ type replication struct {
 	subjectSet int64
 	stamps     map[string]int64 // when affiliations were changed
 
+	dealt      map[string]mark // how far it has come with what each node has sent
+	spoken     stanza.ID       // of the last message that all were told
 	asked      int64           // when nodes were asked who of theirs is in the room, nanoseconds since 1970
 	doubted    map[string]bool // sessions that were in it then by somebody else's word, and of which their node has not told
 	lost       time.Time       // when it came back after its home was lost
@@ -401,7 +403,7 @@ func (s *Service) orphaned() []string {
 		}
 		sh.mu.Unlock()
 	}
-	return slices.Collect(maps.Keys(names))
+	return slices.Sorted(maps.Keys(names))
 }
 
 // takeOver sends what is here of a room that has lost its home to its new one, which may be this.

@@ -33,6 +33,7 @@ type State struct {
 	Left       []string          `json:"left,omitempty"`        // of a change: sessions that are no more
 	Whole      string            `json:"whole,omitempty"`       // Occupants has all sessions of this node, and History the messages that they have heard lately
 	Sees       map[string]string `json:"sees,omitempty"`        // whom these have been shown: ids (XEP-0421) by nick
+	Dealt      map[string]mark   `json:"dealt,omitempty"`       // how far it has come with what each node has sent
 	Asked      int64             `json:"asked,omitempty"`       // it answers this frameWho
 	CopyOf     string            `json:"copy_of,omitempty"`     // it is a copy of the room of this node, which was gone
 	Secret     []byte            `json:"secret,omitempty"`      // of that room: one that is made anew has another
@@ -86,7 +87,7 @@ func (r *room) state() (*State, error) {
 	x := &State{Name: rec.Name, Config: rec.Config, Subject: rec.Subject, Created: rec.Created, Locked: r.phase == locked, Affiliations: r.affiliates.stored()}
 	x.Expected = r.expected
 	if r.rep != nil {
-		x.Configured, x.SubjectSet, x.Stamps = r.rep.configured, r.rep.subjectSet, maps.Clone(r.rep.stamps)
+		x.Configured, x.SubjectSet, x.Stamps, x.Dealt = r.rep.configured, r.rep.subjectSet, maps.Clone(r.rep.stamps), maps.Clone(r.rep.dealt)
 	}
 	for _, o := range r.all {
 		x.Occupants = append(x.Occupants, o.state(r.rep, ""))

@@ -169,6 +169,9 @@ func (r *Router) Returned(ctx context.Context, st *stanza.Stanza) (seq int64, er
 		case errors.Is(err, ErrTransient) || errors.As(err, &refusal):
 			r.notHeld(nil, st, err)
 			return 0, nil
+		case errors.Is(err, ErrDoubt): // if it is tried as if for the first time it may be there twice
+			r.later(st, err)
+			return 0, nil
 		default:
 			return 0, err
 		}

@@ -81,6 +81,7 @@ func (f *fakeSpool) Hold(_ context.Context, st *stanza.Stanza) (int64, error) {
 func (*fakeSpool) Keep(context.Context, *stanza.Stanza) (int64, error) { return 0, nil }
 
 func (*fakeSpool) HoldLater(*stanza.Stanza, error) bool { return false }
+func (*fakeSpool) Withdraw(*stanza.Stanza)              {}
 
 func (f *fakeSpool) Forget(context.Context, string, []int64) error { return nil }
 

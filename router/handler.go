@@ -40,6 +40,9 @@ var ErrReachable = errors.New("router: recipient is reachable")
 // nothing later, such as a chat state: the router drops it.
 var ErrTransient = errors.New("router: message is not worth keeping")
 
+// ErrDoubt is wrapped by an error of Spool.Hold that leaves open whether the message is kept.
+var ErrDoubt = errors.New("router: not known whether the message is kept")
+
 // A Spool keeps messages for users who cannot be reached (XEP-0160).
 type Spool interface {
 	// Hold keeps a message to a user of this server durably before it
@@ -50,6 +53,9 @@ type Spool interface {
 	// not send. It is stored once the store works again. false means that cause does not pass, or that too much waits
 	// already. st may be a view. It does not block.
 	HoldLater(st *stanza.Stanza, cause error) bool
+	// Withdraw is for a message whose sender is told that it is not kept, although Hold's error was ErrDoubt: if the store has it all the same it is
+	// taken out again, as soon as the store works. st may be a view. It does not block.
+	Withdraw(st *stanza.Stanza)
 	// Keep stores a copy of a message that a session has and its client is slow to take, in case this process dies first. Who
 	// is handed messages here does not get it. The caller calls Forget when the client has the message, or when another way
 	// was found for it. 0 is for one that is not to be stored. It blocks on the store.

@@ -331,6 +331,9 @@ func (r *Router) notHeld(b *Batch, st *stanza.Stanza, err error) {
 		r.Fail(b, st, refusal, dropRefused)
 	default:
 		r.Log.Log(context.Background(), stanza.FaultLevel(err), "message not stored", "to", st.To, "err", err)
+		if errors.Is(err, ErrDoubt) {
+			r.Spool.Withdraw(st)
+		}
 		r.Fail(b, st, stanza.ErrResourceConstraint, dropStore)
 	}
 }

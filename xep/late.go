@@ -27,15 +27,16 @@ var errBehind = fmt.Errorf("xep: older messages wait for the store: %w", store.E
 // late is messages that were accepted for a user who was there, were left over by a session that ended, and wait for the store
 // to work again. They live as long as the process.
 type late struct {
-	mu      sync.Mutex
-	waiting map[string][]*lateMessage // by user, oldest first
-	count   int
-	bytes   int
-	serving bool
-	closed  bool
-	ctx     context.Context // ends with Close
-	end     context.CancelFunc
-	running sync.WaitGroup
+	mu        sync.Mutex
+	waiting   map[string][]*lateMessage // by user, oldest first
+	count     int
+	withdrawn []*stanza.Stanza // what is to be taken out, oldest first
+	bytes     int              // of both
+	serving   bool
+	closed    bool
+	ctx       context.Context // ends with Close
+	end       context.CancelFunc
+	running   sync.WaitGroup
 }
 
 // A lateMessage is one of them.
@@ -59,11 +60,15 @@ func (o *Offline) HoldLater(st *stanza.Stanza, cause error) bool {
 	l.waiting[user] = append(l.waiting[user], &lateMessage{st.Clone(), !errors.Is(cause, store.ErrNotTried)})
 	l.count++
 	l.bytes += st.Size()
-	if !l.serving {
+	o.serveLateLocked()
+	return true
+}
+
+func (o *Offline) serveLateLocked() {
+	if l := &o.late; !l.serving {
 		l.serving = true
 		l.running.Go(o.storeLate)
 	}
-	return true
 }
 
 // Late is how many messages wait in memory for the store. Any goroutine may ask.
@@ -115,7 +120,7 @@ func (o *Offline) storeLate() {
 		}
 		o.tryLate(l.ctx)
 		l.mu.Lock()
-		l.serving = l.count > 0
+		l.serving = l.count > 0 || len(l.withdrawn) > 0
 		serving := l.serving
 		l.mu.Unlock()
 		if !serving {
@@ -124,7 +129,7 @@ func (o *Offline) storeLate() {
 	}
 }
 
-// tryLate stores what it can.
+// tryLate stores what it can, and takes out what it can.
 func (o *Offline) tryLate(ctx context.Context) {
 	l := &o.late
 	l.mu.Lock()
@@ -135,6 +140,7 @@ func (o *Offline) tryLate(ctx context.Context) {
 	l.mu.Unlock()
 	var hands sync.WaitGroup
 	defer hands.Wait()
+	hands.Go(func() { o.takeOut(ctx) })
 	free := make(chan struct{}, lateHands)
 	for _, user := range users {
 		free <- struct{}{}

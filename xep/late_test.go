@@ -177,3 +177,56 @@ func TestHoldLaterClose(t *testing.T) {
 		}
 	})
 }
+
+// What a sender was told is not stored is not there later, although nobody knew whether it was kept.
+func TestWithdraw(t *testing.T) {
+	for _, kept := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFixture(t)
+			o, db := f.Spool.(*Offline), &doubtful{Offline: f.db}
+			o.messages = db
+			defer o.Close(t.Context())
+			romeo := f.online("romeo@chat.test/orchard", 0)
+			db.fail(store.ErrUnavailable, kept)
+			f.send(romeo, "<message to='juliet@chat.test' type='chat' id='1'>"+body(1)+"</message>")
+			f.refused(strings.Join(romeo.take(), ""), "resource-constraint")
+			db.fail(store.ErrNotTried, false)
+			f.send(romeo, "<message to='juliet@chat.test' type='chat' id='2'>"+body(2)+"</message>")
+			f.refused(strings.Join(romeo.take(), ""), "resource-constraint")
+			time.Sleep(time.Minute)
+			if n := len(f.waiting("juliet")); (n > 0) != kept {
+				t.Errorf("%d are stored", n)
+			}
+			db.fail(nil, false)
+			time.Sleep(2 * latePause)
+			synctest.Wait()
+			f.send(romeo, "<message to='juliet@chat.test' type='chat' id='3'>"+body(3)+"</message>")
+			if got := fmt.Sprint(ids(f.waiting("juliet"))); got != "[3]" {
+				t.Errorf("stored %s", got)
+			}
+			if o.late.bytes != 0 || o.late.serving || o.Late() != 0 {
+				t.Error("still at it")
+			}
+		})
+	}
+}
+
+// What comes back from a link is there once, although nobody knew whether it was kept.
+func TestReturnedInDoubt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		o, db := f.Spool.(*Offline), &doubtful{Offline: f.db}
+		o.messages = db
+		defer o.Close(t.Context())
+		db.fail(store.ErrUnavailable, true)
+		for _, err := f.Returned(t.Context(), leftOver(t, 0)); err != nil; _, err = f.Returned(t.Context(), leftOver(t, 0)) {
+			db.fail(nil, false)
+		}
+		db.fail(nil, false)
+		time.Sleep(2 * latePause)
+		synctest.Wait()
+		if got := fmt.Sprint(ids(f.waiting("juliet"))); got != "[0]" {
+			t.Errorf("stored %s", got)
+		}
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"hash/maphash"
 	"sync"
 	"time"
@@ -101,6 +102,9 @@ func (o *Offline) append(ctx context.Context, user string, m store.OfflineMessag
 	seq, err = o.messages.AppendOffline(ctx, user, m, o.max)
 	if errors.Is(err, store.ErrFull) {
 		return 0, stanza.ErrServiceUnavailable // XEP-0160 §2
+	}
+	if err != nil && stanza.Passing(err) && !errors.Is(err, store.ErrNotTried) {
+		err = fmt.Errorf("%w: %w", router.ErrDoubt, err)
 	}
 	return seq, err
 }

@@ -42,6 +42,8 @@ type client struct {
 	handled   uint32 // of its own that the server has acknowledged
 	out       []outgoing
 	asked     time.Time // since when an acknowledgement is due; zero: none is
+	told      uint32    // of in, what the server was told
+	toldFirst uint32    // ... before it was asked last: when it answers it knows
 	contacts  map[string]bool
 	rooms     []*room
 	entered   map[*room]bool            // rooms that say that it is in them
@@ -179,7 +181,7 @@ func (c *client) begin(s *stream, at int) error {
 			return err
 		}
 		if e.XMLName.Local == "resumed" {
-			return c.resumed(s, at, e)
+			return c.resumed(s, at, e, in)
 		}
 		if e.XMLName.Local != "failed" {
 			return fmt.Errorf("not resumed: %v", e)
@@ -189,11 +191,12 @@ func (c *client) begin(s *stream, at int) error {
 	return c.bind(s, at)
 }
 
-// resumed goes on with the session: what the server has not handled is sent again.
-func (c *client) resumed(s *stream, at int, e *element) error {
+// resumed goes on with the session, of which the server was told how much has come: what it has not handled is sent again.
+func (c *client) resumed(s *stream, at int, e *element, in uint32) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.resumptions++
+	c.w.ledger.sure(c.name, c.logins, in)
 	if err := c.ackedLocked(e); err != nil {
 		return err
 	}
@@ -217,7 +220,7 @@ func (c *client) abandon(failed *element) {
 	for _, o := range c.out {
 		c.w.ledger.open(o.id)
 	}
-	c.out, c.smID, c.in, c.handled = nil, "", 0, 0
+	c.out, c.smID, c.in, c.handled, c.told, c.toldFirst = nil, "", 0, 0, 0, 0
 }
 
 func (c *client) bind(s *stream, at int) error {
@@ -261,7 +264,7 @@ func (c *client) askOften(s *stream, done chan struct{}) {
 		c.mu.Lock()
 		switch {
 		case c.asked.IsZero() && len(c.out) > 0:
-			c.asked = time.Now()
+			c.asked, c.toldFirst = time.Now(), c.told
 			_ = s.write("<r xmlns='" + nsSM + "'/>")
 		case !c.asked.IsZero() && time.Since(c.asked) > answerTime:
 			c.avoid = c.at + 1
@@ -277,9 +280,11 @@ func (c *client) take(s *stream, e *element) error {
 	defer c.mu.Unlock()
 	switch e.XMLName.Local {
 	case "r":
+		c.told = c.in
 		return s.write(fmt.Sprintf("<a xmlns='%s' h='%d'/>", nsSM, c.in))
 	case "a":
 		c.asked = time.Time{}
+		c.w.ledger.sure(c.name, c.logins, c.toldFirst)
 		return c.ackedLocked(e)
 	case "error":
 		if other := e.child("see-other-host"); other != nil { // RFC 6120 §4.9.3.19
@@ -294,7 +299,7 @@ func (c *client) take(s *stream, e *element) error {
 		if strings.Contains(e.attr("from"), "@"+roomHost) {
 			c.w.ledger.heard(c, e)
 		} else {
-			c.w.ledger.got(c.name, c.at, e, false)
+			c.w.ledger.got(receipt{c.name, c.at, c.logins, c.in}, e, false)
 		}
 	case "presence":
 		c.in++
@@ -401,6 +406,7 @@ func (c *client) stop() {
 	if c.conn != nil {
 		c.conn.SetWriteDeadline(time.Now().Add(answerTime))
 		fmt.Fprintf(c.conn, "<a xmlns='%s' h='%d'/></stream:stream>", nsSM, c.in)
+		c.w.ledger.sure(c.name, c.logins, c.in)
 	}
 }
 

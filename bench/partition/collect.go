@@ -46,7 +46,7 @@ func (c *client) collectFrom(ctx context.Context, n *node) error {
 				return err
 			}
 			if e.XMLName.Local == "message" {
-				c.w.ledger.got(c.name, n.number, e, true)
+				c.w.ledger.got(receipt{c.name, n.number, -1, 0}, e, true)
 			}
 			if e.XMLName.Local == "iq" && e.attr("id") == "end" {
 				break

@@ -46,10 +46,16 @@ func (w *world) startForeign(c *client) error {
 	w.foreign = &foreign{cmd, input, make(chan struct{})}
 	go func(ended chan struct{}) { // until the client ends
 		defer close(ended)
+		login, number := 0, uint32(0)
 		for lines := bufio.NewScanner(output); lines.Scan(); {
+			if lines.Text() == "login" {
+				login, number = login+1, 0
+				continue
+			}
 			e := new(element)
 			if xml.Unmarshal(lines.Bytes(), e) == nil {
-				w.ledger.got(c.name, -1, e, false)
+				number++
+				w.ledger.got(receipt{c.name, -1, login, number}, e, false)
 			}
 		}
 		_ = cmd.Wait() // after end it was killed

@@ -1,4 +1,4 @@
-"""A client by others, slixmpp: prints each message that it gets, one a line, until its input ends."""
+"""A client by others, slixmpp: prints each message that it gets, one a line, and when it has logged in, until its input ends."""
 
 import asyncio
 import ssl
@@ -15,10 +15,14 @@ class Foreign(slixmpp.ClientXMPP):
         self.ssl_context.check_hostname = False
         self.ssl_context.verify_mode = ssl.CERT_NONE
         self.register_plugin("xep_0198")
-        self.add_event_handler("session_start", lambda _: self.send_presence())
+        self.add_event_handler("session_start", self.on_start)
         self.add_event_handler("message", self.on_message)
         self.add_event_handler("disconnected", self.again)
         self.add_event_handler("connection_failed", self.again)
+
+    def on_start(self, _):
+        print("login", flush=True)
+        self.send_presence()
 
     def on_message(self, msg):
         print(str(msg).replace("\n", " "), flush=True)

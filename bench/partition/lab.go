@@ -28,7 +28,7 @@ type lab struct {
 	blocks map[[2]int]bool        // from, to: what is lost on its way between two nodes
 	lossy  map[[2]int]int         // percent
 	noDB   map[int]bool           // nodes that do not reach the database
-	cuts   map[[2]int][]time.Time // when each two were cut off from each other, be it in one direction
+	cuts   map[[2]int][]time.Time // when each two were cut off from each other, be it in one direction, or one of them failed
 }
 
 const (
@@ -149,11 +149,21 @@ func (l *lab) apart(i, j int) bool {
 	return l.blocks[[2]int{i, j}] || l.blocks[[2]int{j, i}]
 }
 
-// cutWithin reports whether two nodes were cut off from each other within d after a time.
+// cutWithin reports whether two nodes were cut off from each other, or one of them failed, within d after a time.
 func (l *lab) cutWithin(i, j int, at time.Time, d time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.ContainsFunc(l.cuts[[2]int{i, j}], func(cut time.Time) bool { return cut.After(at) && cut.Before(at.Add(d)) })
+}
+
+// fails notes that a node says nothing more.
+func (l *lab) fails(n int) {
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range l.nodes {
+		l.cuts[[2]int{n, i}], l.cuts[[2]int{i, n}] = append(l.cuts[[2]int{n, i}], now), append(l.cuts[[2]int{i, n}], now)
+	}
 }
 
 // cutDB keeps nodes from the database.

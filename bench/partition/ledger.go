@@ -19,7 +19,9 @@ type ledger struct {
 	forgotten int      // in the history of rooms
 	repeated  int
 	jumbled   int
-	foreign   int // messages that slixmpp got while it was there
+	foreign   int                                                // messages that slixmpp got while it was there
+	surely    map[login]uint32                                   // how much the server knows that has come
+	parted    func(i, j int, at time.Time, d time.Duration) bool // lab.cutWithin; fixed
 }
 
 // A talk is the messages of one client to one address, in order.
@@ -41,6 +43,9 @@ type message struct {
 	open      bool   // whether the server had it can not be known any more
 	refused   string // the error that came back
 	got       int
+	first     receipt
+	doubled   bool // it came again, and nothing explains that
+	on        int  // the sender's node
 	collected bool // it came only at a later login
 	ids       []string
 	late      *message // that came before, and was sent later
@@ -48,8 +53,8 @@ type message struct {
 	where     int // the recipient's node then
 }
 
-func newLedger() *ledger {
-	return &ledger{messages: make(map[string]*message), remarks: make(map[string]*remark), latest: make(map[ear]*remark)}
+func newLedger(l *lab) *ledger {
+	return &ledger{parted: l.cutWithin, messages: make(map[string]*message), remarks: make(map[string]*remark), latest: make(map[ear]*remark), surely: make(map[login]uint32)}
 }
 
 // sent notes the next message of a talk and returns its id.
@@ -58,7 +63,7 @@ func (l *ledger) sent(t *talk) (id string) {
 	defer l.mu.Unlock()
 	t.next++
 	id = fmt.Sprintf("%s>%s.%d", t.from.name, t.recipient, t.next)
-	l.messages[id] = &message{talk: t, seq: t.next, session: t.from.logins, at: time.Now()}
+	l.messages[id] = &message{talk: t, seq: t.next, session: t.from.logins, on: t.from.at, at: time.Now()}
 	return id
 }
 
@@ -91,7 +96,7 @@ func (l *ledger) conflict() {
 }
 
 // got takes a message that a client has received.
-func (l *ledger) got(name string, where int, e *element, collected bool) {
+func (l *ledger) got(r receipt, e *element, collected bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	m := l.messages[e.attr("id")]
@@ -102,7 +107,7 @@ func (l *ledger) got(name string, where int, e *element, collected bool) {
 		m.refused = e.child("error").condition()
 		return
 	}
-	if name != m.talk.recipient {
+	if r.name != m.talk.recipient {
 		return
 	}
 	m.got++
@@ -110,14 +115,16 @@ func (l *ledger) got(name string, where int, e *element, collected bool) {
 		m.ids = append(m.ids, id.attr("id"))
 	}
 	if m.got > 1 {
+		m.doubled = m.doubled || !l.excusedLocked(m, r)
 		return
 	}
+	m.first = r
 	l.last = time.Now()
 	m.collected = collected
-	if where < 0 {
+	if r.where < 0 {
 		l.foreign++
 	}
-	m.came, m.where = l.last, where
+	m.came, m.where = l.last, r.where
 	if latest := m.talk.latest; latest != nil && m.seq < latest.seq && m.session == latest.session {
 		m.late = latest
 		return
@@ -144,6 +151,7 @@ const clockTime = "15:04:05.000"
 type tally struct {
 	Sent, Acked, Delivered, Refused, Open  int
 	Lost, Doubled, Reordered, Both, Strand int
+	Again                                  int // came twice, as it has to where nobody can know whether it had come
 	Conflicts, Foreign                     int
 	Examples                               []string
 }
@@ -176,8 +184,11 @@ func (l *ledger) tally(online map[string]bool) (t tally) {
 		if m.refused != "" {
 			t.Refused++
 		}
-		if m.got > 1 {
+		switch {
+		case m.doubled:
 			note(&t.Doubled, "doubled", id, m)
+		case m.got > 1:
+			note(&t.Again, "again", id, m)
 		}
 		if m.got > 0 && m.refused != "" {
 			note(&t.Both, "delivered and refused", id, m)

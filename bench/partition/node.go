@@ -134,7 +134,12 @@ func (n *node) lastWords() string {
 	return string(text[max(0, len(text)-2000):])
 }
 
-func (n *node) signal(sig syscall.Signal) error { return n.cmd.Process.Signal(sig) }
+func (n *node) signal(sig syscall.Signal) error {
+	if sig == syscall.SIGKILL || sig == syscall.SIGSTOP {
+		n.lab.fails(n.number)
+	}
+	return n.cmd.Process.Signal(sig)
+}
 
 // kill ends the process as a power cut would.
 func (n *node) kill() {

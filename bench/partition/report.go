@@ -40,7 +40,7 @@ func (r *result) usersFaults() error {
 	if t.Lost > 0 {
 		err = errors.Join(err, fmt.Errorf("%d messages lost", t.Lost))
 	}
-	if t.Doubled > 0 && !r.again {
+	if t.Doubled > 0 {
 		err = errors.Join(err, fmt.Errorf("%d messages doubled", t.Doubled))
 	}
 	if t.Reordered > 0 && !r.stray {
@@ -64,8 +64,8 @@ func (r *result) print(out io.Writer) {
 		verdict = "FAILED: " + err.Error()
 	}
 	t := r.tally
-	fmt.Fprintf(out, "%s: %s (%.0f s): notice %s, converge %s, sent %d, acked %d, delivered %d, refused %d, open %d, lost %d, doubled %d, reordered %d, both %d, stranded %d, unavailable %d, logins %d, resumed %d, conflicts %d, to slixmpp %d\n",
-		r.name, verdict, r.took.Seconds(), seconds(r.notice), seconds(r.converge), t.Sent, t.Acked, t.Delivered, t.Refused, t.Open, t.Lost, t.Doubled, t.Reordered, t.Both, t.Strand, r.flaps, r.logins, r.resumed, t.Conflicts, t.Foreign)
+	fmt.Fprintf(out, "%s: %s (%.0f s): notice %s, converge %s, sent %d, acked %d, delivered %d, refused %d, open %d, lost %d, doubled %d, again %d, reordered %d, both %d, stranded %d, unavailable %d, logins %d, resumed %d, conflicts %d, to slixmpp %d\n",
+		r.name, verdict, r.took.Seconds(), seconds(r.notice), seconds(r.converge), t.Sent, t.Acked, t.Delivered, t.Refused, t.Open, t.Lost, t.Doubled, t.Again, t.Reordered, t.Both, t.Strand, r.flaps, r.logins, r.resumed, t.Conflicts, t.Foreign)
 	m := r.rooms
 	fmt.Fprintf(out, "   %d rooms: back %s, said %d, heard %d, refused %d, open %d, missed %d, doubled %d, out of order %d, history: forgotten %d, repeated %d, out of order %d; put out %d, seen leaving %d, slowest %s; tables: %+v\n",
 		m.Rooms, seconds(r.back), m.Said, m.Heard, m.Refused, m.Open, m.Missed, m.Doubled, m.Reordered, m.Forgotten, m.Repeated, m.Jumbled, m.PutOut, m.Left, seconds(m.Slowest), r.drift)
@@ -105,12 +105,12 @@ func (r *result) title(faults error) string {
 }
 
 func (r *report) markdown(out io.Writer) {
-	fmt.Fprintln(out, "| scenario | what happens | notice, s | converge, s | acknowledged | delivered | refused | lost | doubled | out of order | stranded | open | unavailable | new logins | resumed |")
-	fmt.Fprintln(out, "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
+	fmt.Fprintln(out, "| scenario | what happens | notice, s | converge, s | acknowledged | delivered | refused | lost | doubled | again | out of order | stranded | open | unavailable | new logins | resumed |")
+	fmt.Fprintln(out, "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
 	for _, res := range r.results {
 		t := res.tally
-		fmt.Fprintf(out, "| %s | %s | %s | %s | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d |\n", res.title(res.usersFaults()), res.about, seconds(res.notice), seconds(res.converge),
-			t.Acked, t.Delivered, t.Refused, t.Lost, t.Doubled, t.Reordered, t.Strand, t.Open, res.flaps, res.logins, res.resumed)
+		fmt.Fprintf(out, "| %s | %s | %s | %s | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d |\n", res.title(res.usersFaults()), res.about, seconds(res.notice), seconds(res.converge),
+			t.Acked, t.Delivered, t.Refused, t.Lost, t.Doubled, t.Again, t.Reordered, t.Strand, t.Open, res.flaps, res.logins, res.resumed)
 	}
 	fmt.Fprint(out, aboutRooms)
 	fmt.Fprintln(out, "| scenario | rooms | back, s | slowest, s | acknowledged | heard | refused | missed | doubled | out of order | history: missing | twice | out of order | put out | seen leaving | differing | gaps |")
@@ -152,10 +152,11 @@ their rows, all have the same map of buckets at the same epoch, and there are as
 - *converge*: from the heal until every client saw every friend and every occupant again, and heard from each something that was sent after it.
 - *acknowledged*: messages that a node acknowledged to their senders. Each has to be *delivered*, or *refused* with an error, once.
 - *lost*, *doubled*, *out of order* (within one session of the sender) and *stranded* (for a user who is there, and handed over only at the next login) have
-  to be 0, with two exceptions. Where a process ends, or a session cannot be resumed since its node is not reached, what it had handed over and its client had
-  not acknowledged comes again, with the same stanza-id: in kill, skew-kill, pause-10s, full-database and rolling-cut. Nobody who is left can know whether the client has it; one
-  that comes twice with one id can be told from another, one that is lost cannot be had. And where a session moves during a split to a node that reaches others than the old
+  to be 0, with one exception: where a session moves during a split to a node that reaches others than the old
   one, its messages overtake those that wait because the old one could not reach them: in rolling-cut.
+- *again*: came twice, with the same stanza-id, as they had to: the session in which they came first was lost with its node, or left behind on one that could not be reached, and its
+  client had not told that node that they had come, or the node could not tell the sender's any more. Nobody who was left could know whether the client had
+  them; what comes twice with one id can be told from another, what is lost cannot be had. Twice in one session, however often it was resumed, is *doubled*.
 - *open*: sent to a node whose session could not be resumed: whether that had them its clients cannot know.
 - *unavailable*: how often a client was told that a friend has gone.
 - *new logins*, *resumed*: what clients had to do after their first login.

@@ -63,7 +63,7 @@ func groupsOf(count, nodes int) (groups [][]friend) {
 
 // newWorld starts the nodes and connects the clients, who make friends.
 func newWorld(ctx context.Context, l *lab, o options, s scenario, dsn, dir string) (w *world, err error) {
-	w = &world{lab: l, ledger: newLedger(), verbose: o.verbose}
+	w = &world{lab: l, ledger: newLedger(l), verbose: o.verbose}
 	w.ctx, w.cancel = context.WithCancel(ctx)
 	defer func() {
 		if err != nil {

@@ -166,7 +166,7 @@ func openMySQL(ctx context.Context, cfg *mysql.Config, m MySQL) (*Store, error) 
 	cfg.Params["innodb_lock_wait_timeout"] = "2"
 	if maria {
 		// Else what a node had locked that nobody hears of any more stays so until TCP gives it up.
-		cfg.Params["idle_transaction_timeout"] = "5"
+		cfg.Params["idle_transaction_timeout"] = "2" // less than batchPatience, so that others do not fail for it
 	}
 	writes, err := openPool(cfg, writing)
 	if err != nil {
