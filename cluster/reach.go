@@ -20,8 +20,10 @@ const (
 	fewest = 3
 )
 
-// A hole is two nodes of which the first does not reach the second.
+// A hole is two nodes of which the first does not reach the second, or has not told yet whom it reaches.
 type hole struct{ from, to string }
+
+const unknown = ""
 
 // A reach is what is known of who reaches whom. All but encode and stop is for who holds Replica.placing.
 type reach struct {
@@ -65,19 +67,24 @@ func (c *reach) settle(views map[string]map[string]bool, again func()) bool {
 	now, was := time.Now(), c.holes
 	c.holes = make(map[hole]time.Time)
 	var youngest time.Time
+	add := func(h hole) {
+		since, ok := was[h]
+		if !ok {
+			since = now
+		}
+		c.holes[h] = since
+		if since.After(youngest) {
+			youngest = since
+		}
+	}
 	for from, view := range views {
+		if view == nil {
+			add(hole{from, unknown})
+			continue
+		}
 		for to := range known {
-			if view == nil || from == to || view[to] {
-				continue
-			}
-			h := hole{from, to}
-			since, ok := was[h]
-			if !ok {
-				since = now
-			}
-			c.holes[h] = since
-			if since.After(youngest) {
-				youngest = since
+			if from != to && !view[to] {
+				add(hole{from, to})
 			}
 		}
 	}
@@ -114,7 +121,7 @@ func (c *reach) stop() {
 func (c *reach) core(homes []string, self string, retired bool) (others []string, without bool) {
 	misses := make(map[string]bool)
 	for h := range c.holes {
-		misses[h.from] = true
+		misses[h.from] = misses[h.from] || h.to != unknown
 	}
 	others = slices.DeleteFunc(slices.Clone(homes), func(n string) bool { return misses[n] })
 	count := len(others)
