@@ -201,3 +201,27 @@ func TestReturned(t *testing.T) {
 		t.Errorf("alice was told %q", got)
 	}
 }
+
+// TestResumedTwice has a session end that goes on elsewhere.
+func TestResumedTwice(t *testing.T) {
+	c := newFakeCluster(t, "a", "b", "c")
+	c.place([]string{"a", "b", "c"}, []string{"a"})
+	alice, bob := c.node("a").client("alice@chat.test/1"), c.node("b").client("bob@chat.test/1")
+	alice.enter("r", "alice")
+	c.quiet()
+	alice.says("<iq type='set' id='u' to='r@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", fakeHost, nsOwner, nsForms)
+	c.quiet()
+	bob.enter("r", "bob")
+	c.quiet()
+	other := &fakeClient{n: c.node("c"), jid: bob.jid, done: make(chan struct{})}
+	other.says("<presence type='unavailable' to='r@%s/bob'/>", fakeHost)
+	c.quiet()
+	if got := alice.hears("unavailable"); len(got) > 0 {
+		t.Errorf("alice was told %q", got)
+	}
+	bob.says("<presence type='unavailable' to='r@%s/bob'/>", fakeHost)
+	c.quiet()
+	if got := alice.hears("unavailable"); len(got) != 1 {
+		t.Errorf("alice was told %q", got)
+	}
+}
