@@ -43,6 +43,18 @@ func (s *Server) Import(ctx context.Context, all []*Suspended) (resumable int) {
 	return resumable
 }
 
+// Restore goes on with a session that another process has suspended and does not have any more. If it cannot be, since its resource is taken
+// or this process ends, what its client was not sent finds another way. It blocks on the store.
+func (s *Server) Restore(ctx context.Context, x *Suspended) {
+	session, err := s.restore(x)
+	if err != nil {
+		s.log.Info("session not restored", "jid", x.JID, "err", err)
+		s.endImported(ctx, x)
+		return
+	}
+	session.waitFor(session.prepare(ctx))
+}
+
 var (
 	errNotHere = errors.New("c2s: not a full address of this server")
 	errNoID    = errors.New("c2s: no id of its own")
@@ -154,6 +166,7 @@ func (m *managed) check() error {
 // state is what other packages keep with the session, but for the block list.
 func (x *Suspended) state(jid stanza.JID) (*router.State, error) {
 	state := &router.State{Begun: x.Begun}
+	state.Strayed.Store(x.Strayed)
 	if x.Presence != "" {
 		p, err := stanza.Parse([]byte(x.Presence))
 		if err != nil || p.Kind != stanza.Presence || p.Type != stanza.None || p.From != jid {
@@ -209,11 +222,13 @@ func (s *Session) waitFor(left time.Duration) {
 // finds another way.
 func (s *Server) endImported(ctx context.Context, x *Suspended) {
 	session, err := s.restored(x)
-	if err == nil && !s.router.Table.Enter(x.row(session)) {
-		err = errTaken
-	}
 	if err != nil {
 		s.log.Warn("session not restored", "jid", x.JID, "err", err)
+		return
+	}
+	if !s.router.Table.Enter(x.row(session)) { // to its contacts the one that has the resource is the same
+		session.expiry.Stop()
+		session.reroute(router.Row{})
 		return
 	}
 	go session.expire()

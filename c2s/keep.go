@@ -38,7 +38,7 @@ func (s *Session) Confirm(ctx context.Context) bool {
 	var patience <-chan time.Time
 	end := o.took + uint64(len(o.queueLocked()))
 	enough := len(o.copies) > 0 || !o.stuck.IsZero() && time.Since(o.stuck) >= keepAfter
-	for o.written < end && o.copies.kept() < end && !o.detached {
+	for o.written < end && o.copies.kept() < end && !o.left && !o.detached {
 		if next := o.next; next != nil {
 			o.mu.Unlock()
 			return next.Confirm(ctx)

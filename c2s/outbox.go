@@ -57,8 +57,9 @@ type outbox struct {
 	inactive *postponement // what waits until the client is active; nil while it is
 	managed  *managed      // nil without stream management
 	storing  bool          // messages belong into the store for now: the session is detached or catches up
-	leaving  bool          // the connection is gone; what the client has not acknowledged is being stored, or the session is to end
-	detached bool          // ... and the session waits for another one
+	leaving  bool          // the connection is gone, and what the client has not acknowledged is being stored
+	left     bool          // ... or has been, as far as the spool takes it
+	detached bool          // ... and the session waits for another connection
 	over     bool          // somebody ends the detached session or takes it over
 	next     *Session      // the session that took over, which gets what is still sent here
 	taken    chan struct{} // closed when the session is detached for somebody who waits for that; else nil

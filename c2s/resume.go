@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,10 +27,14 @@ func (s *Session) detach() bool {
 		return false
 	}
 	_ = o.acquireLocked(context.Background()) // and never given back: nobody writes
-	o.leaving = true
 	if s.reason.Load() == nil {
+		o.leaving = true
 		o.mu.Unlock()
 		s.journal()
+		o.mu.Lock()
+		o.left = true
+		o.wakeLocked() // who waits for this client; s may itself, or for others that wait for s
+		o.mu.Unlock()
 		s.awaitOthers()
 		o.mu.Lock()
 	}
@@ -70,9 +75,8 @@ func (s *Session) awaitOthers() {
 }
 
 // journal stores the messages that the client has not acknowledged, so that they
-// survive this process, and makes the router store those that are still to come. Those that
-// the spool does not want, since another resource can be reached, stay here. It runs
-// while the holder of writing keeps everyone else from m.unacked.
+// survive this process, and makes the router store those that are still to come, if nobody else of the user's can be reached. Else they are
+// stored for this session alone, until it ends. It runs while the holder of writing keeps everyone else from m.unacked.
 func (s *Session) journal() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.srv.ctx), endTimeout)
 	defer cancel()
@@ -97,11 +101,22 @@ func (s *Session) journal() {
 			return 0
 		}
 		seq, err := s.srv.router.Spool.Hold(ctx, st)
+		if errors.Is(err, router.ErrReachable) && !isCopy(st) {
+			seq, err = s.srv.router.Spool.Keep(ctx, st)
+		}
 		if err != nil {
 			return 0
 		}
 		return seq
 	})
+}
+
+// storedLocked is the numbers of the messages that the client has not acknowledged and the spool has.
+func (o *outbox) storedLocked() []int64 {
+	if o.managed == nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(o.managed.stored), func(seq int64) bool { return seq == 0 })
 }
 
 // attached ends a resumed session's catching up.
@@ -242,11 +257,14 @@ func (n *negotiation) fetch(id string) *Session {
 	defer cancel()
 	x, err := n.srv.Fetch(ctx, id, n.user)
 	if err != nil {
+		if s := n.srv.resumableBy(id); s != nil { // the other node was just giving it to this one
+			return s
+		}
 		n.srv.log.Info("session not taken over from another node", "user", n.user, "node", id[:dot], "err", err)
 		return nil
 	}
 	x.Begun = n.srv.router.Table.Elsewhere.Now() // newer than its row there, which others may see for a moment longer
-	n.srv.Import(n.srv.ctx, []*Suspended{x})
+	n.srv.Restore(n.srv.ctx, x)
 	return n.srv.resumableBy(id)
 }
 
@@ -294,6 +312,7 @@ func (n *negotiation) takeOver(old *Session, h uint32) (*Session, error) {
 	m.written(o.queueLocked())
 	again, sizes := m.toSend()
 	s.out.storing = o.storing
+	n.srv.router.Spool.Release(n.srv.ctx, s.jid, o.storedLocked(), false) // it is handed them with all that waits
 	s.out.managed = &managed{id: m.id, wait: m.wait, handled: h, queued: sizes}
 	if len(again) > 0 {
 		s.out.queue = &again

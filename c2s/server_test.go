@@ -54,6 +54,8 @@ type testSpool struct {
 	mu    sync.Mutex
 	held  map[int64]string
 	last  int64
+
+	released []int64 // by sessions that have ended
 }
 
 func (s *testSpool) Hold(_ context.Context, st *stanza.Stanza) (int64, error) {
@@ -85,6 +87,14 @@ func (s *testSpool) Keep(_ context.Context, st *stanza.Stanza) (int64, error) {
 
 func (*testSpool) HoldLater(*stanza.Stanza, error) bool { return false }
 func (*testSpool) Withdraw(*stanza.Stanza)              {}
+
+func (s *testSpool) Release(_ context.Context, _ stanza.JID, seqs []int64, ended bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ended {
+		s.released = append(s.released, seqs...)
+	}
+}
 
 func (s *testSpool) Forget(_ context.Context, _ string, seqs []int64) error {
 	s.mu.Lock()

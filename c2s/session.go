@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -549,21 +548,25 @@ func (s *Session) retire() {
 	}
 	s.wire.abort()
 	s.forget(s.farewell)
-	waits := s.leavesStored()
+	s.out.mu.Lock()
+	stored := s.out.storedLocked()
+	s.out.mu.Unlock()
 	s.reroute(row)
 	s.dropCopies()
+	if len(stored) > 0 {
+		go s.release(stored)
+	}
 	table.Unbind(s)
-	if waits { // the user may have come elsewhere, and have been handed what waits, before this session stored it
+	if len(stored) > 0 { // the user may have come elsewhere, and have been handed what waits, before this session stored it
 		table.Elsewhere.Held(s.jid)
 	}
 }
 
-// leavesStored reports whether messages to the session that the client has not acknowledged are in the store.
-func (s *Session) leavesStored() bool {
-	s.out.mu.Lock()
-	defer s.out.mu.Unlock()
-	m := s.out.managed
-	return m != nil && slices.ContainsFunc(m.stored, func(seq int64) bool { return seq != 0 })
+// release gives up what the spool keeps for this session, which ends. The client that gets it may be slow.
+func (s *Session) release(stored []int64) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.srv.ctx), endTimeout)
+	defer cancel()
+	s.srv.router.Spool.Release(ctx, s.jid, stored, true)
 }
 
 // part closes the stream from our side (RFC 6120 §4.4), for a reason if there is one.

@@ -468,3 +468,38 @@ func TestDetachedKeepsNoBuffer(t *testing.T) {
 		}
 	}
 }
+
+// TestWaitsBesideAnother: also while another resource of the user can be reached, what a client had not acknowledged when its connection broke is
+// in the spool for as long as it may come back. If it does not, the spool has it find another way.
+func TestWaitsBesideAnother(t *testing.T) {
+	s := startServer(t, nil)
+	a, phone, desk := s.login(t, "romeo", "a", false), s.login(t, "juliet", "phone", false), s.loginExisting(t, "juliet", "desk", false)
+	phone.available()
+	id := phone.enable()
+	desk.send("<presence/>")
+	phone.expect("<presence ", "desk")
+	a.send(numbered(0, phone.jid.String(), "hi") + numbered(1, phone.jid.String(), "hi"))
+	phone.expect("id='m000000'")
+	phone.expect("id='m000001'")
+	waits := func() {
+		t.Helper()
+		phone.breakOff()
+		s.detached(t, phone.jid)
+		if have := s.count(); len(have) != 2 {
+			t.Fatalf("%v are in the spool", have)
+		}
+	}
+	waits()
+	phone = s.resuming(t, "juliet", id, 0)
+	phone.expect("<resumed ")
+	phone.until("id='m000000'")
+	phone.until("id='m000001'")
+	phone.jid = stanza.MustJID("juliet@chat.test/phone")
+	waits()
+	s.detached(t, phone.jid).Close(stanza.StreamConflict)
+	eventually(t, "both are released", func() bool {
+		s.spool.mu.Lock()
+		defer s.spool.mu.Unlock()
+		return len(s.spool.released) == 2
+	})
+}

@@ -22,6 +22,7 @@ type Suspended struct {
 	Unacked  []Unacked     `json:"unacked,omitempty"` // what it has not, oldest first, sent or not
 	Storing  bool          `json:"storing,omitempty"` // its messages go to the store
 	Inactive bool          `json:"inactive,omitempty"`
+	Strayed  bool          `json:"split,omitempty"` // State.Strayed
 
 	Available bool         `json:"available,omitempty"`
 	Priority  int8         `json:"priority,omitempty"`
@@ -52,7 +53,7 @@ func (s *Session) export() *Suspended {
 
 	x := &Suspended{
 		ID: m.id, JID: s.jid.String(), Begun: s.state.Begun, Until: s.until, Wait: m.wait, Expires: s.expires,
-		Handled: s.handled, Acked: m.handled, Unacked: m.export(), Storing: o.storing, Inactive: inactive,
+		Handled: s.handled, Acked: m.handled, Unacked: m.export(), Storing: o.storing, Inactive: inactive, Strayed: s.state.Strayed.Load(),
 	}
 	if row, ok := s.srv.router.Table.Row(s.jid); ok && row.Session == router.Session(s) {
 		x.Available, x.Priority, x.Flags = row.Available, row.Priority, row.Flags
@@ -64,6 +65,7 @@ func (s *Session) export() *Suspended {
 		x.Directed = append(x.Directed, j.String())
 	}
 	slices.Sort(x.Directed)
+	s.srv.router.Spool.Release(s.srv.ctx, s.jid, o.storedLocked(), false)
 	return x
 }
 

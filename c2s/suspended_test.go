@@ -362,6 +362,29 @@ func TestImportRefuses(t *testing.T) {
 	replacement.ping("alive")
 }
 
+// TestRestoreNowhere: of a session that cannot go on here, where it has come back to, nothing is lost: its resource is taken, or the server
+// has stopped meanwhile.
+func TestRestoreNowhere(t *testing.T) {
+	s := startServer(t, nil)
+	x := func(n int) *Suspended {
+		return &Suspended{ID: fmt.Sprint("x", n), JID: "juliet@chat.test/balcony", Until: time.Now().Add(time.Minute), Wait: time.Minute, Storing: true,
+			Available: true, Unacked: []Unacked{{Stanza: fmt.Sprintf("<message from='romeo@chat.test/orchard' to='juliet@chat.test' type='chat' id='m%06d'><body>hi</body></message>", n)}}}
+	}
+	b := s.login(t, "juliet", "balcony", false)
+	b.available()
+	s.Restore(t.Context(), x(1))
+	b.expect("id='m000001'")
+	b.send("</stream:stream>")
+	s.keeping()
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.Restore(t.Context(), x(2))
+	if got := s.heldIDs(); !maps.Equal(got, map[string]bool{"m000002": true}) || s.router.Table.Len() > 0 {
+		t.Errorf("held %v, %d sessions", got, s.router.Table.Len())
+	}
+}
+
 // TestResumeWhileClosing: a client that comes back in the very moment in which the server stops does
 // not cost the session, whoever is faster.
 func TestResumeWhileClosing(t *testing.T) {

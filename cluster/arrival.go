@@ -16,6 +16,7 @@ type arrival struct {
 	scanner *xmlstream.Scanner
 	batch   router.Batch
 	owed    router.Owed // of what was dealt with since the last flush
+	told    []*Peer     // who has to look for what of that was stored
 	st      stanza.Stanza
 }
 
@@ -29,24 +30,29 @@ func newArrival(s *Service) *arrival {
 // slowTime bounds how long what was sent to a client that is slow to take it stays unconfirmed.
 const slowTime = 2 * time.Second
 
-// flush writes to the clients. What a client is slow to take is not confirmed to its sender's node before the store has a copy.
+// flush writes to the clients. What a client is slow to take is not confirmed to its sender's node before the store has a copy, and what
+// was stored not before the nodes where its recipient is know: what the sender's node sends there afterwards would overtake it.
 func (a *arrival) flush() (wait func()) {
 	a.batch.Flush()
-	if a.owed.Empty() {
+	if a.owed.Empty() && len(a.told) == 0 {
 		return nil
 	}
-	owed := a.owed
-	a.owed = router.Owed{Here: true}
+	owed, told := a.owed, a.told
+	a.owed, a.told = router.Owed{Here: true}, nil
 	return func() {
 		ctx, cancel := context.WithTimeout(a.s.ctx, slowTime)
 		defer cancel()
 		owed.Confirmed(ctx)
+		for _, p := range told {
+			p.Confirm(ctx)
+		}
 	}
 }
 
 func (a *arrival) overflow(kind byte, payload []byte) { a.s.overflowed(kind, payload) }
 
-func (a *arrival) deal(kind byte, payload []byte) (wait func()) {
+func (a *arrival) deal(j job, payload []byte) (wait func()) {
+	kind := j.kind
 	if kind >= firstRoomKind && kind <= lastRoomKind {
 		a.s.Rooms.deal(&a.batch, kind, payload)
 		return nil
@@ -62,8 +68,12 @@ func (a *arrival) deal(kind byte, payload []byte) (wait func()) {
 	}
 	switch kind {
 	case kindStanza:
-		if st := a.load(rest); st != nil {
+		if st := a.load(rest); st != nil && !a.belated(st, j.peer) {
+			noted := a.s.held.notes.Load()
 			a.s.r.Arrived(a.s.ctx, &a.batch, st, jid)
+			if a.s.held.notes.Load() != noted {
+				a.told = a.s.held.appendTold(a.told, jid.Bare().String())
+			}
 		}
 	case kindEnd:
 		a.end(jid, rest)
@@ -86,6 +96,17 @@ func (a *arrival) deal(kind byte, payload []byte) (wait func()) {
 		return func() { a.s.Sessions.Look(a.s.ctx, user) }
 	}
 	return nil
+}
+
+// belated reports whether a node tells of the end of a session although the resource is available on another one: it does not know of that
+// session yet, or cannot, as the two do not reach each other. Who was told of the later session is not to be told of the end of the earlier one after that.
+func (a *arrival) belated(st *stanza.Stanza, from settler) bool {
+	p, ok := from.(*Peer)
+	if !ok || st.Kind != stanza.Presence || st.Type != stanza.Unavailable || st.From.IsBare() {
+		return false
+	}
+	row, ok := a.s.r.Table.Row(st.From)
+	return ok && row.Available && row.Node() != p.Name
 }
 
 // load reads a stanza as Send of a session wrote it; a view.

@@ -62,7 +62,7 @@ type settler interface{ Settled(seq uint64) }
 type dealer interface {
 	// deal takes one frame. The payload is a view. If it returns a function, that is run on a goroutine of its own, and
 	// what comes for the same user waits until it has ended.
-	deal(kind byte, payload []byte) (wait func())
+	deal(j job, payload []byte) (wait func())
 	// flush comes when nothing more is at hand. If it returns a function, that is run on a goroutine of its own, and what was dealt
 	// with is settled when it has ended.
 	flush() (wait func())
@@ -162,7 +162,7 @@ func (w *worker) dealAll(d dealer, jobs []job, text []byte) {
 				continue
 			}
 			d.overflow(j.kind, payload)
-		} else if wait := d.deal(j.kind, payload); wait != nil {
+		} else if wait := d.deal(j, payload); wait != nil {
 			w.park(string(bareOf(to)), wait)
 		}
 	}

@@ -20,12 +20,12 @@ type notebook struct {
 	slow    chan struct{} // what was dealt with is certain when it is closed; nil: at once
 }
 
-func (n *notebook) deal(kind byte, payload []byte) (wait func()) {
+func (n *notebook) deal(j job, payload []byte) (wait func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	_, text, _ := cutTo(payload)
 	n.dealt = append(n.dealt, string(text))
-	if kind == kindLook {
+	if j.kind == kindLook {
 		return func() { <-n.free }
 	}
 	return nil

@@ -23,7 +23,8 @@ const (
 // the message was stored and after all that waited was handed over. That node has to look into the store before
 // it gets anything more for the user.
 type held struct {
-	count atomic.Int32 // of users
+	count atomic.Int32  // of users
+	notes atomic.Uint64 // that were ever made
 
 	mu    sync.Mutex
 	users map[string]*heldUser // by bare JID
@@ -43,6 +44,7 @@ func (h *held) add(bare string, now time.Time, keep bool) {
 	if h.users == nil {
 		h.users = make(map[string]*heldUser)
 	}
+	h.notes.Add(1)
 	u := &heldUser{bare: bare, at: now}
 	h.users[bare] = u
 	h.order = append(h.order, u)
@@ -74,6 +76,20 @@ func (h *held) look(bare string, p *Peer, tell func() bool) {
 	if u := h.users[bare]; u != nil && !slices.Contains(u.told, p) && tell() {
 		u.told = append(u.told, p)
 	}
+}
+
+// appendTold adds the peers that have been told to look for a user to some others.
+func (h *held) appendTold(peers []*Peer, bare string) []*Peer {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if u := h.users[bare]; u != nil {
+		for _, p := range u.told {
+			if !slices.Contains(peers, p) {
+				peers = append(peers, p)
+			}
+		}
+	}
+	return peers
 }
 
 // all is those who are noted.
@@ -147,11 +163,17 @@ func (s *Service) appeared(row Row, o *Owner) {
 	}
 }
 
-// recedeTimeout bounds how long messages for a user wait for a node that does not confirm what it was sent before.
+// recedeTimeout bounds how long is waited for a node that does not confirm what it was sent before.
 const recedeTimeout = 5 * time.Second
 
-// receded is called for each row of another node that takes no more messages. What was sent there and is not confirmed finds
-// another way from there; what is sent from now on waits, so that it does not overtake that (RFC 6120 §10.1).
+// Receding is the users with rows of other nodes that take no more messages. What was sent there and is not confirmed finds
+// another way from there, or from here if the node dies; what is sent from now on waits, so that it does not overtake that (RFC 6120 §10.1).
+type receding struct {
+	mu    sync.Mutex
+	users map[*Peer]map[string]bool // by bare JID: for whom it has yet to be waited; with an entry, somebody waits
+}
+
+// receded implements ReplicaConfig.
 func (s *Service) receded(full stanza.JID, o *Owner) {
 	p, ok := o.Peer.(*Peer)
 	if !ok {
@@ -160,18 +182,56 @@ func (s *Service) receded(full stanza.JID, o *Owner) {
 	if frames, _ := p.Queued(); frames == 0 {
 		return
 	}
-	users := map[string]bool{full.Bare().Clone().String(): true}
-	s.moving.begin(users)
-	s.background(func(ctx context.Context) {
-		ctx, cancel := context.WithTimeout(ctx, recedeTimeout)
-		defer cancel()
-		p.Confirm(ctx)
+	r := &s.receding
+	bare := full.Bare().Clone().String()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	waiting, serving := r.users[p]
+	if waiting[bare] {
+		return
+	}
+	s.moving.begin(map[string]bool{bare: true})
+	if r.users == nil {
+		r.users = make(map[*Peer]map[string]bool)
+	}
+	if waiting == nil {
+		r.users[p] = make(map[string]bool)
+	}
+	r.users[p][bare] = true
+	if !serving {
+		s.background(func(ctx context.Context) { s.recede(ctx, p) })
+	}
+}
+
+// recede waits for what a node was sent, and again as long as more users have come meanwhile.
+func (s *Service) recede(ctx context.Context, p *Peer) {
+	for users := s.receding.take(p); users != nil; users = s.receding.take(p) {
+		waiting, cancel := context.WithTimeout(ctx, recedeTimeout)
+		p.Confirm(waiting)
+		cancel()
 		s.moved(users)
-	})
+	}
+}
+
+// take is for whom to wait next; nil: for nobody, and nobody waits any more.
+func (r *receding) take(p *Peer) map[string]bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	users := r.users[p]
+	if users == nil {
+		delete(r.users, p)
+		return nil
+	}
+	r.users[p] = nil
+	return users
 }
 
 // Split reports whether a node is missing that did not leave.
 func (s *Service) Split() bool { return s.missing.any() }
+
+// Uncertain reports whether a node is missing, or this one may be missed by another: what its users and others have been told of one another may
+// differ from what nodes know that see all.
+func (s *Service) Uncertain() bool { return s.Split() || !s.node.steady() }
 
 // Missing is which nodes are down and did not leave, of all that this node has met.
 type missing struct {

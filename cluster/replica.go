@@ -23,13 +23,14 @@ type ReplicaConfig struct {
 	Secret string // shared by all nodes of the cluster
 	Log    *slog.Logger
 	// Duplicate is called when the full JID of one of this node's rows turns out to be bound at another node
-	// too. Wins tells which of both is to be closed, by its own node. It is called again for the same pair after
-	// each snapshot, on a goroutine of a link or of Run, and must not block.
+	// too, before the other row is seen if it is the newer one. Wins tells which of both is to be closed, by its own node. It is called
+	// again for the same pair after each snapshot, on a goroutine of a link or of Run, and must not block.
 	Duplicate func(local Row, remote RemoteRow)
 	// Arrived, if set, is called for each change of a row of another node, on the goroutine of the link. It must not
 	// block; the row is a view.
 	Arrived func(row Row, o *Owner)
-	// Receded, if set, is called for each row of another node that has gone or waits for resumption from now on, likewise.
+	// Receded, if set, is called for each row of another node that is about to go, to wait for resumption, or to be outdone by one that was
+	// bound later: before that is seen. It is called on the goroutine of a link, or of Changed, and must not block. full may be a view.
 	Receded func(full stanza.JID, o *Owner)
 	// Complete, if set, is called when all rows of a node are seen that were not before, likewise.
 	Complete func(o *Owner)
@@ -137,7 +138,7 @@ func (r *Replica) Changed(row Row) {
 	sh.mu.Unlock()
 	r.local.count(r.self, e, false)
 	if e.rebound {
-		r.compare(row.JID)
+		r.compare(&row)
 	}
 	if e.changed {
 		poke(r.wake)
@@ -162,18 +163,29 @@ func (r *Replica) Gone(full stanza.JID) {
 
 // compare notes that a row that was bound here is at another node as well. If the other came later,
 // it is found when it is applied.
-func (r *Replica) compare(full stanza.JID) {
-	if _, ok := r.Rows.rival(full); !ok {
+func (r *Replica) compare(row *Row) {
+	if _, ok := r.Rows.rival(row.JID); !ok {
 		return
 	}
+	var room [4]RemoteRow
+	r.outdoes(row, r.cfg.Node, r.Rows.Append(room[:0], row.JID))
 	r.mu.Lock()
 	if len(r.rivals) < rivalsLength {
-		r.rivals = append(r.rivals, full.Clone())
+		r.rivals = append(r.rivals, row.JID.Clone())
 	} else {
 		r.allRival = true
 	}
 	r.mu.Unlock()
 	poke(r.wake)
+}
+
+// outdoes calls Receded for those of some rows of other nodes that a row of a node is about to outdo.
+func (r *Replica) outdoes(row *Row, node string, others []RemoteRow) {
+	for i := range others {
+		if o := &others[i]; o.JID == row.JID && r.cfg.Receded != nil && Wins(row.Bound, node, o.Bound, o.Owner.Node) {
+			r.cfg.Receded(o.JID, o.Owner)
+		}
+	}
 }
 
 // compareNoted calls Duplicate for the rows that compare has noted.

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"encoding/binary"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -110,6 +111,7 @@ func (r *Replica) onSegment(p *replicaPeer, b []byte) error {
 		if rec.gone || segmentOf(r.Rows.key.text(rec.JID.Bare().String())) != part.segment {
 			return errRecord
 		}
+		r.arrives(rec, p.in.building, math.MaxUint64)
 		r.Rows.enter(p.in.building, rec)
 		r.arrived(rec, p.in.building)
 		return nil
@@ -149,6 +151,7 @@ func (r *Replica) onRepair(p *replicaPeer, part part) error {
 	if err != nil {
 		return err
 	}
+	_ = records(whole.records, func(_ int, rec *record) error { r.arrives(rec, p.in.shown, math.MaxUint64); return nil })
 	if err := r.Rows.replace(p.in.shown, whole.segment, whole.last, whole.records); err != nil {
 		return err
 	}
@@ -200,12 +203,10 @@ func (r *Replica) onDeltas(p *replicaPeer, b []byte) error {
 		}
 		p.in.pos = seq
 		n++
-		if !r.Rows.apply(o, rec, seq) {
+		if r.arrives(rec, o, seq) {
 			return nil
 		}
-		if (rec.gone || rec.Detached) && r.cfg.Receded != nil {
-			r.cfg.Receded(rec.JID, o)
-		}
+		r.Rows.apply(o, rec, seq)
 		if !rec.gone {
 			r.arrived(rec, o)
 		}
@@ -216,21 +217,47 @@ func (r *Replica) onDeltas(p *replicaPeer, b []byte) error {
 	return err
 }
 
-// arrived sees to the clock, and to this node's row of the same full JID.
+// arrives sees, before an owner's change number seq is seen, to the rows that are not to be sent to any more because of it: that one, and
+// others of the same full JID. It reports whether the change is there already.
+func (r *Replica) arrives(rec *record, o *Owner, seq uint64) (already bool) {
+	var room [4]RemoteRow
+	others, last, rebound := r.Rows.meet(room[:0], o, rec)
+	if last >= seq {
+		return true
+	}
+	if (rec.gone || rec.Detached) && r.cfg.Receded != nil {
+		r.cfg.Receded(rec.JID, o)
+	}
+	if rebound {
+		r.outdoes(&rec.Row, o.Node, others)
+		r.meets(rec, o)
+	}
+	return false
+}
+
+// arrived sees to the clock, and to what has come here while the change was made.
 func (r *Replica) arrived(rec *record, o *Owner) {
 	r.saw(rec.Bound)
 	if r.cfg.Arrived != nil {
 		r.cfg.Arrived(rec.Row, o)
 	}
-	if r.self.Len() == 0 {
-		return
+	if r.meets(rec, o) {
+		r.stats.duplicates.Add(1)
 	}
-	if local, ok := r.local.Row(rec.JID); ok && r.cfg.Duplicate != nil {
+}
+
+// meets calls Duplicate if this node has a row of the same full JID.
+func (r *Replica) meets(rec *record, o *Owner) bool {
+	if r.self.Len() == 0 || r.cfg.Duplicate == nil {
+		return false
+	}
+	local, ok := r.local.Row(rec.JID)
+	if ok {
 		remote := RemoteRow{rec.Row, o}
 		remote.JID = local.JID // which is not a view of the frame
-		r.stats.duplicates.Add(1)
 		r.cfg.Duplicate(local.Row, remote)
 	}
+	return ok
 }
 
 // onDigest compares the peer's digest, which follows all else, with what is seen of its rows. A segment whose changes are still

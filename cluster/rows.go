@@ -261,16 +261,39 @@ func (r *Rows) enter(o *Owner, rec *record) {
 	r.count(o, e, false)
 }
 
-// apply makes the owner's change number seq. It does nothing if the segment has it already.
-func (r *Rows) apply(o *Owner, rec *record, seq uint64) (applied bool) {
+// meet says, before an owner's change is applied, which was the last of its segment, and whether it is of a row that was bound anew. Then
+// the rows of the same full JID that others have are appended to dst.
+func (r *Rows) meet(dst []RemoteRow, o *Owner, rec *record) (others []RemoteRow, last uint64, rebound bool) {
+	bare, full := rec.JID.Bare().String(), rec.JID.String()
+	sh, tag := r.place(bare)
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	if int(o.id) < len(sh.segs) {
+		last = sh.segs[o.id].last
+	}
+	if rec.gone {
+		return dst, last, false
+	}
+	seen := r.owners.Load().seen
+	for n := sh.head(tag, bare); n != 0; {
+		s := sh.at(n)
+		n = s.next
+		switch {
+		case sh.full(s) != full:
+		case s.owner == o.id && s.bound == rec.Bound:
+			return dst, last, false
+		case s.owner != o.id && seen[s.owner] != nil:
+			dst = append(dst, RemoteRow{sh.row(s), seen[s.owner]})
+		}
+	}
+	return dst, last, true
+}
+
+// apply makes the owner's change number seq.
+func (r *Rows) apply(o *Owner, rec *record, seq uint64) {
 	sh, tag := r.place(rec.JID.Bare().String())
 	sh.mu.Lock()
-	seg := sh.seg(o.id)
-	if seg.last >= seq {
-		sh.mu.Unlock()
-		return false
-	}
-	seg.last = seq
+	sh.seg(o.id).last = seq
 	var e effect
 	removed := false
 	if rec.gone {
@@ -280,7 +303,6 @@ func (r *Rows) apply(o *Owner, rec *record, seq uint64) (applied bool) {
 	}
 	sh.mu.Unlock()
 	r.count(o, e, removed)
-	return true
 }
 
 // count notes what has become of a row.

@@ -41,7 +41,7 @@ type Sessions struct {
 	Yield func(id, user string) ([]byte, error)
 	// Adopt goes on with a session of another node's Yield, until its client comes.
 	Adopt func(ctx context.Context, session []byte) error
-	// Restore takes a session back that the other node has not kept.
+	// Restore takes a session back that the other node has not kept, or ends it if this one is about to leave.
 	Restore func(ctx context.Context, session []byte)
 	// Lost tells the users here that resources of others, full JIDs by bare ones, are gone with their node.
 	Lost func(ctx context.Context, gone map[string][]stanza.JID)
@@ -66,6 +66,7 @@ type Service struct {
 	arrivals arrivals
 	held     held
 	moving   moving
+	receding receding
 	missing  missing
 	returned returned
 	yielded  yielded
@@ -103,10 +104,11 @@ func (s *Service) Settle(ctx context.Context) { s.moving.wait(ctx) }
 
 // Leave tells the others that this node goes, and leaves. What its sessions were to be sent the others keep from then on.
 func (s *Service) Leave(ctx context.Context) error {
+	s.leaveYielded(ctx)
 	s.leaveHeld()
 	err := s.node.Leave(ctx)
 	s.arrivals.stop()
-	s.yielded.end()
+	s.leaveYielded(ctx) // that were given since
 	s.cancel()
 	s.work.Wait()
 	return err
@@ -343,8 +345,9 @@ func (s *Service) duplicate(local Row, remote RemoteRow) {
 		return
 	}
 	for _, row := range s.r.Table.Local(local.JID) {
-		if row.Session.JID() == local.JID && row.Session.State().Begun.UnixNano() == local.Bound {
+		if row.Session.JID() == local.JID && row.Session.State().Begun.UnixNano() == local.Bound && row.Wait != row.Session.Done() {
 			s.log.Info("resource is bound on two nodes: the session here ends", "jid", local.JID, "node", remote.Owner.Node)
+			s.r.Table.Ending(row.Session) // what is sent from now on goes to the other one, behind what this one leaves
 			row.Session.Close(stanza.StreamConflict)
 		}
 	}
@@ -368,7 +371,7 @@ func (s *Service) Request(ctx context.Context, p *Peer, kind byte, payload []byt
 	case askTake:
 		return nil, s.give(ctx, string(payload))
 	case askYield:
-		return s.yield(ctx, payload)
+		return s.yield(ctx, p, payload)
 	case askAdopt:
 		return nil, s.Sessions.Adopt(ctx, payload)
 	}

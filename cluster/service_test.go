@@ -350,19 +350,41 @@ func TestServiceMovesSessions(t *testing.T) {
 	})
 }
 
-// TestServiceUnconfirmedWhenLeaving: a node that goes takes nothing with it that it waits to hear of.
+// TestServiceUnconfirmedWhenLeaving: a node that goes takes nothing with it that it waits to hear of: what nobody says that it keeps, also
+// since that node cannot be reached, ends before.
 func TestServiceUnconfirmedWhenLeaving(t *testing.T) {
-	onSites(t, 2, func(t *testing.T, c *sites) {
-		if _, _, err := c.all[0].Fetch(t.Context(), "n02.1", "bob"); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.all[1].Leave(context.Background()); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(2 * keepTime)
-		want(t, "restored after the end", c.all[1].notes("restore"))
-		c.all = c.all[:1]
-	})
+	for _, cut := range []bool{false, true} {
+		t.Run(fmt.Sprint("cut=", cut), func(t *testing.T) {
+			onSites(t, 2, func(t *testing.T, c *sites) {
+				_, _, err := c.all[0].Fetch(t.Context(), "n02.1", "bob")
+				_, kept, err2 := c.all[0].Fetch(t.Context(), "n02.2", "bob")
+				if err != nil || err2 != nil {
+					t.Fatal(err, err2)
+				}
+				if !cut {
+					time.AfterFunc(time.Millisecond, kept)
+				} else {
+					c.Split([]string{simIP(1)}, []string{simIP(2)})
+					time.Sleep(5 * time.Second)
+				}
+				if err := c.all[1].Leave(context.Background()); err != nil {
+					t.Fatal(err)
+				}
+				restored := c.all[1].notes("restore")
+				slices.Sort(restored)
+				all := []string{"restore session n02.1 of bob", "restore session n02.2 of bob"}
+				if !cut {
+					all = all[:1]
+				}
+				want(t, "restored", restored, all...)
+				time.Sleep(2 * keepTime)
+				if n := len(c.all[1].notes("restore")); n != len(all) {
+					t.Errorf("%d restored in the end", n)
+				}
+				c.all = c.all[:1]
+			})
+		})
+	}
 }
 
 // TestServiceSuspends: what another node has in the store of a session that waits for resumption, or is about to put there, is not overtaken by what is sent
@@ -433,5 +455,77 @@ func TestServicePassesOnWhoIsHeld(t *testing.T) {
 		c.all = c.all[1:]
 		time.Sleep(5 * time.Second)
 		want(t, "bob", bob.bodies(), "one")
+	})
+}
+
+// TestServiceKeepsOrderWhenReplaced: what was sent to a node that is dead, which nobody has noticed, is not overtaken by what is sent
+// later to the session that the user has by then elsewhere, or here.
+func TestServiceKeepsOrderWhenReplaced(t *testing.T) {
+	for where := range 3 {
+		if where == 1 {
+			continue
+		}
+		t.Run(fmt.Sprint("n0", where+1), func(t *testing.T) {
+			onSites(t, 3, func(t *testing.T, c *sites) {
+				alice, old := c.all[0].bind("alice@chat.test/game", 0, 0), c.all[1].bind("bob@chat.test/game", 0, 0)
+				time.Sleep(time.Second)
+				c.Split([]string{simIP(1), simIP(3)}, []string{simIP(2)})
+				alice.say("<message to='bob@chat.test' type='chat'><body>one</body></message>")
+				bob := c.all[where].bind("bob@chat.test/game", 0, 0)
+				time.Sleep(100 * time.Millisecond)
+				if c.all[0].Split() {
+					t.Fatal("noticed already")
+				}
+				alice.say("<message to='bob@chat.test' type='chat'><body>two</body></message>")
+				alice.say("<message to='bob@chat.test/game' type='chat'><body>three</body></message>")
+				time.Sleep(5 * time.Second)
+				want(t, "bob", bob.bodies(), "one", "two", "three")
+				want(t, "the old session", old.bodies())
+			})
+		})
+	}
+}
+
+// TestServiceEndsBeforeItIsReplaced: a session here that was bound anew elsewhere is gone before its user is sent anything there.
+func TestServiceEndsBeforeItIsReplaced(t *testing.T) {
+	onSites(t, 2, func(t *testing.T, c *sites) {
+		alice, old := c.all[0].bind("alice@chat.test/game", 0, 0), c.all[0].bind("bob@chat.test/game", 0, 0)
+		time.Sleep(time.Second)
+		old.parting = make(chan struct{})
+		bob := c.all[1].bind("bob@chat.test/game", 0, 0)
+		time.Sleep(time.Second)
+		said := make(chan struct{})
+		go func() {
+			alice.say("<message to='bob@chat.test' type='chat'><body>after</body></message>")
+			close(said)
+		}()
+		time.Sleep(time.Second)
+		want(t, "bob, while what the old session was sent finds another way", bob.bodies())
+		close(old.parting)
+		<-said
+		time.Sleep(time.Second)
+		want(t, "bob", bob.bodies(), "after")
+	})
+}
+
+// TestServiceLooksBeforeItConfirms: what a node had to store is found by the nodes where the user is before they are sent what comes later from
+// elsewhere, however slow the way to them is.
+func TestServiceLooksBeforeItConfirms(t *testing.T) {
+	onSites(t, 3, func(t *testing.T, c *sites) {
+		alice := c.all[0].bind("alice@chat.test/game", 0, 0)
+		phone, desk := c.all[1].bind("bob@chat.test/phone", 5, 0), c.all[2].bind("bob@chat.test/desk", 1, 0)
+		time.Sleep(time.Second)
+		c.Shape(simIP(1), simIP(2), 50*time.Millisecond, 0, 0)
+		c.Shape(simIP(2), simIP(3), 200*time.Millisecond, 0, 0)
+		alice.say("<message to='bob@chat.test' type='chat'><body>one</body></message>")
+		ready := make(chan struct{})
+		close(ready)
+		c.all[1].Table.Detach(phone, ready)
+		c.all[1].Table.Settled(phone)
+		time.Sleep(20 * time.Millisecond)
+		alice.say("<message to='bob@chat.test' type='chat'><body>two</body></message>")
+		time.Sleep(5 * time.Second)
+		want(t, "desk", desk.bodies(), "one", "two")
+		want(t, "phone", phone.bodies())
 	})
 }

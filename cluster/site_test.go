@@ -250,6 +250,8 @@ type fakeSession struct {
 	state router.State
 	done  chan struct{}
 
+	parting chan struct{} // its end takes until this is closed; nil: no time
+
 	mu     sync.Mutex
 	got    [][]byte
 	reason *stanza.StreamError
@@ -279,6 +281,9 @@ func (f *fakeSession) Close(reason *stanza.StreamError) {
 	f.mu.Unlock()
 	if was == nil {
 		go func() {
+			if f.parting != nil {
+				<-f.parting
+			}
 			f.site.Table.Unbind(f)
 			close(f.done)
 		}()
@@ -355,3 +360,5 @@ func (*site) Keep(context.Context, *stanza.Stanza) (int64, error) { return 0, ni
 // HoldLater implements router.Spool. This store does not fail.
 func (*site) HoldLater(*stanza.Stanza, error) bool { return false }
 func (*site) Withdraw(*stanza.Stanza)              {}
+
+func (*site) Release(context.Context, stanza.JID, []int64, bool) {}

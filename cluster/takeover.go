@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -105,14 +106,14 @@ func (s *Service) HandOver(ctx context.Context, id string, give func() ([]byte, 
 	return err
 }
 
-func (s *Service) yield(ctx context.Context, payload []byte) ([]byte, error) {
+func (s *Service) yield(ctx context.Context, p *Peer, payload []byte) ([]byte, error) {
 	id, user, _ := bytes.Cut(payload, []byte{0})
 	session, err := s.Sessions.Yield(string(id), string(user))
 	if err != nil {
 		s.giving.wait(ctx, string(id)) // then whoever asks finds it where it is now
 		return nil, err
 	}
-	s.yielded.add(string(id), func() {
+	s.yielded.add(string(id), &yieldedSession{session: session, to: p, kept: make(chan struct{})}, func() {
 		s.background(func(ctx context.Context) {
 			s.log.Warn("session goes on here: the node that asked for it has not kept it", "user", string(user))
 			s.Sessions.Restore(ctx, session)
@@ -124,40 +125,61 @@ func (s *Service) yield(ctx context.Context, payload []byte) ([]byte, error) {
 // Yielded is the sessions that were given away and are not confirmed. As many as logins are under way.
 type yielded struct {
 	mu    sync.Mutex
-	until map[string]*time.Timer
+	until map[string]*yieldedSession // by id
+}
+
+type yieldedSession struct {
+	session []byte
+	to      *Peer
+	timer   *time.Timer
+	kept    chan struct{} // closed: it has it, or nobody waits for that any more
 }
 
 // add has restore called in a while, unless the session is confirmed.
-func (y *yielded) add(id string, restore func()) {
+func (y *yielded) add(id string, x *yieldedSession, restore func()) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	if y.until == nil {
-		y.until = make(map[string]*time.Timer)
+		y.until = make(map[string]*yieldedSession)
 	}
-	y.until[id] = time.AfterFunc(keepTime, func() {
+	y.until[id] = x
+	x.timer = time.AfterFunc(keepTime, func() {
 		if y.kept(id) {
 			restore()
 		}
 	})
 }
 
-// end forgets all: the node leaves, and whoever has asked has them or has gone.
-func (y *yielded) end() {
-	y.mu.Lock()
-	defer y.mu.Unlock()
-	for _, t := range y.until {
-		t.Stop()
+// leaveTime bounds how long a node that leaves waits to hear of the sessions that it has just given away.
+const leaveTime = time.Second
+
+// leaveYielded takes back the sessions of which no other node says that it has them, before this one leaves.
+func (s *Service) leaveYielded(ctx context.Context) {
+	s.yielded.mu.Lock()
+	all := maps.Clone(s.yielded.until)
+	s.yielded.mu.Unlock()
+	waiting, cancel := context.WithTimeout(ctx, leaveTime)
+	defer cancel()
+	for id, x := range all {
+		select {
+		case <-x.kept:
+		case <-x.to.done.Done():
+		case <-waiting.Done():
+		}
+		if s.yielded.kept(id) {
+			s.Sessions.Restore(ctx, x.session)
+		}
 	}
-	clear(y.until)
 }
 
 // kept forgets a session and reports whether it was there.
 func (y *yielded) kept(id string) bool {
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	t, ok := y.until[id]
+	x, ok := y.until[id]
 	if ok {
-		t.Stop()
+		x.timer.Stop()
+		close(x.kept)
 		delete(y.until, id)
 	}
 	return ok

@@ -14,8 +14,8 @@ import (
 )
 
 // adopt makes a room of another node's part of what is here: the room as it comes, if there is none here, or else what
-// both are together. lost: its home was, and it may be behind. It returns the nodes that have been asked who of theirs is in it.
-func (s *Service) adopt(ctx context.Context, b *router.Batch, x *State, lost bool) (asked []string) {
+// both are together. lost: its home was, and it may be behind; merged: it is that of two already. It returns the nodes that have been asked who of theirs is in it.
+func (s *Service) adopt(ctx context.Context, b *router.Batch, x *State, lost, merged bool) (asked []string) {
 	was := s.find(x.Name) != nil
 	r, err := s.guestOf(ctx, b, x)
 	if err != nil {
@@ -25,12 +25,13 @@ func (s *Service) adopt(ctx context.Context, b *router.Batch, x *State, lost boo
 	if lost || x.Config == nil && !was {
 		r.rep.lost = time.Now()
 	}
+	mine := r.sessionsOn(r.rep.self)
 	if x.Whole != r.rep.self { // what this node knows of its own sessions it knows best now
 		s.join(b, r, x)
 	}
-	s.joinOwn(b, r, !was)
+	s.joinOwn(b, r, mine)
 	switch {
-	case lost || was && x.Config != nil:
+	case lost || merged || was && x.Config != nil:
 		asked = s.who(r)
 	case x.Config != nil: // all that were in it have been told the same; but not everybody may be reached from here
 		told := r.told(x)
@@ -43,37 +44,16 @@ func (s *Service) adopt(ctx context.Context, b *router.Batch, x *State, lost boo
 	return asked
 }
 
-// joinOwn has the sessions of this node in a room that has come here, as they know it; the rest only if it has not been here before.
-func (s *Service) joinOwn(b *router.Batch, r *room, fresh bool) {
+// joinOwn has the sessions of this node in a room of which more has come here: those that were in what was here, and as they know it. Others have left.
+func (s *Service) joinOwn(b *router.Batch, r *room, were map[string]bool) {
 	own, ok := s.takeAway(r.at.Local())
-	if fresh {
-		in := own.sessions()
-		r.hush(in)
-		s.departAll(b, r, func(who *seat) bool { return r.rep.nodeOf(who.session) == own.Whole && !in[who.jid.String()] })
-	}
+	in := own.sessions()
+	s.departAll(b, r, func(who *seat) bool {
+		full := who.jid.String()
+		return r.rep.nodeOf(who.session) == own.Whole && !in[full] && !were[full]
+	})
 	if ok {
 		s.join(b, r, own)
-	}
-}
-
-// A hushed is a session that has just begun, in the place of one of its name that was in the room: it is told nothing.
-type hushed struct{ *node }
-
-// Send implements router.Session.
-func (hushed) Send(*router.Batch, *stanza.Stanza) bool { return true }
-
-// hush has sessions of this node that are new not be told that they are not in a room: they have not been.
-func (r *room) hush(in map[string]bool) {
-	for _, o := range r.all {
-		for i := range o.seats {
-			to := &o.seats[i]
-			if in[to.jid.String()] || r.rep.nodeOf(to.session) != r.rep.self {
-				continue
-			}
-			if state := to.session.State(); state != nil && time.Since(state.Begun) < recently {
-				to.session = hushed{}
-			}
-		}
 	}
 }
 
@@ -124,6 +104,19 @@ func (s *Service) join(b *router.Batch, r *room, x *State) {
 	}
 }
 
+// sessionsOn are those of one node that are in the room.
+func (r *room) sessionsOn(node string) map[string]bool {
+	on := make(map[string]bool)
+	for _, o := range r.all {
+		for i := range o.seats {
+			if r.rep.nodeOf(o.seats[i].session) == node {
+				on[o.seats[i].jid.String()] = true
+			}
+		}
+	}
+	return on
+}
+
 // nodes are those with sessions in the room.
 func (r *room) nodes() (all []string) {
 	for _, o := range r.all {
@@ -149,21 +142,27 @@ func (r *room) sees() map[string]string {
 
 // correct shows the sessions of a node who is there and who is not, as far as they think otherwise.
 func (s *Service) correct(b *router.Batch, r *room, node string, seen map[string]string) {
-	byID := make(map[string]*occupant)
+	there := make(map[string]bool)      // ids: a user has one under all nicks
+	fresh := make(map[string]*occupant) // by id: one under a nick that has not been shown
 	for _, o := range r.all {
-		byID[string(o.id[:])] = o
+		id := string(o.id[:])
+		there[id] = true
+		if seen[o.nick()] != id {
+			fresh[id] = o
+		}
 	}
 	knows := func(nick string) bool {
 		id, ok := seen[nick]
-		o, by := r.named(nick), byID[id]
-		return ok && o != nil && (by == nil || by == o) // ids of a room that was made anew are others
+		o := r.named(nick)
+		return ok && o != nil && (string(o.id[:]) == id || !there[id]) // ids of a room that was made anew are others
 	}
 	for _, nick := range slices.Sorted(maps.Keys(seen)) {
 		at, err := r.at.WithResource(nick)
 		if err != nil || knows(nick) {
 			continue
 		}
-		if o := byID[seen[nick]]; o != nil && seen[o.nick()] != seen[nick] { // XEP-0045 §7.6
+		if o := fresh[seen[nick]]; o != nil { // XEP-0045 §7.6
+			delete(fresh, seen[nick])
 			old := *o
 			old.at = at
 			s.showNode(b, r, node, &old, &notice{gone: true, nick: o.nick(), codes: []int{303}})
@@ -319,6 +318,7 @@ func (s *Service) become(b *router.Batch, r *room, m *State) error {
 		r.expected = true
 		time.AfterFunc(expectation, func() { s.giveUp(r) })
 	}
+	s.await(r, time.Unix(0, m.Awaited))
 	if p := r.rep; p != nil {
 		p.cfg, p.phase, p.configured, p.subject, p.subjectSet, p.stamps, p.dealt = cfg, r.phase, m.Configured, m.Subject, m.SubjectSet, m.Stamps, m.Dealt
 		s.discard(r) // it is made anew

@@ -194,7 +194,15 @@ func (s *Service) introduce(b *router.Batch, r *room, o *occupant, to *seat) {
 		}
 		*buf = r.appendPresence((*buf)[:0], other, reveal, false, none)
 		st := presenceOf(other, none, *buf)
-		s.send(b, r, to, &st)
+		n, away := to.session.(*node)
+		if !away {
+			s.send(b, r, to, &st)
+			continue
+		}
+		r.rep.sent++
+		if !n.cast(&st, []stanza.JID{to.jid}, true) {
+			r.lost = append(r.lost, to.jid)
+		}
 	}
 }
 
@@ -228,6 +236,10 @@ func (s *Service) send(b *router.Batch, r *room, to *seat, st *stanza.Stanza) bo
 
 // sendNode gives st to one of a node's sessions: with others there, if what is sent is gathered.
 func (r *room) sendNode(b *router.Batch, n *node, st *stanza.Stanza) bool {
+	if n.name == r.rep.gone {
+		return false
+	}
+	r.rep.sent++
 	if r.gathering != nil {
 		r.gathering.add(n, st)
 		return true

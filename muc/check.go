@@ -1,6 +1,9 @@
 package muc
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // ConsistencyCheck verifies what must hold at any time: each room under its own name, no nick and no session twice in one, nobody without a
 // session, no temporary room that is empty.
@@ -38,7 +41,7 @@ func (r *room) check(name string) error {
 	if r.phase == loading || r.phase == gone {
 		return nil
 	}
-	if len(r.all) == 0 && !r.cfg.Persistent && !r.expected {
+	if len(r.all) == 0 && !r.cfg.Persistent && !r.expected && !time.Now().Before(r.awaited) {
 		return fmt.Errorf("muc: %s is temporary and empty", r.at)
 	}
 	nicks, sessions := make(map[string]bool), make(map[string]bool)

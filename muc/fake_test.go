@@ -70,6 +70,7 @@ type noSpool struct{}
 func (noSpool) Hold(context.Context, *stanza.Stanza) (int64, error) { return 1, nil }
 func (noSpool) HoldLater(*stanza.Stanza, error) bool                { return true }
 func (noSpool) Withdraw(*stanza.Stanza)                             {}
+func (noSpool) Release(context.Context, stanza.JID, []int64, bool)  {}
 func (noSpool) Forget(context.Context, string, []int64) error       { return nil }
 
 type fixture struct {

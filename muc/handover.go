@@ -68,7 +68,7 @@ func (s *Service) Down(node string, unacked []Frame) {
 		switch f.Kind { // the rest was for the node only, or waits for an answer anyway
 		case frameState, frameArrived, frameRejoin:
 			s.Place.Send(self, f.Kind, f.Room, f.Payload)
-		case frameCast, frameFollow: // its sessions may have come to other nodes before it left
+		case frameCast: // its sessions may have come to other nodes before it left
 			s.Place.Send(self, frameReturned, f.Room, appendText(nil, node), f.Payload)
 		}
 	}
@@ -84,8 +84,8 @@ func (s *Service) disown(node string) (lines []string) {
 		sh := &s.lanes[i]
 		sh.mu.Lock()
 		for _, a := range sh.away {
-			if a.home == node {
-				a.home = ""
+			if a.home == node || a.next == node {
+				a.home, a.next = "", ""
 			}
 		}
 		for name, l := range sh.lines {
@@ -186,7 +186,12 @@ func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node stri
 		}
 		s.follow(r, node)
 		if home := s.Place.Home(name); home == r.rep.self || !s.reaches(home) { // else it goes there, where that node may be reached
+			r.rep.gone = node
 			s.departAll(b, r, func(who *seat) bool { return r.rep.nodeOf(who.session) == node })
+			r.rep.gone = ""
+		}
+		if r.phase == open {
+			s.await(r, time.Now().Add(settling))
 		}
 		for i := range r.rep.touched { // it may be back by now, and has not been told by this incarnation of the link that they were in
 			if t := &r.rep.touched[i]; t.node == node {
@@ -260,6 +265,9 @@ func (s *Service) move(ctx context.Context, b *router.Batch, node string, kind b
 	case frameFlush:
 		s.flush(node, name, string(payload))
 	case frameFlushed:
+		if len(payload) > 0 {
+			s.keep(name)
+		}
 		s.answered(ctx, b, name, node)
 	case frameNone:
 		s.answered(ctx, b, name, node)
@@ -280,7 +288,7 @@ func (s *Service) move(ctx context.Context, b *router.Batch, node string, kind b
 	return true
 }
 
-// frozen asks the new home to send nothing more for the room here, and to let wait what comes for it.
+// frozen asks the new home whether it has heard all that the room has told it, and to let wait what comes for the room.
 func (s *Service) frozen(name string) {
 	sh := s.laneShard(name)
 	sh.mu.Lock()
@@ -292,6 +300,11 @@ func (s *Service) frozen(name string) {
 	m := ln.moving
 	m.stage = announced
 	m.timer.Reset(overdue)
+	if r := s.find(name); r != nil {
+		r.mu.Lock()
+		m.told = r.rep.sent
+		r.mu.Unlock()
+	}
 	if s.Place.Send(m.to, frameFlush, name, []byte(m.to)) {
 		m.wait(m.to)
 	} else {
@@ -299,8 +312,8 @@ func (s *Service) frozen(name string) {
 	}
 }
 
-// turn asks the other nodes of the room's occupants, once what they send to its new home waits there for this half of it. It reports whether there are any.
-// The caller holds the lane's lock.
+// turn asks the other nodes of the room's occupants the same, once what comes from them for its new home waits there for this half of it. It reports whether
+// there are any. The caller holds the lane's lock.
 func (s *Service) turn(name string, m *moving) bool {
 	m.stage = turned
 	m.timer.Reset(overdue)
@@ -319,24 +332,36 @@ func (s *Service) turn(name string, m *moving) bool {
 	return len(m.waits) > 0
 }
 
-// flush sends what sessions here say to a room to its new home from now on, and tells the old one that nothing more comes.
+// flush tells a room's old home that all that it has told is here, and lets the new one speak from then on.
 func (s *Service) flush(node, name, to string) {
 	sh := s.laneShard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if a := sh.away[name]; a != nil && a.home == node {
-		switch {
-		case to == s.Place.Node(): // until it is here
-		case s.reaches(to):
-			a.home = to
-		default: // rejoin looks for it
-			a.home = ""
-		}
+		a.next, a.strayed = to, !s.reaches(to)
 	}
 	if to == s.Place.Node() {
 		s.awaitHalf(sh, node, name)
 	}
-	s.Place.Send(node, frameFlushed, name)
+	var lost []byte
+	if !s.reaches(to) {
+		lost = []byte{1}
+	}
+	s.Place.Send(node, frameFlushed, name, lost)
+}
+
+// keep has a room stay that is only lent, when occupants are out of reach for the node that wants it.
+func (s *Service) keep(name string) {
+	sh := s.laneShard(name)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if !sh.moves(name) || s.Place.Home(name) != s.Place.Node() {
+		return
+	}
+	if m := sh.lanes[name].moving; m.to != "" {
+		s.Place.Send(m.to, frameNone, name)
+		m.to = ""
+	}
 }
 
 // awaitHalf has what comes for a room wait for what another node has of it. Of two nodes that are about to send their halves to each other the one
@@ -351,6 +376,7 @@ func (s *Service) awaitHalf(sh *laneShard, node, name string) {
 	case m.to == node:
 		m.to = ""
 	}
+	ln.moving.comes = ln.moving.to == ""
 	ln.moving.wait(halfMark + node)
 }
 
@@ -370,7 +396,13 @@ func (s *Service) answered(ctx context.Context, b *router.Batch, name, node stri
 		sh.mu.Unlock()
 		return
 	}
-	if m.to != "" && m.state == nil {
+	if m.to != "" && len(m.come) == 0 {
+		if r := s.find(name); r != nil && node != "" && r.hasTold(m.told) { // who was on a node that has gone meanwhile has left, say
+			m.stage = talking
+			s.Place.Send(s.Place.Node(), frameFrozen, name)
+			sh.mu.Unlock()
+			return
+		}
 		gone := s.release(sh, name, ln)
 		sh.mu.Unlock()
 		if !gone {
@@ -381,18 +413,21 @@ func (s *Service) answered(ctx context.Context, b *router.Batch, name, node stri
 	if m.to != "" { // the two halves go where they have to when they are one
 		s.Place.Send(m.to, frameNone, name)
 	}
-	x, lost, rejoins := m.state, m.lost, m.rejoins
-	m.to, m.state, m.lost, m.rejoins = "", nil, false, nil
+	x, lost, merged, rejoins := m.whole(), m.lost, len(m.come) > 1, m.rejoins
+	m.to, m.come, m.lost, m.rejoins = "", nil, false, nil
 	sh.mu.Unlock()
+	if x == nil && s.recall(ctx, b, name) {
+		return
+	}
 	var asked []string
 	if x != nil {
 		s.Metrics.moved.Inc()
-		asked = s.adopt(ctx, b, x, lost)
+		asked = s.adopt(ctx, b, x, lost, merged)
 	}
 	for _, x := range rejoins {
-		s.adopt(ctx, b, x, false)
+		s.adopt(ctx, b, x, false, false)
 	}
-	if lost && s.holdFor(name, asked) {
+	if s.holdFor(name, asked) {
 		return
 	}
 	s.drain(ctx, b, name)
@@ -417,7 +452,14 @@ func (s *Service) holdFor(name string, nodes []string) bool {
 	return true
 }
 
-// release sends the room to its new home, with what has waited for it here. It reports whether it is gone. The caller holds the lane's lock.
+// hasTold reports whether other nodes have been told more since.
+func (r *room) hasTold(since uint64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.rep.sent != since
+}
+
+// release sends the room to its new home. It reports whether it is gone. The caller holds the lane's lock.
 func (s *Service) release(sh *laneShard, name string, ln *lane) bool {
 	m := ln.moving
 	if !slices.Contains(s.Place.Nodes(), m.to) {
@@ -483,14 +525,29 @@ func (s *Service) arriving(node, name string, payload []byte) bool {
 	m := s.coming(sh, node, name)
 	switch {
 	case x.CopyOf == s.Place.Node() && s.hasStill(name, x):
-	case m.state == nil:
-		m.state = x
-	case x.Config != nil: // another copy of it
-		m.state = merge(m.state, x)
+	case x.Config != nil: // the first part
+		m.come = append(m.come, arrival{node, x})
 	default:
-		m.state.apply(x)
+		for i := len(m.come) - 1; i >= 0; i-- {
+			if m.come[i].from == node {
+				m.come[i].State.apply(x)
+				break
+			}
+		}
 	}
 	return true
+}
+
+// whole is the room that has come, from one node or several; nil if none has.
+func (m *moving) whole() (x *State) {
+	for _, a := range m.come {
+		if x == nil {
+			x = a.State
+		} else {
+			x = merge(x, a.State)
+		}
+	}
+	return x
 }
 
 // hasStill reports whether a room is here of which x, or what x is a part of, is a copy that its second node has kept since: only the link was lost.
@@ -544,6 +601,9 @@ func (s *Service) claimed(node, name string, payload []byte) bool {
 	if !ok {
 		return false
 	}
+	if s.waitsWith(name, claim{node, payload}) {
+		return true
+	}
 	s.takeOver(name, node)
 	switch {
 	case s.find(name) == nil:
@@ -553,6 +613,20 @@ func (s *Service) claimed(node, name string, payload []byte) bool {
 	default:
 		s.handOver(name, node)
 	}
+	return true
+}
+
+// waitsWith has a claim wait for a room that is on its way here from its old home.
+func (s *Service) waitsWith(name string, c claim) bool {
+	sh := s.laneShard(name)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if !sh.moves(name) || !sh.lanes[name].moving.comes {
+		return false
+	}
+	c.token = bytes.Clone(c.token)
+	m := sh.lanes[name].moving
+	m.claims = append(m.claims, c)
 	return true
 }
 
@@ -569,5 +643,7 @@ func (s *Service) notMine(node, name string) {
 		s.reject(&ln.moving.parked[i], node)
 	}
 	s.moved(sh, name, ln)
-	s.redirect(sh, name, node)
+	if a := sh.away[name]; a == nil || a.home == "" { // or else one speaks to whom one hears
+		s.redirect(sh, name, node)
+	}
 }

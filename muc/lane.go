@@ -22,7 +22,10 @@ type moving struct {
 	to       string   // where it goes; "" if it comes
 	stage    stage    // of one that goes
 	waits    []string // nodes that have yet to answer; with whoMark: who of theirs is in it; with halfMark: to send what they have of it
-	state    *State   // what has come of it
+	claims   []claim  // of nodes that look for it, while it comes from its old home
+	told     uint64   // replication.sent when they were asked
+	come     []arrival
+	comes    bool     // its old home has said that it sends it here
 	lost     bool     // its home was lost
 	rejoins  []*State // who of other nodes' sessions was in it there
 	borrowed bool     // it goes back soon
@@ -36,8 +39,20 @@ type stage uint8
 const (
 	talking   stage = iota // somebody is busy with it
 	announced              // its new home has been asked to let wait what comes for it
-	turned                 // and the other nodes to send there
+	turned                 // and the other nodes to listen to that
 )
+
+// An arrival is what has come of a room from one node.
+type arrival struct {
+	from string
+	*State
+}
+
+// A claim is the word of a node that takes itself for a room's home.
+type claim struct {
+	node  string
+	token []byte
+}
 
 // A parked is a stanza for a room, and whose turn it is.
 type parked struct {
@@ -188,7 +203,14 @@ func (s *Service) where(sh *laneShard, name string, remote bool) string {
 
 // drain deals with what has waited, and ends the wait.
 func (s *Service) drain(ctx context.Context, b *router.Batch, name string) {
-	for p := s.next(name); p != nil; p = s.next(name) {
+	for {
+		p, over := s.next(name)
+		if p == nil {
+			for _, c := range over {
+				s.claimed(c.node, name, c.token)
+			}
+			return
+		}
 		sh := s.laneShard(name)
 		sh.mu.Lock()
 		home := s.where(sh, name, true)
@@ -201,13 +223,13 @@ func (s *Service) drain(ctx context.Context, b *router.Batch, name string) {
 	}
 }
 
-// next takes one that waits for a room that has come, or has not. With nothing there the wait is over.
-func (s *Service) next(name string) *parked {
+// next takes one that waits for a room that has come, or has not. With nothing there the wait is over, also for claims.
+func (s *Service) next(name string) (p *parked, over []claim) {
 	sh := s.laneShard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if !sh.moves(name) {
-		return nil
+		return nil, nil
 	}
 	ln, l := sh.lanes[name], sh.lines[name]
 	m := ln.moving
@@ -215,18 +237,18 @@ func (s *Service) next(name string) *parked {
 		p := &parked{st: l.said[0].st, sess: l.said[0].sess, turn: turn{of: s.process, number: l.said[0].number}}
 		l.said, l.home, l.sent = l.said[1:], "", 0
 		sh.tidyLine(name)
-		return p
+		return p, nil
 	}
 	if len(m.parked) > 0 {
 		p := &m.parked[0]
 		m.parked = m.parked[1:]
-		return p
+		return p, nil
 	}
 	s.moved(sh, name, ln)
 	if !m.borrowed {
 		s.Place.Send(s.Place.Node(), frameCheck, name) // it may have to go on
 	}
-	return nil
+	return nil, m.claims
 }
 
 // moved ends the wait for a room. The caller holds mu.

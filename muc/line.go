@@ -52,7 +52,7 @@ const (
 	// maxBounced bounds how often a room is looked for without a pause, while nodes disagree about where it is.
 	maxBounced = 6
 	// pause is for how long the line rests then.
-	pause = 20 * time.Millisecond
+	pause = 50 * time.Millisecond
 	// patience is for how long a room is looked for. Then the sender gets an error.
 	patience = 10 * time.Second
 )
@@ -231,6 +231,9 @@ func (s *Service) answeredFor(sh *laneShard, name string, n int) {
 	}
 	l := sh.lines[name]
 	l.said, l.sent, l.bounced = slices.Delete(l.said, 0, n), max(0, l.sent-n), 0
+	if a := sh.away[name]; len(l.said) == 0 && a != nil && !a.lent && !sh.seats(name) { // the last has left, and the room knows
+		s.dropAway(sh, name)
+	}
 	s.flow(sh, name)
 	sh.tidyLine(name)
 }

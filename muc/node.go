@@ -44,22 +44,27 @@ func (n *node) Done() <-chan struct{} { return nil }
 
 // Send implements router.Session: st goes to the node, behind all that was sent to it for the room that it is from.
 func (n *node) Send(_ *router.Batch, st *stanza.Stanza) bool {
-	return n.cast(frameCast, st, []stanza.JID{st.To})
+	return n.cast(st, []stanza.JID{st.To}, false)
 }
 
-// cast sends st, which is from a room, to several sessions there, as a frame of one kind or another: the recipients, and once what is for all of them.
-func (n *node) cast(kind byte, st *stanza.Stanza, to []stanza.JID) bool {
+// cast sends st, which is from a room, to several sessions there: the recipients, and once what is for all of them. introduces: the other
+// sessions there know already what it says.
+func (n *node) cast(st *stanza.Stanza, to []stanza.JID, introduces bool) bool {
 	buf := buffers.Get().(*[]byte)
 	defer putBuffer(buf)
 	b := n.s.Place.Token().append((*buf)[:0])
-	b = binary.AppendUvarint(b, uint64(len(to)))
+	count := uint64(len(to)) << 1
+	if introduces {
+		count |= 1
+	}
+	b = binary.AppendUvarint(b, count)
 	for _, full := range to {
 		b = appendText(b, full.String())
 	}
 	shared := *st
 	shared.To = stanza.JID{}
 	*buf = shared.Append(b)
-	return n.s.Place.Send(n.name, kind, st.From.Local(), *buf)
+	return n.s.Place.Send(n.name, frameCast, st.From.Local(), *buf)
 }
 
 // A gathering is who a stanza is for on each node, until it has been sent to all here.
@@ -91,7 +96,7 @@ func (s *Service) gather(r *room) {
 
 func (s *Service) scatter(r *room) {
 	for _, to := range r.gathering {
-		if to.node.cast(frameCast, to.st, to.to) {
+		if to.node.cast(to.st, to.to, false) {
 			continue
 		}
 		r.lost = append(r.lost, to.to...)
@@ -99,8 +104,8 @@ func (s *Service) scatter(r *room) {
 	r.gathering = nil
 }
 
-// castTo takes what a room elsewhere says to sessions here. follows: to one that has come, and has not heard what others here have.
-func (s *Service) castTo(b *router.Batch, from, room string, payload []byte, follows bool) bool {
+// castTo takes what a room elsewhere says to sessions here.
+func (s *Service) castTo(b *router.Batch, from, room string, payload []byte) bool {
 	token, rest, ok := cutToken(payload)
 	if !ok {
 		return false
@@ -109,7 +114,7 @@ func (s *Service) castTo(b *router.Batch, from, room string, payload []byte, fol
 		s.Metrics.fenced.Inc()
 		return true
 	}
-	to, rest, ok := s.cutRecipients(rest)
+	to, introduces, rest, ok := s.cutRecipients(rest)
 	if !ok {
 		return false
 	}
@@ -118,8 +123,8 @@ func (s *Service) castTo(b *router.Batch, from, room string, payload []byte, fol
 		return false
 	}
 	st.Wire = rest
-	s.noteShown(from, room, token, st, to)
-	if isCast(st) && s.hear(room, rest) && !follows {
+	s.noteShown(from, room, token, st, to, introduces)
+	if isCast(st) && s.hear(room, rest) && !introduces {
 		return true
 	}
 	for _, full := range to {
@@ -132,17 +137,19 @@ func (s *Service) castTo(b *router.Batch, from, room string, payload []byte, fol
 }
 
 // cutRecipients reads what cast writes before the stanza.
-func (s *Service) cutRecipients(b []byte) (to []stanza.JID, rest []byte, ok bool) {
+func (s *Service) cutRecipients(b []byte) (to []stanza.JID, introduces bool, rest []byte, ok bool) {
 	count, size := binary.Uvarint(b)
+	introduces = count&1 != 0
+	count >>= 1
 	if size <= 0 || count > uint64(len(b)) {
-		return nil, nil, false
+		return nil, false, nil, false
 	}
 	rest = b[size:]
 	to = make([]stanza.JID, 0, count)
 	for range count {
 		var full []byte
 		if full, rest, ok = cutText(rest); !ok {
-			return nil, nil, false
+			return nil, false, nil, false
 		}
 		jid, ok := s.r.Table.Intern(full)
 		if !ok {
@@ -150,7 +157,7 @@ func (s *Service) cutRecipients(b []byte) (to []stanza.JID, rest []byte, ok bool
 		}
 		to = append(to, jid)
 	}
-	return to, rest, true
+	return to, introduces, rest, true
 }
 
 // castReturned deals with what a node that is gone was told and has not confirmed: sessions that it gave to others before (XEP-0198 §5) are told there.
@@ -162,7 +169,7 @@ func (s *Service) castReturned(b *router.Batch, room string, payload []byte) boo
 	if _, rest, ok = cutToken(rest); !ok {
 		return false
 	}
-	to, rest, ok := s.cutRecipients(rest)
+	to, _, rest, ok := s.cutRecipients(rest)
 	for _, full := range to {
 		if _, there := s.r.Table.Row(full); !there {
 			continue // it has left with its node
@@ -226,10 +233,12 @@ func (s *Service) missed(b *router.Batch, node, name string, payload []byte) boo
 // sendAfter gives a session what it has been missed for elsewhere.
 func (s *Service) sendAfter(b *router.Batch, r *room, to *seat, st *stanza.Stanza) {
 	n, away := to.session.(*node)
-	switch {
-	case !away:
+	if !away {
 		s.send(b, r, to, st)
-	case !n.cast(frameFollow, st, []stanza.JID{to.jid}):
+		return
+	}
+	r.rep.sent++
+	if !n.cast(st, []stanza.JID{to.jid}, true) {
 		r.lost = append(r.lost, to.jid)
 	}
 }

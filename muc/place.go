@@ -51,7 +51,7 @@ func (t Token) fences(old Token) bool {
 // Kinds of frames about a room.
 const (
 	frameStanza    byte = iota // for the room, of a session of the node's: turn, id that it has as a message, stanza
-	frameCast                  // from the room: token, number of recipients, each recipient, stanza without 'to'
+	frameCast                  // from the room: token, twice the number of recipients, 1 more if it introduces an occupant, each recipient, stanza without 'to'
 	frameMissed                // to the room: a recipient who was not there, stanza
 	frameSeats                 // to a node: token, what sessions there are in the room
 	frameCopy                  // to the standby: token, the room, or its next part
@@ -59,7 +59,7 @@ const (
 	frameHistory               // time, id, message
 	frameForget                // the copy is of no use any more
 	frameFlush                 // to who has sessions in a room that leaves this node: where to
-	frameFlushed               // the answer, behind all that was sent before
+	frameFlushed               // the answer, behind all that was sent before; not empty: the new home is out of reach
 	frameState                 // to the new home: token, the room, or its next part
 	frameArrived               // all of the room has been sent; not empty: its home was lost, or has lost some of its nodes
 	frameClaim                 // to all: token; who has the room is to hand it over
@@ -72,18 +72,16 @@ const (
 	frameElsewhere             // to the sender's node: try, where it has to be sent from the first on
 
 	// To the node itself.
-	frameCheck   // is the room where it should be
-	frameDown    // a node is gone: which
-	frameFrozen  // nobody is busy with the room any more
-	frameOverdue // it waits for others no longer
-	frameAgain   // what has no answer is to be sent again
+	frameCheck    // is the room where it should be
+	frameDown     // a node is gone: which
+	frameFrozen   // nobody is busy with the room any more
+	frameOverdue  // it waits for others no longer
+	frameAgain    // what has no answer is to be sent again
+	frameReturned // a frameCast that a node which is gone has not confirmed: which
 
 	// Of no room.
 	frameList   // to a node: the number of a question, a part of the list of rooms
 	frameListed // the answer
-
-	frameFollow   // from the room: as frameCast, for a session that has been missed on another node
-	frameReturned // to the node itself: a frameCast that a node which is gone has not confirmed: which
 )
 
 // Frame deals with a frame of another node about a room, or of this one: see Place.Send. The payload is a view.
@@ -104,9 +102,7 @@ func (s *Service) frame(ctx context.Context, b *router.Batch, node string, kind 
 	case frameAgain:
 		s.again(b, room)
 	case frameCast:
-		return s.castTo(b, node, room, payload, false)
-	case frameFollow:
-		return s.castTo(b, node, room, payload, true)
+		return s.castTo(b, node, room, payload)
 	case frameMissed:
 		return s.missed(b, node, room, payload)
 	case frameReturned:

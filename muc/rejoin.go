@@ -14,8 +14,10 @@ import (
 
 // An away is what this node's sessions are in a room whose home is another, as that has told.
 type away struct {
-	home    string
-	lent    bool // the room is there only for a while: this node is its home
+	home    string // whom the sessions here hear; "" while it is looked for
+	next    string // who may be the next one
+	strayed bool   // that one was out of reach: the room has to be looked for
+	lent    bool   // the room is there only for a while: this node is its home
 	token   Token
 	rejoins bool              // home is where it is looked for, and has not answered; another may
 	seats   State             // Occupants only
@@ -26,7 +28,7 @@ type away struct {
 }
 
 // noteShown takes note of a presence that sessions here are shown.
-func (s *Service) noteShown(node, room string, token Token, st *stanza.Stanza, to []stanza.JID) {
+func (s *Service) noteShown(node, room string, token Token, st *stanza.Stanza, to []stanza.JID, introduces bool) {
 	nick := st.From.Resource()
 	if st.Kind != stanza.Presence || nick == "" || st.Type != stanza.None && st.Type != stanza.Unavailable {
 		return
@@ -40,7 +42,7 @@ func (s *Service) noteShown(node, room string, token Token, st *stanza.Stanza, t
 		if !bytes.Contains(st.Inner, []byte("<status code='110'/>")) || !a.others(to) {
 			delete(a.shown, nick)
 		}
-	case st.Type == stanza.Unavailable:
+	case st.Type == stanza.Unavailable, a != nil && introduces && a.others(to): // the others have been shown it, or have yet to be
 	default:
 		if a == nil { // its seat is told next
 			a = &away{home: node, token: token}
@@ -89,10 +91,16 @@ func (s *Service) seated(node, room string, payload []byte) bool {
 		a = new(away)
 		sh.putAway(room, a)
 	}
-	a.home, a.token, a.rejoins = node, token, false
+	if a.home != node {
+		a.home, a.next, a.strayed = node, "", false
+	}
+	a.token, a.rejoins = token, false
+	if len(a.seats.Occupants) == 0 { // whoever enters now has been shown nobody
+		a.shown = nil
+	}
 	a.seats.apply(x)
 	if len(a.seats.Occupants) == 0 && !a.lent {
-		sh.dropAway(room)
+		s.dropAway(sh, room)
 	}
 	s.redirect(sh, room, node)
 	return true
@@ -105,9 +113,10 @@ func (sh *laneShard) putAway(room string, a *away) {
 	sh.away[room] = a
 }
 
-func (sh *laneShard) dropAway(room string) {
+func (s *Service) dropAway(sh *laneShard, room string) {
 	delete(sh.away, room)
 	sh.tidyLine(room)
+	s.flow(sh, room)
 }
 
 // left notes that a session here leaves a room, whatever becomes of its word. The caller holds mu.
@@ -133,6 +142,9 @@ func (s *Service) fencedBy(a *away, node, room string, token Token) bool {
 	if node == s.Place.Node() {
 		return false
 	}
+	if a != nil && a.next == node {
+		a.home, a.next = node, ""
+	}
 	return s.find(room) != nil || a != nil && a.home != node && (len(a.seats.Occupants) > 0 && s.reaches(a.home) && !a.rejoins || a.token.fences(token))
 }
 
@@ -142,7 +154,11 @@ func (s *Service) rejoin(room, home string, asked int64) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	a := sh.away[room]
-	if a == nil || asked == 0 && s.reaches(a.home) && !a.rejoins {
+	if a == nil || asked == 0 && s.reaches(a.home) && !a.rejoins && !a.strayed {
+		return
+	}
+	if asked == 0 && !a.lent && !sh.seats(room) { // all have left, and only say so
+		s.dropAway(sh, room)
 		return
 	}
 	x := a.whole(room, s.Place.Node())
@@ -154,7 +170,7 @@ func (s *Service) rejoin(room, home string, asked int64) {
 	if home == s.Place.Node() {
 		return
 	}
-	a.home, a.rejoins = home, true
+	a.home, a.next, a.strayed, a.rejoins = home, "", false, true
 	s.redirect(sh, room, home)
 }
 
@@ -175,7 +191,7 @@ func (s *Service) rejoined(ctx context.Context, b *router.Batch, node, room stri
 			return true
 		}
 	}
-	s.adopt(ctx, b, x, false)
+	s.adopt(ctx, b, x, false, false)
 	s.answered(ctx, b, room, whoMark+x.Whole)
 	return true
 }
@@ -206,12 +222,12 @@ func (s *Service) notLent(name, node string) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	a := sh.away[name]
-	if a == nil || !a.lent || node != "" && a.home != node {
+	if a == nil || !a.lent || node != "" && (a.home != node || a.next != "") {
 		return
 	}
 	a.lent = false
 	if len(a.seats.Occupants) == 0 {
-		sh.dropAway(name)
+		s.dropAway(sh, name)
 	}
 }
 
@@ -224,7 +240,7 @@ func (s *Service) takeAway(room string) (x *State, ok bool) {
 	if a == nil {
 		return &State{Name: room, Whole: s.Place.Node()}, false
 	}
-	sh.dropAway(room)
+	s.dropAway(sh, room)
 	return a.whole(room, s.Place.Node()), true
 }
 
@@ -237,7 +253,7 @@ func (s *Service) asked(room, home string, payload []byte) bool {
 	sh := s.laneShard(room)
 	sh.mu.Lock()
 	has := sh.away[room] != nil
-	if ln := sh.lanes[room]; s.find(room) != nil || ln != nil && ln.moving != nil && ln.moving.state != nil {
+	if ln := sh.lanes[room]; s.find(room) != nil || ln != nil && ln.moving != nil && len(ln.moving.come) > 0 {
 		at = 0 // they are in another copy of it, which goes where this one is
 	}
 	sh.mu.Unlock()

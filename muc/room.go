@@ -29,8 +29,9 @@ type room struct {
 
 	mu       sync.Mutex
 	phase    phase
-	writing  bool // a goroutine writes history
-	expected bool // made by a service, and nobody has been in it yet
+	writing  bool      // a goroutine writes history
+	expected bool      // made by a service, and nobody has been in it yet
+	awaited  time.Time // until then it is there for those who are only out of reach, and think that they are in it
 	secret   secret
 	cfg      *Settings // immutable; replaced as a whole
 	crowd
@@ -209,7 +210,7 @@ func (s *Service) settle(r *room) {
 		return
 	}
 	if !r.cfg.Persistent { // XEP-0045 §7.14
-		if !r.expected {
+		if !r.expected && !time.Now().Before(r.awaited) {
 			s.vanish(r)
 			s.tellDestroyed(r, LeftEmpty, "")
 		}
@@ -220,6 +221,14 @@ func (s *Service) settle(r *room) {
 	}
 	s.vanish(r)
 	r.admin.Unlock()
+}
+
+// await has a room be there until a time, also if nobody is in it. The caller holds r.mu.
+func (s *Service) await(r *room, until time.Time) {
+	if wait := time.Until(until); wait > 0 && until.After(r.awaited) {
+		r.awaited = until
+		time.AfterFunc(wait, func() { s.settle(r) })
+	}
 }
 
 // begin makes a new room of r for a user, or a service if by is zero. The caller holds r.mu.

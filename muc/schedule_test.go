@@ -363,8 +363,10 @@ func (x *schedule) checkPlace(room string) {
 		switch {
 		case n == at && a != nil:
 			x.fail("%s has %s, and thinks that it is at %q", n.name, room, a.home)
-		case n != at && (a != nil && a.home != home || !same(seats, here)):
-			x.fail("%s thinks that %v are in %s at %v, not %v", n.name, seats, room, a, here)
+		case n != at && a != nil && a.home != home:
+			x.fail("%s thinks that %s is at %q, not %q", n.name, room, a.home, home)
+		case n != at && !same(seats, here):
+			x.fail("%s thinks that %v are in %s, not %v", n.name, seats, room, here)
 		}
 		sh.mu.Unlock()
 	}
@@ -522,6 +524,9 @@ func (x *schedule) checkHistory(room string) {
 		}
 	}
 	for _, m := range x.said {
+		if strings.HasPrefix(room, "brief") && !slices.Contains(x.clients, m.by) {
+			continue // its node was killed: a temporary room ends with the last who are in it, and they may have left
+		}
 		m.by.mu.Lock()
 		if v := m.by.view(room); m.room == room && v.heard[m.text] > 0 && v.wants && v.since.Before(m.at) && times[m.text] == 0 {
 			x.fail("history of %s is without %s", room, m.text)

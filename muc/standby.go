@@ -27,6 +27,8 @@ type replication struct {
 	stamps     map[string]int64 // when affiliations were changed
 
 	dealt      map[string]mark // how far it has come with what each node has sent
+	gone       string          // the node whose sessions leave now: it may be back, and they are told nothing
+	sent       uint64          // how much sessions of other nodes were sent
 	spoken     stanza.ID       // of the last message that all were told
 	asked      int64           // when nodes were asked who of theirs is in the room, nanoseconds since 1970
 	doubted    map[string]bool // sessions that were in it then by somebody else's word, and of which their node has not told
@@ -184,7 +186,7 @@ func (s *Service) changed(r *room, configured, subject bool) *State {
 func (r *room) addTouched(x *State, touched []touch, only string) {
 	seen := make(map[*occupant]bool)
 	for _, t := range touched {
-		if only != "" && t.node != only {
+		if only != "" && (t.node != only || r.rep.awaits[only] && r.rep.doubted[t.full.String()]) { // that node is about to tell it
 			continue
 		}
 		switch o := r.of(t.full); {
@@ -214,8 +216,10 @@ func (s *Service) tellNodes(r *room) {
 	}
 	for _, n := range nodes {
 		x := &State{Name: r.at.Local()}
-		r.addTouched(x, touched, n)
-		s.sendJSON(n, frameSeats, x.Name, x)
+		if r.addTouched(x, touched, n); len(x.Occupants)+len(x.Left) > 0 {
+			r.rep.sent++
+			s.sendJSON(n, frameSeats, x.Name, x)
+		}
 	}
 }
 
@@ -375,14 +379,34 @@ func (s *Service) homeOrCopied(room string) string {
 	return s.Place.Home(room)
 }
 
-// resurrect brings a room back of which there is a copy here, and whose home is gone.
-func (s *Service) resurrect(ctx context.Context, b *router.Batch, room string) {
+// resurrect brings a room back of which there is a copy here, and whose home is gone. It reports whether what comes for the room has to wait.
+func (s *Service) resurrect(ctx context.Context, b *router.Batch, room string) bool {
 	c := s.takeCopy(room)
 	if c == nil {
-		return
+		return false
 	}
 	s.Metrics.moved.Inc()
-	s.holdFor(room, s.adopt(ctx, b, c.state, true))
+	return s.holdFor(room, s.adopt(ctx, b, c.state, true, false))
+}
+
+// recall makes a room that should be here, and that no node has, of what is known of it here, before anybody makes a new one. It reports whether what
+// comes for the room has to wait.
+func (s *Service) recall(ctx context.Context, b *router.Batch, room string) bool {
+	if s.find(room) != nil || s.Place.Home(room) != s.Place.Node() {
+		return false
+	}
+	if s.resurrect(ctx, b, room) {
+		return true
+	}
+	sh := s.laneShard(room)
+	sh.mu.Lock()
+	a := sh.away[room]
+	lost := s.find(room) == nil && a != nil && !s.reaches(a.home) && sh.seats(room)
+	sh.mu.Unlock()
+	if lost {
+		s.adopt(ctx, b, &State{Name: room, Whole: s.Place.Node()}, false, false)
+	}
+	return false
 }
 
 // orphaned are the rooms of which there is something here and whose home is gone, or may be another now.
@@ -397,7 +421,7 @@ func (s *Service) orphaned() []string {
 			}
 		}
 		for name, a := range sh.away {
-			if a.rejoins || a.lent || !s.reaches(a.home) {
+			if a.rejoins || a.strayed || a.lent || !s.reaches(a.home) {
 				names[name] = struct{}{}
 			}
 		}

@@ -34,6 +34,7 @@ type State struct {
 	Whole      string            `json:"whole,omitempty"`       // Occupants has all sessions of this node, and History the messages that they have heard lately
 	Sees       map[string]string `json:"sees,omitempty"`        // whom these have been shown: ids (XEP-0421) by nick
 	Dealt      map[string]mark   `json:"dealt,omitempty"`       // how far it has come with what each node has sent
+	Awaited    int64             `json:"awaited,omitempty"`     // until when it is there for those who are out of reach
 	Asked      int64             `json:"asked,omitempty"`       // it answers this frameWho
 	CopyOf     string            `json:"copy_of,omitempty"`     // it is a copy of the room of this node, which was gone
 	Secret     []byte            `json:"secret,omitempty"`      // of that room: one that is made anew has another
@@ -86,6 +87,9 @@ func (r *room) state() (*State, error) {
 	}
 	x := &State{Name: rec.Name, Config: rec.Config, Subject: rec.Subject, Created: rec.Created, Locked: r.phase == locked, Affiliations: r.affiliates.stored()}
 	x.Expected = r.expected
+	if time.Now().Before(r.awaited) {
+		x.Awaited = r.awaited.UnixNano()
+	}
 	if r.rep != nil {
 		x.Configured, x.SubjectSet, x.Stamps, x.Dealt = r.rep.configured, r.rep.subjectSet, maps.Clone(r.rep.stamps), maps.Clone(r.rep.dealt)
 	}

@@ -137,6 +137,26 @@ func TestLostWithoutStore(t *testing.T) {
 	})
 }
 
+// TestProbeIsNotSentOn: a probe of a resource elsewhere is answered here, and by its own node's doing by the others. Else those of two users who are both on
+// two nodes would go to and fro for ever.
+func TestProbeIsNotSentOn(t *testing.T) {
+	w := newWorld(t, Config{})
+	w.friends("juliet", "romeo")
+	j, orchard := w.login(juliet+"/balcony"), w.login(romeo+"/orchard")
+	phone, street := w.remote(juliet+"/phone", "b"), w.remote(romeo+"/street", "b")
+	j.take()
+	street.take()
+	probe := func(from string) *stanza.Stanza {
+		return &stanza.Stanza{Kind: stanza.Presence, Type: stanza.Probe, From: stanza.MustJID(from), To: stanza.MustJID(romeo)}
+	}
+	w.s.Probe(t.Context(), nil, probe(juliet+"/phone"))
+	phone.expect(orchard.seenBy(juliet+"/phone", "", ""))
+	street.expect()
+	w.s.Probe(t.Context(), nil, probe(juliet+"/balcony"))
+	j.expect(orchard.seenBy(juliet+"/balcony", "", ""))
+	street.expect("<presence from='" + juliet + "/balcony' to='" + romeo + "' type='probe'/>")
+}
+
 // TestFound: RFC 6121 §4.2.2 to those on a node that has come, and nobody else.
 func TestFound(t *testing.T) {
 	w := newWorld(t, Config{})

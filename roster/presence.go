@@ -135,13 +135,7 @@ func (s *Service) broadcast(b *router.Batch, sess router.Session, p *stanza.Stan
 // welcome gives a newly available resource the presence of the user's other
 // resources and the requests that wait for an answer (RFC 6121 §3.1.3). The caller holds the user's lock.
 func (s *Service) welcome(b *router.Batch, sess router.Session, user stanza.JID, items []store.RosterItem) {
-	rows := s.r.Table.Rows(user)
-	for _, row := range rows {
-		if p := row.Session.State().Presence.Load(); p != nil && row.Session != sess {
-			sess.Send(b, withTo(p, user))
-		}
-	}
-	s.ask(b, sess.JID(), rows)
+	s.showOwn(b, sess, s.r.Table.Rows(user))
 	blocked := sess.State().Blocked.Load()
 	for i := range items {
 		if !items[i].PendingIn {
@@ -153,6 +147,16 @@ func (s *Service) welcome(b *router.Batch, sess router.Session, user stanza.JID,
 		}
 		sess.Send(b, waitingRequest(&items[i], contact, user))
 	}
+}
+
+// showOwn gives a resource the presence of the user's other ones. The caller holds the user's lock.
+func (s *Service) showOwn(b *router.Batch, sess router.Session, rows []router.Row) {
+	for _, row := range rows {
+		if p := row.Session.State().Presence.Load(); p != nil && row.Session != sess {
+			sess.Send(b, withTo(p, sess.JID().Bare()))
+		}
+	}
+	s.ask(b, sess.JID(), rows)
 }
 
 // leave broadcasts an unavailable presence, if the resource was available, and

@@ -74,7 +74,7 @@ func (s *Service) probe(ctx context.Context, b *router.Batch, st *stanza.Stanza)
 	for _, p := range answers {
 		s.r.Route(ctx, b, p)
 	}
-	if len(s.r.Table.Local(st.From)) > 0 && st.To.IsBare() { // not a probe that another node has sent on
+	if asker, ok := s.r.Table.Row(st.From); ok && !asker.Remote && st.To.IsBare() { // the others do not send it on: both users may be on both nodes
 		s.ask(b, st.From, s.r.Table.Rows(owner))
 	}
 	return nil

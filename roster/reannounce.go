@@ -103,5 +103,6 @@ func (s *Service) announceAgain(ctx context.Context, b *router.Batch, sess route
 		return nil, err
 	}
 	s.broadcast(b, sess, p, viewersIn(list.Items))
+	s.showOwn(b, sess, s.r.Table.Rows(user))
 	return list.Items, nil
 }

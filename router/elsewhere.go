@@ -30,8 +30,9 @@ type Elsewhere interface {
 	// Held is told that a message was stored for a user, who may have become reachable on another node before
 	// that node could know.
 	Held(user stanza.JID)
-	// Moving, if not nil, is closed when what was on its way to a user on a node that is gone is in the store, or has been taken out
-	// of it again as that node had it. Messages for the user that are sent later wait.
+	// Moving, if not nil, is closed when what was on its way to a session of the user's that is no more on another node, or was bound anew
+	// since, has arrived there, is in the store, or has been taken out of it again as that node had it. Messages for the user that are
+	// sent later wait.
 	Moving(user stanza.JID) <-chan struct{}
 	// Take ends the session that has a full JID on another node, with <conflict/>, and returns when it has ended. It
 	// blocks on that node.

@@ -13,13 +13,15 @@ import (
 // endingTimeout bounds how long a stanza waits for a session to end.
 const endingTimeout = 5 * time.Second
 
-// rows is the table's rows for the recipient, once those of its sessions that are
+// rows is the table's rows for the recipient, once nothing of the recipient's is being moved and those of its sessions that are
 // ending have ended.
 func (r *Router) rows(ctx context.Context, b *Batch, st *stanza.Stanza) []Row {
-	if done := r.Table.Elsewhere.Moving(st.To); done != nil {
+	rows := b.recipients(r.Table, st)
+	if done := r.Table.Elsewhere.Moving(st.To); done != nil { // behind the rows: if there is one instead of another node's, it is so by now
 		r.await(ctx, b, st, stanza.JID{}, done)
+		rows = r.Table.Rows(st.To)
 	}
-	return r.settledRows(ctx, b, st, b.recipients(r.Table, st), r.Table.Rows)
+	return r.settledRows(ctx, b, st, rows, r.Table.Rows)
 }
 
 // settle waits until nothing of the recipient's is being moved, so that st is not stored before it.

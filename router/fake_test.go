@@ -83,6 +83,8 @@ func (*fakeSpool) Keep(context.Context, *stanza.Stanza) (int64, error) { return 
 func (*fakeSpool) HoldLater(*stanza.Stanza, error) bool { return false }
 func (*fakeSpool) Withdraw(*stanza.Stanza)              {}
 
+func (*fakeSpool) Release(context.Context, stanza.JID, []int64, bool) {}
+
 func (f *fakeSpool) Forget(context.Context, string, []int64) error { return nil }
 
 type fakePresence struct{ calls []string }

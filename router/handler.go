@@ -56,10 +56,14 @@ type Spool interface {
 	// Withdraw is for a message whose sender is told that it is not kept, although Hold's error was ErrDoubt: if the store has it all the same it is
 	// taken out again, as soon as the store works. st may be a view. It does not block.
 	Withdraw(st *stanza.Stanza)
-	// Keep stores a copy of a message that a session has and its client is slow to take, in case this process dies first. Who
-	// is handed messages here does not get it. The caller calls Forget when the client has the message, or when another way
-	// was found for it. 0 is for one that is not to be stored. It blocks on the store.
+	// Keep stores a message for one session only: a copy of what its client is slow to take, or what waits for it to be resumed. Who
+	// else is handed messages here does not get it. The caller calls Forget when the client has the message, or when another way
+	// was found for it, or Release. 0 is for one that is not to be stored. It blocks on the store.
 	Keep(ctx context.Context, st *stanza.Stanza) (seq int64, err error)
+	// Release is for who has asked to Keep messages for a session that now is to be handed what waits, or goes elsewhere: they
+	// wait like others. With ended it is no more: they are handed to another one here that messages may go to, if there is one. It may be
+	// called with numbers of other messages, to which it does nothing. With ended it blocks on the store and on that client.
+	Release(ctx context.Context, user stanza.JID, seqs []int64, ended bool)
 	// Forget drops messages of a user that are known to have been delivered. It blocks on the store.
 	Forget(ctx context.Context, user string, seqs []int64) error
 }

@@ -55,6 +55,9 @@ type State struct {
 	// HandedOver is the number of the newest of the messages that waited which the session was handed. Written by whoever hands
 	// over; read by anyone.
 	HandedOver atomic.Int64
+	// Strayed says that the session came from a node that may have reached others than this one, and has not been told since of whom it
+	// misses. Written by whoever moves sessions; read by anyone.
+	Strayed atomic.Bool
 	// Directed is the set of addresses that were sent directed presence and are
 	// to be told of the end (RFC 6121 §4.6). Owned by the session's reading goroutine.
 	Directed map[stanza.JID]struct{}

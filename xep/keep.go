@@ -3,6 +3,7 @@ package xep
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"chatd/router"
 	"chatd/stanza"
@@ -33,6 +34,70 @@ func (o *Offline) Keep(ctx context.Context, st *stanza.Stanza) (seq int64, err e
 	}
 	o.kept[user][seq] = struct{}{}
 	return seq, nil
+}
+
+// Release is router.Spool.
+func (o *Offline) Release(ctx context.Context, user stanza.JID, seqs []int64, ended bool) {
+	local := user.Local()
+	if seqs = o.keptOf(local, seqs); len(seqs) == 0 {
+		return
+	}
+	for ended {
+		gate := o.gate(local) // who is being handed what waits gets these as well, or can be reached by now
+		gate.RLock()
+		s := o.reachable(user)
+		if s == nil {
+			o.unkeep(local, seqs)
+		}
+		gate.RUnlock()
+		if s == nil || o.handKept(ctx, s, seqs) {
+			return
+		}
+		ended = ctx.Err() == nil && o.reachable(user) != s
+	}
+	o.unkeep(local, seqs)
+}
+
+// keptOf is which of some messages are kept for a session here.
+func (o *Offline) keptOf(user string, seqs []int64) (kept []int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, seq := range seqs {
+		if _, is := o.kept[user][seq]; is {
+			kept = append(kept, seq)
+		}
+	}
+	return kept
+}
+
+// handKept hands messages that were kept for one session to another one, for which they are kept from then on if that has stream management.
+// It reports whether that was done.
+func (o *Offline) handKept(ctx context.Context, s router.Session, seqs []int64) bool {
+	user := s.JID().Local()
+	end, ok := o.begin(ctx, user)
+	if !ok {
+		return false
+	}
+	defer end()
+	after, last := slices.Min(seqs)-1, slices.Max(seqs)
+	for after < last {
+		all, err := o.messages.OfflinePage(ctx, user, after, offlinePage)
+		if err != nil || len(all) == 0 {
+			return err == nil
+		}
+		after = all[len(all)-1].Seq
+		page := slices.DeleteFunc(all, func(m store.OfflineMessage) bool { return !slices.Contains(seqs, m.Seq) })
+		sts, handed := o.delayed(user, page)
+		kept, err := s.SendNow(ctx, sts, handed)
+		if err != nil {
+			return false
+		}
+		if !kept {
+			o.remove(ctx, user, handed)
+			o.unkeep(user, handed)
+		}
+	}
+	return true
 }
 
 // unkeep notes that messages are copies no more.

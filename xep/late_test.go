@@ -96,6 +96,7 @@ func TestHoldLater(t *testing.T) {
 			t.Fatalf("%d wait", n)
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait() // it is tried in this moment, too
 		romeo := f.online("romeo@chat.test/orchard", 0)
 		db.fail(nil, false)
 		f.send(romeo, "<message to='juliet@chat.test' id='early'>"+body(5)+"</message>")

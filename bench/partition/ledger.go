@@ -48,6 +48,7 @@ type message struct {
 	on        int  // the sender's node
 	collected bool // it came only at a later login
 	ids       []string
+	times     []string // at which it came, and in which session
 	late      *message // that came before, and was sent later
 	came      time.Time
 	where     int // the recipient's node then
@@ -114,6 +115,7 @@ func (l *ledger) got(r receipt, e *element, collected bool) {
 	if id := e.child("stanza-id"); id != nil {
 		m.ids = append(m.ids, id.attr("id"))
 	}
+	m.times = append(m.times, fmt.Sprintf("%s as %d of login %d", time.Now().Format(clockTime), r.number, r.login))
 	if m.got > 1 {
 		m.doubled = m.doubled || !l.excusedLocked(m, r)
 		return
@@ -162,8 +164,8 @@ func (l *ledger) tally(online map[string]bool) (t tally) {
 	defer l.mu.Unlock()
 	note := func(count *int, what, id string, m *message) {
 		if *count++; *count <= 3 {
-			example := fmt.Sprintf("%s: %s sent %s to %s, came %d times at %s on n%d %v, refused %q, acknowledged %t, open %t",
-				what, id, m.at.Format(clockTime), m.talk.to, m.got, m.came.Format(clockTime), m.where+1, m.ids, m.refused, m.acked, m.open)
+			example := fmt.Sprintf("%s: %s sent %s to %s, came %v on n%d first %v, that session told %d, refused %q, acknowledged %t, open %t",
+				what, id, m.at.Format(clockTime), m.talk.to, m.times, m.where+1, m.ids, l.surely[login{m.first.name, m.first.login}], m.refused, m.acked, m.open)
 			if m.late != nil {
 				example += fmt.Sprintf(", behind %d of %s, which came at %s on n%d", m.late.seq, m.late.at.Format(clockTime), m.late.came.Format(clockTime), m.late.where+1)
 			}

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"sync"
 
 	"chatd/c2s"
 	"chatd/cluster"
@@ -42,13 +41,6 @@ type joined struct {
 	rooms    *muc.Service
 	forget   func(user string) // drops what is in memory of the store
 	log      *slog.Logger
-	strayed  sync.Map // full JIDs of sessions that are moving here during a split
-}
-
-// A transfer is a session on its way to another node.
-type transfer struct {
-	*c2s.Suspended
-	Split bool `json:"split,omitempty"` // the old node misses others
 }
 
 // connect makes sessions here and on other nodes one.
@@ -125,7 +117,13 @@ func (j *joined) yield(id, user string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(transfer{x, j.Split()})
+	return json.Marshal(j.marked(x))
+}
+
+// marked notes of a session that moves whether this node may have told it and its contacts of each other what is not so elsewhere.
+func (j *joined) marked(x *c2s.Suspended) *c2s.Suspended {
+	x.Strayed = x.Strayed || j.Uncertain()
+	return x
 }
 
 func (j *joined) fetch(ctx context.Context, id, user string) (*c2s.Suspended, error) {
@@ -133,21 +131,18 @@ func (j *joined) fetch(ctx context.Context, id, user string) (*c2s.Suspended, er
 	if err != nil {
 		return nil, err
 	}
-	var x transfer
-	if err := json.Unmarshal(session, &x); err != nil {
+	x := new(c2s.Suspended)
+	if err := json.Unmarshal(session, x); err != nil {
 		return nil, fmt.Errorf("session of another node: %w", err)
 	}
 	kept()
-	j.moved(x.Suspended)
-	if x.Split || j.Split() {
-		j.strayed.Store(x.JID, nil)
-	}
-	return x.Suspended, nil
+	j.moved(x)
+	return j.marked(x), nil
 }
 
 // resume is c2s.Server.OnResume.
 func (j *joined) resume(ctx context.Context, s router.Session, attached func()) {
-	if _, strayed := j.strayed.LoadAndDelete(s.JID().String()); strayed {
+	if s.State().Strayed.Swap(false) {
 		j.settle(ctx, s)
 	}
 	j.offline.HandOver(ctx, s, attached)
@@ -168,12 +163,12 @@ func (j *joined) moved(x *c2s.Suspended) { x.Begun = j.Now() }
 
 // restore takes back a session as old as it is: the client may have bound another one since, which stays.
 func (j *joined) restore(ctx context.Context, session []byte) {
-	var x transfer
-	if err := json.Unmarshal(session, &x); err != nil {
+	x := new(c2s.Suspended)
+	if err := json.Unmarshal(session, x); err != nil {
 		j.log.Error("session not restored", "err", err)
 		return
 	}
-	j.clients.Import(ctx, []*c2s.Suspended{x.Suspended})
+	j.clients.Restore(ctx, x)
 }
 
 // clientNode is how clients reach this node.
@@ -183,26 +178,27 @@ func clientNode(cfg *Config) c2s.Node {
 
 // handOver is c2s.Server.HandOver.
 func (j *joined) handOver(ctx context.Context, id string, give func() *c2s.Suspended) error {
-	return j.Service.HandOver(ctx, id, func() ([]byte, error) { return json.Marshal(transfer{give(), j.Split()}) })
+	return j.Service.HandOver(ctx, id, func() ([]byte, error) { return json.Marshal(j.marked(give())) })
 }
 
 var errNotAdopted = errors.New("the session cannot go on here")
 
 func (j *joined) adopt(ctx context.Context, session []byte) error {
-	var x transfer
-	if err := json.Unmarshal(session, &x); err != nil {
+	x := new(c2s.Suspended)
+	if err := json.Unmarshal(session, x); err != nil {
 		return err
 	}
 	full, err := stanza.ParseJID(x.JID)
 	if err != nil || j.BoundAfter(full, x.Begun) {
 		return errNotAdopted // its client has not waited for it
 	}
-	j.moved(x.Suspended)
+	j.moved(x)
+	j.marked(x) // until its client comes: it may move on before it is settled here
 	ctx = context.WithoutCancel(ctx)
-	if j.clients.Import(ctx, []*c2s.Suspended{x.Suspended}) == 0 {
+	if j.clients.Import(ctx, []*c2s.Suspended{x}) == 0 {
 		return errNotAdopted
 	}
-	if row, ok := j.table.Row(full); ok && !row.Remote && (x.Split || j.Split()) {
+	if row, ok := j.table.Row(full); ok && !row.Remote && x.Strayed {
 		j.settle(ctx, row.Session)
 	}
 	return nil

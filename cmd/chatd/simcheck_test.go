@@ -170,6 +170,21 @@ func (s *simSchedule) checkGhosts() (wrong []string) {
 	return wrong
 }
 
+// checkSeen: everybody sees all who are there.
+func (s *simSchedule) checkSeen() (wrong []string) {
+	live := s.live()
+	for _, d := range s.devices {
+		d.mu.Lock()
+		for full := range live {
+			if d.session != nil && d.session.sees[full] == 0 {
+				wrong = append(wrong, fmt.Sprintf("%s (session %d) does not see %s", d.jid(), d.session.number, full))
+			}
+		}
+		d.mu.Unlock()
+	}
+	return wrong
+}
+
 // checkStore: nothing waits for who is there.
 func (s *simSchedule) checkStore() (wrong []string) {
 	for _, d := range s.devices {

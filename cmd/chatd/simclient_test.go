@@ -305,6 +305,7 @@ func (l *simLink) take(tok *xmlstream.Token) {
 	case string(tok.Local) == "message":
 		l.message(tok)
 	case string(tok.Local) == "presence":
+		d.s.note("%s (session %d on %s) hears %s of %s", d.jid(), l.session.number, l.node.name, attribute(tok, "type"), from)
 		switch attribute(tok, "type") {
 		case "":
 			l.session.sees[from]++

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestNodesRestartDuringCut restarts each of three nodes while two of them do not reach each other. Clients go on with their sessions wherever
+// they get in, and in the end everybody sees everybody.
+func TestNodesRestartDuringCut(t *testing.T) {
+	for seed := range uint64(8) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newSimSchedule(t, seed)
+				s.nodes = nil
+				for i := range 3 {
+					s.nodes = append(s.nodes, &simNode{s: s, name: fmt.Sprintf("n%02d", i+1), ip: simNodeIP(i + 1)})
+				}
+				s.restartDuringCut()
+			})
+		})
+	}
+}
+
+func (s *simSchedule) restartDuringCut() {
+	for _, n := range s.nodes {
+		if err := n.start(); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	time.Sleep(2 * time.Second)
+	for i, d := range s.devices {
+		s.login(d, s.nodes[i%len(s.nodes)], false)
+		time.Sleep(100 * time.Millisecond)
+	}
+	time.Sleep(time.Second)
+	s.trouble(s.nodes[1:]...)
+	s.net.Cut(s.nodes[1].ip, s.nodes[2].ip)
+	s.net.Cut(s.nodes[2].ip, s.nodes[1].ip)
+	for _, n := range s.nodes {
+		s.note("%s stops", n.name)
+		s.ends(n, (*simProcess).stop)
+		for n.isBusy() {
+			s.carryOn()
+		}
+		s.boot(n)
+		for range 1000 / 20 {
+			s.carryOn()
+		}
+	}
+	s.peace()
+	wrong := append(s.settle(), s.checkSeen()...)
+	if len(s.trace) > 5000 {
+		wrong = append(wrong, "nodes do not cease to tell each other of who is there")
+	}
+	s.end()
+	if len(wrong) > 0 {
+		s.t.Fatal(strings.Join(append(s.trace, wrong...), "\n"))
+	}
+}
+
+// carryOn is 20 ms of clients that talk, and go on elsewhere when they have to.
+func (s *simSchedule) carryOn() {
+	for _, d := range s.devices {
+		online, resumable, busy := d.state()
+		n := s.nodes[s.rng.IntN(len(s.nodes))]
+		switch {
+		case online && s.rng.IntN(10) == 0:
+			s.send(d)
+		case !online && !busy && n.process() != nil:
+			s.login(d, n, resumable)
+		}
+	}
+	time.Sleep(20 * time.Millisecond)
+}
+
+func (n *simNode) isBusy() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.busy
+}
