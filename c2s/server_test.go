@@ -427,3 +427,6 @@ func (s *Server) sweepOnce() {
 		s.sweepSlice(slice)
 	}
 }
+
+// Waits implements router.Spool.
+func (*testSpool) Waits(context.Context, string) bool { return false }

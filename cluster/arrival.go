@@ -68,12 +68,8 @@ func (a *arrival) deal(j job, payload []byte) (wait func()) {
 	}
 	switch kind {
 	case kindStanza:
-		if st := a.load(rest); st != nil && !a.belated(st, j.peer) {
-			noted := a.s.held.notes.Load()
-			a.s.r.Arrived(a.s.ctx, &a.batch, st, jid)
-			if a.s.held.notes.Load() != noted {
-				a.told = a.s.held.appendTold(a.told, jid.Bare().String())
-			}
+		if st := a.load(rest); st != nil {
+			a.stanza(st, jid, j.peer)
 		}
 	case kindEnd:
 		a.end(jid, rest)
@@ -98,15 +94,31 @@ func (a *arrival) deal(j job, payload []byte) (wait func()) {
 	return nil
 }
 
+// stanza deals with a stanza for a full JID.
+func (a *arrival) stanza(st *stanza.Stanza, full stanza.JID, from settler) {
+	if p, ok := from.(*Peer); ok {
+		if a.belated(st, p) {
+			return
+		}
+		if router.Storable(st) {
+			a.s.had.add(st.WrittenID(), p, time.Now())
+		}
+	}
+	noted := a.s.held.notes.Load()
+	a.s.r.Arrived(a.s.ctx, &a.batch, st, full)
+	if a.s.held.notes.Load() != noted {
+		a.told = a.s.held.appendTold(a.told, full.Bare().String())
+	}
+}
+
 // belated reports whether a node tells of the end of a session although the resource is available on another one: it does not know of that
 // session yet, or cannot, as the two do not reach each other. Who was told of the later session is not to be told of the end of the earlier one after that.
-func (a *arrival) belated(st *stanza.Stanza, from settler) bool {
-	p, ok := from.(*Peer)
-	if !ok || st.Kind != stanza.Presence || st.Type != stanza.Unavailable || st.From.IsBare() {
+func (a *arrival) belated(st *stanza.Stanza, from *Peer) bool {
+	if st.Kind != stanza.Presence || st.Type != stanza.Unavailable || st.From.IsBare() {
 		return false
 	}
 	row, ok := a.s.r.Table.Row(st.From)
-	return ok && row.Available && row.Node() != p.Name
+	return ok && row.Available && row.Node() != from.Name
 }
 
 // load reads a stanza as Send of a session wrote it; a view.

@@ -160,6 +160,9 @@ func (s *Service) lookFirst(user stanza.JID, p *Peer) {
 func (s *Service) appeared(row Row, o *Owner) {
 	if p, ok := o.Peer.(*Peer); ok && row.Available {
 		s.lookFirst(row.JID, p)
+		if tell := s.Sessions.Appeared(row.JID); tell != nil {
+			s.background(func(context.Context) { tell() })
+		}
 	}
 }
 

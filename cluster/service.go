@@ -35,6 +35,9 @@ const (
 type Sessions struct {
 	// Stale brings up to date what sessions and caches here keep of a user, whom another node has changed.
 	Stale func(ctx context.Context, user stanza.JID, what router.Kept)
+	// Forget drops what is in memory of the store of a user who logs in here: another node has just ended or given away the user's
+	// session, and may have stored what its client had not acknowledged. It does not block.
+	Forget func(user string)
 	// Look hands over what waits for a user who has reachable sessions here, and returns when that has been done.
 	Look func(ctx context.Context, user stanza.JID)
 	// Yield gives up the session of an id for another node, in an encoding of its own.
@@ -45,6 +48,8 @@ type Sessions struct {
 	Restore func(ctx context.Context, session []byte)
 	// Lost tells the users here that resources of others, full JIDs by bare ones, are gone with their node.
 	Lost func(ctx context.Context, gone map[string][]stanza.JID)
+	// Appeared is told of each resource of another node's that has become available. What it returns, if not nil, is run soon. It must not block.
+	Appeared func(full stanza.JID) (soon func())
 	// Found tells a node that has come the presence of the users here.
 	Found func(ctx context.Context, node string)
 }
@@ -65,6 +70,7 @@ type Service struct {
 	node     *Node
 	arrivals arrivals
 	held     held
+	had      had
 	moving   moving
 	receding receding
 	missing  missing
@@ -182,6 +188,7 @@ func (s *Service) Take(ctx context.Context, full stanza.JID) error {
 	if !ok {
 		return nil
 	}
+	defer s.Sessions.Forget(full.Local())
 	_, err := p.Request(ctx, askTake, []byte(full.String()))
 	return err
 }
@@ -225,6 +232,7 @@ func (s *Service) PeerDown(p *Peer, unacked []Frame, left bool) {
 	r := s.returned.begin(p, unacked)
 	s.moving.begin(r.users)
 	s.missing.set(p.Name, !left)
+	s.had.down(p)
 	s.about.Delete(p)
 	s.Rooms.leaves(p.Name, unacked)
 	lost := s.replica.PeerDown(p)

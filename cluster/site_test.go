@@ -73,13 +73,15 @@ func (c *sites) start(i int) {
 	r.Spool, r.Presence, r.Copies, r.Users = s, noPresence{}, wrapped{}, anybody{}
 	s.About = func() []byte { return []byte("this is " + s.name) }
 	s.Sessions = Sessions{
+		Appeared: func(stanza.JID) func() { return nil },
 		Stale: func(_ context.Context, user stanza.JID, what router.Kept) {
 			s.note(fmt.Sprint("stale ", user, " ", what))
 			if s.stale != nil {
 				s.stale(user, what)
 			}
 		},
-		Look: s.look,
+		Forget: func(user string) { s.note("forget " + user) },
+		Look:   s.look,
 		Yield: func(id, user string) ([]byte, error) {
 			s.note("yield " + id)
 			return []byte("session " + id + " of " + user), nil
@@ -362,3 +364,6 @@ func (*site) HoldLater(*stanza.Stanza, error) bool { return false }
 func (*site) Withdraw(*stanza.Stanza)              {}
 
 func (*site) Release(context.Context, stanza.JID, []int64, bool) {}
+
+// Waits implements router.Spool.
+func (*site) Waits(context.Context, string) bool { return false }

@@ -42,6 +42,7 @@ func (s *Service) give(ctx context.Context, full string) error {
 // Fetch takes a session over, in the encoding of Sessions.Yield: from the node that is in its id, or from one that has taken it over from
 // that since. The caller calls kept when it has it; without that the other node goes on with it.
 func (s *Service) Fetch(ctx context.Context, id, user string) (session []byte, kept func(), err error) {
+	defer s.Sessions.Forget(user)
 	name := id[:strings.LastIndexByte(id, '.')]
 	peers := slices.Clone(s.peers())
 	err = errNode

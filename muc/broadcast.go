@@ -170,7 +170,7 @@ func (s *Service) showTo(b *router.Batch, r *room, them []*occupant, o *occupant
 			wire[f] = st
 		}
 		for i := range to.seats {
-			if n, ok := to.seats[i].session.(*node); !ok || !r.rep.awaits[n.name] {
+			if n, ok := to.seats[i].session.(*node); !ok || !r.rep.awaits[n.name] || !r.rep.doubted[to.seats[i].jid.String()] {
 				s.send(b, r, &to.seats[i], &wire[f])
 			}
 		}
@@ -194,15 +194,7 @@ func (s *Service) introduce(b *router.Batch, r *room, o *occupant, to *seat) {
 		}
 		*buf = r.appendPresence((*buf)[:0], other, reveal, false, none)
 		st := presenceOf(other, none, *buf)
-		n, away := to.session.(*node)
-		if !away {
-			s.send(b, r, to, &st)
-			continue
-		}
-		r.rep.sent++
-		if !n.cast(&st, []stanza.JID{to.jid}, true) {
-			r.lost = append(r.lost, to.jid)
-		}
+		s.send(b, r, to, &st)
 	}
 }
 

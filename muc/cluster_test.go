@@ -349,7 +349,7 @@ func TestOneFrame(t *testing.T) {
 		}
 	}
 	wire := []byte("<message from='r0@" + fakeHost + "/n1' type='groupchat'><body>late</body></message>")
-	payload := append(Token{}.append(nil), 2)
+	payload := append(Token{}.append(nil), 1)
 	payload = append(appendText(payload, all[0].jid.String()), wire...)
 	c.node("b").Frame(t.Context(), nil, "c", frameCast, "r0", payload)
 	if got := all[0].hears("late"); len(got) > 0 {

@@ -176,3 +176,6 @@ func bodies(got []string) (all []string) {
 func (noSpool) Keep(context.Context, *stanza.Stanza) (int64, error) { return 0, nil }
 
 // HoldLater implements router.Spool.
+
+// Waits implements router.Spool.
+func (noSpool) Waits(context.Context, string) bool { return false }

@@ -20,27 +20,18 @@ type lane struct {
 // A moving is a room on its way to or from this node.
 type moving struct {
 	to       string   // where it goes; "" if it comes
-	stage    stage    // of one that goes
-	waits    []string // nodes that have yet to answer; with whoMark: who of theirs is in it; with halfMark: to send what they have of it
+	waits    []string // nodes that have yet to answer; with whoMark: who of theirs is in it
 	claims   []claim  // of nodes that look for it, while it comes from its old home
 	told     uint64   // replication.sent when they were asked
 	come     []arrival
-	comes    bool     // its old home has said that it sends it here
-	lost     bool     // its home was lost
-	rejoins  []*State // who of other nodes' sessions was in it there
-	borrowed bool     // it goes back soon
-	parked   []parked // what other nodes have sent meanwhile, in order
+	comes    bool      // its old home has said that it sends it here
+	lost     bool      // its home was lost
+	borrowed bool      // it goes back soon
+	rejoins  []*State  // who of other nodes' sessions was in it there
+	parked   []parked  // what other nodes have sent meanwhile, in order
+	until    time.Time // when it has waited long enough
 	timer    *time.Timer
 }
-
-// A stage is how far a room that goes has come.
-type stage uint8
-
-const (
-	talking   stage = iota // somebody is busy with it
-	announced              // its new home has been asked to let wait what comes for it
-	turned                 // and the other nodes to listen to that
-)
 
 // An arrival is what has come of a room from one node.
 type arrival struct {
@@ -148,7 +139,7 @@ func (s *Service) claims(sh *laneShard, name string) bool {
 
 // hold has what comes for a room wait until this node's worker comes to it. The caller holds mu.
 func (s *Service) hold(sh *laneShard, name string) {
-	s.lane(sh, name).moving = &moving{timer: s.overdue(name)}
+	s.setOut(s.lane(sh, name), name, "")
 	s.Place.Send(s.Place.Node(), frameFlushed, name)
 }
 
@@ -195,7 +186,7 @@ func (s *Service) where(sh *laneShard, name string, remote bool) string {
 	if s.find(name) != nil {
 		return s.Place.Node()
 	}
-	if a := sh.away[name]; a != nil && (!remote || a.lent && s.reaches(a.home)) {
+	if a := sh.away[name]; a != nil && (!remote && sh.seats(name) || a.lent && s.reaches(a.home)) {
 		return a.home
 	}
 	return s.Place.Home(name)

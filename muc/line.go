@@ -1,7 +1,6 @@
 package muc
 
 import (
-	"context"
 	"encoding/binary"
 	"slices"
 	"time"
@@ -30,20 +29,6 @@ type saying struct {
 	st     *stanza.Stanza
 	sess   router.Session
 	at     time.Time
-}
-
-// A turn is what the node of the sender says of the place of a stanza among those of its sessions.
-type turn struct {
-	of     uint64 // the process
-	number uint64
-	after  uint64 // the one before it, 0 if all before it have an answer
-	try    uint32
-}
-
-// A mark is up to which number a room has dealt with what a node has sent.
-type mark struct {
-	Of     uint64 `json:"of"`
-	Number uint64 `json:"number"`
 }
 
 const (
@@ -150,7 +135,7 @@ func (s *Service) again(b *router.Batch, name string) {
 	sh.mu.Lock()
 	var old []saying
 	if l := sh.lines[name]; l != nil {
-		l.rests = false
+		l.rests, l.bounced = false, 0
 		for len(l.said) > 0 && l.home == "" && time.Since(l.said[0].at) > patience {
 			old = append(old, l.said[0])
 			l.said = l.said[1:]
@@ -231,111 +216,20 @@ func (s *Service) answeredFor(sh *laneShard, name string, n int) {
 	}
 	l := sh.lines[name]
 	l.said, l.sent, l.bounced = slices.Delete(l.said, 0, n), max(0, l.sent-n), 0
-	if a := sh.away[name]; len(l.said) == 0 && a != nil && !a.lent && !sh.seats(name) { // the last has left, and the room knows
-		s.dropAway(sh, name)
-	}
 	s.flow(sh, name)
 	sh.tidyLine(name)
 }
 
-// tidyLine forgets a line of which nothing is to be known any more. The caller holds mu.
+// tidyLine forgets a line of which nothing is to be known any more, and what has been told here of a room when all have left it, and it knows.
+// The caller holds mu.
 func (sh *laneShard) tidyLine(name string) {
-	if l := sh.lines[name]; l != nil && len(l.said) == 0 && sh.away[name] == nil {
+	if l := sh.lines[name]; l == nil || len(l.said) > 0 {
+		return
+	}
+	if a := sh.away[name]; a != nil && !a.lent && !sh.seats(name) {
+		delete(sh.away, name)
+	}
+	if sh.away[name] == nil {
 		delete(sh.lines, name)
 	}
-}
-
-func (t turn) append(b []byte) []byte {
-	for _, n := range [...]uint64{t.of, t.number, t.after} {
-		b = binary.LittleEndian.AppendUint64(b, n)
-	}
-	return binary.LittleEndian.AppendUint32(b, t.try)
-}
-
-const turnBytes = 28
-
-// said takes a stanza that a session of another node has sent to a room.
-func (s *Service) said(ctx context.Context, b *router.Batch, node string, payload []byte) bool {
-	if len(payload) < turnBytes+len(stanza.ID{}) {
-		return false
-	}
-	number := func(at int) uint64 { return binary.LittleEndian.Uint64(payload[at:]) }
-	t := turn{number(0), number(8), number(16), binary.LittleEndian.Uint32(payload[24:])}
-	st, err := stanza.Parse(payload[turnBytes+len(stanza.ID{}):])
-	if err != nil || st.To.Domain() != s.host.Domain() || st.To.Local() == "" {
-		return false
-	}
-	st.StanzaID = stanza.ID(payload[turnBytes:])
-	s.receive(ctx, b, parked{st: st, node: node, turn: t})
-	return true
-}
-
-// reject tells the node of a stanza that it has to be sent elsewhere.
-func (s *Service) reject(p *parked, to string) {
-	s.Place.Send(p.node, frameElsewhere, p.st.To.Local(), binary.LittleEndian.AppendUint32(nil, p.turn.try), []byte(to))
-}
-
-// inTurn deals with a stanza here if it is its turn.
-func (s *Service) inTurn(ctx context.Context, b *router.Batch, p *parked) {
-	name, of := p.st.To.Local(), p.node
-	if of == "" {
-		of = s.Place.Node()
-	}
-	var had mark
-	if r := s.lock(b, name); r != nil {
-		had = r.rep.dealt[of]
-		r.mu.Unlock()
-	}
-	if had.Of != p.turn.of {
-		had.Number = 0
-	}
-	switch {
-	case p.turn.number <= had.Number: // it was dealt with, and the answer lost
-		s.answerFor(p)
-	case p.node == "":
-		s.toRoom(ctx, b, p.sess, p.st)
-	case p.turn.after != 0 && p.turn.after != had.Number:
-		s.reject(p, s.Place.Node())
-	default:
-		s.toRoom(ctx, b, s.node(p.node), p.st)
-		if !s.marked(b, p) {
-			s.answerFor(p)
-		}
-	}
-}
-
-// marked notes how far a room has come, and reports whether that is an answer as everybody has just been told the message.
-func (s *Service) marked(b *router.Batch, p *parked) bool {
-	r := s.lock(b, p.st.To.Local())
-	if r == nil {
-		return false
-	}
-	defer r.mu.Unlock()
-	if r.rep.dealt == nil {
-		r.rep.dealt = make(map[string]mark)
-	}
-	r.rep.dealt[p.node] = mark{p.turn.of, p.turn.number}
-	return p.st.StanzaID != stanza.ID{} && r.rep.spoken == p.st.StanzaID
-}
-
-func (s *Service) answerFor(p *parked) {
-	if p.node != "" {
-		s.Place.Send(p.node, frameDealt, p.st.To.Local(), binary.LittleEndian.AppendUint64(nil, p.turn.number))
-	}
-}
-
-// mergeMarks is how far a room has come of which there were two.
-func mergeMarks(a, b map[string]mark) map[string]mark {
-	if len(a)+len(b) == 0 {
-		return nil
-	}
-	all := make(map[string]mark, len(a)+len(b))
-	for _, marks := range []map[string]mark{a, b} {
-		for node, m := range marks {
-			if has, ok := all[node]; !ok || m.Of > has.Of || m.Of == has.Of && m.Number > has.Number {
-				all[node] = m
-			}
-		}
-	}
-	return all
 }

@@ -44,27 +44,22 @@ func (n *node) Done() <-chan struct{} { return nil }
 
 // Send implements router.Session: st goes to the node, behind all that was sent to it for the room that it is from.
 func (n *node) Send(_ *router.Batch, st *stanza.Stanza) bool {
-	return n.cast(st, []stanza.JID{st.To}, false)
+	return n.cast(frameCast, st, []stanza.JID{st.To})
 }
 
-// cast sends st, which is from a room, to several sessions there: the recipients, and once what is for all of them. introduces: the other
-// sessions there know already what it says.
-func (n *node) cast(st *stanza.Stanza, to []stanza.JID, introduces bool) bool {
+// cast sends st, which is from a room, to several sessions there, as a frame of one kind or another: the recipients, and once what is for all of them.
+func (n *node) cast(kind byte, st *stanza.Stanza, to []stanza.JID) bool {
 	buf := buffers.Get().(*[]byte)
 	defer putBuffer(buf)
 	b := n.s.Place.Token().append((*buf)[:0])
-	count := uint64(len(to)) << 1
-	if introduces {
-		count |= 1
-	}
-	b = binary.AppendUvarint(b, count)
+	b = binary.AppendUvarint(b, uint64(len(to)))
 	for _, full := range to {
 		b = appendText(b, full.String())
 	}
 	shared := *st
 	shared.To = stanza.JID{}
 	*buf = shared.Append(b)
-	return n.s.Place.Send(n.name, frameCast, st.From.Local(), *buf)
+	return n.s.Place.Send(n.name, kind, st.From.Local(), *buf)
 }
 
 // A gathering is who a stanza is for on each node, until it has been sent to all here.
@@ -96,7 +91,7 @@ func (s *Service) gather(r *room) {
 
 func (s *Service) scatter(r *room) {
 	for _, to := range r.gathering {
-		if to.node.cast(to.st, to.to, false) {
+		if to.node.cast(frameCast, to.st, to.to) {
 			continue
 		}
 		r.lost = append(r.lost, to.to...)
@@ -104,8 +99,8 @@ func (s *Service) scatter(r *room) {
 	r.gathering = nil
 }
 
-// castTo takes what a room elsewhere says to sessions here.
-func (s *Service) castTo(b *router.Batch, from, room string, payload []byte) bool {
+// castTo takes what a room elsewhere says to sessions here. follows: to one that has come, and has not heard what others here have.
+func (s *Service) castTo(b *router.Batch, from, room string, payload []byte, follows bool) bool {
 	token, rest, ok := cutToken(payload)
 	if !ok {
 		return false
@@ -114,7 +109,7 @@ func (s *Service) castTo(b *router.Batch, from, room string, payload []byte) boo
 		s.Metrics.fenced.Inc()
 		return true
 	}
-	to, introduces, rest, ok := s.cutRecipients(rest)
+	to, rest, ok := s.cutRecipients(rest)
 	if !ok {
 		return false
 	}
@@ -123,8 +118,8 @@ func (s *Service) castTo(b *router.Batch, from, room string, payload []byte) boo
 		return false
 	}
 	st.Wire = rest
-	s.noteShown(from, room, token, st, to, introduces)
-	if isCast(st) && s.hear(room, rest) && !introduces {
+	s.noteShown(from, room, token, st, to)
+	if isCast(st) && s.hear(room, rest) && !follows {
 		return true
 	}
 	for _, full := range to {
@@ -137,19 +132,17 @@ func (s *Service) castTo(b *router.Batch, from, room string, payload []byte) boo
 }
 
 // cutRecipients reads what cast writes before the stanza.
-func (s *Service) cutRecipients(b []byte) (to []stanza.JID, introduces bool, rest []byte, ok bool) {
+func (s *Service) cutRecipients(b []byte) (to []stanza.JID, rest []byte, ok bool) {
 	count, size := binary.Uvarint(b)
-	introduces = count&1 != 0
-	count >>= 1
 	if size <= 0 || count > uint64(len(b)) {
-		return nil, false, nil, false
+		return nil, nil, false
 	}
 	rest = b[size:]
 	to = make([]stanza.JID, 0, count)
 	for range count {
 		var full []byte
 		if full, rest, ok = cutText(rest); !ok {
-			return nil, false, nil, false
+			return nil, nil, false
 		}
 		jid, ok := s.r.Table.Intern(full)
 		if !ok {
@@ -157,7 +150,7 @@ func (s *Service) cutRecipients(b []byte) (to []stanza.JID, introduces bool, res
 		}
 		to = append(to, jid)
 	}
-	return to, introduces, rest, true
+	return to, rest, true
 }
 
 // castReturned deals with what a node that is gone was told and has not confirmed: sessions that it gave to others before (XEP-0198 §5) are told there.
@@ -169,7 +162,7 @@ func (s *Service) castReturned(b *router.Batch, room string, payload []byte) boo
 	if _, rest, ok = cutToken(rest); !ok {
 		return false
 	}
-	to, _, rest, ok := s.cutRecipients(rest)
+	to, rest, ok := s.cutRecipients(rest)
 	for _, full := range to {
 		if _, there := s.r.Table.Row(full); !there {
 			continue // it has left with its node
@@ -238,7 +231,7 @@ func (s *Service) sendAfter(b *router.Batch, r *room, to *seat, st *stanza.Stanz
 		return
 	}
 	r.rep.sent++
-	if !n.cast(st, []stanza.JID{to.jid}, true) {
+	if !n.cast(frameFollow, st, []stanza.JID{to.jid}) {
 		r.lost = append(r.lost, to.jid)
 	}
 }

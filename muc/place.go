@@ -51,7 +51,7 @@ func (t Token) fences(old Token) bool {
 // Kinds of frames about a room.
 const (
 	frameStanza    byte = iota // for the room, of a session of the node's: turn, id that it has as a message, stanza
-	frameCast                  // from the room: token, twice the number of recipients, 1 more if it introduces an occupant, each recipient, stanza without 'to'
+	frameCast                  // from the room: token, number of recipients, each recipient, stanza without 'to'
 	frameMissed                // to the room: a recipient who was not there, stanza
 	frameSeats                 // to a node: token, what sessions there are in the room
 	frameCopy                  // to the standby: token, the room, or its next part
@@ -70,6 +70,7 @@ const (
 	frameNotLent               // to the home of a room that had been borrowed: it is not there any more
 	frameDealt                 // to the sender's node: number up to which the room has dealt with what it has sent
 	frameElsewhere             // to the sender's node: try, where it has to be sent from the first on
+	frameFollow                // from the room: as frameCast, for a session that has been missed on another node
 
 	// To the node itself.
 	frameCheck    // is the room where it should be
@@ -102,7 +103,9 @@ func (s *Service) frame(ctx context.Context, b *router.Batch, node string, kind 
 	case frameAgain:
 		s.again(b, room)
 	case frameCast:
-		return s.castTo(b, node, room, payload)
+		return s.castTo(b, node, room, payload, false)
+	case frameFollow:
+		return s.castTo(b, node, room, payload, true)
 	case frameMissed:
 		return s.missed(b, node, room, payload)
 	case frameReturned:

@@ -1,10 +1,8 @@
 package muc
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
-	"maps"
 	"slices"
 	"time"
 
@@ -19,59 +17,17 @@ type away struct {
 	strayed bool   // that one was out of reach: the room has to be looked for
 	lent    bool   // the room is there only for a while: this node is its home
 	token   Token
-	rejoins bool              // home is where it is looked for, and has not answered; another may
-	seats   State             // Occupants only
-	shown   map[string]string // whom the sessions here have been shown presence that is not unavailable: ids (XEP-0421) by nick
+	rejoins bool  // home is where it is looked for, and has not answered; another may
+	seats   State // Occupants only
+	shown   exposures
 
 	heard      []utterance // by the sessions here, lately
 	heardBytes int
 }
 
-// noteShown takes note of a presence that sessions here are shown.
-func (s *Service) noteShown(node, room string, token Token, st *stanza.Stanza, to []stanza.JID, introduces bool) {
-	nick := st.From.Resource()
-	if st.Kind != stanza.Presence || nick == "" || st.Type != stanza.None && st.Type != stanza.Unavailable {
-		return
-	}
-	sh := s.laneShard(room)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	a := sh.away[room]
-	switch {
-	case a != nil && st.Type == stanza.Unavailable:
-		if !bytes.Contains(st.Inner, []byte("<status code='110'/>")) || !a.others(to) {
-			delete(a.shown, nick)
-		}
-	case st.Type == stanza.Unavailable, a != nil && introduces && a.others(to): // the others have been shown it, or have yet to be
-	default:
-		if a == nil { // its seat is told next
-			a = &away{home: node, token: token}
-			sh.putAway(room, a)
-		}
-		if a.shown == nil {
-			a.shown = make(map[string]string)
-		}
-		by := authorOf(st)
-		a.shown[nick] = string(by[:])
-	}
-}
-
-// others reports whether there are sessions here in the room besides these. One that leaves is told so by itself; the rest are if nobody is left under
-// its nick.
-func (a *away) others(than []stanza.JID) bool {
-	for i := range a.seats.Occupants {
-		for _, session := range a.seats.Occupants[i].Sessions {
-			if !slices.ContainsFunc(than, func(j stanza.JID) bool { return j.String() == session.JID }) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // whole is what sessions here are in the room.
 func (a *away) whole(room, self string) *State {
-	return &State{Name: room, Occupants: slices.Clone(a.seats.Occupants), Whole: self, Sees: maps.Clone(a.shown), History: a.kept()}
+	return &State{Name: room, Occupants: slices.Clone(a.seats.Occupants), Whole: self, Sees: a.shown.told(), History: a.kept()}
 }
 
 // seated takes from a room's home what sessions here are in it.
@@ -95,9 +51,7 @@ func (s *Service) seated(node, room string, payload []byte) bool {
 		a.home, a.next, a.strayed = node, "", false
 	}
 	a.token, a.rejoins = token, false
-	if len(a.seats.Occupants) == 0 { // whoever enters now has been shown nobody
-		a.shown = nil
-	}
+	a.entered(x)
 	a.seats.apply(x)
 	if len(a.seats.Occupants) == 0 && !a.lent {
 		s.dropAway(sh, room)
@@ -157,8 +111,12 @@ func (s *Service) rejoin(room, home string, asked int64) {
 	if a == nil || asked == 0 && s.reaches(a.home) && !a.rejoins && !a.strayed {
 		return
 	}
-	if asked == 0 && !a.lent && !sh.seats(room) { // all have left, and only say so
-		s.dropAway(sh, room)
+	if asked == 0 && !a.lent && !sh.seats(room) { // all have left, and only have to say so
+		if l := sh.lines[room]; home == s.Place.Node() || l == nil || len(l.said) == 0 {
+			s.dropAway(sh, room)
+		} else {
+			s.redirect(sh, room, home)
+		}
 		return
 	}
 	x := a.whole(room, s.Place.Node())

@@ -32,7 +32,7 @@ type State struct {
 	Stamps     map[string]int64  `json:"stamps,omitempty"`      // when affiliations were, by address, also those that are no more
 	Left       []string          `json:"left,omitempty"`        // of a change: sessions that are no more
 	Whole      string            `json:"whole,omitempty"`       // Occupants has all sessions of this node, and History the messages that they have heard lately
-	Sees       map[string]string `json:"sees,omitempty"`        // whom these have been shown: ids (XEP-0421) by nick
+	Sees       map[string]string `json:"sees,omitempty"`        // whom these have been shown: ids (XEP-0421) by nick, behind "~" if not all of them have
 	Dealt      map[string]mark   `json:"dealt,omitempty"`       // how far it has come with what each node has sent
 	Awaited    int64             `json:"awaited,omitempty"`     // until when it is there for those who are out of reach
 	Asked      int64             `json:"asked,omitempty"`       // it answers this frameWho

@@ -4,15 +4,12 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"chatd/router"
 	"chatd/stanza"
 	"chatd/store"
 )
-
-// held is the priority of a resource that is available and not yet reachable,
-// because what waits for it is being handed over.
-const held = -1
 
 // Broadcast implements router.Presence.
 func (s *Service) Broadcast(ctx context.Context, b *router.Batch, sess router.Session, st *stanza.Stanza) {
@@ -95,19 +92,29 @@ func (s *Service) announce(ctx context.Context, b *router.Batch, sess router.Ses
 	if priority >= 0 && !row.Reachable() && s.HandOver != nil {
 		final := priority
 		reachable = func() { s.r.Table.SetPresence(sess, true, final) }
-		priority = held
+		priority = router.Pending
 	}
 	sess.State().Presence.Store(p)
 	if initial && s.Presence != nil && !s.anyAvailable(user) {
 		s.Presence(user, true)
 	}
 	s.r.Table.SetPresence(sess, true, priority)
+	if initial {
+		s.appears(p.From, viewers)
+	}
 	s.broadcast(b, sess, p, viewers)
 	if initial {
 		s.welcome(b, sess, user, list.Items)
 		watched = watchedBy(list.Items)
 	}
 	return watched, reachable, nil
+}
+
+// appears notes a resource that has just become available here, before anybody is told.
+func (s *Service) appears(full stanza.JID, viewers []stanza.JID) {
+	if s.Nodes {
+		s.missed.add(full, append(viewers[:len(viewers):len(viewers)], full.Bare()), time.Now())
+	}
 }
 
 // broadcast sends a presence to the viewers and to the user's own available

@@ -102,7 +102,9 @@ func (s *Service) announceAgain(ctx context.Context, b *router.Batch, sess route
 	if err != nil {
 		return nil, err
 	}
-	s.broadcast(b, sess, p, viewersIn(list.Items))
+	viewers := viewersIn(list.Items)
+	s.appears(p.From, viewers)
+	s.broadcast(b, sess, p, viewers)
 	s.showOwn(b, sess, s.r.Table.Rows(user))
 	return list.Items, nil
 }

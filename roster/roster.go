@@ -85,6 +85,8 @@ type Service struct {
 	// is called under the user's lock, so in the order of what happens, and must not block. A session that
 	// takes over from another may have a user become available who is.
 	Presence func(user stanza.JID, online bool)
+	// Nodes says that other nodes have sessions of the same users. It is set before the first presence.
+	Nodes bool
 
 	r           *router.Router
 	store       Store
@@ -92,6 +94,7 @@ type Service struct {
 	maxContacts atomic.Int64
 	pushes      atomic.Uint64 // for the ids of roster pushes
 	accounts    accounts
+	missed      missed
 
 	requestsPerMinute atomic.Int64
 	lists             *cache[[]Friend] // for Friends

@@ -71,6 +71,23 @@ func detached(rows []Row, st *stanza.Stanza) bool {
 	return false
 }
 
+// arrivingTime is how long a resource that was bound is expected to say that it is available.
+const arrivingTime = 10 * time.Second
+
+// arriving reports whether a message is for a resource that has just come and has yet to be handed what waits, which it is when it says that
+// it is available (XEP-0160 §3). Where nobody else can be reached the message waits, too, so that it does not overtake that (RFC 6120 §10.1).
+func (r *Router) arriving(ctx context.Context, b *Batch, rows []Row, st *stanza.Stanza) bool {
+	i := resourceIn(rows, st.To)
+	if i < 0 || !Storable(st) || highestPriority(rows) >= 0 {
+		return false
+	}
+	if row := &rows[i]; row.Available && row.Priority != Pending || !row.Available && time.Since(row.Session.State().Begun) > arrivingTime {
+		return false
+	}
+	b.Flush()
+	return r.Spool.Waits(ctx, st.To.Local())
+}
+
 // refused waits for the end of a session that did not take st, unless it is that it
 // now waits for resumption.
 func (r *Router) refused(ctx context.Context, b *Batch, st *stanza.Stanza, s Session) {

@@ -64,9 +64,12 @@ func (f *fakeSession) take() []string {
 }
 
 type fakeSpool struct {
-	held []*stanza.Stanza
-	err  func() error
+	held    []*stanza.Stanza
+	err     func() error
+	waiting bool
 }
+
+func (f *fakeSpool) Waits(context.Context, string) bool { return f.waiting }
 
 func (f *fakeSpool) Hold(_ context.Context, st *stanza.Stanza) (int64, error) {
 	if f.err != nil {

@@ -62,8 +62,10 @@ type Spool interface {
 	Keep(ctx context.Context, st *stanza.Stanza) (seq int64, err error)
 	// Release is for who has asked to Keep messages for a session that now is to be handed what waits, or goes elsewhere: they
 	// wait like others. With ended it is no more: they are handed to another one here that messages may go to, if there is one. It may be
-	// called with numbers of other messages, to which it does nothing. With ended it blocks on the store and on that client.
+	// called with numbers of other messages that the session had not acknowledged. With ended it blocks on the store and on that client.
 	Release(ctx context.Context, user stanza.JID, seqs []int64, ended bool)
+	// Waits reports whether messages wait for a user. It blocks on the store; if that fails none do.
+	Waits(ctx context.Context, user string) bool
 	// Forget drops messages of a user that are known to have been delivered. It blocks on the store.
 	Forget(ctx context.Context, user string, seqs []int64) error
 }

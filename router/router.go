@@ -149,8 +149,8 @@ func (r *Router) toFull(ctx context.Context, b *Batch, st *stanza.Stanza) {
 		r.presenceToBare(ctx, b, rows, st) // they concern the account
 		return
 	}
-	if detached(rows, st) {
-		r.toBare(ctx, b, st) // where it is stored, until the session is resumed
+	if detached(rows, st) || r.arriving(ctx, b, rows, st) {
+		r.toBare(ctx, b, st) // where it is stored, until the session is resumed or was handed what waits
 		return
 	}
 	if r.toResource(ctx, b, rows, st) { // §8.5.3.1

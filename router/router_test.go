@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"chatd/stanza"
 )
@@ -300,4 +301,40 @@ func TestCopies(t *testing.T) {
 	if len(f.copies.sent)+len(f.copies.received) != 0 {
 		t.Error("a groupchat message was copied")
 	}
+}
+
+// TestBehindWhatWaits: a message to a resource that has just come and has not been handed what waits, which it is when it says that it is
+// available (XEP-0160 §3), waits behind that; if nothing does, it is delivered (RFC 6121 §8.5.3.1).
+func TestBehindWhatWaits(t *testing.T) {
+	f := newFixture(t)
+	juliet := f.online("juliet@chat.test/balcony", noPresence)
+	say := func(kind string) (delivered, held int) {
+		t.Helper()
+		f.spool.held = nil
+		f.fromRomeo(t, "<message to='juliet@chat.test/balcony' type='"+kind+"'><body>hi</body></message>")
+		return len(juliet.take()), len(f.spool.held)
+	}
+	expect := func(what, kind string, delivered, held int) {
+		t.Helper()
+		if d, h := say(kind); d != delivered || h != held {
+			t.Errorf("%s: %d delivered, %d held", what, d, h)
+		}
+	}
+	expect("nothing waits", "chat", 1, 0)
+	f.spool.waiting = true
+	juliet.state.Begun = time.Now()
+	expect("something waits", "chat", 0, 1)
+	expect("it is not kept", "headline", 1, 0)
+	desk := f.online("juliet@chat.test/desk", 0)
+	expect("another one is there", "chat", 1, 0)
+	f.Table.Unbind(desk)
+	juliet.state.Begun = time.Now().Add(-2 * arrivingTime)
+	expect("it does not say anything", "chat", 1, 0)
+	juliet.state.Begun = time.Now()
+	f.Table.SetPresence(juliet, true, Pending)
+	expect("it is being handed what waits", "chat", 0, 1)
+	f.Table.SetPresence(juliet, true, -1)
+	expect("it does not want what waits", "chat", 1, 0)
+	f.Table.SetPresence(juliet, true, 0)
+	expect("it was handed what waits", "chat", 1, 0)
 }

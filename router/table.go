@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"iter"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -53,6 +54,9 @@ func (r *Row) looks(o *Row) bool {
 // Stored reports whether messages to this resource go to the store: it waits for resumption, and what it had not acknowledged is there
 // already. Other nodes are not told before, for they would store what is sent later ahead of that.
 func (r *Row) Stored() bool { return r.Detached && r.Wait == nil }
+
+// Pending is the priority of a resource that is available and is being handed what waits: messages to the bare JID do not go to it yet.
+const Pending int8 = math.MinInt8
 
 // Reachable reports whether messages to the bare JID may go to this resource
 // (RFC 6121 §8.5.2.1.1: never to a negative priority).

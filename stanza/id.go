@@ -93,6 +93,21 @@ func (s *Stanza) claims(child xml.StartElement) bool {
 	return false
 }
 
+// WrittenID is the ID of a message that was read as Append had written it; the zero ID if it has none.
+func (s *Stanza) WrittenID() (id ID) {
+	rest, ok := bytes.CutSuffix(s.Inner, []byte("'/>"))
+	if !ok || len(rest) < len(id) {
+		return ID{}
+	}
+	before, found := rest[:len(rest)-len(id)], rest[len(rest)-len(id):]
+	at := bytes.LastIndexByte(before, '<')
+	if at < 0 || !bytes.HasPrefix(before[at:], []byte("<stanza-id xmlns='"+NSStanzaID+"' by=")) || !bytes.HasSuffix(before, []byte(" id='")) {
+		return ID{}
+	}
+	copy(id[:], found)
+	return id
+}
+
 func (s *Stanza) appendStanzaID(b []byte) []byte { return s.StanzaID.Append(b, s.To.Bare()) }
 
 // Append writes the element that says who gave the id (XEP-0359 §3.1).

@@ -279,7 +279,7 @@ type OfflineMessage struct {
 // Offline keeps messages for users who are not there (XEP-0160).
 type Offline interface {
 	// AppendOffline keeps a message after all that wait already; ErrFull when max wait
-	// (0 = unlimited). Two calls of which the first returned before the second began keep that order.
+	// (0 = unlimited). A negative max keeps none: it finds out whether one that comes Again was kept. Two calls of which the first returned before the second began keep that order.
 	// seq is the number that the message was given.
 	AppendOffline(ctx context.Context, user string, m OfflineMessage, max int) (seq int64, err error)
 	// OfflinePage returns up to limit messages with Seq greater than after,

@@ -40,9 +40,20 @@ func (o *Offline) Look(ctx context.Context, user stanza.JID) {
 	trying, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	for {
+		others := o.turn(user.Local()) // before the rows: who was handed all since can be reached
 		s := o.reachable(user)
-		if s == nil || o.handOver(trying, s, 0, func() {}) {
+		switch {
+		case s != nil && o.handOver(trying, s, 0, func() {}):
 			return
+		case s == nil && others == nil: // who comes later finds it
+			return
+		case s == nil:
+			select {
+			case <-others:
+				continue
+			case <-trying.Done():
+				return
+			}
 		}
 		select {
 		case <-time.After(lookPause):
@@ -51,6 +62,16 @@ func (o *Offline) Look(ctx context.Context, user stanza.JID) {
 			return
 		}
 	}
+}
+
+// turn is closed when whoever is being handed a user's messages has been; nil: nobody is.
+func (o *Offline) turn(user string) <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if busy, ok := o.busy[user]; ok {
+		return busy
+	}
+	return nil
 }
 
 // reachable is one of the user's sessions here that messages may go to; nil: there is none.

@@ -55,18 +55,35 @@ func (o *Offline) handOver(ctx context.Context, s router.Session, after int64, r
 			o.settled(s)
 			return true
 		}
-		sts, seqs := o.delayed(user, page)
+		last := page[len(page)-1].Seq
+		sts, seqs := o.delayed(user, o.withoutHad(ctx, user, page))
 		kept, err := s.SendNow(ctx, sts, seqs)
 		if err != nil {
 			o.r.Log.Info("messages not handed over", "to", s.JID(), "err", err)
 			o.open(user, reachable)
 			return true
 		}
-		handed.Store(page[len(page)-1].Seq)
-		if !kept {
+		handed.Store(last)
+		if !kept && len(seqs) > 0 {
 			o.remove(ctx, user, seqs)
 		}
 	}
+}
+
+// withoutHad leaves out what was delivered here already, and removes it: the node that has stored it could not know.
+func (o *Offline) withoutHad(ctx context.Context, user string, page []store.OfflineMessage) (rest []store.OfflineMessage) {
+	var had []int64
+	for _, m := range page {
+		if o.Had != nil && o.Had(idOf(m)) {
+			had = append(had, m.Seq)
+		} else {
+			rest = append(rest, m)
+		}
+	}
+	if len(had) > 0 {
+		o.remove(ctx, user, had)
+	}
+	return rest
 }
 
 // next reads a page of messages. If there is none, or none can be read, it makes

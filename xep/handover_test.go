@@ -321,3 +321,29 @@ func TestHandOverCatchesUp(t *testing.T) {
 		}
 	})
 }
+
+// TestLookDuringHandOver: what another node stores when a session has just read the last of what waits is found by who is told to look for it
+// then, before the session can be reached.
+func TestLookDuringHandOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		o := f.Spool.(*Offline)
+		s := f.connect("juliet@chat.test/balcony")
+		o.HandOver(t.Context(), s, func() {
+			m, err := o.message(parse(t, "<message from='romeo@chat.test/orchard' to='juliet@chat.test' type='chat'><body>late</body></message>"))
+			if err == nil {
+				_, err = o.messages.AppendOffline(t.Context(), "juliet", m, 0)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			go o.Look(t.Context(), s.JID())
+			synctest.Wait()
+			f.Table.SetPresence(s, true, 0)
+		})
+		synctest.Wait()
+		if got := s.take(); len(got) != 1 || !strings.Contains(got[0], "late") {
+			t.Errorf("handed over: %q", got)
+		}
+	})
+}

@@ -27,22 +27,14 @@ func (o *Offline) Keep(ctx context.Context, st *stanza.Stanza) (seq int64, err e
 	if seq, err = o.append(ctx, user, m); err != nil {
 		return 0, err
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.kept[user] == nil {
-		o.kept[user] = make(map[int64]struct{})
-	}
-	o.kept[user][seq] = struct{}{}
+	o.keepFor(user, []int64{seq})
 	return seq, nil
 }
 
 // Release is router.Spool.
 func (o *Offline) Release(ctx context.Context, user stanza.JID, seqs []int64, ended bool) {
 	local := user.Local()
-	if seqs = o.keptOf(local, seqs); len(seqs) == 0 {
-		return
-	}
-	for ended {
+	for ended && len(seqs) > 0 {
 		gate := o.gate(local) // who is being handed what waits gets these as well, or can be reached by now
 		gate.RLock()
 		s := o.reachable(user)
@@ -58,19 +50,19 @@ func (o *Offline) Release(ctx context.Context, user stanza.JID, seqs []int64, en
 	o.unkeep(local, seqs)
 }
 
-// keptOf is which of some messages are kept for a session here.
-func (o *Offline) keptOf(user string, seqs []int64) (kept []int64) {
+// newTo is which of some messages a session was not handed: what was kept for another one, and what came behind all that it was handed.
+func (o *Offline) newTo(s router.Session, seqs []int64) (rest []int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, seq := range seqs {
-		if _, is := o.kept[user][seq]; is {
-			kept = append(kept, seq)
+		if _, kept := o.kept[s.JID().Local()][seq]; kept || seq > s.State().HandedOver.Load() {
+			rest = append(rest, seq)
 		}
 	}
-	return kept
+	return rest
 }
 
-// handKept hands messages that were kept for one session to another one, for which they are kept from then on if that has stream management.
+// handKept hands messages to a session that were kept for another one; if it acknowledges later they are kept for it from then on.
 // It reports whether that was done.
 func (o *Offline) handKept(ctx context.Context, s router.Session, seqs []int64) bool {
 	user := s.JID().Local()
@@ -79,6 +71,9 @@ func (o *Offline) handKept(ctx context.Context, s router.Session, seqs []int64) 
 		return false
 	}
 	defer end()
+	if seqs = o.newTo(s, seqs); len(seqs) == 0 {
+		return true
+	}
 	after, last := slices.Min(seqs)-1, slices.Max(seqs)
 	for after < last {
 		all, err := o.messages.OfflinePage(ctx, user, after, offlinePage)
@@ -88,6 +83,7 @@ func (o *Offline) handKept(ctx context.Context, s router.Session, seqs []int64) 
 		after = all[len(all)-1].Seq
 		page := slices.DeleteFunc(all, func(m store.OfflineMessage) bool { return !slices.Contains(seqs, m.Seq) })
 		sts, handed := o.delayed(user, page)
+		o.keepFor(user, handed)
 		kept, err := s.SendNow(ctx, sts, handed)
 		if err != nil {
 			return false
@@ -98,6 +94,21 @@ func (o *Offline) handKept(ctx context.Context, s router.Session, seqs []int64) 
 		}
 	}
 	return true
+}
+
+// keepFor notes that messages are handed to nobody here.
+func (o *Offline) keepFor(user string, seqs []int64) {
+	if len(seqs) == 0 {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.kept[user] == nil {
+		o.kept[user] = make(map[int64]struct{})
+	}
+	for _, seq := range seqs {
+		o.kept[user][seq] = struct{}{}
+	}
 }
 
 // unkeep notes that messages are copies no more.

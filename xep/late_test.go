@@ -205,6 +205,10 @@ func TestWithdraw(t *testing.T) {
 			if got := fmt.Sprint(ids(f.waiting("juliet"))); got != "[3]" {
 				t.Errorf("stored %s", got)
 			}
+			page, err := f.db.OfflinePage(t.Context(), "juliet", 0, 1)
+			if err != nil || !kept && page[0].Seq != 1 {
+				t.Errorf("stored, if only for a moment: %d, %v", page[0].Seq, err)
+			}
 			if o.late.bytes != 0 || o.late.serving || o.Late() != 0 {
 				t.Error("still at it")
 			}

@@ -46,6 +46,11 @@ type Offline struct {
 	serving bool                          // somebody sees to them
 
 	late late
+
+	// Had reports whether a message that another node has stored was delivered here already, and Stored is told of what this node stores. Both are set
+	// before the first message; nil: this server is alone.
+	Had    func(id stanza.ID) bool
+	Stored func(id stanza.ID)
 }
 
 // NewOffline makes the spool. max bounds the messages that wait for one user;
@@ -99,6 +104,9 @@ func (o *Offline) permitted(ctx context.Context, st *stanza.Stanza) (store.Offli
 }
 
 func (o *Offline) append(ctx context.Context, user string, m store.OfflineMessage) (seq int64, err error) {
+	if o.Stored != nil {
+		o.Stored(idOf(m))
+	}
 	seq, err = o.messages.AppendOffline(ctx, user, m, o.max)
 	if errors.Is(err, store.ErrFull) {
 		return 0, stanza.ErrServiceUnavailable // XEP-0160 §2
@@ -107,6 +115,22 @@ func (o *Offline) append(ctx context.Context, user string, m store.OfflineMessag
 		err = fmt.Errorf("%w: %w", router.ErrDoubt, err)
 	}
 	return seq, err
+}
+
+// Waits is router.Spool.
+func (o *Offline) Waits(ctx context.Context, user string) bool {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	page, err := o.messages.OfflinePage(ctx, user, 0, 1)
+	return err == nil && len(page) > 0
+}
+
+// idOf is a stored message's stanza-id, the zero ID if it is none of this server's.
+func idOf(m store.OfflineMessage) (id stanza.ID) {
+	if len(m.ID) == len(id) {
+		copy(id[:], m.ID)
+	}
+	return id
 }
 
 // Forget is router.Spool.

@@ -7,6 +7,7 @@ import (
 
 	"chatd/router"
 	"chatd/stanza"
+	"chatd/store"
 )
 
 // Withdraw is router.Spool. The store may have the message, or have it soon: a write may still be under way. What is asked of the store later about
@@ -61,11 +62,11 @@ func (o *Offline) takeOneOut(ctx context.Context, st *stanza.Stanza) bool {
 	var seq int64
 	if err == nil {
 		m.Again = true
-		seq, err = o.append(ctx, user, m)
+		seq, err = o.messages.AppendOffline(ctx, user, m, -1)
 	}
 	if err == nil {
 		err = o.messages.RemoveOffline(ctx, user, []int64{seq})
 	}
 	var refusal *stanza.Error
-	return err == nil || errors.Is(err, router.ErrTransient) || errors.As(err, &refusal)
+	return err == nil || errors.Is(err, store.ErrFull) || errors.Is(err, router.ErrTransient) || errors.As(err, &refusal)
 }

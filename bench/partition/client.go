@@ -44,6 +44,8 @@ type client struct {
 	asked     time.Time // since when an acknowledgement is due; zero: none is
 	told      uint32    // of in, what the server was told
 	toldFirst uint32    // ... before it was asked last: when it answers it knows
+	knew      uint32    // ... as of the answer before the last one
+	knows     uint32    // ... as of the last one
 	contacts  map[string]bool
 	rooms     []*room
 	entered   map[*room]bool            // rooms that say that it is in them
@@ -196,6 +198,7 @@ func (c *client) resumed(s *stream, at int, e *element, in uint32) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.resumptions++
+	c.knew, c.knows = in, in
 	c.w.ledger.sure(c.name, c.logins, in)
 	if err := c.ackedLocked(e); err != nil {
 		return err
@@ -220,7 +223,7 @@ func (c *client) abandon(failed *element) {
 	for _, o := range c.out {
 		c.w.ledger.open(o.id)
 	}
-	c.out, c.smID, c.in, c.handled, c.told, c.toldFirst = nil, "", 0, 0, 0, 0
+	c.out, c.smID, c.in, c.handled, c.told, c.toldFirst, c.knew, c.knows = nil, "", 0, 0, 0, 0, 0, 0
 }
 
 func (c *client) bind(s *stream, at int) error {
@@ -284,9 +287,11 @@ func (c *client) take(s *stream, e *element) error {
 		return s.write(fmt.Sprintf("<a xmlns='%s' h='%d'/>", nsSM, c.in))
 	case "a":
 		c.asked = time.Time{}
-		c.w.ledger.sure(c.name, c.logins, c.toldFirst)
+		c.knew, c.knows = c.knows, c.toldFirst
+		c.w.ledger.sure(c.name, c.logins, c.knows)
 		return c.ackedLocked(e)
 	case "error":
+		c.w.ledger.sure(c.name, c.logins, c.knew)             // an acknowledgement that comes along with it is no answer
 		if other := e.child("see-other-host"); other != nil { // RFC 6120 §4.9.3.19
 			c.next = strings.TrimSpace(other.Text)
 		}

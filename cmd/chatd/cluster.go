@@ -46,9 +46,11 @@ type joined struct {
 // connect makes sessions here and on other nodes one.
 func (j *joined) connect() {
 	j.Sessions = cluster.Sessions{
-		Stale: j.stale, Look: j.look, Lost: j.friends.Lost, Found: j.friends.Found,
+		Stale: j.stale, Forget: j.forget, Look: j.look, Lost: j.friends.Lost, Found: j.friends.Found, Appeared: j.friends.Appeared,
 		Yield: j.yield, Restore: j.restore, Adopt: j.adopt,
 	}
+	j.friends.Nodes = true
+	j.offline.Had, j.offline.Stored = j.Had, j.Stored
 	j.rooms.Place = place{j.Rooms}
 	j.Rooms.Frame, j.Rooms.Placed = j.rooms.Frame, j.rooms.Placed
 	j.Rooms.Down = func(node string, unacked []cluster.RoomFrame) {

@@ -276,19 +276,22 @@ func (s *simSchedule) diedWith(m *simMessage) bool {
 	return false
 }
 
-// excusedOvertaking reports whether a message went past one in the store for a reason: to a resource that had not said yet that it is
-// available (RFC 6121 §8.5.3.1), or while nodes were cut off from one another or from the store.
+// excusedOvertaking reports whether a message went past one in the store for a reason: while nodes were cut off from one another or from the
+// store, or since the other one had waited for another of the user's devices (XEP-0198 §5), which did not come back for it.
 func (s *simSchedule) excusedOvertaking(m, before *simMessage) bool {
 	r, late := m.receipts[0], before.receipts[0]
 	if late.link.opened.Before(r.link.opened) {
 		return true // of two connections, the order is the network's
 	}
-	return strings.Contains(late.raw, "urn:xmpp:delay") &&
-		(r.at.Sub(r.link.session.begun) < simHandOver || s.troubled(before.at, r.at, before.node, late.link.node))
+	return strings.Contains(late.raw, "urn:xmpp:delay") && (s.troubled(before.at, r.at, before.node, late.link.node) || s.awaited(before, late))
 }
 
-// simHandOver is longer than it takes to hand over what waits.
-const simHandOver = 100 * time.Millisecond
+// awaited reports whether a message may have waited for another device of its recipient than the one that it has come to in the end.
+func (s *simSchedule) awaited(m *simMessage, to simReceipt) bool {
+	return slices.ContainsFunc(s.links, func(l *simLink) bool {
+		return l.d.user == m.user && l.d != to.link.d && l.opened.Before(m.at) && !l.closed.IsZero() && l.closed.Before(to.at) && !l.closed.Before(m.at.Add(-simNotice))
+	})
+}
 
 // inVain reports whether a message may have gone to a session that its client does not know of.
 func (s *simSchedule) inVain(m *simMessage) bool {

@@ -83,3 +83,53 @@ func (n *simNode) isBusy() bool {
 	defer n.mu.Unlock()
 	return n.busy
 }
+
+// TestNodeStopsBeforeItHears: a node stores a message that another one has not confirmed, since the way back is cut, and ends before it can hear that it
+// arrived. It does not come again when the recipient logs in anew.
+func TestNodeStopsBeforeItHears(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSimSchedule(t, 1)
+		s.nodes = s.nodes[:2]
+		for _, n := range s.nodes {
+			if err := n.start(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(2 * time.Second)
+		one, other := s.nodes[0], s.nodes[1]
+		from, to := s.devices[0], s.devices[len(s.devices)-1]
+		s.login(from, one, false)
+		s.login(to, other, false)
+		time.Sleep(time.Second)
+		s.net.Cut(other.ip, one.ip)
+		s.say(from, "m", to.jid())
+		time.Sleep(100 * time.Millisecond)
+		one.retire().stop()
+		if page, err := s.store.OfflinePage(t.Context(), to.user, 0, 10); len(page) != 1 || err != nil {
+			t.Fatalf("%d are stored, %v", len(page), err)
+		}
+		s.net.Heal()
+		if err := one.start(); err != nil {
+			t.Fatal(err)
+		}
+		to.leave(true)
+		s.login(to, other, false)
+		time.Sleep(20 * time.Second)
+		if m := s.messages["m"]; len(m.receipts) != 1 {
+			t.Errorf("it came %d times: %s", len(m.receipts), m.story())
+		}
+		if page, err := s.store.OfflinePage(t.Context(), to.user, 0, 10); len(page) > 0 || err != nil {
+			t.Errorf("%d wait, %v", len(page), err)
+		}
+		s.end()
+	})
+}
+
+// say has a device send a message of this id.
+func (s *simSchedule) say(d *simDevice, id, to string) {
+	m := &simMessage{id: id, from: d.jid(), to: to, at: time.Now()}
+	s.mu.Lock()
+	s.messages[id] = m
+	s.mu.Unlock()
+	d.say(fmt.Sprintf("<message type='chat' id='%s' to='%s'><body>%[1]s</body></message>", id, to), m)
+}

@@ -27,7 +27,7 @@ func (s *Store) AppendOffline(ctx context.Context, user string, m store.OfflineM
 			}
 		}
 	}
-	if max > 0 && len(u.offline) >= max {
+	if max < 0 || max > 0 && len(u.offline) >= max {
 		return 0, store.ErrFull
 	}
 	u.lastSeq++

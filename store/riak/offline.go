@@ -30,6 +30,9 @@ func (s *Store) AppendOffline(ctx context.Context, user string, m store.OfflineM
 				return err
 			}
 		}
+		if max < 0 {
+			return store.ErrFull
+		}
 		kept, err := h.room(1, max)
 		if err != nil {
 			return err

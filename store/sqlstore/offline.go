@@ -27,8 +27,11 @@ type appending struct {
 func (s *Store) AppendOffline(ctx context.Context, user string, m store.OfflineMessage, max int) (int64, error) {
 	a := &appending{user: user, stored: m.Stored.UnixMilli(), id: m.ID, again: m.Again && m.ID != "", max: int64(max)}
 	a.stanza = append([]byte{}, m.Stanza...) // never nil, which is NULL
-	if max <= 0 {
+	switch {
+	case max == 0:
 		a.max = math.MaxInt64
+	case max < 0 && !a.again:
+		return 0, store.ErrFull
 	}
 	if err := s.queue(ctx, write{name: user, apply: a.apply, append: a}); err != nil {
 		return 0, err
@@ -43,6 +46,9 @@ func (a *appending) apply(tx *tx) error {
 			a.seq = kept
 			return err
 		}
+	}
+	if a.max < 0 {
+		return store.ErrFull
 	}
 	if err := reserveSeq(tx, a.user, a.max); err != nil {
 		return err

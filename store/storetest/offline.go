@@ -281,6 +281,16 @@ func testOfflineAgain(t *testing.T, s store.Store) {
 	if _, err := appendID(s, ctx, "anna", "d", true, 3); !errors.Is(err, store.ErrFull) {
 		t.Fatalf("fourth of three: %v", err)
 	}
+	// Nothing is kept of what is only asked for.
+	equal(t, "number of b", again("anna", "b", -1), seqs[1])
+	for _, user := range []string{"anna", "bob"} {
+		for _, id := range []string{"d", ""} {
+			if _, err := appendID(s, ctx, user, id, true, -1); !errors.Is(err, store.ErrFull) {
+				t.Fatalf("%q of %s, which is not there: %v", id, user, err)
+			}
+		}
+	}
+	expectWaiting(t, s, "bob")
 	again("bob", "a", 0)
 	expectWaiting(t, s, "anna", "a", "b", "c")
 	expectWaiting(t, s, "bob", "a")

@@ -1,0 +1,82 @@
+package cluster
+
+import (
+	"sync"
+	"time"
+
+	"chatd/stanza"
+)
+
+const (
+	// hadFor is for how long it is remembered what was dealt with: longer than a node that hears of it no more is up.
+	hadFor = 5 * time.Second
+	// hadRecent bounds what is remembered of all nodes, and hadMost of those that are down. What is over it may come twice, with the same stanza-id (XEP-0359).
+	hadRecent = 1 << 16
+	hadMost   = 1 << 17
+)
+
+// Had is which messages of other nodes this one has dealt with, of which these may not know. A node to which the link is down has stored them. If it is
+// back it takes them out again, but it may have ended: then this node leaves them out of what it hands over.
+type had struct {
+	mu      sync.Mutex
+	recent  []hadMessage // oldest first
+	peers   map[stanza.ID]*Peer
+	doubted map[stanza.ID]struct{}
+	order   []stanza.ID // of doubted, oldest first; those that are not in it any more are void
+}
+
+type hadMessage struct {
+	id stanza.ID
+	at time.Time
+}
+
+// add notes a message of a peer that is dealt with now.
+func (h *had) add(id stanza.ID, p *Peer, now time.Time) {
+	if id == (stanza.ID{}) {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.peers == nil {
+		h.peers, h.doubted = make(map[stanza.ID]*Peer), make(map[stanza.ID]struct{})
+	}
+	for len(h.recent) > 0 && (len(h.recent) >= hadRecent || now.Sub(h.recent[0].at) > hadFor) {
+		delete(h.peers, h.recent[0].id)
+		h.recent = h.recent[1:]
+	}
+	h.recent = append(h.recent, hadMessage{id, now})
+	h.peers[id] = p
+}
+
+// down is for a peer that may have stored what it has not heard of any more.
+func (h *had) down(p *Peer) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, m := range h.recent {
+		if h.peers[m.id] != p {
+			continue
+		}
+		if len(h.order) >= hadMost {
+			delete(h.doubted, h.order[0])
+			h.order = h.order[1:]
+		}
+		h.doubted[m.id] = struct{}{}
+		h.order = append(h.order, m.id)
+	}
+}
+
+// Had reports whether this node has dealt with a message that another one may have stored since.
+func (s *Service) Had(id stanza.ID) bool {
+	s.had.mu.Lock()
+	defer s.had.mu.Unlock()
+	_, is := s.had.doubted[id]
+	return is
+}
+
+// Stored notes that this node itself has stored a message, which so is to be handed over.
+func (s *Service) Stored(id stanza.ID) {
+	s.had.mu.Lock()
+	defer s.had.mu.Unlock()
+	delete(s.had.peers, id)
+	delete(s.had.doubted, id)
+}

@@ -1,0 +1,121 @@
+package muc
+
+import (
+	"fmt"
+	"slices"
+	"time"
+	"unique"
+
+	"chatd/router"
+	"chatd/stanza"
+)
+
+// writtenBy is how old a message is that the store has, unless it fails.
+const writtenBy = 30 * time.Second
+
+// become makes the room what it is in m, which has all that it was. Those who are new to each other are shown to each other, and
+// nobody else hears of anything but of what has changed. The caller holds the room's lock.
+func (s *Service) become(b *router.Batch, r *room, m *State) error {
+	cfg, key, err := decodeSettings(m.Config)
+	if err != nil {
+		return err
+	}
+	was := r.cfg
+	if *cfg == *was {
+		cfg = was
+	}
+	r.cfg, r.secret, r.subject, r.created, r.affiliates, r.phase = cfg, key, m.Subject, m.Created.Unix(), readAffiliates(m.Affiliations), open
+	if m.Locked {
+		r.phase = locked
+	}
+	if m.Expected && !r.expected {
+		r.expected = true
+		time.AfterFunc(expectation, func() { s.giveUp(r) })
+	}
+	s.await(r, time.Unix(0, m.Awaited))
+	if p := r.rep; p != nil {
+		p.cfg, p.phase, p.configured, p.subject, p.subjectSet, p.stamps, p.dealt = cfg, r.phase, m.Configured, m.Subject, m.SubjectSet, m.Stamps, m.Dealt
+		s.discard(r) // it is made anew
+	}
+	r.past = past{}
+	for _, h := range m.History {
+		kept := remembered(h)
+		r.past.add(kept, s.cfg.Load())
+		if now().Sub(h.Stored) < writtenBy { // the old home may not have come to write it; what is there is not written again
+			s.archive(r, archived{utterance: kept})
+		}
+	}
+	if cfg != was && len(r.all) > 0 {
+		s.announce(b, r, was)
+	}
+	return s.reseat(r, m)
+}
+
+// reseat makes the occupants those of m.
+func (s *Service) reseat(r *room, m *State) error {
+	before := r.seats
+	var all []*occupant
+	for i := range m.Occupants {
+		x := &m.Occupants[i]
+		o, err := s.seatAll(r, x)
+		if err != nil {
+			return fmt.Errorf("%w: %w", errState, err)
+		}
+		if o != nil {
+			all = append(all, o)
+		} else if s.Watcher != nil { // its session is gone with its node
+			s.Watcher.RoomLeft(r.at, stanza.Restore(x.user()), x.Nick, Unreachable)
+		}
+	}
+	rep := r.rep
+	r.crowd = crowd{rep: rep}
+	for _, o := range all {
+		if r.named(o.nick()) == nil {
+			r.add(o)
+		}
+	}
+	s.Metrics.occupants.Add(float64(r.seats - before))
+	return nil
+}
+
+// seatAll is an occupant of m: one that is in the room, with sessions that it did not have, or a new one. It is nil if no session of it is
+// anywhere.
+func (s *Service) seatAll(r *room, x *OccupantState) (o *occupant, err error) {
+	at, err := r.at.WithResource(x.Nick)
+	role, ok := ParseRole(x.Role)
+	if err != nil || !ok || at.IsBare() || len(x.Sessions) == 0 {
+		return nil, errState
+	}
+	var seats []seat
+	for _, session := range x.Sessions {
+		full := stanza.Restore(session.JID)
+		if has := r.of(full); has != nil {
+			seats = append(seats, *has.seat(full))
+			if o == nil {
+				o = has
+			}
+		} else if sess := s.findSession(full, session.Node); sess != nil {
+			seats = append(seats, seat{full, sess, unique.Make(session.Presence), session.Since})
+		}
+	}
+	if len(seats) == 0 {
+		return nil, nil
+	}
+	user := seats[0].jid
+	if o == nil {
+		o = &occupant{since: x.Since}
+	}
+	o.at, o.seats, o.role, o.affiliation, o.id = at, seats, role, r.affiliation(user), r.secret.identify(user)
+	return o, nil
+}
+
+// findSession is a session that was on a node.
+func (s *Service) findSession(full stanza.JID, on string) router.Session {
+	if row, ok := s.r.Table.Row(full); ok {
+		return s.sessionOf(row)
+	}
+	if s.Place != nil && slices.Contains(s.Place.Nodes(), on) { // whose rows are yet to come
+		return s.node(on)
+	}
+	return nil
+}

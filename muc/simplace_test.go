@@ -1,0 +1,186 @@
+package muc
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"hash/fnv"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"chatd/router"
+	"chatd/stanza"
+)
+
+// placeLocked makes the placement that of the nodes that are up, and has the others told of it.
+func (n *simNode) placeLocked() {
+	homes := []string{}
+	for name := range n.peers {
+		if !n.retired[name] {
+			homes = append(homes, name)
+		}
+	}
+	if !n.retired[n.name] || len(homes) == 0 {
+		homes = append(homes, n.name)
+	}
+	slices.Sort(homes)
+	if slices.Equal(homes, n.homes) {
+		return
+	}
+	h := fnv.New64a()
+	io.WriteString(h, strings.Join(homes, " "))
+	n.seen = max(n.seen+1, uint64(time.Now().UnixMilli()))
+	n.homes = homes
+	n.becomeLocked(Token{n.seen, h.Sum64()})
+	for _, e := range n.peersLocked() {
+		e.sendLocked(simToken, "", n.token.append(nil))
+	}
+}
+
+// peersLocked is the ends of the links that are up, in order of the other nodes' names.
+func (n *simNode) peersLocked() (all []*simEnd) {
+	for _, name := range slices.Sorted(maps.Keys(n.peers)) {
+		all = append(all, n.peers[name])
+	}
+	return all
+}
+
+func (n *simNode) becomeLocked(t Token) {
+	n.token = t
+	time.AfterFunc(n.s.within(2*time.Millisecond, "placed", n.name), func() {
+		if !n.isDead() {
+			n.Placed(context.Background())
+		}
+	})
+}
+
+// Node implements Place, and so do the others.
+func (n *simNode) Node() string { return n.name }
+
+func pick(room string, homes []string) (best string) {
+	var most uint64
+	for _, name := range homes {
+		h := fnv.New64a()
+		io.WriteString(h, room+" "+name+" "+room)
+		if score := h.Sum64() * 0x9e3779b97f4a7c15; best == "" || score > most {
+			best, most = name, score
+		}
+	}
+	return best
+}
+
+func (n *simNode) Home(room string) string {
+	n.s.mu.Lock()
+	defer n.s.mu.Unlock()
+	return pick(room, n.homes)
+}
+
+func (n *simNode) Second(room string) string {
+	n.s.mu.Lock()
+	defer n.s.mu.Unlock()
+	return pick(room, slices.DeleteFunc(slices.Clone(n.homes), func(h string) bool { return h == n.name }))
+}
+
+func (n *simNode) Token() Token {
+	n.s.mu.Lock()
+	defer n.s.mu.Unlock()
+	return n.token
+}
+
+func (n *simNode) Nodes() (names []string) {
+	n.s.mu.Lock()
+	defer n.s.mu.Unlock()
+	for name := range n.peers {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (n *simNode) Send(to string, kind byte, room string, parts ...[]byte) bool {
+	payload := bytes.Join(parts, nil)
+	n.s.mu.Lock()
+	defer n.s.mu.Unlock()
+	if n.dead {
+		return false
+	}
+	n.s.frameLocked("sends", n.name, to, kind, room, payload)
+	if to == n.name {
+		n.worker(room).put(func(b *router.Batch) { n.Frame(context.Background(), b, n.name, kind, room, payload) })
+		return true
+	}
+	e := n.peers[to]
+	return e != nil && e.sendLocked(kind, room, payload)
+}
+
+// simRows is the rows of other nodes.
+type simRows struct {
+	router.Elsewhere
+	n *simNode
+}
+
+func (e simRows) Rows(rows []router.Row, user stanza.JID) []router.Row {
+	e.n.s.mu.Lock()
+	defer e.n.s.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(e.n.rows)) {
+		theirs := e.n.rows[name]
+		for _, full := range slices.Sorted(maps.Keys(theirs)) {
+			if row := theirs[full]; row.Session.JID().Bare() == user.Bare() {
+				rows = append(rows, row)
+			}
+		}
+	}
+	return rows
+}
+
+func (e simRows) Changed(row router.Row) { e.tell("+", row) }
+
+func (e simRows) Gone(row router.Row) { e.tell("-", row) }
+
+func (e simRows) tell(what string, row router.Row) {
+	e.n.s.mu.Lock()
+	defer e.n.s.mu.Unlock()
+	full := row.Session.JID().String()
+	if (what == "+") == e.n.bound[full] {
+		return
+	}
+	e.n.bound[full] = what == "+"
+	if what == "-" {
+		delete(e.n.bound, full)
+	}
+	for _, end := range e.n.peersLocked() {
+		end.sendLocked(simRow, "", []byte(what+row.Session.JID().String()))
+	}
+}
+
+// A simRemote is a session of another node.
+type simRemote struct {
+	router.Session
+	end *simEnd
+	jid stanza.JID
+}
+
+func (r *simRemote) JID() stanza.JID { return r.jid }
+
+func (r *simRemote) Node() string { return r.end.to.name }
+
+func (r *simRemote) Send(_ *router.Batch, st *stanza.Stanza) bool {
+	n := r.end.from
+	n.s.mu.Lock()
+	defer n.s.mu.Unlock()
+	full := r.jid.String()
+	payload := binary.AppendUvarint(nil, uint64(len(full)))
+	return r.end.sendLocked(simRoute, r.jid.Bare().String(), st.Append(append(payload, full...)))
+}
+
+func (n *simNode) routed(b *router.Batch, payload []byte) {
+	full, raw, _ := cutText(payload)
+	st, err := stanza.Parse(raw)
+	if err != nil {
+		panic(err)
+	}
+	n.r.Arrived(context.Background(), b, st, stanza.MustJID(string(full)))
+}
