@@ -225,3 +225,39 @@ func TestResumedTwice(t *testing.T) {
 		t.Errorf("alice was told %q", got)
 	}
 }
+
+// TestAbsent has a session go from one node to another, of which the room's home hears a little later.
+func TestAbsent(t *testing.T) {
+	c := newFakeCluster(t, "a", "b", "c")
+	c.place([]string{"a", "b", "c"}, []string{"a"})
+	alice, bob := c.node("a").client("alice@chat.test/1"), c.node("b").client("bob@chat.test/1")
+	alice.enter("r", "alice")
+	c.quiet()
+	alice.says("<iq type='set' id='u' to='r@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", fakeHost, nsOwner, nsForms)
+	c.quiet()
+	bob.enter("r", "bob")
+	c.quiet()
+	c.node("b").table.Unbind(bob)
+	for _, text := range []string{"one", "two"} {
+		alice.shout("r", text)
+		c.quiet()
+	}
+	bob = c.node("c").client("bob@chat.test/1")
+	if got := texts(bob.await(2)); !slices.Equal(got, []string{"one", "two"}) {
+		t.Errorf("bob heard %q", got)
+	}
+	alice.shout("r", "three")
+	c.quiet()
+	if got := texts(bob.hears("<body>")); !slices.Equal(got, []string{"three"}) {
+		t.Errorf("bob heard %q", got)
+	}
+	if got := alice.hears("unavailable"); len(got) > 0 {
+		t.Errorf("alice was told %q", got)
+	}
+
+	c.node("c").table.Unbind(bob)
+	alice.shout("r", "four")
+	if got := alice.await(2); !strings.Contains(strings.Join(got, ""), "333") {
+		t.Errorf("bob is nowhere, and alice was told %q", got)
+	}
+}

@@ -207,11 +207,14 @@ func (s *Service) missed(b *router.Batch, node, name string, payload []byte) boo
 	st.To = stanza.Restore(string(full))
 	if o := r.of(st.To); o != nil {
 		to := o.seat(st.To)
-		if row, ok := s.r.Table.Row(st.To); ok && row.Node() != node {
-			to.session = s.sessionOf(row)
-			r.rep.touch(st.To, to.session)
-			s.sendAfter(b, r, to, st)
-		} else {
+		switch row, ok := s.r.Table.Row(st.To); {
+		case ok && row.Node() != node:
+			waiting := []*stanza.Stanza{st}
+			if a, ok := to.session.(*absent); ok {
+				waiting = append(a.waiting, st)
+			}
+			s.found(b, r, to, row, waiting)
+		case !s.miss(r, to, node, st):
 			r.lost = append(r.lost, st.To)
 		}
 	}

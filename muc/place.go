@@ -78,6 +78,7 @@ const (
 	frameFrozen   // nobody is busy with the room any more
 	frameOverdue  // it waits for others no longer
 	frameAgain    // what has no answer is to be sent again
+	frameAbsent   // a session was missed, and may be elsewhere by now: which
 	frameReturned // a frameCast that a node which is gone has not confirmed: which
 
 	// Of no room.
@@ -108,6 +109,8 @@ func (s *Service) frame(ctx context.Context, b *router.Batch, node string, kind 
 		return s.castTo(b, node, room, payload, true)
 	case frameMissed:
 		return s.missed(b, node, room, payload)
+	case frameAbsent:
+		s.lookFor(b, room, string(payload))
 	case frameReturned:
 		return s.castReturned(b, room, payload)
 	case frameSeats:

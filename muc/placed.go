@@ -179,7 +179,10 @@ func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node stri
 		s.follow(r, node)
 		if home := s.Place.Home(name); home == r.rep.self || !s.reaches(home) { // else it goes there, where that node may be reached
 			r.rep.gone = node
-			s.departAll(b, r, func(who *seat) bool { return r.rep.nodeOf(who.session) == node })
+			s.departAll(b, r, func(who *seat) bool {
+				_, away := who.session.(*absent) // is looked for
+				return !away && r.rep.nodeOf(who.session) == node
+			})
 			r.rep.gone = ""
 		}
 		if r.phase == open {
@@ -202,7 +205,7 @@ func (s *Service) follow(r *room, node string) {
 	for _, o := range r.all {
 		for i := range o.seats {
 			to := &o.seats[i]
-			if r.rep.nodeOf(to.session) != node {
+			if _, away := to.session.(*absent); away || r.rep.nodeOf(to.session) != node {
 				continue
 			}
 			if row, ok := s.r.Table.Row(to.jid); ok && row.Node() != node {
