@@ -28,6 +28,8 @@ const (
 	kindPlacement
 	// kindRetire says that the sender is to be the home of nothing any more, since it is about to leave.
 	kindRetire
+	// kindReach is the names of the nodes that the sender has links with.
+	kindReach
 )
 
 // Marks of a part of a segment.

@@ -36,6 +36,8 @@ type ReplicaConfig struct {
 	Complete func(o *Owner)
 	// Placed is called with each new placement of rooms and services, one after another; may be nil. It must not block.
 	Placed func(*Placement)
+	// Settled, if set, is called whenever the nodes agree about who is there, or have not for so long that they will not. It must not block.
+	Settled func()
 
 	logBytes int                 // of the log of changes; 0: logBytes
 	buckets  func(nodes int) int // nil: bucketCount
@@ -75,6 +77,8 @@ type Replica struct {
 
 	retired atomic.Bool // this node is to be the home of nothing
 	placing sync.Mutex  // so that the last placement is of those that are up last
+	reach   reach
+	settled atomic.Bool // the nodes agree about who is there, or will not
 
 	mu       sync.RWMutex
 	peers    map[Sender]*replicaPeer
@@ -249,26 +253,50 @@ func (r *Replica) Retire() {
 	poke(r.wake)
 }
 
-// place makes the placement that of the nodes that are up. If that is a change all peers are told, else only one that is new.
+// place makes the placement that of the nodes that all others reach, as soon as they agree about who is there. If that is a change all peers are told,
+// else only one that is new.
 func (r *Replica) place(added *replicaPeer) {
 	r.placing.Lock()
 	defer r.placing.Unlock()
-	var nodes []string
 	peers := r.all()
+	views := map[string]map[string]bool{r.cfg.Node: {}}
+	var homes []string
 	for _, p := range peers {
 		p.mu.Lock()
-		if !p.gone && !p.retired {
-			nodes = append(nodes, p.node)
+		if !p.gone {
+			views[p.node] = p.reaches
+			views[r.cfg.Node][p.node] = true
+			if !p.retired {
+				homes = append(homes, p.node)
+			}
 		}
 		p.mu.Unlock()
 	}
-	if !r.Places.set(nodes, r.retired.Load()) {
-		peers = []*replicaPeer{added}
+	news := []*replicaPeer{added}
+	if r.reach.become(views[r.cfg.Node]) {
+		news = peers
 	}
+	tell(news, func(p *replicaPeer) { p.tellReach = true })
+	settled := r.reach.settle(views, func() { r.place(nil) })
+	r.settled.Store(settled)
+	if settled {
+		if r.Places.set(r.reach.core(homes, r.cfg.Node, r.retired.Load())) {
+			added = nil
+			tell(peers, func(p *replicaPeer) { p.tell = true })
+		}
+		if r.cfg.Settled != nil {
+			r.cfg.Settled()
+		}
+	}
+	tell([]*replicaPeer{added}, func(p *replicaPeer) { p.tell = true })
+	poke(r.wake)
+}
+
+func tell(peers []*replicaPeer, what func(*replicaPeer)) {
 	for _, p := range peers {
 		if p != nil {
 			p.mu.Lock()
-			p.tell = true
+			what(p)
 			p.mu.Unlock()
 		}
 	}
@@ -332,6 +360,7 @@ func (r *Replica) Run(ctx context.Context) {
 	var reclaiming sync.WaitGroup
 	reclaiming.Go(func() { r.reclaim(ctx) })
 	defer reclaiming.Wait()
+	defer r.reach.stop()
 	timer := time.NewTimer(digestEvery)
 	defer timer.Stop()
 	for {

@@ -59,6 +59,8 @@ func (r *Replica) Frame(s Sender, kind byte, payload []byte) {
 		p.retired = true
 		p.mu.Unlock()
 		r.place(nil)
+	case kindReach:
+		err = r.onReach(p, payload)
 	}
 	if err != nil {
 		r.stats.malformed.Add(1)

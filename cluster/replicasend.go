@@ -31,7 +31,10 @@ type replicaPeer struct {
 	next    time.Time // a digest is due
 	retry   time.Time // Send failed; zero: it did not
 
-	tell bool // the placement's token
+	reaches map[string]bool // as it has told; nil: it has not
+
+	tell      bool // the placement's token
+	tellReach bool // whom this node reaches
 
 	// What the receiving side wants to be sent.
 	askAll  bool
@@ -106,6 +109,9 @@ func (r *Replica) sendOne(p *replicaPeer, now time.Time) bool {
 		return p.send(now, kindGot, numbers(p.applied.number, p.applied.bytes)) && p.told()
 	case p.askAll || !p.ask.empty():
 		return p.sendAsk(now)
+	case p.tellReach:
+		p.tellReach = !p.send(now, kindReach, r.reach.encode())
+		return !p.tellReach
 	case p.tell:
 		t := r.Places.Current().Token
 		p.tell = !p.send(now, kindPlacement, numbers(t.Epoch, t.Nodes))
@@ -240,7 +246,7 @@ func (r *Replica) sendDigest(p *replicaPeer, now time.Time) bool {
 	if !p.send(now, kindDigest, b) {
 		return false
 	}
-	p.next, p.tell = now.Add(digestEvery), true
+	p.next, p.tell, p.tellReach = now.Add(digestEvery), true, true
 	return true
 }
 

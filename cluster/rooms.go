@@ -1,7 +1,10 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
+	"slices"
+	"sync"
 	"sync/atomic"
 
 	"chatd/router"
@@ -26,6 +29,21 @@ type Rooms struct {
 
 	s       *Service
 	without atomic.Pointer[withoutSelf]
+
+	telling sync.Mutex // taken before mu
+	mu      sync.Mutex
+	leaving []*leaving // in order
+	held    atomic.Int32
+}
+
+// maxHeld bounds the frames for a node that is gone while others may not have noticed.
+const maxHeld = 1 << 16
+
+// A leaving is a node that is gone, of which rooms are told when all others know it that will.
+type leaving struct {
+	name   string
+	frames []RoomFrame
+	hidden bool // its rows are
 }
 
 // A RoomFrame is a frame that was sent.
@@ -66,6 +84,15 @@ func (r *Rooms) Nodes() (names []string) {
 	for _, p := range r.s.peers() {
 		names = append(names, p.Name)
 	}
+	if r.held.Load() > 0 {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for _, l := range r.leaving {
+			names = append(names, l.name)
+		}
+		slices.Sort(names)
+		names = slices.Compact(names)
+	}
 	return names
 }
 
@@ -89,7 +116,62 @@ func (r *Rooms) Send(node string, kind byte, room string, parts ...[]byte) bool 
 		_, ok := p.Send(firstRoomKind+kind, append([][]byte{*buf}, parts...)...)
 		return ok
 	}
-	return false
+	return r.held.Load() > 0 && r.hold(node, RoomFrame{kind, room, bytes.Join(parts, nil)})
+}
+
+// hold keeps a frame for a node that is gone with those that it has not confirmed.
+func (r *Rooms) hold(node string, f RoomFrame) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := slices.IndexFunc(r.leaving, func(l *leaving) bool { return l.name == node })
+	if i < 0 || len(r.leaving[i].frames) >= maxHeld {
+		return false
+	}
+	r.leaving[i].frames = append(r.leaving[i].frames, f)
+	return true
+}
+
+// leaves notes that a node is gone, before its rows are hidden.
+func (r *Rooms) leaves(node string, unacked []Frame) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.leaving = append(r.leaving, &leaving{name: node, frames: r.unacked(unacked)})
+	r.held.Store(int32(len(r.leaving)))
+}
+
+// hidden notes that they are.
+func (r *Rooms) hidden(node string) {
+	r.mu.Lock()
+	for _, l := range r.leaving {
+		l.hidden = l.hidden || l.name == node
+	}
+	r.mu.Unlock()
+	if r.s.replica.settled.Load() {
+		r.left("")
+	}
+}
+
+// left tells of all nodes that are gone, or of one of them.
+func (r *Rooms) left(node string) {
+	r.telling.Lock()
+	defer r.telling.Unlock()
+	var rest, gone []*leaving
+	r.mu.Lock()
+	for _, l := range r.leaving {
+		if l.hidden && (node == "" || l.name == node) {
+			gone = append(gone, l)
+		} else {
+			rest = append(rest, l)
+		}
+	}
+	r.leaving = rest
+	r.held.Store(int32(len(rest)))
+	r.mu.Unlock()
+	for _, l := range gone {
+		if r.Down != nil {
+			r.Down(l.name, l.frames)
+		}
+	}
 }
 
 // deal takes a frame on a worker's goroutine.
@@ -116,6 +198,8 @@ func (r *Rooms) unacked(frames []Frame) (all []RoomFrame) {
 	}
 	return all
 }
+
+func (r *Rooms) settled() { r.left("") }
 
 func (r *Rooms) placed(*Placement) {
 	if r.Placed != nil {

@@ -90,7 +90,7 @@ type Service struct {
 func New(r *router.Router, cfg Config) *Service {
 	s := &Service{r: r, name: cfg.Node, log: cfg.Log, node: nil}
 	s.Rooms = &Rooms{s: s}
-	s.replica = NewReplica(ReplicaConfig{Placed: s.Rooms.placed, Node: cfg.Node, Secret: cfg.Secret, Log: cfg.Log, Duplicate: s.duplicate, Arrived: s.appeared, Receded: s.receded, Complete: s.complete})
+	s.replica = NewReplica(ReplicaConfig{Placed: s.Rooms.placed, Node: cfg.Node, Secret: cfg.Secret, Log: cfg.Log, Duplicate: s.duplicate, Arrived: s.appeared, Receded: s.receded, Complete: s.complete, Settled: s.Rooms.settled})
 	s.rows = s.replica.Rows
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	r.Table.Elsewhere = s
@@ -207,6 +207,7 @@ func (s *Service) peers() []*Peer {
 // PeerUp implements Handler.
 func (s *Service) PeerUp(p *Peer) {
 	s.returned.expect(p.Name, p.Incarnation)
+	s.Rooms.left(p.Name)
 	p.Send(kindAbout, s.About())
 	s.replica.PeerUp(p, p.Name, p.Incarnation)
 }
@@ -237,10 +238,9 @@ func (s *Service) PeerDown(p *Peer, unacked []Frame, left bool) {
 	s.missing.set(p.Name, !left)
 	s.had.down(p)
 	s.about.Delete(p)
+	s.Rooms.leaves(p.Name, unacked)
 	lost := s.replica.PeerDown(p)
-	if s.Rooms.Down != nil {
-		s.Rooms.Down(p.Name, s.Rooms.unacked(unacked))
-	}
+	s.Rooms.hidden(p.Name)
 	s.background(func(ctx context.Context) {
 		s.takeBack(ctx, unacked, r)
 		close(p.back)

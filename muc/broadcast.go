@@ -202,19 +202,7 @@ func (s *Service) introduce(b *router.Batch, r *room, o *occupant, to *seat) {
 func (s *Service) send(b *router.Batch, r *room, to *seat, st *stanza.Stanza) bool {
 	st.To = to.jid
 	if n, ok := to.session.(*node); ok {
-		if n.name == r.rep.gone {
-			return false
-		}
-		r.rep.sent++
-		if r.gathering != nil {
-			r.gathering.add(n, st)
-			return true
-		}
-		if !n.Send(b, st) {
-			r.lost = append(r.lost, to.jid)
-			return false
-		}
-		return true
+		return r.sendNode(b, n, st)
 	}
 	if state := to.session.State(); state != nil && state.Blocked.Load().Matches(st.From) && st.Type != stanza.Unavailable {
 		return false // XEP-0191 §3.3
@@ -232,7 +220,27 @@ func (s *Service) send(b *router.Batch, r *room, to *seat, st *stanza.Stanza) bo
 	}
 	to.session = s.sessionOf(row) // which has taken over
 	r.rep.touch(to.jid, to.session)
+	if n, ok := to.session.(*node); ok {
+		return r.sendNode(b, n, st)
+	}
 	return to.session.Send(b, st)
+}
+
+// sendNode gives st to one of a node's sessions: with others there, if what is sent is gathered.
+func (r *room) sendNode(b *router.Batch, n *node, st *stanza.Stanza) bool {
+	if n.name == r.rep.gone {
+		return false
+	}
+	r.rep.sent++
+	if r.gathering != nil {
+		r.gathering.add(n, st)
+		return true
+	}
+	if !n.Send(b, st) {
+		r.lost = append(r.lost, st.To)
+		return false
+	}
+	return true
 }
 
 // cast sends a message of the room's or of an occupant's to all, encoded once.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,9 +38,10 @@ type fakeNode struct {
 	view    view // guarded by c.mu
 	jobs    chan func(*router.Batch)
 	stopped chan struct{}
-	sent    [64]int // frames, by kind; guarded by c.mu
-	down    bool    // guarded by c.mu: nothing leaves it or gets there
-	deaf    bool    // guarded by c.mu: it does not answer what rooms it has
+	sent    [64]int            // frames, by kind; guarded by c.mu
+	cast    map[string][]Frame // what rooms here have told other nodes lately; guarded by c.mu
+	down    bool               // guarded by c.mu: nothing leaves it or gets there
+	deaf    bool               // guarded by c.mu: it does not answer what rooms it has
 }
 
 // A view is what a node knows of the placement.
@@ -61,7 +63,7 @@ func newFakeCluster(t testing.TB, names ...string) *fakeCluster {
 func (c *fakeCluster) start(name string) *fakeNode {
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	rt := router.New(stanza.MustJID("chat.test"), log)
-	n := &fakeNode{c: c, name: name, table: rt.Table, jobs: make(chan func(*router.Batch), 1<<16), stopped: make(chan struct{})}
+	n := &fakeNode{c: c, name: name, table: rt.Table, jobs: make(chan func(*router.Batch), 1<<16), stopped: make(chan struct{}), cast: make(map[string][]Frame)}
 	n.view = view{nodes: []string{name}, homes: []string{name}}
 	rt.Table.Elsewhere = &fakeElsewhere{rt.Table.Elsewhere, n}
 	n.Service = New(rt, stanza.MustJID(fakeHost), c.store, Config{HistoryMessages: 20, Create: Anyone, Persistent: Anyone, HistoryStored: 100}, log)
@@ -193,6 +195,9 @@ func (n *fakeNode) Send(to string, kind byte, room string, parts ...[]byte) bool
 		return false
 	}
 	n.sent[kind]++
+	if kind == frameCast {
+		n.cast[to] = append(n.cast[to][max(0, len(n.cast[to])-9):], Frame{kind, room, payload})
+	}
 	if o.deaf && kind == frameList {
 		return true
 	}
@@ -234,6 +239,7 @@ type fakeClient struct {
 	jid   stanza.JID
 	state router.State
 	done  chan struct{}
+	gone  atomic.Bool // it takes nothing more
 
 	mu  sync.Mutex
 	got []string
@@ -250,6 +256,9 @@ func (c *fakeClient) JID() stanza.JID { return c.jid }
 func (c *fakeClient) Send(_ *router.Batch, st *stanza.Stanza) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.gone.Load() {
+		return false
+	}
 	c.got = append(c.got, string(st.Append(nil)))
 	return true
 }

@@ -118,7 +118,7 @@ func (s *Service) flush(node, name, to string) {
 	if a := sh.away[name]; a != nil && a.home == node {
 		a.next, a.strayed = to, !s.reaches(to)
 	}
-	if to == s.Place.Node() && s.find(name) == nil {
+	if to == s.Place.Node() { // a half that is here already waits for the other one
 		m := s.coming(sh, node, name)
 		m.comes = m.to == ""
 	}
@@ -176,18 +176,20 @@ func (s *Service) answered(ctx context.Context, b *router.Batch, name, node stri
 		}
 		return
 	}
-	x, lost, merged := m.whole(), m.lost, len(m.come) > 1
-	m.come, m.lost = nil, false
+	x, lost, merged, rejoins := m.whole(), m.lost, len(m.come) > 1, m.rejoins
+	m.come, m.lost, m.rejoins = nil, false, nil
 	sh.mu.Unlock()
-	if x == nil && s.recall(ctx, b, name) {
-		return
-	}
+	waits := x == nil && s.recall(ctx, b, name)
+	var asked []string
 	if x != nil {
 		s.Metrics.moved.Inc()
-		asked := s.adopt(ctx, b, x, lost, merged)
-		if s.holdFor(name, asked) {
-			return
-		}
+		asked = s.adopt(ctx, b, x, lost, merged)
+	}
+	for _, x := range rejoins {
+		s.adopt(ctx, b, x, false, false)
+	}
+	if s.holdFor(name, asked) || waits {
+		return
 	}
 	s.drain(ctx, b, name)
 }
@@ -205,10 +207,16 @@ func (s *Service) release(sh *laneShard, name string, ln *lane) bool {
 	if !slices.Contains(s.Place.Nodes(), m.to) {
 		return false
 	}
-	if r := s.find(name); r != nil && !s.sendRoom(sh, r, m.to) {
-		return false
+	var strays []byte
+	if r := s.find(name); r != nil {
+		if s.strays(r) {
+			strays = []byte{1}
+		}
+		if !s.sendRoom(sh, r, m.to) {
+			return false
+		}
 	}
-	s.Place.Send(m.to, frameArrived, name)
+	s.Place.Send(m.to, frameArrived, name, strays)
 	for i := range m.parked {
 		s.reject(&m.parked[i], m.to)
 	}
@@ -217,6 +225,13 @@ func (s *Service) release(sh *laneShard, name string, ln *lane) bool {
 	}
 	s.moved(sh, name, ln)
 	return true
+}
+
+// strays reports whether somebody is in the room whose node is not reached from here. It may be from the new home, and has not heard all then.
+func (s *Service) strays(r *room) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.ContainsFunc(r.nodes(), func(n string) bool { return !s.reaches(n) })
 }
 
 func (s *Service) sendRoom(sh *laneShard, r *room, to string) bool {

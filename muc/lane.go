@@ -27,6 +27,7 @@ type moving struct {
 	comes    bool      // its old home has said that it sends it here
 	lost     bool      // its home was lost
 	borrowed bool      // it goes back soon
+	rejoins  []*State  // who of other nodes' sessions was in it there
 	parked   []parked  // what other nodes have sent meanwhile, in order
 	until    time.Time // when it has waited long enough
 	timer    *time.Timer

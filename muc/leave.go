@@ -8,12 +8,12 @@ import (
 )
 
 // leave is XEP-0045 §7.14. Unavailable presence of somebody who is not in the room is ignored (§17.3).
-func (s *Service) leave(b *router.Batch, st *stanza.Stanza) {
+func (s *Service) leave(b *router.Batch, sess router.Session, st *stanza.Stanza) {
 	r := s.lock(b, st.To.Local())
 	if r == nil {
 		return
 	}
-	if o := r.of(st.From); o != nil {
+	if o := r.of(st.From); o != nil && !s.goesOn(r, o.seat(st.From), sess) {
 		status, _, err := readPresence(st)
 		if limit := s.cfg.Load().PresenceBytes; err != nil || limit > 0 && len(status) > limit {
 			status = nil
@@ -25,6 +25,16 @@ func (s *Service) leave(b *router.Batch, st *stanza.Stanza) {
 	if empty {
 		s.settle(r)
 	}
+}
+
+// goesOn reports whether somebody's session is on another node than what says that it ends: of a session that was resumed on two nodes one is ended (XEP-0198 §5).
+func (s *Service) goesOn(r *room, has *seat, sess router.Session) bool {
+	from := r.rep.nodeOf(sess)
+	if r.rep == nil || r.rep.nodeOf(has.session) == from {
+		return false
+	}
+	row, ok := s.r.Table.Row(has.jid)
+	return ok && r.rep.nodeOf(s.sessionOf(row)) != from
 }
 
 // depart takes one session out of the room. The caller holds the room's lock.

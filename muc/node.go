@@ -44,11 +44,11 @@ func (n *node) Done() <-chan struct{} { return nil }
 
 // Send implements router.Session: st goes to the node, behind all that was sent to it for the room that it is from.
 func (n *node) Send(_ *router.Batch, st *stanza.Stanza) bool {
-	return n.cast(st, []stanza.JID{st.To})
+	return n.cast(frameCast, st, []stanza.JID{st.To})
 }
 
-// cast sends st, which is from a room, to several sessions there: the recipients, and once what is for all of them.
-func (n *node) cast(st *stanza.Stanza, to []stanza.JID) bool {
+// cast sends st, which is from a room, to several sessions there, as a frame of one kind or another: the recipients, and once what is for all of them.
+func (n *node) cast(kind byte, st *stanza.Stanza, to []stanza.JID) bool {
 	buf := buffers.Get().(*[]byte)
 	defer putBuffer(buf)
 	b := n.s.Place.Token().append((*buf)[:0])
@@ -59,7 +59,7 @@ func (n *node) cast(st *stanza.Stanza, to []stanza.JID) bool {
 	shared := *st
 	shared.To = stanza.JID{}
 	*buf = shared.Append(b)
-	return n.s.Place.Send(n.name, frameCast, st.From.Local(), *buf)
+	return n.s.Place.Send(n.name, kind, st.From.Local(), *buf)
 }
 
 // A gathering is who a stanza is for on each node, until it has been sent to all here.
@@ -91,7 +91,7 @@ func (s *Service) gather(r *room) {
 
 func (s *Service) scatter(r *room) {
 	for _, to := range r.gathering {
-		if to.node.cast(to.st, to.to) {
+		if to.node.cast(frameCast, to.st, to.to) {
 			continue
 		}
 		r.lost = append(r.lost, to.to...)
@@ -99,8 +99,8 @@ func (s *Service) scatter(r *room) {
 	r.gathering = nil
 }
 
-// castTo takes what a room elsewhere says to sessions here.
-func (s *Service) castTo(b *router.Batch, from, room string, payload []byte) bool {
+// castTo takes what a room elsewhere says to sessions here. follows: to one that has come, and has not heard what others here have.
+func (s *Service) castTo(b *router.Batch, from, room string, payload []byte, follows bool) bool {
 	token, rest, ok := cutToken(payload)
 	if !ok {
 		return false
@@ -109,22 +109,9 @@ func (s *Service) castTo(b *router.Batch, from, room string, payload []byte) boo
 		s.Metrics.fenced.Inc()
 		return true
 	}
-	count, size := binary.Uvarint(rest)
-	if size <= 0 || count > uint64(len(rest)) {
+	to, rest, ok := s.cutRecipients(rest)
+	if !ok {
 		return false
-	}
-	rest = rest[size:]
-	to := make([]stanza.JID, 0, count)
-	for range count {
-		var full []byte
-		if full, rest, ok = cutText(rest); !ok {
-			return false
-		}
-		jid, ok := s.r.Table.Intern(full)
-		if !ok {
-			jid = stanza.Restore(string(full))
-		}
-		to = append(to, jid)
 	}
 	st, err := stanza.Parse(rest)
 	if err != nil {
@@ -132,7 +119,7 @@ func (s *Service) castTo(b *router.Batch, from, room string, payload []byte) boo
 	}
 	st.Wire = rest
 	s.noteShown(from, room, token, st, to)
-	if isCast(st) && s.hear(room, rest) {
+	if isCast(st) && s.hear(room, rest) && !follows {
 		return true
 	}
 	for _, full := range to {
@@ -142,6 +129,47 @@ func (s *Service) castTo(b *router.Batch, from, room string, payload []byte) boo
 		}
 	}
 	return true
+}
+
+// cutRecipients reads what cast writes before the stanza.
+func (s *Service) cutRecipients(b []byte) (to []stanza.JID, rest []byte, ok bool) {
+	count, size := binary.Uvarint(b)
+	if size <= 0 || count > uint64(len(b)) {
+		return nil, nil, false
+	}
+	rest = b[size:]
+	to = make([]stanza.JID, 0, count)
+	for range count {
+		var full []byte
+		if full, rest, ok = cutText(rest); !ok {
+			return nil, nil, false
+		}
+		jid, ok := s.r.Table.Intern(full)
+		if !ok {
+			jid = stanza.Restore(string(full))
+		}
+		to = append(to, jid)
+	}
+	return to, rest, true
+}
+
+// castReturned deals with what a node that is gone was told and has not confirmed: sessions that it gave to others before (XEP-0198 §5) are told there.
+func (s *Service) castReturned(b *router.Batch, room string, payload []byte) bool {
+	node, rest, ok := cutText(payload)
+	if !ok {
+		return false
+	}
+	if _, rest, ok = cutToken(rest); !ok {
+		return false
+	}
+	to, rest, ok := s.cutRecipients(rest)
+	for _, full := range to {
+		if _, there := s.r.Table.Row(full); !there {
+			continue // it has left with its node
+		}
+		ok = ok && s.missed(b, string(node), room, append(appendText(nil, full.String()), rest...))
+	}
+	return ok
 }
 
 // giveHere gives st to a session of this node, and reports whether it is here.
@@ -179,11 +207,14 @@ func (s *Service) missed(b *router.Batch, node, name string, payload []byte) boo
 	st.To = stanza.Restore(string(full))
 	if o := r.of(st.To); o != nil {
 		to := o.seat(st.To)
-		if row, ok := s.r.Table.Row(st.To); ok && row.Node() != node {
-			to.session = s.sessionOf(row)
-			r.rep.touch(st.To, to.session)
-			s.send(b, r, to, st)
-		} else {
+		switch row, ok := s.r.Table.Row(st.To); {
+		case ok && row.Node() != node:
+			waiting := []*stanza.Stanza{st}
+			if a, ok := to.session.(*absent); ok {
+				waiting = append(a.waiting, st)
+			}
+			s.found(b, r, to, row, waiting)
+		case !s.miss(r, to, node, st):
 			r.lost = append(r.lost, st.To)
 		}
 	}
@@ -193,6 +224,19 @@ func (s *Service) missed(b *router.Batch, node, name string, payload []byte) boo
 		s.settle(r)
 	}
 	return true
+}
+
+// sendAfter gives a session what it has been missed for elsewhere.
+func (s *Service) sendAfter(b *router.Batch, r *room, to *seat, st *stanza.Stanza) {
+	n, away := to.session.(*node)
+	if !away {
+		s.send(b, r, to, st)
+		return
+	}
+	r.rep.sent++
+	if !n.cast(frameFollow, st, []stanza.JID{to.jid}) {
+		r.lost = append(r.lost, to.jid)
+	}
 }
 
 // sessionOf is a session of the table's as rooms have it.

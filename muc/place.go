@@ -61,7 +61,7 @@ const (
 	frameFlush                 // to who has sessions in a room that leaves this node: where to
 	frameFlushed               // the answer, behind all that was sent before; not empty: the new home is out of reach
 	frameState                 // to the new home: token, the room, or its next part
-	frameArrived               // all of the room has been sent; not empty: its home was lost
+	frameArrived               // all of the room has been sent; not empty: its home was lost, or has lost some of its nodes
 	frameClaim                 // to all: token; who has the room is to hand it over
 	frameNone                  // the answer of who has not
 	frameMine                  // the answer of the node that is the home, as it knows better
@@ -70,13 +70,16 @@ const (
 	frameNotLent               // to the home of a room that had been borrowed: it is not there any more
 	frameDealt                 // to the sender's node: number up to which the room has dealt with what it has sent
 	frameElsewhere             // to the sender's node: try, where it has to be sent from the first on
+	frameFollow                // from the room: as frameCast, for a session that has been missed on another node
 
 	// To the node itself.
-	frameCheck   // is the room where it should be
-	frameDown    // a node is gone: which
-	frameFrozen  // nobody is busy with the room any more
-	frameOverdue // it waits for others no longer
-	frameAgain   // what has no answer is to be sent again
+	frameCheck    // is the room where it should be
+	frameDown     // a node is gone: which
+	frameFrozen   // nobody is busy with the room any more
+	frameOverdue  // it waits for others no longer
+	frameAgain    // what has no answer is to be sent again
+	frameAbsent   // a session was missed, and may be elsewhere by now: which
+	frameReturned // a frameCast that a node which is gone has not confirmed: which
 
 	// Of no room.
 	frameList   // to a node: the number of a question, a part of the list of rooms
@@ -101,9 +104,15 @@ func (s *Service) frame(ctx context.Context, b *router.Batch, node string, kind 
 	case frameAgain:
 		s.again(b, room)
 	case frameCast:
-		return s.castTo(b, node, room, payload)
+		return s.castTo(b, node, room, payload, false)
+	case frameFollow:
+		return s.castTo(b, node, room, payload, true)
 	case frameMissed:
 		return s.missed(b, node, room, payload)
+	case frameAbsent:
+		s.lookFor(b, room, string(payload))
+	case frameReturned:
+		return s.castReturned(b, room, payload)
 	case frameSeats:
 		return s.seated(node, room, payload)
 	case frameCopy, frameChange, frameHistory, frameForget:

@@ -60,6 +60,8 @@ func (s *Service) Down(node string, unacked []Frame) {
 		switch f.Kind { // the rest was for the node only, or waits for an answer anyway
 		case frameState, frameArrived, frameRejoin:
 			s.Place.Send(self, f.Kind, f.Room, f.Payload)
+		case frameCast, frameFollow: // its sessions may have come to other nodes before it left
+			s.Place.Send(self, frameReturned, f.Room, appendText(nil, node), f.Payload)
 		}
 	}
 	for _, name := range lines {
@@ -175,9 +177,14 @@ func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node stri
 			r.rep.second = ""
 		}
 		s.follow(r, node)
-		r.rep.gone = node
-		s.departAll(b, r, func(who *seat) bool { return r.rep.nodeOf(who.session) == node })
-		r.rep.gone = ""
+		if home := s.Place.Home(name); home == r.rep.self || !s.reaches(home) { // else it goes there, where that node may be reached
+			r.rep.gone = node
+			s.departAll(b, r, func(who *seat) bool {
+				_, away := who.session.(*absent) // is looked for
+				return !away && r.rep.nodeOf(who.session) == node
+			})
+			r.rep.gone = ""
+		}
 		if r.phase == open {
 			s.await(r, time.Now().Add(settling))
 		}
@@ -198,7 +205,7 @@ func (s *Service) follow(r *room, node string) {
 	for _, o := range r.all {
 		for i := range o.seats {
 			to := &o.seats[i]
-			if r.rep.nodeOf(to.session) != node {
+			if _, away := to.session.(*absent); away || r.rep.nodeOf(to.session) != node {
 				continue
 			}
 			if row, ok := s.r.Table.Row(to.jid); ok && row.Node() != node {

@@ -25,7 +25,7 @@ type joining struct {
 func (s *Service) presence(ctx context.Context, b *router.Batch, sess router.Session, st *stanza.Stanza) {
 	switch st.Type {
 	case stanza.Unavailable:
-		s.leave(b, st)
+		s.leave(b, sess, st)
 		return
 	case stanza.None:
 	case stanza.Subscribe:

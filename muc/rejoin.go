@@ -145,9 +145,32 @@ func (s *Service) rejoined(ctx context.Context, b *router.Batch, node, room stri
 			return true
 		}
 		s.resurrect(ctx, b, room)
+		if s.rejoinLater(room, x) {
+			return true
+		}
 	}
 	s.adopt(ctx, b, x, false, false)
 	s.answered(ctx, b, room, whoMark+x.Whole)
+	return true
+}
+
+// rejoinLater has sessions of a node wait for the room that they are in, if that is not here and may come: its home may be another that they do not reach.
+func (s *Service) rejoinLater(room string, x *State) bool {
+	if s.find(room) != nil || !s.unsettled() {
+		return false
+	}
+	sh := s.laneShard(room)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	ln := s.lane(sh, room)
+	if ln.moving == nil && !s.claim(room, ln) {
+		sh.tidy(room, ln)
+		return false
+	}
+	if ln.moving.to != "" {
+		return false
+	}
+	ln.moving.rejoins = append(ln.moving.rejoins, x)
 	return true
 }
 

@@ -109,7 +109,7 @@ func (e *simEnd) upLocked() {
 }
 
 var frameNames = [...]string{"stanza", "cast", "missed", "seats", "copy", "change", "history", "forget", "flush", "flushed", "state", "arrived", "claim", "none", "mine", "rejoin", "who",
-	"not lent", "dealt", "elsewhere", "check", "down", "frozen", "overdue", "again", "list", "listed"}
+	"not lent", "dealt", "elsewhere", "follow", "check", "down", "frozen", "overdue", "again", "absent", "returned", "list", "listed"}
 
 // frameLocked notes a frame, if very much is to be told.
 func (s *sim) frameLocked(what, from, to string, kind byte, room string, payload []byte) {

@@ -49,10 +49,13 @@ type touch struct {
 func newReplication(self string) *replication { return &replication{self: self} }
 
 func (p *replication) nodeOf(s router.Session) string {
-	switch n, ok := s.(*node); {
-	case ok:
+	switch n := s.(type) {
+	case *node:
 		return n.name
-	case p == nil:
+	case *absent:
+		return n.name
+	}
+	if p == nil {
 		return ""
 	}
 	return p.self

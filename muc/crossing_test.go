@@ -1,0 +1,263 @@
+package muc
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	"chatd/router"
+)
+
+// hold has a node deal with nothing more than what it has been given already, until what it returns is called.
+func (n *fakeNode) hold() (goOn func()) {
+	held := make(chan struct{})
+	n.jobs <- func(*router.Batch) { <-held }
+	return func() { close(held) }
+}
+
+// flushJobs returns when a node has dealt with what it has been given until now, and with what it has told itself of that.
+func (n *fakeNode) flushJobs() {
+	for range 3 {
+		done := make(chan struct{})
+		n.jobs <- func(*router.Batch) { close(done) }
+		<-done
+	}
+}
+
+// sees gives a node a placement of its own.
+func (c *fakeCluster) sees(name string, nodes, homes []string) {
+	c.mu.Lock()
+	c.epoch++
+	n := c.node(name)
+	n.view = view{Token{c.epoch, 0}, nodes, homes}
+	c.mu.Unlock()
+}
+
+// TestRoomsCross has two halves of a room, each on its way to the other's node, as those disagree about its home for a moment: nothing that was said is lost.
+func TestRoomsCross(t *testing.T) {
+	c := newFakeCluster(t, "a", "b")
+	c.place([]string{"a"}, []string{"a"})
+	c.place([]string{"b"}, []string{"b"})
+	a, b := c.node("a"), c.node("b")
+	alice, bob := a.client("alice@chat.test/1"), b.client("bob@chat.test/1")
+	for _, who := range []*fakeClient{alice, bob} {
+		who.enter("r", who.jid.Local())
+		c.quiet()
+		who.says("<iq type='set' id='u' to='r@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", fakeHost, nsOwner, nsForms)
+		c.quiet()
+		who.shout("r", "island of "+who.jid.Local())
+	}
+	c.quiet()
+	bob.says("<message type='groupchat' to='r@%s'><subject>of bob</subject></message>", fakeHost)
+	c.quiet()
+
+	goOnA := a.hold()
+	c.sees("a", []string{"a", "b"}, []string{"b"})
+	c.sees("b", []string{"a", "b"}, []string{"a"})
+	b.Placed(context.Background())
+	b.flushJobs() // b has asked a to send nothing more
+	bob.shout("r", "on the way")
+	b.flushJobs()
+	a.Placed(context.Background())
+	goOnB := b.hold()
+	goOnA()
+	a.flushJobs() // a has answered, and asked b
+	goOnB()
+	b.flushJobs()
+	a.flushJobs()
+	c.place([]string{"a", "b"}, []string{"a", "b"})
+	c.quiet()
+
+	late := a.client("late@chat.test/1")
+	late.enter("r", "late")
+	c.quiet()
+	all := late.await(0)
+	if !strings.Contains(strings.Join(all, ""), "<subject>of bob</subject>") {
+		t.Errorf("the subject is lost: %s", all)
+	}
+	said := texts(slices.DeleteFunc(all, func(m string) bool { return !strings.Contains(m, "<body>") }))
+	slices.Sort(said)
+	if want := []string{"island of alice", "island of bob", "on the way"}; !slices.Equal(said, want) {
+		t.Errorf("the history is %q", said)
+	}
+	if got := texts(bob.hears("on the way")); len(got) != 1 {
+		t.Errorf("bob heard his own message %d times", len(got))
+	}
+}
+
+// TestFollow moves a session to a node where somebody else hears what is said: from a third node, and from the room's home.
+func TestFollow(t *testing.T) {
+	for _, from := range []string{"a", "b"} {
+		t.Run(from, func(t *testing.T) { follow(t, from) })
+	}
+}
+
+func follow(t *testing.T, from string) {
+	c := newFakeCluster(t, "a", "b", "c")
+	c.place([]string{"a", "b", "c"}, []string{"a"})
+	alice, carol := c.node("a").client("alice@chat.test/1"), c.node("c").client("carol@chat.test/1")
+	bob := c.node(from).client("bob@chat.test/1")
+	alice.enter("r", "alice")
+	c.quiet()
+	alice.says("<iq type='set' id='u' to='r@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", fakeHost, nsOwner, nsForms)
+	c.quiet()
+	bob.enter("r", "bob")
+	carol.enter("r", "carol")
+	c.quiet()
+	goOn := c.node("b").hold()
+	if from == "a" {
+		bob.gone.Store(true)
+		c.node("a").table.Unbind(bob)
+		bob = c.node("c").client("bob@chat.test/1")
+	}
+	alice.shout("r", "once")
+	if from == "b" {
+		c.node("b").table.Unbind(bob)
+		bob = c.node("c").client("bob@chat.test/1")
+	}
+	goOn()
+	c.quiet()
+	for _, who := range []*fakeClient{alice, bob, carol} {
+		if got := texts(who.hears("<body>")); !slices.Equal(got, []string{"once"}) {
+			t.Errorf("%s heard %q", who.jid, got)
+		}
+	}
+}
+
+// TestHalvesMeet has two islands meet: who goes over to the other half of a room is heard by all who are on the way there.
+func TestHalvesMeet(t *testing.T) {
+	c := newFakeCluster(t, "a", "b", "c")
+	c.place([]string{"a"}, []string{"a"})
+	c.place([]string{"b", "c"}, []string{"b"})
+	var all []*fakeClient
+	for _, n := range c.nodes {
+		who := n.client(n.name + "@chat.test/1")
+		all = append(all, who)
+		who.enter("r", n.name)
+		c.quiet()
+		who.says("<iq type='set' id='u' to='r@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", fakeHost, nsOwner, nsForms)
+		c.quiet()
+	}
+	a, b := c.node("a"), c.node("b")
+	for _, n := range []string{"a", "b", "c"} {
+		c.sees(n, []string{"a", "b", "c"}, []string{"a"})
+	}
+	b.Placed(context.Background())
+	b.flushJobs() // it has begun
+	a.flushJobs()
+	goOn := b.hold()
+	c.node("c").flushJobs()
+	all[2].shout("r", "from c")
+	all[0].shout("r", "from a")
+	a.flushJobs()
+	goOn()
+	c.place([]string{"a", "b", "c"}, []string{"a"})
+	c.quiet()
+	for _, who := range all {
+		said := texts(who.hears("<body>"))
+		slices.Sort(said)
+		if !slices.Equal(said, []string{"from a", "from c"}) {
+			t.Errorf("%s heard %q", who.jid, said)
+		}
+	}
+}
+
+// TestReturned has a node leave that has given a session to another and is told something for it then.
+func TestReturned(t *testing.T) {
+	c := newFakeCluster(t, "a", "b", "c")
+	c.place([]string{"a", "b", "c"}, []string{"a"})
+	alice, bob := c.node("a").client("alice@chat.test/1"), c.node("b").client("bob@chat.test/1")
+	alice.enter("r", "alice")
+	c.quiet()
+	alice.says("<iq type='set' id='u' to='r@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", fakeHost, nsOwner, nsForms)
+	c.quiet()
+	bob.enter("r", "bob")
+	c.quiet()
+	goOn := c.node("b").hold()
+	alice.shout("r", "once")
+	c.node("b").table.Unbind(bob)
+	bob = c.node("c").client("bob@chat.test/1")
+	a := c.node("a")
+	var unacked []Frame
+	c.mu.Lock()
+	for _, f := range a.cast["b"] {
+		if strings.Contains(string(f.Payload), "once") {
+			unacked = append(unacked, f)
+		}
+	}
+	c.node("b").down = true
+	c.mu.Unlock()
+	goOn()
+	c.sees("a", []string{"a", "c"}, []string{"a"})
+	c.sees("c", []string{"a", "c"}, []string{"a"})
+	a.Down("b", unacked)
+	a.Placed(context.Background())
+	c.quiet()
+	if got := texts(bob.hears("<body>")); !slices.Equal(got, []string{"once"}) {
+		t.Errorf("%d frames came back, and bob heard %q", len(unacked), got)
+	}
+	if got := alice.hears("unavailable"); len(got) > 0 {
+		t.Errorf("alice was told %q", got)
+	}
+}
+
+// TestResumedTwice has a session end that goes on elsewhere.
+func TestResumedTwice(t *testing.T) {
+	c := newFakeCluster(t, "a", "b", "c")
+	c.place([]string{"a", "b", "c"}, []string{"a"})
+	alice, bob := c.node("a").client("alice@chat.test/1"), c.node("b").client("bob@chat.test/1")
+	alice.enter("r", "alice")
+	c.quiet()
+	alice.says("<iq type='set' id='u' to='r@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", fakeHost, nsOwner, nsForms)
+	c.quiet()
+	bob.enter("r", "bob")
+	c.quiet()
+	other := &fakeClient{n: c.node("c"), jid: bob.jid, done: make(chan struct{})}
+	other.says("<presence type='unavailable' to='r@%s/bob'/>", fakeHost)
+	c.quiet()
+	if got := alice.hears("unavailable"); len(got) > 0 {
+		t.Errorf("alice was told %q", got)
+	}
+	bob.says("<presence type='unavailable' to='r@%s/bob'/>", fakeHost)
+	c.quiet()
+	if got := alice.hears("unavailable"); len(got) != 1 {
+		t.Errorf("alice was told %q", got)
+	}
+}
+
+// TestAbsent has a session go from one node to another, of which the room's home hears a little later.
+func TestAbsent(t *testing.T) {
+	c := newFakeCluster(t, "a", "b", "c")
+	c.place([]string{"a", "b", "c"}, []string{"a"})
+	alice, bob := c.node("a").client("alice@chat.test/1"), c.node("b").client("bob@chat.test/1")
+	alice.enter("r", "alice")
+	c.quiet()
+	alice.says("<iq type='set' id='u' to='r@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", fakeHost, nsOwner, nsForms)
+	c.quiet()
+	bob.enter("r", "bob")
+	c.quiet()
+	c.node("b").table.Unbind(bob)
+	for _, text := range []string{"one", "two"} {
+		alice.shout("r", text)
+		c.quiet()
+	}
+	bob = c.node("c").client("bob@chat.test/1")
+	if got := texts(bob.await(2)); !slices.Equal(got, []string{"one", "two"}) {
+		t.Errorf("bob heard %q", got)
+	}
+	alice.shout("r", "three")
+	c.quiet()
+	if got := texts(bob.hears("<body>")); !slices.Equal(got, []string{"three"}) {
+		t.Errorf("bob heard %q", got)
+	}
+	if got := alice.hears("unavailable"); len(got) > 0 {
+		t.Errorf("alice was told %q", got)
+	}
+
+	c.node("c").table.Unbind(bob)
+	alice.shout("r", "four")
+	if got := alice.await(2); !strings.Contains(strings.Join(got, ""), "333") {
+		t.Errorf("bob is nowhere, and alice was told %q", got)
+	}
+}
