@@ -234,7 +234,10 @@ func (s *Service) Split() bool { return s.missing.any() }
 
 // Uncertain reports whether a node is missing, or this one may be missed by another: what its users and others have been told of one another may
 // differ from what nodes know that see all.
-func (s *Service) Uncertain() bool { return s.Split() || !s.node.steady() }
+func (s *Service) Uncertain() bool {
+	n := s.started.Load()
+	return n == nil || s.Split() || !n.steady()
+}
 
 // Missing is which nodes are down and did not leave, of all that this node has met.
 type missing struct {

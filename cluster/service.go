@@ -67,7 +67,8 @@ type Service struct {
 	log      *slog.Logger
 	rows     *Rows
 	replica  *Replica
-	node     *Node
+	node     *Node                // set by Start
+	started  atomic.Pointer[Node] // the same, for those whom nodes may reach before Start returns; nil until then
 	arrivals arrivals
 	held     held
 	had      had
@@ -100,7 +101,9 @@ func New(r *router.Router, cfg Config) *Service {
 func (s *Service) Start(ctx context.Context, cfg Config) (err error) {
 	s.arrivals.start(func() dealer { return newArrival(s) })
 	s.background(s.replica.Run)
-	s.node, err = Start(ctx, cfg, s)
+	if s.node, err = Start(ctx, cfg, s); err == nil {
+		s.started.Store(s.node)
+	}
 	return err
 }
 
@@ -194,10 +197,11 @@ func (s *Service) Take(ctx context.Context, full stanza.JID) error {
 }
 
 func (s *Service) peers() []*Peer {
-	if s.node == nil {
+	n := s.started.Load()
+	if n == nil {
 		return nil
 	}
-	return s.node.Peers()
+	return n.Peers()
 }
 
 // PeerUp implements Handler.

@@ -74,7 +74,9 @@ func (s *Service) join(b *router.Batch, r *room, x *State) {
 	before, nodes, heard := r.sees(), r.nodes(), slices.Clone(r.past.messages)
 	seen := x.Sees
 	if x.Whole != "" {
+		r.rep.gone = x.Whole // what its sessions see is corrected below, by what it says of that
 		s.prune(b, r, x)
+		r.rep.gone = ""
 		if x.Asked != 0 && x.Asked == r.rep.asked {
 			delete(r.rep.awaits, x.Whole)
 			r.rep.known[x.Whole] = true

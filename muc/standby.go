@@ -27,7 +27,7 @@ type replication struct {
 	stamps     map[string]int64 // when affiliations were changed
 
 	dealt      map[string]mark // how far it has come with what each node has sent
-	gone       string          // the node whose sessions leave now: it may be back, and they are told nothing
+	gone       string          // the node whose sessions leave now, and are told nothing of that
 	sent       uint64          // how much sessions of other nodes were sent
 	spoken     stanza.ID       // of the last message that all were told
 	asked      int64           // when nodes were asked who of theirs is in the room, nanoseconds since 1970

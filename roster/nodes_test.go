@@ -137,6 +137,34 @@ func TestLostWithoutStore(t *testing.T) {
 	})
 }
 
+// TestAppeared: who comes to another node just after somebody became available here, and so was not known here yet, is told; a second later it is not.
+func TestAppeared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{})
+		w.s.Nodes = true
+		w.friends("juliet", "romeo")
+		j := w.login(juliet + "/balcony")
+		for _, late := range []bool{false, true} {
+			if late {
+				time.Sleep(2 * missedFor)
+			}
+			orchard := w.remote(romeo+"/orchard", "b")
+			stranger := w.remote("nurse@chat.test/kitchen", "b")
+			for _, f := range []*far{orchard, stranger} {
+				if tell := w.s.Appeared(f.jid); tell != nil {
+					tell()
+				}
+			}
+			if late {
+				orchard.expect()
+			} else {
+				orchard.expect(j.seenBy(romeo, "", ""), "<presence from='"+juliet+"/balcony' to='"+romeo+"' type='probe'/>")
+			}
+			stranger.expect()
+		}
+	})
+}
+
 // TestProbeIsNotSentOn: a probe of a resource elsewhere is answered here, and by its own node's doing by the others. Else those of two users who are both on
 // two nodes would go to and fro for ever.
 func TestProbeIsNotSentOn(t *testing.T) {

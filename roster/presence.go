@@ -100,20 +100,22 @@ func (s *Service) announce(ctx context.Context, b *router.Batch, sess router.Ses
 	}
 	s.r.Table.SetPresence(sess, true, priority)
 	if initial {
-		s.appears(p.From, viewers)
+		watched = watchedBy(list.Items)
+		s.appears(p.From, viewers, watched)
 	}
 	s.broadcast(b, sess, p, viewers)
 	if initial {
 		s.welcome(b, sess, user, list.Items)
-		watched = watchedBy(list.Items)
 	}
 	return watched, reachable, nil
 }
 
 // appears notes a resource that has just become available here, before anybody is told.
-func (s *Service) appears(full stanza.JID, viewers []stanza.JID) {
+func (s *Service) appears(full stanza.JID, viewers, watched []stanza.JID) {
 	if s.Nodes {
-		s.missed.add(full, append(viewers[:len(viewers):len(viewers)], full.Bare()), time.Now())
+		now := time.Now()
+		s.missed.add(lately{full, false}, append(viewers[:len(viewers):len(viewers)], full.Bare()), now)
+		s.missed.add(lately{full, true}, append(watched[:len(watched):len(watched)], full.Bare()), now)
 	}
 }
 

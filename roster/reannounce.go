@@ -103,7 +103,7 @@ func (s *Service) announceAgain(ctx context.Context, b *router.Batch, sess route
 		return nil, err
 	}
 	viewers := viewersIn(list.Items)
-	s.appears(p.From, viewers)
+	s.appears(p.From, viewers, watchedBy(list.Items))
 	s.broadcast(b, sess, p, viewers)
 	s.showOwn(b, sess, s.r.Table.Rows(user))
 	return list.Items, nil

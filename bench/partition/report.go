@@ -23,16 +23,19 @@ type result struct {
 
 	loginsBefore, logins, resumed int
 
-	tally tally
-	rooms roomTally
-	drift drift
-	err   error
+	tally    tally
+	rooms    roomTally
+	drift    drift
+	err      error
+	roomsErr error // what concerns rooms alone
 }
 
 // faults is what must not be.
 func (r *result) faults() error { return errors.Join(r.usersFaults(), r.roomsFaults()) }
 
-func (r *result) roomsFaults() error { return r.rooms.faults(r.again, r.stray) }
+func (r *result) roomsFaults() error {
+	return errors.Join(r.roomsErr, r.rooms.faults(r.again, r.stray))
+}
 
 // usersFaults is all but rooms' messages.
 func (r *result) usersFaults() error {

@@ -135,7 +135,7 @@ func (s scenario) play(ctx context.Context, l *lab, o options, db *database, dir
 	r.err = errors.Join(r.err, w.lab.heal(), w.settle())
 	if r.err == nil {
 		r.drift, r.err = w.agree(healed, len(w.clients)+1) // and slixmpp
-		r.err = errors.Join(r.err, w.checkRooms())
+		r.roomsErr = errors.Join(r.roomsErr, w.checkRooms())
 	}
 	r.logins = w.sum(func(c *client) int { return c.logins }) - r.loginsBefore
 	r.resumed = w.sum(func(c *client) int { return c.resumptions })
@@ -185,14 +185,16 @@ func cutFor(d time.Duration, cut func(*lab) error) func(*world, *result) error {
 			return err
 		}
 		if d >= 3*time.Second {
-			took, err := w.await(d-time.Since(begun), func() bool { return w.views(w.together) && w.seatedApart() })
+			took, err := w.both(r, d-time.Since(begun), func() bool { return w.views(w.together) }, w.seatedApart)
 			if err != nil {
 				return fmt.Errorf("the split is not seen as one: %w", err)
 			}
 			r.notice = took
 			since := time.Now()
-			if r.back, err = w.await(bound, func() bool { return w.echoing(since) }); err != nil {
-				return fmt.Errorf("an island does not talk in its rooms: %w", err)
+			if r.roomsErr == nil { // or else the cut would last for as long as nobody is heard
+				if r.back, err = w.both(r, bound, nil, func() bool { return w.echoing(since) }); err != nil {
+					return err
+				}
 			}
 			if _, err := w.await(bound, func() bool { return w.flowing(since, w.together) }); err != nil {
 				return fmt.Errorf("an island does not talk: %w", err)
@@ -251,10 +253,25 @@ func (w *world) excused(m *remark, c *client) bool {
 		slices.ContainsFunc(c.bound, func(at time.Time) bool { return at.After(m.at) && at.Before(m.at.Add(underway)) })
 }
 
+// both waits until something is so for users, and then, for as long again as is left, for rooms. That it does not become so for rooms is a fault of
+// theirs, and no reason not to go on.
+func (w *world) both(r *result, patience time.Duration, users, rooms func() bool) (took time.Duration, err error) {
+	if users != nil {
+		if took, err = w.await(patience, users); err != nil {
+			return 0, err
+		}
+	}
+	more, err := w.await(patience-took, rooms)
+	if errors.Is(err, errPatience) {
+		r.roomsErr, err = errors.Join(r.roomsErr, fmt.Errorf("rooms are not as they should be: %w; %s", err, w.missing())), nil
+	}
+	return took + more, err
+}
+
 // converge waits until everybody sees and hears everybody.
 func (w *world) converge(r *result) (err error) {
 	since := time.Now()
-	r.converge, err = w.await(bound, func() bool { return w.whole() && w.flowing(since, everybody) && w.echoing(since) })
+	r.converge, err = w.both(r, bound, func() bool { return w.whole() && w.flowing(since, everybody) }, func() bool { return w.seated(everybody) && w.echoing(since) })
 	if err != nil {
 		return fmt.Errorf("not whole again: %w", err)
 	}
@@ -284,10 +301,10 @@ func kill(w *world, r *result) error {
 	r.notice = took
 	since := time.Now()
 	alive := func(a, b *client) bool { return a.home != 0 && b.home != 0 }
-	if r.back, err = w.await(bound, func() bool { return w.ledger.echoedSince(w.rooms, since, alive) }); err != nil {
-		return fmt.Errorf("rooms do not come back: %w", err)
+	if r.back, err = w.both(r, bound, nil, func() bool { return w.ledger.echoedSince(w.rooms, since, alive) }); err != nil {
+		return err
 	}
-	if _, err := w.await(bound, w.whole); err != nil { // on the other nodes
+	if _, err := w.both(r, bound, w.whole, func() bool { return w.seated(everybody) }); err != nil { // on the other nodes
 		return fmt.Errorf("clients of the killed node are not seen: %w", err)
 	}
 	r.converge = time.Since(begun)
@@ -349,7 +366,7 @@ func twoLeave(w *world, r *result) error {
 	if err := errors.Join(<-ended, <-ended); err != nil {
 		return err
 	}
-	if _, err := w.await(bound, w.whole); err != nil {
+	if _, err := w.both(r, bound, w.whole, func() bool { return w.seated(everybody) }); err != nil {
 		return fmt.Errorf("not whole on the node that is left: %w", err)
 	}
 	for _, n := range w.nodes[:2] {

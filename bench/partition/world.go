@@ -152,7 +152,7 @@ func (w *world) views(should func(a, b *client) bool) bool {
 
 // whole reports whether everybody is connected and sees all friends.
 func (w *world) whole() bool {
-	return w.all(func(c *client) bool { return c.online() >= 0 }) && w.views(everybody) && w.seated(everybody)
+	return w.all(func(c *client) bool { return c.online() >= 0 }) && w.views(everybody)
 }
 
 // missing says who sees, or does not see, whom against what should be.

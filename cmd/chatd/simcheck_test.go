@@ -283,7 +283,7 @@ func (s *simSchedule) excusedOvertaking(m, before *simMessage) bool {
 	if late.link.opened.Before(r.link.opened) {
 		return true // of two connections, the order is the network's
 	}
-	return strings.Contains(late.raw, "urn:xmpp:delay") && (s.troubled(before.at, r.at, before.node, late.link.node) || s.awaited(before, late))
+	return s.awaited(before, late) || strings.Contains(late.raw, "urn:xmpp:delay") && s.troubled(before.at, r.at, before.node, late.link.node)
 }
 
 // awaited reports whether a message may have waited for another device of its recipient than the one that it has come to in the end.
