@@ -74,6 +74,20 @@ func (m *missed) of(contact stanza.JID, now time.Time) []lately {
 	return slices.Clone(m.by[contact.String()])
 }
 
+// all is who was added lately.
+func (m *missed) all(now time.Time) (all []lately) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	seen := make(map[string]bool)
+	for _, one := range m.order {
+		if now.Sub(one.at) <= missedFor && !seen[one.contact] {
+			seen[one.contact] = true
+			all = append(all, m.by[one.contact]...)
+		}
+	}
+	return all
+}
+
 // Appeared is for a resource that has become available on another node, or whose session has come here from one. If some of this node's users
 // became available at the same moment tell gives it their presence, and them its own; nil: none did. tell may block on the store; it is not for a
 // goroutine that other nodes' rows wait for.

@@ -96,6 +96,39 @@ func (s *Service) Found(ctx context.Context, node string) {
 			s.log.Log(ctx, stanza.FaultLevel(err), "presence not told to a node that has come", "user", user, "node", node, "err", err)
 		}
 	})
+	for _, who := range s.left.all(time.Now()) {
+		if err := s.outlived(ctx, who.full, node); err != nil {
+			s.log.Log(ctx, stanza.FaultLevel(err), "presence not asked of a node that has come", "jid", who.full, "node", node, "err", err)
+		}
+	}
+}
+
+// outlived asks a node that has come, on behalf of those here who see it, for the presence of a resource that is bound there. Its session here ended for
+// that when the node's rows were not seen yet, so that they were told of the end, maybe after what the node said.
+func (s *Service) outlived(ctx context.Context, full stanza.JID, node string) error {
+	row, ok := s.r.Table.Row(full)
+	if !ok || !row.Available || row.Node() != node {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	user := full.Bare()
+	a := s.accounts.lock(user)
+	defer a.Unlock()
+	viewers, err := s.viewersLocked(ctx, a, user)
+	if err != nil {
+		return err
+	}
+	var b router.Batch
+	defer b.Flush()
+	for _, viewer := range append(viewers[:len(viewers):len(viewers)], user) {
+		for _, mine := range s.r.Table.Local(viewer) {
+			if mine.Available {
+				s.ask(&b, mine.Session.JID(), []router.Row{row})
+			}
+		}
+	}
+	return nil
 }
 
 // tell sends the presence of a user's resources here to the contacts on one node, and to the user's own resources there. The account's lock

@@ -186,6 +186,27 @@ func TestCameHere(t *testing.T) {
 	})
 }
 
+// TestOutlived: a session ends for one of the same resource on a node that has just come, before the rows of that are seen here. Who was told of the end asks
+// there; a second later, or of another node, nobody does.
+func TestOutlived(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{})
+		w.s.Nodes = true
+		w.friends("juliet", "romeo")
+		orchard := w.login(romeo + "/orchard")
+		j := w.login(juliet + "/balcony")
+		j.end()
+		there := w.remote(juliet+"/balcony", "b")
+		w.s.Found(t.Context(), "c")
+		there.expect()
+		w.s.Found(t.Context(), "b")
+		there.expect(orchard.seenBy(juliet, "", ""), "<presence from='"+romeo+"/orchard' to='"+juliet+"' type='probe'/>")
+		time.Sleep(2 * missedFor)
+		w.s.Found(t.Context(), "b")
+		there.expect(orchard.seenBy(juliet, "", ""))
+	})
+}
+
 // TestProbeIsNotSentOn: a probe of a resource elsewhere is answered here, and by its own node's doing by the others. Else those of two users who are both on
 // two nodes would go to and fro for ever.
 func TestProbeIsNotSentOn(t *testing.T) {

@@ -181,6 +181,9 @@ func (s *Service) leave(ctx context.Context, b *router.Batch, sess router.Sessio
 	if was != nil && s.Presence != nil && !s.anyAvailable(user) {
 		s.Presence(user, false)
 	}
+	if was != nil && s.Nodes {
+		s.left.add(lately{full: sess.JID()}, []stanza.JID{sess.JID().Bare()}, time.Now())
+	}
 	var viewers []stanza.JID
 	if was != nil && !s.succeeded(sess) {
 		var err error

@@ -95,6 +95,7 @@ type Service struct {
 	pushes      atomic.Uint64 // for the ids of roster pushes
 	accounts    accounts
 	missed      missed
+	left        missed // whose last word here was that they are unavailable, each under the own bare JID
 
 	requestsPerMinute atomic.Int64
 	lists             *cache[[]Friend] // for Friends

@@ -163,6 +163,7 @@ func (j *joined) settle(ctx context.Context, s router.Session) {
 	var b router.Batch
 	defer b.Flush()
 	if err := j.friends.Moved(ctx, &b, s); err != nil {
+		s.State().Strayed.Store(true) // until it is resumed next
 		j.log.Log(ctx, stanza.FaultLevel(err), "presence not brought up to date", "jid", s.JID(), "err", err)
 	}
 }
