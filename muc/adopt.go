@@ -86,7 +86,7 @@ func (s *Service) join(b *router.Batch, r *room, x *State) {
 	}
 	mine, err := r.state()
 	if err == nil {
-		err = s.become(b, r, merge(mine, x.filled(mine)))
+		err = s.become(b, r, mine.with(x))
 	}
 	if err != nil {
 		s.log.Error("room of another node not taken", "room", x.Name, "err", err)
