@@ -11,8 +11,8 @@ import (
 	"chatd/store"
 )
 
-// keepAgain is after how long a merged room is written again which the store could not take.
-const keepAgain = 5 * time.Second
+// storeAgain is after how long the store is tried again that could not take a merged room, or could not be asked for one that has lost its home.
+const storeAgain = 5 * time.Second
 
 // conflicts reports whether what is kept of two whole copies of a room differs: then the store may have that of either, or of one some and of the other the rest. A blank one has
 // nothing that anybody has set.
@@ -101,7 +101,7 @@ func (s *Service) keepLater(r *room) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.unkept, r.rests = true, true
-	time.AfterFunc(keepAgain, func() {
+	time.AfterFunc(storeAgain, func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.rests = false

@@ -100,7 +100,7 @@ func testMergedIsKept(t *testing.T, down bool) {
 		for _, db := range stores {
 			db.down.Store(false)
 		}
-		time.Sleep(2 * keepAgain)
+		time.Sleep(2 * storeAgain)
 	}
 	synctest.Wait()
 	for _, room := range rooms {
@@ -120,4 +120,49 @@ func testMergedIsKept(t *testing.T, down bool) {
 			t.Errorf("%s: the store has messages %v, %v", room, page, err)
 		}
 	}
+}
+
+// TestIslandWithoutStore has players be on an island that has neither a room's home nor its copy, nor the store: what they say fails after a while, and the room is there for them
+// once the store is.
+func TestIslandWithoutStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newFakeCluster(t, "a", "b", "c")
+		home := c.node(c.node("a").Home("r0"))
+		second := home.Second("r0")
+		i := slices.IndexFunc(c.nodes, func(n *fakeNode) bool { return n != home && n.name != second })
+		island := c.nodes[i]
+		db := &brokenStore{Rooms: c.store}
+		island.store = db
+		ann, ben, cat := home.client("ann@chat.test/1"), island.client("ben@chat.test/1"), island.client("cat@chat.test/1")
+		ann.enter("r0", "Ann")
+		c.quiet()
+		ann.says("<iq type='set' id='u' to='r0@%s'><query xmlns='%s'><x xmlns='%s' type='submit'><field var='muc#roomconfig_persistentroom'><value>1</value></field></x></query></iq>", fakeHost, nsOwner, nsForms)
+		c.quiet()
+		ben.enter("r0", "Ben")
+		cat.enter("r0", "Cat")
+		c.quiet()
+		db.down.Store(true)
+		c.place([]string{island.name}, []string{island.name})
+		c.place([]string{home.name, second}, []string{home.name, second})
+		time.Sleep(settling)
+		ben.hears("")
+		ben.shout("r0", "one")
+		time.Sleep(patience + 2*storeAgain)
+		if got := ben.hears("type='error'"); len(got) != 1 || !strings.Contains(got[0], "one") {
+			t.Errorf("ben was told %v", got)
+		}
+		cat.hears("")
+		db.down.Store(false)
+		ben.shout("r0", "two")
+		time.Sleep(2 * storeAgain)
+		for _, u := range []*fakeClient{ben, cat} {
+			if got := texts(u.hears("<body>")); !slices.Equal(got, []string{"two"}) {
+				t.Errorf("%s heard %v", u.jid, got)
+			}
+		}
+		page, err := c.store.HistoryPage(t.Context(), "r0", 0, 10)
+		if err != nil || len(page) != 1 || !strings.Contains(string(page[0].Stanza), "two") {
+			t.Errorf("the store has messages %v, %v", page, err)
+		}
+	})
 }
