@@ -63,6 +63,14 @@ func (j *joined) connect() {
 	j.clients.Fetch = j.fetch
 	j.clients.HandOver = j.handOver
 	j.clients.OnResume = j.resume
+	prepare := j.clients.OnBind
+	j.clients.OnBind = func(ctx context.Context, sess router.Session) error {
+		err := prepare(ctx, sess)
+		if err == nil && sess.State().Presence.Load() != nil { // the session was another node's
+			j.introduce(ctx, sess)
+		}
+		return err
+	}
 	j.clients.Nodes = j.nodes
 	j.About = func() []byte {
 		self := j.self
@@ -156,6 +164,13 @@ func (j *joined) settle(ctx context.Context, s router.Session) {
 	defer b.Flush()
 	if err := j.friends.Moved(ctx, &b, s); err != nil {
 		j.log.Log(ctx, stanza.FaultLevel(err), "presence not brought up to date", "jid", s.JID(), "err", err)
+	}
+}
+
+// introduce has a session that came here and those who became available at the same moment see one another.
+func (j *joined) introduce(ctx context.Context, sess router.Session) {
+	if tell := j.friends.Appeared(sess.JID()); tell != nil {
+		tell(ctx)
 	}
 }
 
