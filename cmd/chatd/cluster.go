@@ -52,7 +52,7 @@ func (j *joined) connect() {
 	j.friends.Nodes = true
 	j.offline.Had, j.offline.Stored = j.Had, j.Stored
 	j.rooms.Place = place{j.Rooms}
-	j.Rooms.Frame, j.Rooms.Placed = j.rooms.Frame, j.rooms.Placed
+	j.Rooms.Frame, j.Rooms.Placed, j.Rooms.Overflowed = j.rooms.Frame, j.rooms.Placed, j.rooms.Overflowed
 	j.Rooms.Down = func(node string, unacked []cluster.RoomFrame) {
 		frames := make([]muc.Frame, len(unacked))
 		for i := range unacked {
