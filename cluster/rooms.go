@@ -24,8 +24,8 @@ type Rooms struct {
 	// Placed is called when rooms may have to move, or nodes have come or gone. It may block.
 	Placed func(ctx context.Context)
 	// Down is called when a node is gone that had been there, with the frames of Send that it has not confirmed, in order: behind all frames
-	// of the node, and before any that it sends when it is back. It must not block.
-	Down func(node string, unacked []RoomFrame)
+	// of the node, and before any that it sends when it is back. left: it was stopped, and has given its sessions to others. It must not block.
+	Down func(node string, left bool, unacked []RoomFrame)
 	// Overflowed is told of a frame of another node that there was no room for, and that Frame will not see. It must not block; the payload is a view.
 	Overflowed func(node string, kind byte, room string, payload []byte)
 
@@ -45,6 +45,7 @@ const maxHeld = 1 << 16
 type leaving struct {
 	name   string
 	frames []RoomFrame
+	left   bool // it has not died
 	hidden bool // its rows are
 }
 
@@ -134,10 +135,10 @@ func (r *Rooms) hold(node string, f RoomFrame) bool {
 }
 
 // leaves notes that a node is gone, before its rows are hidden.
-func (r *Rooms) leaves(node string, unacked []Frame) {
+func (r *Rooms) leaves(node string, left bool, unacked []Frame) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.leaving = append(r.leaving, &leaving{name: node, frames: r.unacked(unacked)})
+	r.leaving = append(r.leaving, &leaving{name: node, left: left, frames: r.unacked(unacked)})
 	r.held.Store(int32(len(r.leaving)))
 }
 
@@ -171,7 +172,7 @@ func (r *Rooms) left(node string) {
 	r.mu.Unlock()
 	for _, l := range gone {
 		if r.Down != nil {
-			r.Down(l.name, l.frames)
+			r.Down(l.name, l.left, l.frames)
 		}
 	}
 }

@@ -238,7 +238,7 @@ func (s *Service) PeerDown(p *Peer, unacked []Frame, left bool) {
 	s.missing.set(p.Name, !left)
 	s.had.down(p)
 	s.about.Delete(p)
-	s.Rooms.leaves(p.Name, unacked)
+	s.Rooms.leaves(p.Name, left, unacked)
 	lost := s.replica.PeerDown(p)
 	s.Rooms.hidden(p.Name)
 	s.background(func(ctx context.Context) {

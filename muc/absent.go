@@ -41,12 +41,42 @@ func (s *Service) miss(r *room, to *seat, on string, st *stanza.Stanza) bool {
 		if has.name != on {
 			return false
 		}
-		a := &absent{node: has, until: time.Now().Add(absence)}
-		to.session = a
-		s.lookLater(r, to.jid)
-		return a.Send(nil, st)
+		return s.leaveOpen(r, to, has).Send(nil, st)
 	}
 	return false
+}
+
+// missAll has all sessions that were on a node be looked for: it has left, and may have given them to others that have yet to tell (XEP-0198 §5). The caller
+// holds the room's lock.
+func (s *Service) missAll(r *room, on string) {
+	for _, o := range r.all {
+		for i := range o.seats {
+			if has, ok := o.seats[i].session.(*node); ok && has.name == on {
+				s.leaveOpen(r, &o.seats[i], has)
+			}
+		}
+	}
+}
+
+// leaveOpen has a session be looked for that was on a node.
+func (s *Service) leaveOpen(r *room, to *seat, was *node) *absent {
+	a := &absent{node: was, until: time.Now().Add(absence)}
+	to.session = a
+	s.lookLater(r, to.jid)
+	return a
+}
+
+// isAbsent reports whether a session that is in a room is looked for.
+func (s *Service) isAbsent(b *router.Batch, name string, full stanza.JID) (is bool) {
+	r := s.lock(b, name)
+	if r == nil {
+		return false
+	}
+	defer r.mu.Unlock()
+	if o := r.of(full); o != nil {
+		_, is = o.seat(full).session.(*absent)
+	}
+	return is
 }
 
 func (s *Service) lookLater(r *room, full stanza.JID) {

@@ -191,7 +191,7 @@ func TestReturned(t *testing.T) {
 	goOn()
 	c.sees("a", []string{"a", "c"}, []string{"a"})
 	c.sees("c", []string{"a", "c"}, []string{"a"})
-	a.Down("b", unacked)
+	a.Down("b", true, unacked)
 	a.Placed(context.Background())
 	c.quiet()
 	if got := texts(bob.hears("<body>")); !slices.Equal(got, []string{"once"}) {
@@ -259,5 +259,42 @@ func TestAbsent(t *testing.T) {
 	alice.shout("r", "four")
 	if got := alice.await(2); !strings.Contains(strings.Join(got, ""), "333") {
 		t.Errorf("bob is nowhere, and alice was told %q", got)
+	}
+}
+
+// TestLeavesFirst has a node leave that has given a session to another, of which the room's home hears after that.
+func TestLeavesFirst(t *testing.T) {
+	c := newFakeCluster(t, "a", "b", "c")
+	c.place([]string{"a", "b", "c"}, []string{"a"})
+	a, b := c.node("a"), c.node("b")
+	alice, bob, dan := a.client("alice@chat.test/1"), b.client("bob@chat.test/1"), b.client("dan@chat.test/1")
+	alice.enter("r", "alice")
+	c.quiet()
+	alice.says("<iq type='set' id='u' to='r@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", fakeHost, nsOwner, nsForms)
+	c.quiet()
+	bob.enter("r", "bob")
+	dan.enter("r", "dan")
+	c.quiet()
+	goOn := b.hold()
+	alice.shout("r", "first")
+	c.mu.Lock()
+	unacked := slices.DeleteFunc(slices.Clone(a.cast["b"]), func(f Frame) bool { return !strings.Contains(string(f.Payload), "first") })
+	b.down = true
+	c.mu.Unlock()
+	goOn()
+	alice.hears("")
+	c.sees("a", []string{"a", "c"}, []string{"a"})
+	c.sees("c", []string{"a", "c"}, []string{"a"})
+	a.Down("b", true, unacked)
+	a.Placed(context.Background())
+	c.quiet()
+	alice.shout("r", "second")
+	c.quiet()
+	bob = c.node("c").client("bob@chat.test/1")
+	if got := texts(bob.await(2)); !slices.Equal(got, []string{"first", "second"}) {
+		t.Errorf("%d frames came back, and bob heard %q", len(unacked), got)
+	}
+	if got := alice.await(2); len(got) != 2 || !strings.Contains(got[1], "/dan'") || !strings.Contains(got[1], "333") {
+		t.Errorf("dan is nowhere, and alice was told %q", got)
 	}
 }

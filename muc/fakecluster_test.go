@@ -108,7 +108,7 @@ func (c *fakeCluster) place(nodes, homes []string) {
 		n.view = view{Token{c.epoch, 0}, nodes, homes}
 		for _, old := range was {
 			if !slices.Contains(nodes, old) {
-				told = append(told, func() { n.Down(old, nil) })
+				told = append(told, func() { n.Down(old, false, nil) })
 			}
 		}
 		told = append(told, func() { n.Placed(context.Background()) })

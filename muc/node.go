@@ -164,7 +164,7 @@ func (s *Service) castReturned(b *router.Batch, room string, payload []byte) boo
 	}
 	to, rest, ok := s.cutRecipients(rest)
 	for _, full := range to {
-		if _, there := s.r.Table.Row(full); !there {
+		if _, there := s.r.Table.Row(full); !there && !s.isAbsent(b, room, full) {
 			continue // it has left with its node
 		}
 		ok = ok && s.missed(b, string(node), room, append(appendText(nil, full.String()), rest...))

@@ -74,7 +74,7 @@ const (
 
 	// To the node itself.
 	frameCheck    // is the room where it should be
-	frameDown     // a node is gone: which
+	frameDown     // a node is gone: which; not empty behind that: it has left
 	frameFrozen   // nobody is busy with the room any more
 	frameOverdue  // it waits for others no longer
 	frameAgain    // what has no answer is to be sent again
@@ -128,7 +128,11 @@ func (s *Service) frame(ctx context.Context, b *router.Batch, node string, kind 
 	case frameNotLent:
 		s.notLent(room, node)
 	case frameDown:
-		s.lostNode(ctx, b, room, string(payload))
+		gone, left, ok := cutText(payload)
+		if !ok {
+			return false
+		}
+		s.lostNode(ctx, b, room, string(gone), len(left) > 0)
 	case frameCheck:
 		s.check(ctx, b, room)
 	default:

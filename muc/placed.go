@@ -46,12 +46,17 @@ func (s *Service) known() map[string]struct{} {
 }
 
 // Down is to be called when a node is gone, before Placed for that or after, with what it has not confirmed of what was sent to it: when all that it
-// has sent has been given to Frame or is on its way there, and nothing that it will send when it is back.
-func (s *Service) Down(node string, unacked []Frame) {
+// has sent has been given to Frame or is on its way there, and nothing that it will send when it is back. left: it has not died, and sessions that it had may
+// go on elsewhere.
+func (s *Service) Down(node string, left bool, unacked []Frame) {
 	self := s.Place.Node()
 	lines := s.disown(node)
+	var stopped []byte
+	if left {
+		stopped = []byte{1}
+	}
 	for _, name := range slices.Sorted(maps.Keys(s.known())) {
-		s.Place.Send(self, frameDown, name, []byte(node))
+		s.Place.Send(self, frameDown, name, appendText(nil, node), stopped)
 	}
 	for _, name := range s.orphaned() {
 		s.Place.Send(self, frameCheck, name)
@@ -169,7 +174,7 @@ func (s *Service) check(ctx context.Context, b *router.Batch, name string) {
 }
 
 // lostNode sees to a room after a node has gone: who was there, and does not go on elsewhere, leaves.
-func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node string) {
+func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node string, left bool) {
 	if r := s.lock(b, name); r != nil {
 		delete(r.rep.awaits, node)
 		delete(r.rep.known, node)
@@ -178,6 +183,9 @@ func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node stri
 		}
 		s.follow(r, node)
 		if home := s.Place.Home(name); home == r.rep.self || !s.reaches(home) { // else it goes there, where that node may be reached
+			if left {
+				s.missAll(r, node)
+			}
 			r.rep.gone = node
 			s.departAll(b, r, func(who *seat) bool {
 				_, away := who.session.(*absent) // is looked for

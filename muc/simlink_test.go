@@ -139,7 +139,7 @@ func (e *simEnd) downLocked() func() {
 		}
 	}
 	e.sent = nil
-	return func() { n.Down(e.to.name, unacked) }
+	return func() { n.Down(e.to.name, false, unacked) }
 }
 
 func (e *simEnd) sendLocked(kind byte, room string, payload []byte) bool {

@@ -53,12 +53,12 @@ func (j *joined) connect() {
 	j.offline.Had, j.offline.Stored = j.Had, j.Stored
 	j.rooms.Place = place{j.Rooms}
 	j.Rooms.Frame, j.Rooms.Placed, j.Rooms.Overflowed = j.rooms.Frame, j.rooms.Placed, j.rooms.Overflowed
-	j.Rooms.Down = func(node string, unacked []cluster.RoomFrame) {
+	j.Rooms.Down = func(node string, left bool, unacked []cluster.RoomFrame) {
 		frames := make([]muc.Frame, len(unacked))
 		for i := range unacked {
 			frames[i] = muc.Frame(unacked[i])
 		}
-		j.rooms.Down(node, frames)
+		j.rooms.Down(node, left, frames)
 	}
 	j.clients.Fetch = j.fetch
 	j.clients.HandOver = j.handOver
