@@ -161,7 +161,7 @@ func (s *Service) appeared(row Row, o *Owner) {
 	if p, ok := o.Peer.(*Peer); ok && row.Available {
 		s.lookFirst(row.JID, p)
 		if tell := s.Sessions.Appeared(row.JID); tell != nil {
-			s.background(func(context.Context) { tell() })
+			s.background(tell)
 		}
 	}
 }
@@ -232,11 +232,14 @@ func (r *receding) take(p *Peer) map[string]bool {
 // Split reports whether a node is missing that did not leave.
 func (s *Service) Split() bool { return s.missing.any() }
 
-// Uncertain reports whether a node is missing, or this one may be missed by another: what its users and others have been told of one another may
-// differ from what nodes know that see all.
+// reunion is for how long after nodes have met what they tell each other's users (Sessions.Found) may be on its way to where a session was before.
+const reunion = 2 * time.Second
+
+// Uncertain reports whether a node is missing or was just now, or this one may be missed by another: what its users and others have been told of one
+// another may differ from what nodes know that see all.
 func (s *Service) Uncertain() bool {
 	n := s.started.Load()
-	return n == nil || s.Split() || !n.steady()
+	return n == nil || s.Split() || !n.steady() || s.missing.lately(time.Now())
 }
 
 // Missing is which nodes are down and did not leave, of all that this node has met.
@@ -244,6 +247,7 @@ type missing struct {
 	mu    sync.Mutex
 	nodes map[string]bool // by name: whether it is missing
 	count int             // of those that are
+	met   time.Time       // when one came, or came back, last
 }
 
 // set notes whether a node is missing, and reports whether what it had stored for users here may not be known: it was missing, or
@@ -261,8 +265,17 @@ func (m *missing) set(node string, is bool) (unknown bool) {
 	}
 	if is {
 		m.count++
+	} else if was || !met {
+		m.met = time.Now()
 	}
 	return was || !met
+}
+
+// lately reports whether a node has come, or come back, just now.
+func (m *missing) lately(now time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return now.Sub(m.met) < reunion
 }
 
 func (m *missing) any() bool {

@@ -26,6 +26,8 @@ type Rooms struct {
 	// Down is called when a node is gone that had been there, with the frames of Send that it has not confirmed, in order: behind all frames
 	// of the node, and before any that it sends when it is back. left: it was stopped, and has given its sessions to others. It must not block.
 	Down func(node string, left bool, unacked []RoomFrame)
+	// Overflowed is told of a frame of another node that there was no room for, and that Frame will not see. It must not block; the payload is a view.
+	Overflowed func(node string, kind byte, room string, payload []byte)
 
 	s       *Service
 	without atomic.Pointer[withoutSelf]
@@ -208,8 +210,11 @@ func (r *Rooms) placed(*Placement) {
 	}
 }
 
-// overflowed is for a frame that there was no room for. What it said is lost: a stanza for a room, or from one.
+// overflowed is for a frame that there was no room for.
 func (r *Rooms) overflowed(node string, payload []byte, kind byte) {
-	room, _, _ := cutTo(payload)
-	r.s.log.Warn("too much arrives: a frame about a room is lost", "node", node, "kind", kind-firstRoomKind, "room", string(room))
+	room, rest, _ := cutTo(payload)
+	r.s.log.Warn("too much arrives: a frame about a room is not taken", "node", node, "kind", kind-firstRoomKind, "room", string(room))
+	if _, rest, ok := cutTo(rest); ok && r.Overflowed != nil {
+		r.Overflowed(node, kind-firstRoomKind, string(room), rest)
+	}
 }

@@ -49,7 +49,7 @@ type Sessions struct {
 	// Lost tells the users here that resources of others, full JIDs by bare ones, are gone with their node.
 	Lost func(ctx context.Context, gone map[string][]stanza.JID)
 	// Appeared is told of each resource of another node's that has become available. What it returns, if not nil, is run soon. It must not block.
-	Appeared func(full stanza.JID) (soon func())
+	Appeared func(full stanza.JID) (soon func(context.Context))
 	// Found tells a node that has come the presence of the users here.
 	Found func(ctx context.Context, node string)
 }

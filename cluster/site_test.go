@@ -73,7 +73,7 @@ func (c *sites) start(i int) {
 	r.Spool, r.Presence, r.Copies, r.Users = s, noPresence{}, wrapped{}, anybody{}
 	s.About = func() []byte { return []byte("this is " + s.name) }
 	s.Sessions = Sessions{
-		Appeared: func(stanza.JID) func() { return nil },
+		Appeared: func(stanza.JID) func(context.Context) { return nil },
 		Stale: func(_ context.Context, user stanza.JID, what router.Kept) {
 			s.note(fmt.Sprint("stale ", user, " ", what))
 			if s.stale != nil {

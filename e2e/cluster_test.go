@@ -75,7 +75,7 @@ func startClusterWith(t *testing.T, sections string, programs []string, users ..
 	}
 	var all nodes
 	for i, program := range programs {
-		s := &server{t: t, program: program, dir: t.TempDir(), domain: domain, host: "127.0.0.1", web: `"on"`, apiScopes: []string{"admin", "metrics"}}
+		s := &server{t: t, program: program, dir: t.TempDir(), domain: domain, host: "127.0.0.1", web: `"on"`, apiScopes: []string{"admin", "metrics"}, dsn: dsn}
 		s.sections = sections + fmt.Sprintf("\n[store]\ndriver = \"mysql\"\ndsn = %q\n\n[cluster]\nnode = \"n%d\"\ngossip = %q\nlink = %q\njoin = [\"%s\"]\nsecret = \"%s\"\n",
 			dsn, i+1, gossip[i], link[i], strings.Join(gossip, `", "`), strings.Repeat("secret", 4))
 		if i == 0 {

@@ -20,6 +20,8 @@ type raw struct {
 	conn net.Conn
 	buf  []byte // what has come and was not waited for
 	full string
+
+	passed []byte // what came before what was waited for last
 }
 
 // dialRaw opens a connection and logs in, up to the features after that.
@@ -90,7 +92,7 @@ func (c *raw) find(pattern *regexp.Regexp, wait time.Duration) ([]string, error)
 			for i := 0; i < len(at); i += 2 {
 				groups = append(groups, string(c.buf[max(at[i], 0):max(at[i+1], 0)]))
 			}
-			c.buf = c.buf[at[1]:]
+			c.passed, c.buf = c.buf[:at[0]], c.buf[at[1]:]
 			return groups, nil
 		}
 		room := make([]byte, 64<<10)
@@ -107,5 +109,6 @@ func (c *raw) barrier() string {
 	c.t.Helper()
 	id := fmt.Sprintf("b%d", time.Now().UnixNano())
 	c.say("<iq type='get' id='%s'><ping xmlns='urn:xmpp:ping'/></iq>", id)
-	return strings.TrimSpace(c.await("(?s)^(.*)<iq[^>]* id='" + id + "'[^>]*/>")[1])
+	c.await("<iq[^>]* id='" + id + "'[^>]*/>")
+	return strings.TrimSpace(string(c.passed))
 }

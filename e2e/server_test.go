@@ -107,6 +107,7 @@ type server struct {
 	http            string            //
 	sections        string            // more of the configuration
 	cmd             *exec.Cmd
+	dsn             string        // of the database, if it is not SQLite
 	exited          chan struct{} // closed when the process has been waited for
 	log             *journal
 	certificateFile string // what clients are to trust

@@ -2,6 +2,7 @@ package muc
 
 import (
 	"context"
+	"encoding/binary"
 	"maps"
 	"slices"
 	"strings"
@@ -18,7 +19,10 @@ func (s *Service) adopt(ctx context.Context, b *router.Batch, x *State, lost, me
 	was := s.find(x.Name) != nil
 	r, err := s.guestOf(ctx, b, x)
 	if err != nil {
-		s.log.Error("room of another node not taken", "room", x.Name, "err", err)
+		s.log.Log(ctx, stanza.FaultLevel(err), "room of another node not taken", "room", x.Name, "err", err)
+		if stanza.Passing(err) && x.Whole != "" {
+			s.adoptAgain(x.Name, x.Whole)
+		}
 		return nil
 	}
 	if lost || x.Config == nil && !was {
@@ -57,6 +61,34 @@ func (s *Service) keepMoved(r *room, x *State, in map[string]bool) {
 			r.rep.touch(full, to.session)
 		}
 	}
+}
+
+// adoptAgain has a node tell again, after a while, who of its sessions is in a room that the store could not be asked for. What has been said here
+// for it too long ago gets an error then.
+func (s *Service) adoptAgain(name, node string) {
+	sh := s.laneShard(name)
+	key := [2]string{name, node}
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if sh.unread[key] {
+		return
+	}
+	if sh.unread == nil {
+		sh.unread = make(map[[2]string]bool)
+	}
+	sh.unread[key] = true
+	time.AfterFunc(storeAgain, func() {
+		sh.mu.Lock()
+		delete(sh.unread, key)
+		sh.mu.Unlock()
+		self := s.Place.Node()
+		if node == self {
+			s.Place.Send(self, frameCheck, name)
+		} else {
+			s.Place.Send(node, frameWho, name, binary.LittleEndian.AppendUint64(nil, uint64(time.Now().UnixNano())))
+		}
+		s.Place.Send(self, frameAgain, name)
+	})
 }
 
 // joinOwn has the sessions of this node in a room of which more has come here: those that were in what was here, and as they know it. Others have left.
@@ -102,7 +134,7 @@ func (s *Service) join(b *router.Batch, r *room, x *State) {
 	}
 	mine, err := r.state()
 	if err == nil {
-		err = s.become(b, r, merge(mine, x.filled(mine)))
+		err = s.become(b, r, mine.with(x))
 	}
 	if err != nil {
 		s.log.Error("room of another node not taken", "room", x.Name, "err", err)

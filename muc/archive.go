@@ -27,6 +27,11 @@ func (s *Service) archive(r *room, a archived) {
 		return
 	}
 	r.unwritten = append(r.unwritten, a)
+	s.wake(r)
+}
+
+// wake has what is to be written of a room be written. The caller holds r.mu.
+func (s *Service) wake(r *room) {
 	if r.writing {
 		return
 	}
@@ -35,11 +40,16 @@ func (s *Service) archive(r *room, a archived) {
 	go s.write(r)
 }
 
-// write writes a room's history until there is nothing more, in order.
+// write writes what is to be kept of a room, and its history, until there is nothing more, in order.
 func (s *Service) write(r *room) {
 	defer s.writing.Done()
 	for {
 		r.mu.Lock()
+		if r.unkept && !r.rests { // first, as history is of a room that is there
+			r.mu.Unlock()
+			s.writeWhole(r)
+			continue
+		}
 		todo := r.unwritten
 		r.unwritten = nil
 		r.writing = len(todo) > 0

@@ -73,7 +73,7 @@ func (m *moving) whole() (x *State) {
 		if x == nil {
 			x = a.State
 		} else {
-			x = merge(x, a.State)
+			x = x.with(a.State)
 		}
 	}
 	return x

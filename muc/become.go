@@ -37,6 +37,9 @@ func (s *Service) become(b *router.Batch, r *room, m *State) error {
 		p.cfg, p.phase, p.configured, p.subject, p.subjectSet, p.stamps, p.dealt = cfg, r.phase, m.Configured, m.Subject, m.SubjectSet, m.Stamps, m.Dealt
 		s.discard(r) // it is made anew
 	}
+	if m.Unkept && r.cfg.Persistent {
+		s.keepMerged(r)
+	}
 	r.past = past{}
 	for _, h := range m.History {
 		kept := remembered(h)

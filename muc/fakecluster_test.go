@@ -42,6 +42,7 @@ type fakeNode struct {
 	cast    map[string][]Frame // what rooms here have told other nodes lately; guarded by c.mu
 	down    bool               // guarded by c.mu: nothing leaves it or gets there
 	deaf    bool               // guarded by c.mu: it does not answer what rooms it has
+	full    bool               // guarded by c.mu: it has no room for what other nodes' sessions say
 }
 
 // A view is what a node knows of the placement.
@@ -199,6 +200,10 @@ func (n *fakeNode) Send(to string, kind byte, room string, parts ...[]byte) bool
 		n.cast[to] = append(n.cast[to][max(0, len(n.cast[to])-9):], Frame{kind, room, payload})
 	}
 	if o.deaf && kind == frameList {
+		return true
+	}
+	if o.full && kind == frameStanza {
+		o.jobs <- func(*router.Batch) { o.Overflowed(n.name, kind, room, payload) }
 		return true
 	}
 	o.jobs <- func(b *router.Batch) { o.Frame(context.Background(), b, n.name, kind, room, payload) }

@@ -30,6 +30,8 @@ type room struct {
 	mu       sync.Mutex
 	phase    phase
 	writing  bool      // a goroutine writes history
+	unkept   bool      // what is kept of it has been merged and is yet to be written
+	rests    bool      // not now: the store has just failed
 	expected bool      // made by a service, and nobody has been in it yet
 	awaited  time.Time // until then it is there for those who are only out of reach, and think that they are in it
 	secret   secret
@@ -216,7 +218,7 @@ func (s *Service) settle(r *room) {
 		}
 		return
 	}
-	if r.writing || !r.admin.TryLock() {
+	if r.writing || r.unkept || !r.admin.TryLock() {
 		return // who does either calls settle when it is done
 	}
 	s.vanish(r)

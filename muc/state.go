@@ -37,6 +37,7 @@ type State struct {
 	Awaited    int64             `json:"awaited,omitempty"`     // until when it is there for those who are out of reach
 	Asked      int64             `json:"asked,omitempty"`       // it answers this frameWho
 	CopyOf     string            `json:"copy_of,omitempty"`     // it is a copy of the room of this node, which was gone
+	Unkept     bool              `json:"unkept,omitempty"`      // the store may have something else of it
 	Secret     []byte            `json:"secret,omitempty"`      // of that room: one that is made anew has another
 }
 
@@ -86,7 +87,7 @@ func (r *room) state() (*State, error) {
 		return nil, err
 	}
 	x := &State{Name: rec.Name, Config: rec.Config, Subject: rec.Subject, Created: rec.Created, Locked: r.phase == locked, Affiliations: r.affiliates.stored()}
-	x.Expected = r.expected
+	x.Expected, x.Unkept = r.expected, r.unkept
 	if time.Now().Before(r.awaited) {
 		x.Awaited = r.awaited.UnixNano()
 	}

@@ -3,7 +3,10 @@ package muc
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // TestTurn has a room be sent what it has had, and what comes too early: it deals with all in order, and once.
@@ -48,4 +51,49 @@ func TestTurn(t *testing.T) {
 	if got := texts(ann.hears("<body>")); !slices.Equal(got, []string{"10", "12", "14", "20"}) {
 		t.Errorf("heard %v", got)
 	}
+}
+
+// TestOverflow has a room's home have no room for what is said on another node: it is said later, in order, or its sender is told.
+func TestOverflow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newFakeCluster(t, "a", "b")
+		home := c.node(c.node("a").Home("r0"))
+		other := c.node(home.Second("r0"))
+		ann, ben := home.client("ann@chat.test/1"), other.client("ben@chat.test/1")
+		ann.enter("r0", "Ann")
+		c.quiet()
+		ann.says("<iq type='set' id='u' to='r0@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", fakeHost, nsOwner, nsForms)
+		c.quiet()
+		ben.enter("r0", "Ben")
+		c.quiet()
+		fill := func(full bool) {
+			c.mu.Lock()
+			home.full = full
+			c.mu.Unlock()
+		}
+		ann.hears("")
+		ben.hears("")
+		fill(true)
+		ben.shout("r0", "one")
+		synctest.Wait()
+		fill(false)
+		ben.shout("r0", "two") // on its way, too
+		time.Sleep(time.Second)
+		for _, u := range []*fakeClient{ann, ben} {
+			if got := texts(u.hears("<body>")); !slices.Equal(got, []string{"one", "two"}) {
+				t.Errorf("%s heard %v", u.jid, got)
+			}
+		}
+		fill(true)
+		ben.shout("r0", "three")
+		time.Sleep(patience + time.Second)
+		fill(false)
+		if got := ben.hears("type='error'"); len(got) != 1 || !strings.Contains(got[0], "three") {
+			t.Errorf("ben was told %v", got)
+		}
+		time.Sleep(time.Second)
+		if got := ann.hears("<body>"); len(got) > 0 {
+			t.Errorf("ann heard %v", got)
+		}
+	})
 }

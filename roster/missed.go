@@ -1,6 +1,7 @@
 package roster
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -18,7 +19,8 @@ const (
 )
 
 // Missed is who has become available here just now, by who is to know it or is to be known to them. A contact who comes to another node at the same moment sees nothing of that: this
-// node had no row of theirs yet when it told the contacts, nor had that node one of this user's when it asked.
+// node had no row of theirs yet when it told the contacts, nor had that node one of this user's when it asked. So does a contact whose session is
+// just on its way here: it has left the node that is told and asked.
 type missed struct {
 	count atomic.Int32
 
@@ -72,31 +74,41 @@ func (m *missed) of(contact stanza.JID, now time.Time) []lately {
 	return slices.Clone(m.by[contact.String()])
 }
 
-// Appeared is for a resource that has become available on another node. If some of this node's users became available at the same moment tell gives it
-// their presence, and asks for its own; nil: none did. tell does not block; it is not for a goroutine that other nodes' rows wait for.
-func (s *Service) Appeared(full stanza.JID) (tell func()) {
+// Appeared is for a resource that has become available on another node, or whose session has come here from one. If some of this node's users
+// became available at the same moment tell gives it their presence, and them its own; nil: none did. tell may block on the store; it is not for a
+// goroutine that other nodes' rows wait for.
+func (s *Service) Appeared(full stanza.JID) (tell func(context.Context)) {
 	all := s.missed.of(full.Bare(), time.Now())
 	if len(all) == 0 {
 		return nil
 	}
 	full = full.Clone()
-	return func() {
+	return func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+		defer cancel()
 		var b router.Batch
 		defer b.Flush()
-		row, ok := s.r.Table.Row(full)
-		if !ok || !row.Remote {
-			return
+		if row, ok := s.r.Table.Row(full); ok {
+			for _, who := range all {
+				s.introduce(ctx, &b, row, who)
+			}
 		}
-		for _, who := range all {
-			mine, ok := s.r.Table.Row(who.full)
-			if !ok || mine.Remote {
-				continue
-			}
-			if who.sees {
-				s.ask(&b, who.full, []router.Row{row})
-			} else if p := mine.Session.State().Presence.Load(); p != nil {
-				sendAvailable(&b, []router.Row{row}, withTo(p, full.Bare()), mine.Session.State().Blocked.Load())
-			}
+	}
+}
+
+// introduce has a resource and one of this node's that became available lately see one another as they are to.
+func (s *Service) introduce(ctx context.Context, b *router.Batch, row router.Row, who lately) {
+	full := row.Session.JID()
+	mine, ok := s.r.Table.Row(who.full)
+	switch {
+	case !ok || mine.Remote || who.full == full:
+	case who.sees && row.Remote:
+		s.ask(b, who.full, []router.Row{row})
+	case who.sees:
+		s.watch(ctx, b, mine.Session, []stanza.JID{full.Bare()})
+	default:
+		if p := mine.Session.State().Presence.Load(); p != nil {
+			sendAvailable(b, []router.Row{row}, withTo(p, full.Bare()), mine.Session.State().Blocked.Load())
 		}
 	}
 }

@@ -152,7 +152,7 @@ func TestAppeared(t *testing.T) {
 			stranger := w.remote("nurse@chat.test/kitchen", "b")
 			for _, f := range []*far{orchard, stranger} {
 				if tell := w.s.Appeared(f.jid); tell != nil {
-					tell()
+					tell(t.Context())
 				}
 			}
 			if late {
@@ -161,6 +161,27 @@ func TestAppeared(t *testing.T) {
 				orchard.expect(j.seenBy(romeo, "", ""), "<presence from='"+juliet+"/balcony' to='"+romeo+"' type='probe'/>")
 			}
 			stranger.expect()
+		}
+	})
+}
+
+// TestCameHere: a session that comes from another node just after one of its contacts became available here, and asked for it there, sees that one and is seen.
+func TestCameHere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{})
+		w.s.Nodes = true
+		w.friends("juliet", "romeo")
+		orchard := w.login(romeo + "/orchard")
+		time.Sleep(2 * missedFor)
+		j := w.login(juliet + "/balcony")
+		orchard.take()
+		j.take()
+		w.s.Appeared(orchard.jid)(t.Context())
+		orchard.expect(j.seenBy(romeo, "", ""))
+		j.expect(orchard.seenBy(juliet, "", ""))
+		time.Sleep(2 * missedFor)
+		if w.s.Appeared(orchard.jid) != nil {
+			t.Error("it is told of who has long been there")
 		}
 	})
 }

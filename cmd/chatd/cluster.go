@@ -52,7 +52,7 @@ func (j *joined) connect() {
 	j.friends.Nodes = true
 	j.offline.Had, j.offline.Stored = j.Had, j.Stored
 	j.rooms.Place = place{j.Rooms}
-	j.Rooms.Frame, j.Rooms.Placed = j.rooms.Frame, j.rooms.Placed
+	j.Rooms.Frame, j.Rooms.Placed, j.Rooms.Overflowed = j.rooms.Frame, j.rooms.Placed, j.rooms.Overflowed
 	j.Rooms.Down = func(node string, left bool, unacked []cluster.RoomFrame) {
 		frames := make([]muc.Frame, len(unacked))
 		for i := range unacked {
@@ -63,6 +63,14 @@ func (j *joined) connect() {
 	j.clients.Fetch = j.fetch
 	j.clients.HandOver = j.handOver
 	j.clients.OnResume = j.resume
+	prepare := j.clients.OnBind
+	j.clients.OnBind = func(ctx context.Context, sess router.Session) error {
+		err := prepare(ctx, sess)
+		if err == nil && sess.State().Presence.Load() != nil { // the session was another node's
+			j.introduce(ctx, sess)
+		}
+		return err
+	}
 	j.clients.Nodes = j.nodes
 	j.About = func() []byte {
 		self := j.self
@@ -156,6 +164,13 @@ func (j *joined) settle(ctx context.Context, s router.Session) {
 	defer b.Flush()
 	if err := j.friends.Moved(ctx, &b, s); err != nil {
 		j.log.Log(ctx, stanza.FaultLevel(err), "presence not brought up to date", "jid", s.JID(), "err", err)
+	}
+}
+
+// introduce has a session that came here and those who became available at the same moment see one another.
+func (j *joined) introduce(ctx context.Context, sess router.Session) {
+	if tell := j.friends.Appeared(sess.JID()); tell != nil {
+		tell(ctx)
 	}
 }
 

@@ -71,7 +71,7 @@ const (
 func (s *simSchedule) settle() (wrong []string) {
 	time.Sleep(settleLeast)
 	for end := time.Now().Add(settleMost); ; time.Sleep(5 * time.Second) {
-		wrong = slices.Concat(s.checkTables(), s.checkGhosts(), s.checkStore())
+		wrong = slices.Concat(s.checkTables(), s.checkGhosts(), s.checkSeen(), s.checkStore())
 		if len(wrong) == 0 || time.Now().After(end) {
 			break
 		}
@@ -277,19 +277,29 @@ func (s *simSchedule) diedWith(m *simMessage) bool {
 }
 
 // excusedOvertaking reports whether a message went past one in the store for a reason: while nodes were cut off from one another or from the
-// store, or since the other one had waited for another of the user's devices (XEP-0198 §5), which did not come back for it.
+// store, or since the other one had waited for another of the user's devices (XEP-0198 §5), which did not come back for it, or was on its way to one
+// that could not be reached.
 func (s *simSchedule) excusedOvertaking(m, before *simMessage) bool {
 	r, late := m.receipts[0], before.receipts[0]
 	if late.link.opened.Before(r.link.opened) {
 		return true // of two connections, the order is the network's
 	}
-	return s.awaited(before, late) || strings.Contains(late.raw, "urn:xmpp:delay") && s.troubled(before.at, r.at, before.node, late.link.node)
+	return s.awaited(before, late) || s.detoured(before, late) || strings.Contains(late.raw, "urn:xmpp:delay") && s.troubled(before.at, r.at, before.node, late.link.node)
 }
 
 // awaited reports whether a message may have waited for another device of its recipient than the one that it has come to in the end.
 func (s *simSchedule) awaited(m *simMessage, to simReceipt) bool {
 	return slices.ContainsFunc(s.links, func(l *simLink) bool {
 		return l.d.user == m.user && l.d != to.link.d && l.opened.Before(m.at) && !l.closed.IsZero() && l.closed.Before(to.at) && !l.closed.Before(m.at.Add(-simNotice))
+	})
+}
+
+// detoured reports whether a message may have come to a device that was not there yet when it was sent (RFC 6121 §8.5.3.2.1) by way of a node which
+// had another one of the recipient's, and was cut off.
+func (s *simSchedule) detoured(m *simMessage, to simReceipt) bool {
+	return to.link.opened.After(m.at) && slices.ContainsFunc(s.links, func(l *simLink) bool {
+		return l.d.user == m.user && l.d != to.link.d && l.opened.Before(m.at) && (l.closed.IsZero() || l.closed.After(m.at.Add(-simNotice))) &&
+			s.troubled(m.at, to.at, l.node)
 	})
 }
 

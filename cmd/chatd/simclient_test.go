@@ -130,8 +130,21 @@ func (l *simLink) negotiate(resume bool) error {
 	}
 	l.session.id = attribute(tok, "id")
 	l.begin(l.session)
-	l.d.say("<presence><priority>"+strconv.Itoa(l.d.priority)+"</priority></presence>", nil)
+	l.d.appear(l.session)
 	return nil
+}
+
+// simRetry is after which time a client says again that it is available, if the server could not tell anybody.
+const simRetry = time.Second
+
+// appear makes a session available, if it is still the device's.
+func (d *simDevice) appear(session *simSession) {
+	d.mu.Lock()
+	same := d.session == session
+	d.mu.Unlock()
+	if same {
+		d.say("<presence><priority>"+strconv.Itoa(d.priority)+"</priority></presence>", nil)
+	}
 }
 
 // begin makes this the link of the device, and forgets what an earlier session has not been told of.
@@ -307,6 +320,9 @@ func (l *simLink) take(tok *xmlstream.Token) {
 	case string(tok.Local) == "presence":
 		d.s.note("%s (session %d on %s) hears %s of %s", d.jid(), l.session.number, l.node.name, attribute(tok, "type"), from)
 		switch attribute(tok, "type") {
+		case "error": // the store was out: as long as it is, nobody is told
+			session := l.session
+			time.AfterFunc(simRetry, func() { d.appear(session) })
 		case "":
 			l.session.sees[from]++
 		case "unavailable":
