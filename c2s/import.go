@@ -165,7 +165,7 @@ func (m *managed) check() error {
 
 // state is what other packages keep with the session, but for the block list.
 func (x *Suspended) state(jid stanza.JID) (*router.State, error) {
-	state := &router.State{Begun: x.Begun}
+	state := &router.State{Begun: x.Begun, Resumed: true}
 	state.Strayed.Store(x.Strayed)
 	if x.Presence != "" {
 		p, err := stanza.Parse([]byte(x.Presence))

@@ -32,6 +32,7 @@ func (s *Service) adopt(ctx context.Context, b *router.Batch, x *State, lost, me
 	if x.Whole != r.rep.self { // what this node knows of its own sessions it knows best now
 		s.join(b, r, x)
 	}
+	s.keepMoved(r, x, mine)
 	s.joinOwn(b, r, mine)
 	switch {
 	case lost || merged || was && x.Config != nil:
@@ -45,6 +46,21 @@ func (s *Service) adopt(ctx context.Context, b *router.Batch, x *State, lost, me
 	s.unlock(b, r)
 	s.settle(r)
 	return asked
+}
+
+// keepMoved notes which sessions have come here from where they are by x (XEP-0198 §5), of which this node has not been told: they are in the room.
+func (s *Service) keepMoved(r *room, x *State, in map[string]bool) {
+	for _, was := range sittings(x) {
+		full := stanza.Restore(was.JID)
+		o := r.of(full)
+		if o == nil || was.Node == r.rep.self {
+			continue
+		}
+		if to := o.seat(full); r.rep.nodeOf(to.session) == r.rep.self && to.session.State().Resumed {
+			in[was.JID] = true
+			r.rep.touch(full, to.session)
+		}
+	}
 }
 
 // adoptAgain has a node tell again, after a while, who of its sessions is in a room that the store could not be asked for. What has been said here

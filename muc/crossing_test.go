@@ -298,3 +298,32 @@ func TestLeavesFirst(t *testing.T) {
 		t.Errorf("dan is nowhere, and alice was told %q", got)
 	}
 }
+
+// TestMovesWithRoom has a session go to where the room is about to come, which its old home has not told that node.
+func TestMovesWithRoom(t *testing.T) {
+	for _, resumed := range []bool{true, false} {
+		c := newFakeCluster(t, "a", "b", "c")
+		c.place([]string{"a", "b", "c"}, []string{"a"})
+		alice, bob := c.node("a").client("alice@chat.test/1"), c.node("b").client("bob@chat.test/1")
+		alice.enter("r", "alice")
+		c.quiet()
+		alice.says("<iq type='set' id='u' to='r@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", fakeHost, nsOwner, nsForms)
+		c.quiet()
+		bob.enter("r", "bob")
+		c.quiet()
+		alice.hears("")
+		c.node("b").table.Unbind(bob)
+		bob = &fakeClient{n: c.node("c"), jid: bob.jid, done: make(chan struct{}), state: router.State{Resumed: resumed}}
+		bob.n.table.Bind(bob, false)
+		c.place([]string{"a", "b", "c"}, []string{"c"})
+		c.quiet()
+		if got := alice.hears("unavailable"); len(got) > 0 == resumed {
+			t.Errorf("resumed %v: alice was told %q", resumed, got)
+		}
+		alice.shout("r", "on")
+		c.quiet()
+		if got := texts(bob.hears("<body>")); len(got) > 0 != resumed {
+			t.Errorf("resumed %v: bob heard %q", resumed, got)
+		}
+	}
+}
