@@ -138,13 +138,14 @@ func useWAL(ctx context.Context, conn *sql.Conn) error {
 }
 
 // dataVersion asks the writing connection for a number that changes whenever another process has written.
-func (s *Store) dataVersion(ctx context.Context) (version int64, err error) {
-	err = s.write(ctx, "", func(tx *tx) (err error) {
+func (s *Store) dataVersion(ctx context.Context) (int64, error) {
+	var version int64 // touched only when the write was not abandoned
+	err := s.write(ctx, "", func(tx *tx) (err error) {
 		version, err = tx.count("PRAGMA data_version")
 		return err
 	})
 	if err != nil {
-		return 0, err // the write may be going on yet
+		return 0, err
 	}
 	return version, nil
 }
