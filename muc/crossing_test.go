@@ -163,17 +163,24 @@ func TestHalvesMeet(t *testing.T) {
 	}
 }
 
-// TestReturned has a node leave that has given a session to another and is told something for it then.
-func TestReturned(t *testing.T) {
-	c := newFakeCluster(t, "a", "b", "c")
+// aliceAndBob are in the room r, whose home is a: she on a, he on b. There is a node c as well.
+func aliceAndBob(t *testing.T) (c *fakeCluster, alice, bob *fakeClient) {
+	t.Helper()
+	c = newFakeCluster(t, "a", "b", "c")
 	c.place([]string{"a", "b", "c"}, []string{"a"})
-	alice, bob := c.node("a").client("alice@chat.test/1"), c.node("b").client("bob@chat.test/1")
+	alice, bob = c.node("a").client("alice@chat.test/1"), c.node("b").client("bob@chat.test/1")
 	alice.enter("r", "alice")
 	c.quiet()
 	alice.says("<iq type='set' id='u' to='r@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", fakeHost, nsOwner, nsForms)
 	c.quiet()
 	bob.enter("r", "bob")
 	c.quiet()
+	return c, alice, bob
+}
+
+// TestReturned has a node leave that has given a session to another and is told something for it then.
+func TestReturned(t *testing.T) {
+	c, alice, bob := aliceAndBob(t)
 	goOn := c.node("b").hold()
 	alice.shout("r", "once")
 	c.node("b").table.Unbind(bob)
@@ -204,15 +211,7 @@ func TestReturned(t *testing.T) {
 
 // TestResumedTwice has a session end that goes on elsewhere.
 func TestResumedTwice(t *testing.T) {
-	c := newFakeCluster(t, "a", "b", "c")
-	c.place([]string{"a", "b", "c"}, []string{"a"})
-	alice, bob := c.node("a").client("alice@chat.test/1"), c.node("b").client("bob@chat.test/1")
-	alice.enter("r", "alice")
-	c.quiet()
-	alice.says("<iq type='set' id='u' to='r@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", fakeHost, nsOwner, nsForms)
-	c.quiet()
-	bob.enter("r", "bob")
-	c.quiet()
+	c, alice, bob := aliceAndBob(t)
 	other := &fakeClient{n: c.node("c"), jid: bob.jid, done: make(chan struct{})}
 	other.says("<presence type='unavailable' to='r@%s/bob'/>", fakeHost)
 	c.quiet()
@@ -228,15 +227,7 @@ func TestResumedTwice(t *testing.T) {
 
 // TestAbsent has a session go from one node to another, of which the room's home hears a little later.
 func TestAbsent(t *testing.T) {
-	c := newFakeCluster(t, "a", "b", "c")
-	c.place([]string{"a", "b", "c"}, []string{"a"})
-	alice, bob := c.node("a").client("alice@chat.test/1"), c.node("b").client("bob@chat.test/1")
-	alice.enter("r", "alice")
-	c.quiet()
-	alice.says("<iq type='set' id='u' to='r@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", fakeHost, nsOwner, nsForms)
-	c.quiet()
-	bob.enter("r", "bob")
-	c.quiet()
+	c, alice, bob := aliceAndBob(t)
 	c.node("b").table.Unbind(bob)
 	for _, text := range []string{"one", "two"} {
 		alice.shout("r", text)
