@@ -125,6 +125,62 @@ func TestNodeStopsBeforeItHears(t *testing.T) {
 	})
 }
 
+// TestNodeWakes: a node hears the others and is not heard. What they send there they store when they miss it, and hand over to the recipient's next
+// session elsewhere; and so does that node with what its own session has not got rid of, at once or when it hears of the next one. The next one
+// gets each message once.
+func TestNodeWakes(t *testing.T) {
+	for _, left := range []bool{true, false} {
+		t.Run(fmt.Sprintf("left=%t", left), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { newSimSchedule(t, 1).wakes(left) })
+		})
+	}
+}
+
+func (s *simSchedule) wakes(left bool) {
+	s.nodes = nil
+	for i := range 3 {
+		s.nodes = append(s.nodes, &simNode{s: s, name: fmt.Sprintf("n%02d", i+1), ip: simNodeIP(i + 1)})
+		if err := s.nodes[i].start(); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	time.Sleep(2 * time.Second)
+	from, to := s.devices[0], s.devices[len(s.devices)-1]
+	const slow = "10.2.0.1"
+	to.host = s.net.Host(slow)
+	s.login(to, s.nodes[0], false)
+	s.login(from, s.nodes[1], false)
+	time.Sleep(time.Second)
+	s.net.Cut(s.nodes[0].ip, s.nodes[1].ip)
+	s.net.Cut(s.nodes[0].ip, s.nodes[2].ip)
+	if left {
+		to.leave(false)
+	} else { // nobody hears of that
+		s.net.Freeze(slow)
+	}
+	for i := range 8 {
+		s.say(from, fmt.Sprintf("m%d", i), to.jid())
+		time.Sleep(50 * time.Millisecond)
+	}
+	time.Sleep(3 * time.Second)
+	to.abandon()
+	to.host = s.net.Host("10.2.0.2")
+	s.login(to, s.nodes[2], false)
+	time.Sleep(3 * time.Second)
+	s.net.Heal()
+	time.Sleep(30 * time.Second)
+	for _, m := range s.messages {
+		if len(m.receipts) != 1 {
+			s.t.Errorf("%s came %d times: %s", m.id, len(m.receipts), m.story())
+		}
+	}
+	for _, wrong := range s.checkStore() {
+		s.t.Error(wrong)
+	}
+	s.net.Thaw(slow)
+	s.end()
+}
+
 // say has a device send a message of this id.
 func (s *simSchedule) say(d *simDevice, id, to string) {
 	m := &simMessage{id: id, from: d.jid(), to: to, at: time.Now()}
