@@ -251,6 +251,10 @@ func (s *Service) PeerDown(p *Peer, unacked []Frame, left bool) {
 		s.tellLost(ctx, lost)
 		s.replica.Release(lost)
 	})
+	if p.hearsay { // nor could it say for whom it has stored what it had to send here
+		met := s.Now()
+		s.background(func(ctx context.Context) { s.seek(ctx, met) })
+	}
 }
 
 // Frame implements Handler. What may have to wait for the store does so elsewhere.
