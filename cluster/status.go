@@ -138,6 +138,22 @@ func (n *Node) steady() bool {
 	return true
 }
 
+// mended reports whether a link was broken until just now: what was sent meanwhile comes only now.
+func (n *Node) mended() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := n.clock.now()
+	for _, l := range n.links {
+		l.mu.Lock()
+		c := l.conn
+		l.mu.Unlock()
+		if c != nil && c.resumed && now-c.made < int64(reunion) {
+			return true
+		}
+	}
+	return false
+}
+
 func (l *link) isUp() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
