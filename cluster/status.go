@@ -138,20 +138,28 @@ func (n *Node) steady() bool {
 	return true
 }
 
-// mended reports whether a link was broken until just now: what was sent meanwhile comes only now.
-func (n *Node) mended() bool {
+// whole reports whether there are links to all nodes that others know and that have not left, none of which was broken until just now: what was sent
+// meanwhile would come only now.
+func (n *Node) whole() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := n.clock.now()
-	for _, l := range n.links {
+	for name, m := range n.members {
+		l := n.links[name]
+		if m.left {
+			continue
+		}
+		if l == nil {
+			return false
+		}
 		l.mu.Lock()
 		c := l.conn
 		l.mu.Unlock()
-		if c != nil && c.resumed && now-c.made < int64(reunion) {
-			return true
+		if c == nil || c.resumed && now-c.made < int64(reunion) {
+			return false
 		}
 	}
-	return false
+	return true
 }
 
 func (l *link) isUp() bool {
