@@ -87,6 +87,8 @@ type Service struct {
 	Presence func(user stanza.JID, online bool)
 	// Nodes says that other nodes have sessions of the same users. It is set before the first presence.
 	Nodes bool
+	// Serving ends with the server. It is set with Nodes.
+	Serving context.Context
 
 	r           *router.Router
 	store       Store
@@ -95,6 +97,7 @@ type Service struct {
 	pushes      atomic.Uint64 // for the ids of roster pushes
 	accounts    accounts
 	missed      missed
+	owed        owed
 	left        missed // whose last word here was that they are unavailable, each under the own bare JID
 
 	requestsPerMinute atomic.Int64

@@ -49,7 +49,7 @@ func (j *joined) connect() {
 		Stale: j.stale, Forget: j.forget, Look: j.look, Lost: j.friends.Lost, Found: j.friends.Found, Appeared: j.friends.Appeared,
 		Yield: j.yield, Restore: j.restore, Adopt: j.adopt,
 	}
-	j.friends.Nodes = true
+	j.friends.Nodes, j.friends.Serving = true, j.serving
 	j.offline.Had, j.offline.Stored = j.Had, j.Stored
 	j.rooms.Place = place{j.Rooms}
 	j.Rooms.Frame, j.Rooms.Placed, j.Rooms.Overflowed = j.rooms.Frame, j.rooms.Placed, j.rooms.Overflowed
@@ -173,7 +173,7 @@ func (j *joined) settle(ctx context.Context, s router.Session) {
 	var b router.Batch
 	defer b.Flush()
 	if err := j.friends.Moved(ctx, &b, s); err != nil {
-		s.State().Strayed.Store(true) // until it is resumed next
+		s.State().Strayed.Store(true) // lest it moves before the store answers
 		j.log.Log(ctx, stanza.FaultLevel(err), "presence not brought up to date", "jid", s.JID(), "err", err)
 	}
 }
