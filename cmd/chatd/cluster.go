@@ -138,6 +138,11 @@ func (j *joined) marked(x *c2s.Suspended) *c2s.Suspended {
 
 // leaves is marked for a session of this node's, which takes along what came for it, too: nodes that do not know that have stored it, or are about to.
 func (j *joined) leaves(x *c2s.Suspended) *c2s.Suspended {
+	for _, u := range x.Unacked {
+		if st, err := stanza.Parse([]byte(u.Stanza)); err == nil && router.Storable(st) {
+			j.Stored(st.WrittenID())
+		}
+	}
 	if full, err := stanza.ParseJID(x.JID); err == nil && j.Uncertain() {
 		for _, id := range j.HadBy(full) {
 			x.Handed = append(x.Handed, router.Given{ID: string(id[:]), Had: true})
