@@ -243,9 +243,15 @@ func TestOwed(t *testing.T) {
 		time.Sleep(5 * patience)
 		synctest.Wait()
 		orchard.expect()
+		if !j.state.Strayed.Load() {
+			t.Error("if it moved now nobody would know")
+		}
 		db.down.Store(false)
 		time.Sleep(2 * patience)
 		synctest.Wait()
+		if j.state.Strayed.Load() {
+			t.Error("it is still to be done")
+		}
 		orchard.expect(j.seenBy(romeo, "", ""), "<presence from='"+juliet+"/balcony' to='"+romeo+"' type='probe'/>")
 		if w.s.owed.serving {
 			t.Error("it goes on although nothing is owed any more")

@@ -16,9 +16,16 @@ type owed struct {
 	serving bool
 }
 
-// owe notes a user, unless err is a failure that does not pass.
+// owe notes a user, unless err is a failure that does not pass. A session that moves before the store answers is marked for where it goes.
 func (s *Service) owe(user stanza.JID, err error) {
-	if !s.Nodes || !stanza.Passing(err) || len(s.r.Table.Local(user)) == 0 {
+	rows := s.r.Table.Local(user)
+	if !s.Nodes || len(rows) == 0 {
+		return
+	}
+	for _, row := range rows {
+		row.Session.State().Strayed.Store(true)
+	}
+	if !stanza.Passing(err) {
 		return
 	}
 	o := &s.owed

@@ -75,6 +75,7 @@ func (s *Service) turn(b *router.Batch, user stanza.JID, viewer router.Session, 
 func (s *Service) Moved(ctx context.Context, b *router.Batch, sess router.Session) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
+	sess.State().Strayed.Store(false)
 	items, err := s.announceAgain(ctx, b, sess)
 	if err != nil {
 		s.owe(sess.JID(), err)

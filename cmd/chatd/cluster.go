@@ -167,7 +167,7 @@ func (j *joined) fetch(ctx context.Context, id, user string) (*c2s.Suspended, er
 
 // resume is c2s.Server.OnResume.
 func (j *joined) resume(ctx context.Context, s router.Session, attached func()) {
-	if s.State().Strayed.Swap(false) {
+	if s.State().Strayed.Load() {
 		j.settle(ctx, s)
 	}
 	j.offline.HandOver(ctx, s, attached)
@@ -178,7 +178,6 @@ func (j *joined) settle(ctx context.Context, s router.Session) {
 	var b router.Batch
 	defer b.Flush()
 	if err := j.friends.Moved(ctx, &b, s); err != nil {
-		s.State().Strayed.Store(true) // lest it moves before the store answers
 		j.log.Log(ctx, stanza.FaultLevel(err), "presence not brought up to date", "jid", s.JID(), "err", err)
 	}
 }
