@@ -68,15 +68,16 @@ func (alone) Take(context.Context, stanza.JID) error { return nil }
 // Arrived takes a stanza that another node has routed to a resource here. What the sender's node could not check, since
 // it is kept with the recipient's sessions, is checked now. A stanza that arrives goes to no third node: if
 // its resource has gone it finds another way here. It may block on the store and calls b.Flush before it does.
-func (r *Router) Arrived(ctx context.Context, b *Batch, st *stanza.Stanza, full stanza.JID) {
+// taken says that the resource's session has it.
+func (r *Router) Arrived(ctx context.Context, b *Batch, st *stanza.Stanza, full stanza.JID) (taken bool) {
 	rows := r.settledRows(ctx, b, st, r.Table.Local(full), r.Table.Local)
 	if rule, err := r.arrivedRule(ctx, b, rows, st); rule != "" || err != nil {
 		r.refuseArrived(ctx, b, st, full, rule, err)
-		return
+		return false
 	}
 	if st.Kind == stanza.Presence && st.Type == stanza.Probe {
 		r.presenceToBare(ctx, b, rows, st)
-		return
+		return false
 	}
 	for range resourceAttempts {
 		i := resourceIn(rows, full)
@@ -84,13 +85,14 @@ func (r *Router) Arrived(ctx context.Context, b *Batch, st *stanza.Stanza, full 
 			break
 		}
 		if rows[i].Session.State().Handed.Has(st) || rows[i].Session.Send(b, st) {
-			return
+			return true
 		}
 		r.refused(ctx, b, st, rows[i].Session)
 		rows = r.Table.Local(full)
 	}
 	b.Flush()
 	r.reroute(ctx, st, r.Table.Local)
+	return false
 }
 
 // arrivedRule is the rule by which a stanza that arrived is refused. A copy is judged as what it is a copy of: whoever
