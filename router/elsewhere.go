@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"chatd/stanza"
@@ -160,6 +161,9 @@ func (r *Router) Returned(ctx context.Context, st *stanza.Stanza) (seq int64, er
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
+	if r.given(st) {
+		return 0, nil
+	}
 	for !r.toMostAvailable(ctx, nil, r.Table.Local(st.To), st) {
 		seq, err := r.Spool.Hold(ctx, st)
 		var refusal *stanza.Error
@@ -183,14 +187,27 @@ func (r *Router) Returned(ctx context.Context, st *stanza.Stanza) (seq int64, er
 	return 0, nil
 }
 
-// taken notes that the user's most available resources here have a message, which the node that it was sent to may have as well.
-func (r *Router) taken(st *stanza.Stanza) {
-	rows := r.Table.Local(st.To)
+// mostAvailable is the states of the user's sessions here that messages go to.
+func (r *Router) mostAvailable(user stanza.JID) (states []*State) {
+	rows := r.Table.Local(user)
 	best := highestPriority(rows)
 	for i := range rows {
 		if rows[i].Reachable() && rows[i].Priority == best {
-			rows[i].Session.State().Handed.Take(st.WrittenID(), 0)
+			states = append(states, rows[i].Session.State())
 		}
+	}
+	return states
+}
+
+// given reports whether the user was given a message here already: the node that it comes back from has stored it.
+func (r *Router) given(st *stanza.Stanza) bool {
+	return slices.ContainsFunc(r.mostAvailable(st.To), func(s *State) bool { return s.Handed.Knows(st) })
+}
+
+// taken notes that the user has a message here, which the node that it was sent to may have as well.
+func (r *Router) taken(st *stanza.Stanza) {
+	for _, s := range r.mostAvailable(st.To) {
+		s.Handed.Take(st.WrittenID(), 0)
 	}
 }
 
