@@ -44,6 +44,8 @@ type Handler interface {
 	// dealt with those up to this number after all, and with none of the others. It says
 	// nothing of what earlier PeerDowns handed back.
 	PeerReceived(name string, incarnation uint64, upTo uint64)
+	// PeerForgotten comes when a node that is down is not looked for any more. If it comes all the same it is a new one.
+	PeerForgotten(name string)
 }
 
 // A Frame is one that was sent and not acknowledged.

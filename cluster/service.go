@@ -21,6 +21,7 @@ const (
 	kindKept   byte = 24 // id of a session that was taken over and is kept now
 	kindAbout  byte = 25 // what Service.About says
 	kindHeld   byte = 26 // bare JID of a user for whom messages were stored, while a node is missing
+	kindForget byte = 27 // name of a node that is gone for good
 )
 
 // Kinds of requests.
@@ -252,6 +253,23 @@ func (s *Service) PeerDown(p *Peer, unacked []Frame, left bool) {
 	})
 }
 
+// PeerForgotten implements Handler: what may have been told to users here, or stored for them, by a node that is looked for no more does not count.
+func (s *Service) PeerForgotten(name string) {
+	s.missing.forget(name)
+	s.returned.expect(name, 0)
+}
+
+// ForgetNode has this node and those that it reaches give up one that is gone for good.
+func (s *Service) ForgetNode(name string) error {
+	if err := s.node.Forget(name); err != nil {
+		return err
+	}
+	for _, p := range s.peers() {
+		p.Send(kindForget, []byte(name))
+	}
+	return nil
+}
+
 // Frame implements Handler. What may have to wait for the store does so elsewhere.
 func (s *Service) Frame(p *Peer, kind byte, seq uint64, payload []byte) {
 	switch {
@@ -268,7 +286,11 @@ func (s *Service) Frame(p *Peer, kind byte, seq uint64, payload []byte) {
 			s.Rooms.overflowed(p.Name, payload, kind)
 			p.Settled(seq)
 		}
-	case kind > kindHeld:
+	case kind == kindForget:
+		if n := s.started.Load(); n != nil {
+			_ = n.Forget(string(payload)) // if it is there it stays
+		}
+	case kind > kindForget:
 		p.Unknown(kind)
 	default:
 		to, _, ok := cutTo(payload)

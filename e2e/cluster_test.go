@@ -1,8 +1,11 @@
 package e2e
 
 import (
+	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +13,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"chatd/store/storetest/mariadb"
 )
@@ -103,6 +107,22 @@ func freeAddress(t *testing.T) string {
 	}
 	t.Fatal("no free port")
 	return ""
+}
+
+// page is what the public HTTP has under a path.
+func (s *server) page(path string) string {
+	s.t.Helper()
+	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	resp, err := client.Get("https://" + s.http + path)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		s.t.Fatalf("%s: %s, %v", path, resp.Status, err)
+	}
+	return string(body)
 }
 
 func TestClusterRoutes(t *testing.T) {
@@ -200,6 +220,17 @@ func TestClusterNodeDies(t *testing.T) {
 	}
 	n[2].raw(t, "bob", "game").await("<body>for later</body>")
 	alice.await("<presence[^>]*from='" + bob.full + "'")
+
+	n[0].must(n[0].log.await("cluster: member", "name=n2", "alive=false"))
+	if list := n[0].page("/.well-known/chatd-nodes.json"); !strings.Contains(list, `"n1"`) || !strings.Contains(list, `"n3"`) || strings.Contains(list, `"n2"`) {
+		t.Errorf("clients are told of %s", list)
+	}
+	if out, err := n[0].command("cluster", "forget", "n2", "-api", n[0].api); err != nil {
+		t.Errorf("cluster forget: %v\n%s", err, out)
+	}
+	if out, err := n[0].command("cluster", "status", "-api", n[0].api); err != nil || strings.Contains(out, "n2") || !strings.Contains(out, "whole") {
+		t.Errorf("cluster status without n2: %v\n%s", err, out)
+	}
 
 	n[1].start()
 	n[0].must(n[0].log.await("rows of a peer are complete", "peer=n2"))

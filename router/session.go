@@ -10,7 +10,7 @@ import (
 )
 
 // A Session is one connected resource, as the rest of the server sees it.
-// c2s provides it; a cluster peer's resources will be another kind. Any
+// c2s provides those of this node, cluster those of others. Any
 // goroutine may call its methods; only SendNow blocks.
 type Session interface {
 	// JID is the full JID, fixed once bound.
