@@ -85,9 +85,12 @@ func (j *joined) connect() {
 	}
 }
 
-// nodes is how clients reach the nodes that are there, this one first.
+// nodes is how clients reach the nodes that are there, this one first unless it is about to stop.
 func (j *joined) nodes() []c2s.Node {
-	all := []c2s.Node{j.self}
+	all := []c2s.Node{}
+	if j.serving.Err() == nil {
+		all = append(all, j.self)
+	}
 	abouts := j.Abouts()
 	for _, name := range slices.Sorted(maps.Keys(abouts)) {
 		n := c2s.Node{Name: name}
