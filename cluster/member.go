@@ -465,6 +465,9 @@ func (n *Node) gossipLog() *log.Logger {
 	return log.New(gossipLog{n.log, &n.seldom}, "", 0)
 }
 
+// maxGossipLine is how much of a line is logged, in bytes. Packets of strangers may be in it.
+const maxGossipLine = 256
+
 type gossipLog struct {
 	log    *slog.Logger
 	seldom *seldom
@@ -484,7 +487,7 @@ func (g gossipLog) Write(b []byte) (int, error) {
 	}
 	words := bytes.SplitN(line, []byte(" "), 4)
 	if level == slog.LevelDebug || g.seldom.may("gossip "+string(bytes.Join(words[:min(len(words), 3)], []byte(" ")))) {
-		g.log.Log(context.Background(), level, "cluster: gossip", "said", string(line))
+		g.log.Log(context.Background(), level, "cluster: gossip", "said", string(line[:min(len(line), maxGossipLine)]))
 	}
 	return len(b), nil
 }

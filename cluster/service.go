@@ -81,6 +81,8 @@ type Service struct {
 	about    sync.Map // *Peer to string: what it has said of itself
 	giving   giving
 	givenTo  atomic.Uint32 // counts, for taking turns
+	bad      atomic.Uint64 // frames that could not be used
+	seldom   seldom
 
 	ctx    context.Context // of what goes on in the background
 	cancel context.CancelFunc
@@ -295,7 +297,7 @@ func (s *Service) Frame(p *Peer, kind byte, seq uint64, payload []byte) {
 	default:
 		to, _, ok := cutTo(payload)
 		if !ok {
-			s.log.Warn("malformed frame", "node", p.Name, "kind", kind)
+			s.malformed(p.Name, kind)
 			return
 		}
 		p.Later(seq)
@@ -303,6 +305,14 @@ func (s *Service) Frame(p *Peer, kind byte, seq uint64, payload []byte) {
 			s.overflowed(kind, payload)
 			p.Settled(seq)
 		}
+	}
+}
+
+// malformed counts and, once in a while, logs a frame that no node sends that works.
+func (s *Service) malformed(from string, kind byte) {
+	s.bad.Add(1)
+	if s.seldom.may("malformed " + from) {
+		s.log.Error("cluster: a frame cannot be used", "peer", from, "kind", kind)
 	}
 }
 
