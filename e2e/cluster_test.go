@@ -156,6 +156,46 @@ func TestClusterRoutes(t *testing.T) {
 		again.say("</stream:stream>")
 		bob.await("<presence[^>]*from='" + again.full + "'[^>]*type='unavailable'|type='unavailable'[^>]*from='" + again.full + "'")
 	})
+	t.Run("one user on two nodes", func(t *testing.T) {
+		tablet := n[2].raw(t, "alice", "tablet")
+		bob.await("<presence[^>]*from='" + tablet.full + "'")
+		tablet.say("<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq><iq type='get' id='l'><blocklist xmlns='urn:xmpp:blocking'/></iq>" +
+			"<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>")
+		tablet.await("id='c'")
+
+		// RFC 6121 §2.1.6
+		alice.say("<iq type='set' id='s'><query xmlns='jabber:iq:roster'><item jid='carol@%s' name='Caz'/></query></iq>", domain)
+		tablet.await("<iq[^>]*type='set'[^>]*><query[^>]*><item[^>]*name='Caz'")
+
+		// XEP-0280 §7, §8
+		bob.say("<message to='%s' type='chat'><body>for the game</body></message>", alice.full)
+		alice.await("<body>for the game</body>")
+		tablet.await("<received[^>]*>.*<body>for the game</body>")
+		alice.say("<message to='%s' type='chat'><body>from the game</body></message>", bob.full)
+		bob.await("<body>from the game</body>")
+		tablet.await("<sent[^>]*>.*<body>from the game</body>")
+
+		// XEP-0191 §3.3: whoever blocks does so on all nodes.
+		alice.say("<iq type='set' id='b'><block xmlns='urn:xmpp:blocking'><item jid='bob@%s'/></block></iq>", domain)
+		alice.await("id='b'")
+		tablet.await("<block[^>]*><item jid='bob@")
+		for range 2 {
+			bob.await("<presence[^>]*type='unavailable'")
+		}
+		bob.say("<message to='%s' type='chat' id='no'><body>let me in</body></message>", tablet.full)
+		bob.await("<message[^>]*type='error'[^>]*>.*<service-unavailable")
+		if said := tablet.barrier(); strings.Contains(said, "let me in") {
+			t.Errorf("a message of a blocked user came: %s", said)
+		}
+		alice.say("<iq type='set' id='u'><unblock xmlns='urn:xmpp:blocking'><item jid='bob@%s'/></unblock></iq>", domain)
+		alice.await("id='u'")
+		tablet.await("<unblock[^>]*><item jid='bob@")
+		bob.await("<presence[^>]*from='alice@")
+		bob.await("<presence[^>]*from='alice@")
+		bob.say("<message to='%s' type='chat'><body>again</body></message>", tablet.full)
+		tablet.await("<body>again</body>")
+		tablet.say("</stream:stream>")
+	})
 	t.Run("one resource", func(t *testing.T) {
 		carol := n[0].raw(t, "carol", "game")
 		other := n[2].raw(t, "carol", "game")
@@ -210,12 +250,15 @@ func TestClusterNodeDies(t *testing.T) {
 		t.Errorf("cluster status: %v\n%s", err, out)
 	}
 
+	asker := n[2].raw(t, "alice", "asker")
 	if _, err := n[1].stop(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
+	asker.say("<iq type='get' id='q' to='%s'><query xmlns='jabber:iq:version'/></iq>", bob.full) // before anybody knows
+	asker.await("<iq[^>]*type='error'[^>]*>.*<(service|recipient)-unavailable")
 	alice.await("<presence[^>]*(from='" + bob.full + "'[^>]*type='unavailable'|type='unavailable'[^>]*from='" + bob.full + "')")
 	alice.say("<message to='bob@%s' type='chat'><body>for later</body></message>", domain)
-	if said := alice.barrier(); strings.Contains(said, "type='error'") {
+	if said := alice.barrier(); strings.Contains(said, "<message") {
 		t.Errorf("a message for bob came back: %s", said)
 	}
 	n[2].raw(t, "bob", "game").await("<body>for later</body>")
