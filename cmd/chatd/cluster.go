@@ -21,7 +21,7 @@ import (
 // clusterConfig is what makes a node of this process.
 func clusterConfig(cfg *Config, log *slog.Logger) cluster.Config {
 	return cluster.Config{
-		Node: cfg.Cluster.Node, Gossip: cfg.Cluster.Gossip, Link: cfg.Cluster.Link,
+		Node: cfg.Cluster.Node, Domain: cfg.Domain, Gossip: cfg.Cluster.Gossip, Link: cfg.Cluster.Link,
 		AdvertiseGossip: cfg.Cluster.AdvertiseGossip, AdvertiseLink: cfg.Cluster.AdvertiseLink,
 		Join: cfg.Cluster.Join, Secret: cfg.Cluster.Secret, Weight: cfg.Cluster.Weight, Log: log,
 	}
