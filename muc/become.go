@@ -21,13 +21,14 @@ func (s *Service) become(b *router.Batch, r *room, m *State) error {
 		return err
 	}
 	was := r.cfg
-	if *cfg == *was {
+	if cfg.equal(was) {
 		cfg = was
 	}
 	r.cfg, r.secret, r.subject, r.created, r.affiliates, r.phase = cfg, key, m.Subject, m.Created.Unix(), readAffiliates(m.Affiliations), open
 	if m.Locked {
 		r.phase = locked
 	}
+	r.voices = readRoles(m.Voices)
 	if m.Expected && !r.expected {
 		r.expected = true
 		time.AfterFunc(expectation, func() { s.giveUp(r) })
