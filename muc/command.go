@@ -69,7 +69,7 @@ func askWearer(w *formWriter, h *Hats) {
 
 func askHat(w *formWriter, h *Hats) {
 	var hats []option
-	for _, hat := range h.all() {
+	for _, hat := range h.List() {
 		hats = append(hats, option{hat.URI, hat.Title})
 	}
 	w.list("list-single", "hats#uri", "Hat", hats)
@@ -78,7 +78,7 @@ func askHat(w *formWriter, h *Hats) {
 
 func listHats(h *Hats) []byte {
 	return hatTable("Hats", []string{"hats#title", "hats#uri", "hats#hue"}, func(row func(...string)) {
-		for _, hat := range h.all() {
+		for _, hat := range h.List() {
 			row(hat.Title, hat.URI, hat.Hue)
 		}
 	})
@@ -86,7 +86,7 @@ func listHats(h *Hats) []byte {
 
 func listWearers(h *Hats) []byte {
 	return hatTable("Hats and who wears them", []string{"hats#jid", "hats#uri", "hats#title", "hats#hue"}, func(row func(...string)) {
-		for _, hat := range h.all() {
+		for _, hat := range h.List() {
 			for _, user := range hat.Users {
 				row(user, hat.URI, hat.Title, hat.Hue)
 			}

@@ -59,7 +59,8 @@ func NewHats(all []Hat) (*Hats, error) {
 	return h, nil
 }
 
-func (h *Hats) all() []Hat {
+// List is the hats; the caller leaves it as it is.
+func (h *Hats) List() []Hat {
 	if h == nil {
 		return nil
 	}
@@ -68,11 +69,11 @@ func (h *Hats) all() []Hat {
 
 // find is the place of a hat, -1 if there is none.
 func (h *Hats) find(uri string) int {
-	return slices.IndexFunc(h.all(), func(x Hat) bool { return x.URI == uri })
+	return slices.IndexFunc(h.List(), func(x Hat) bool { return x.URI == uri })
 }
 
 func (h *Hats) equal(o *Hats) bool {
-	return slices.EqualFunc(h.all(), o.all(), func(a, b Hat) bool {
+	return slices.EqualFunc(h.List(), o.List(), func(a, b Hat) bool {
 		return a.URI == b.URI && a.Title == b.Title && a.Hue == b.Hue && slices.Equal(a.Users, b.Users)
 	})
 }
@@ -110,7 +111,7 @@ func (h *Hats) worn(user stanza.JID) string { return string(h.append(nil, user))
 // hash says whether the hats are others than before (XEP-0317 §2).
 func (h *Hats) hash() string {
 	sum := sha1.New()
-	for _, hat := range h.all() {
+	for _, hat := range h.List() {
 		sum.Write([]byte(hat.URI + "\x00" + hat.Title + "\x00" + hat.Hue + "\x00"))
 	}
 	return hex.EncodeToString(sum.Sum(nil))
@@ -118,7 +119,7 @@ func (h *Hats) hash() string {
 
 // with is the hats with one made, or with another title and hue (XEP-0317 §3.2).
 func (h *Hats) with(hat Hat) (*Hats, error) {
-	all := slices.Clone(h.all())
+	all := slices.Clone(h.List())
 	if i := h.find(hat.URI); i >= 0 {
 		hat.Users = all[i].Users
 		all[i] = hat
