@@ -345,6 +345,7 @@ func (n *negotiation) acknowledged(old *Session, h uint32) error {
 	}
 	ctx, cancel := context.WithTimeout(n.srv.ctx, loginTimeout)
 	defer cancel()
+	stored = append(stored, old.state.Handed.Had(stored)...)
 	if err := n.srv.router.Spool.Forget(ctx, old.jid.Local(), stored); err != nil {
 		n.srv.log.Log(ctx, stanza.FaultLevel(err), "delivered messages not removed", "jid", old.jid, "err", err)
 		return stanza.StreamInternalServerError

@@ -69,8 +69,9 @@ func (h *had) down(p *Peer) {
 func (s *Service) Had(id stanza.ID) bool {
 	s.had.mu.Lock()
 	defer s.had.mu.Unlock()
+	_, lately := s.had.peers[id] // who has it from that node may hear of the end of the link first
 	_, is := s.had.doubted[id]
-	return is
+	return lately || is
 }
 
 // Stored notes that this node itself has stored a message, which so is to be handed over.

@@ -134,6 +134,16 @@ func (s *Service) leaveHeld() {
 	}
 }
 
+// leaveSent waits for what was sent to the other nodes: they have dealt with it, or it has come back and is in the store before those that
+// can be reached are told for whom (leaveHeld).
+func (s *Service) leaveSent(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 2*downAfter)
+	defer cancel()
+	for _, p := range s.peers() {
+		p.Confirm(ctx)
+	}
+}
+
 // tellHeld has the nodes where a user is look for what waits.
 func (s *Service) tellHeld(user stanza.JID) {
 	var room [4]RemoteRow

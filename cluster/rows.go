@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -331,13 +332,14 @@ func (r *Rows) replace(o *Owner, k int, last uint64, recs []byte) error {
 	sh := &r.shards[k]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	_, n := r.clear(sh, o, 0, sh.used+1)
+	_, n := sh.clear(o.id, 0, math.MaxInt)
 	seg := sh.seg(o.id)
 	*seg = segment{last: last}
 	err := records(recs, func(_ int, rec *record) error {
 		sh.put(r.key, o.id, uint32(r.key.text(rec.JID.Bare().String())), rec)
 		return nil
 	})
+	sh.compact()
 	o.rows.Add(int64(seg.rows - n))
 	r.clock.Add(1)
 	return err
@@ -372,8 +374,8 @@ func (r *Rows) segment(o *Owner, k int) segment {
 	return sh.segs[o.id]
 }
 
-// reclaimRows is how many rows are freed under one lock: some tens of microseconds.
-const reclaimRows = 256
+// reclaimPlaces is how many places of a shard's index are gone through under one lock: some tens of microseconds.
+const reclaimPlaces = 1024
 
 // reclaim frees what an owner has that is not seen any more. It takes time, but holds no lock for long.
 func (r *Rows) reclaim(o *Owner) {
@@ -381,12 +383,10 @@ func (r *Rows) reclaim(o *Owner) {
 	defer r.reclaiming.Unlock()
 	for i := range r.shards {
 		sh := &r.shards[i]
-		for page, n := 0, 0; page >= 0; {
+		for place, n := 0, 0; place >= 0; {
 			sh.mu.Lock()
-			if page, n = r.clear(sh, o, page, reclaimRows); page < 0 {
-				if int(o.id) < len(sh.segs) {
-					sh.segs[o.id] = segment{}
-				}
+			if place, n = sh.clear(o.id, place, reclaimPlaces); place < 0 {
+				*sh.seg(o.id) = segment{}
 				sh.shrink()
 			}
 			sh.mu.Unlock()
@@ -394,25 +394,6 @@ func (r *Rows) reclaim(o *Owner) {
 		}
 	}
 	r.change(func(set *owners) { set.all[o.id] = nil })
-}
-
-// clear frees an owner's rows from a page on, until there were so many; it returns the page to go on with, or
-// -1, and how many there were. The caller holds the shard's lock, and sees to the segment.
-func (r *Rows) clear(sh *shard, o *Owner, page, most int) (next, n int) {
-	for ; page < len(sh.pages); page++ {
-		for i := range sh.pages[page] {
-			s := &sh.pages[page][i]
-			if s.size == 0 || s.owner != o.id {
-				continue
-			}
-			sh.unlink(uint32(r.key.text(sh.bare(s))), uint32(page*pageRows+i)+firstSlot)
-			n++
-		}
-		if n >= most {
-			return page + 1, n
-		}
-	}
-	return -1, n
 }
 
 // ConsistencyCheck verifies what must hold at any time: each row under its own user and shard, no full JID twice

@@ -131,6 +131,58 @@ func TestRowsAgreeWithAModel(t *testing.T) {
 	}
 }
 
+// TestRowsAreReclaimedBetweenChanges changes other owners' rows wherever reclaim lets go of a shard.
+func TestRowsAreReclaimedBetweenChanges(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	r := NewRows("secret")
+	o, other := mustOpen(t, r, "gone"), mustOpen(t, r, "other")
+	r.swap(o, nil)
+	r.swap(other, nil)
+	rows := map[string]Row{}
+	set := func(row Row) {
+		r.set(other, row)
+		rows[row.JID.String()] = row
+	}
+	var here [shardCount][]stanza.JID // the other's
+	for range 20_000 {
+		row := randomRow(rng, 20_000)
+		r.set(o, row)
+		row = randomRow(rng, 20_000)
+		set(row)
+		k := segmentOf(r.key.text(row.JID.Bare().String()))
+		here[k] = append(here[k], row.JID)
+	}
+	r.swap(nil, o)
+	for i := range r.shards {
+		sh := &r.shards[i]
+		for place, n := 0, 0; place >= 0; {
+			place, n = sh.clear(o.id, place, 3)
+			o.rows.Add(int64(-n))
+			full := here[i][rng.IntN(len(here[i]))]
+			if _, ok := rows[full.String()]; ok {
+				r.unset(other, full)
+				delete(rows, full.String())
+			} else {
+				set(Row{JID: full})
+			}
+		}
+		sh.shrink()
+	}
+	if err := r.ConsistencyCheck(); err != nil {
+		t.Fatal(err)
+	}
+	for row := range r.Of(o) {
+		t.Fatal(row.JID, "is left")
+	}
+	got := map[string]Row{}
+	for row := range r.All() {
+		got[row.JID.String()] = row.Row
+	}
+	if !maps.Equal(got, rows) || o.Len() != 0 {
+		t.Errorf("%d rows of the owner, %d of the other, want 0 and %d", o.Len(), len(got), len(rows))
+	}
+}
+
 func TestViewsOutliveTheirRows(t *testing.T) {
 	r := NewRows("")
 	o := mustOpen(t, r, "b")

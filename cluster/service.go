@@ -114,6 +114,7 @@ func (s *Service) Settle(ctx context.Context) { s.moving.wait(ctx) }
 // Leave tells the others that this node goes, and leaves. What its sessions were to be sent the others keep from then on.
 func (s *Service) Leave(ctx context.Context) error {
 	s.leaveYielded(ctx)
+	s.leaveSent(ctx)
 	s.leaveHeld()
 	err := s.node.Leave(ctx)
 	s.arrivals.stop()

@@ -83,7 +83,7 @@ func (r *Router) Arrived(ctx context.Context, b *Batch, st *stanza.Stanza, full 
 		if i < 0 || rows[i].Detached && Storable(st) {
 			break
 		}
-		if rows[i].Session.Send(b, st) {
+		if rows[i].Session.State().Handed.Has(st) || rows[i].Session.Send(b, st) {
 			return
 		}
 		r.refused(ctx, b, st, rows[i].Session)
@@ -177,7 +177,19 @@ func (r *Router) Returned(ctx context.Context, st *stanza.Stanza) (seq int64, er
 			return 0, err
 		}
 	}
+	r.taken(st)
 	return 0, nil
+}
+
+// taken notes that the user's most available resources here have a message, which the node that it was sent to may have as well.
+func (r *Router) taken(st *stanza.Stanza) {
+	rows := r.Table.Local(st.To)
+	best := highestPriority(rows)
+	for i := range rows {
+		if rows[i].Reachable() && rows[i].Priority == best {
+			rows[i].Session.State().Handed.Take(st.WrittenID(), 0)
+		}
+	}
 }
 
 // NotReturned gives up trying: a message that Returned could not keep waits in memory for the store, or its sender is told.

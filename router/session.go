@@ -55,6 +55,8 @@ type State struct {
 	// HandedOver is the number of the newest of the messages that waited which the session was handed. Written by whoever hands
 	// over; read by anyone.
 	HandedOver atomic.Int64
+	// Handed is which messages it was given that may be in the store once more. Any goroutine may call its methods.
+	Handed Handed
 	// Strayed says that the session came from a node that may have reached others than this one, and has not been told since of whom it
 	// misses. Written by whoever moves sessions; read by anyone.
 	Strayed atomic.Bool

@@ -188,7 +188,7 @@ func (o *Offline) keepLate(ctx context.Context, user string, l *lateMessage) boo
 	var seq int64
 	if err == nil {
 		m.Again = l.doubt
-		seq, err = o.append(ctx, user, m)
+		seq, err = o.append(ctx, l.st.To, m)
 	}
 	var refusal *stanza.Error
 	switch {

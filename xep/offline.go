@@ -92,7 +92,7 @@ func (o *Offline) Hold(ctx context.Context, st *stanza.Stanza) (seq int64, err e
 	if o.late.behind(user) {
 		return 0, errBehind
 	}
-	return o.append(ctx, user, m)
+	return o.append(ctx, st.To, m)
 }
 
 // permitted is what is stored of a message that may be.
@@ -103,11 +103,14 @@ func (o *Offline) permitted(ctx context.Context, st *stanza.Stanza) (store.Offli
 	return o.message(st)
 }
 
-func (o *Offline) append(ctx context.Context, user string, m store.OfflineMessage) (seq int64, err error) {
+func (o *Offline) append(ctx context.Context, to stanza.JID, m store.OfflineMessage) (seq int64, err error) {
 	if o.Stored != nil {
 		o.Stored(idOf(m))
+		for _, row := range o.r.Table.Local(to) {
+			row.Session.State().Handed.Stored(idOf(m))
+		}
 	}
-	seq, err = o.messages.AppendOffline(ctx, user, m, o.max)
+	seq, err = o.messages.AppendOffline(ctx, to.Local(), m, o.max)
 	if errors.Is(err, store.ErrFull) {
 		return 0, stanza.ErrServiceUnavailable // XEP-0160 §2
 	}
