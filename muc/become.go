@@ -109,7 +109,8 @@ func (s *Service) seatAll(r *room, x *OccupantState) (o *occupant, err error) {
 	if o == nil {
 		o = &occupant{since: x.Since}
 	}
-	o.at, o.seats, o.role, o.affiliation, o.id = at, seats, role, r.affiliation(user), r.secret.identify(user)
+	o.at, o.role, o.affiliation, o.id = at, role, r.affiliation(user), r.secret.identify(user)
+	o.sit(seats)
 	return o, nil
 }
 

@@ -108,7 +108,8 @@ func (s *Service) admit(b *router.Batch, r *room, who seat, st *stanza.Stanza, j
 	}
 	o := r.named(at.Resource())
 	if o == nil {
-		o = &occupant{at: at.Clone(), seats: []seat{who}, id: r.secret.identify(who.jid), affiliation: what.as, role: r.returning(who.jid, what.as), since: time.Now().UnixNano()}
+		o = &occupant{at: at.Clone(), id: r.secret.identify(who.jid), affiliation: what.as, role: r.returning(who.jid, what.as), since: time.Now().UnixNano()}
+		o.sit([]seat{who})
 		r.add(o)
 		if s.Watcher != nil {
 			s.Watcher.RoomJoined(r.at, o.user(), o.nick(), o.role.String(), o.affiliation.String())

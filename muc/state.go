@@ -202,5 +202,7 @@ func (s *Service) occupant(r *room, x *OccupantState) (*occupant, error) {
 		here = gone
 	}
 	user := here[0].jid
-	return &occupant{at: at, since: x.Since, seats: here, id: r.secret.identify(user), role: role, affiliation: r.affiliation(user)}, nil
+	o := &occupant{at: at, since: x.Since, id: r.secret.identify(user), role: role, affiliation: r.affiliation(user)}
+	o.sit(here)
+	return o, nil
 }
