@@ -105,7 +105,7 @@ func (a *arrival) stanza(st *stanza.Stanza, full stanza.JID, from settler) {
 			return
 		}
 		if router.Storable(st) {
-			a.s.had.add(st.WrittenID(), p, time.Now())
+			a.s.had.add(st.WrittenID(), full, p, time.Now())
 		}
 	}
 	noted := a.s.held.notes.Load()

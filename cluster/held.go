@@ -249,7 +249,7 @@ const reunion = 2 * time.Second
 // another may differ from what nodes know that see all.
 func (s *Service) Uncertain() bool {
 	n := s.started.Load()
-	return n == nil || s.Split() || !n.steady() || s.missing.lately(time.Now())
+	return n == nil || s.Split() || !n.steady() || !n.whole() || s.missing.lately(time.Now())
 }
 
 // Missing is which nodes are down and did not leave, of all that this node has met and not forgotten.

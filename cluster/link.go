@@ -180,6 +180,7 @@ func (l *link) wait() (*offer, error) {
 			l.expire()
 		case <-l.news:
 			if l.peer != nil && l.node.hasLeft(l.name, l.peer.Incarnation) {
+				l.peer.hearsay = true
 				l.down(true)
 			}
 		case <-l.quit:

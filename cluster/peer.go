@@ -72,6 +72,7 @@ type Peer struct {
 	end     context.CancelFunc
 	asked   chan struct{} // slots for requests being answered
 
+	hearsay bool          // it has left, as others say, and could not say so over the link; set before PeerDown
 	down    chan struct{} // closed when PeerDown has returned
 	back    chan struct{} // closed by the Service when what was not acknowledged is elsewhere
 	settle  settling      // of its frames

@@ -254,6 +254,10 @@ func (s *Service) PeerDown(p *Peer, unacked []Frame, left bool) {
 		s.tellLost(ctx, lost)
 		s.replica.Release(lost)
 	})
+	if p.hearsay { // nor could it say for whom it has stored what it had to send here
+		met := s.Now()
+		s.background(func(ctx context.Context) { s.seek(ctx, met) })
+	}
 }
 
 // PeerForgotten implements Handler: what may have been told to users here, or stored for them, by a node that is looked for no more does not count.

@@ -74,7 +74,7 @@ func (s *Service) hostInfo(b *router.Batch, sess router.Session, st *stanza.Stan
 		return stanza.ErrItemNotFound
 	}
 	payload := []byte("<query xmlns='" + nsDiscoInfo + "'><identity category='conference' type='text' name='Rooms'/>")
-	payload = appendFeatures(payload, append(slices.Clone(features), nsRSM)...)
+	payload = appendFeatures(payload, append(slices.Clone(features), nsRSM, "muc_rooms")...)
 	s.answer(b, sess, st, append(payload, "</query>"...))
 	return nil
 }
@@ -106,7 +106,12 @@ func (s *Service) roomInfo(ctx context.Context, b *router.Batch, sess router.Ses
 		case nsTraffic: // §18.1.1: all is allowed
 			return stanza.ErrServiceUnavailable
 		default:
-			return stanza.ErrItemNotFound
+			c := hatCommandNamed(q.Node)
+			if c == nil {
+				return stanza.ErrItemNotFound
+			}
+			payload = append(payload, " node='"+stanza.Escape(q.Node)+"'><identity category='automation' type='command-node' name='"+stanza.Escape(c.title)+"'/>"...)
+			payload = appendFeatures(payload, nsCommands, nsForms)
 		}
 		s.answer(b, sess, st, append(payload, "</query>"...))
 		return nil
@@ -134,6 +139,7 @@ func (r *room) appendInfo(b []byte, subject bool) []byte {
 	}
 	b = append(b, "<identity category='conference' type='text' name='"+stanza.Escape(title)+"'/>"...)
 	b = appendFeatures(b, features...)
+	b = appendFeatures(b, nsRoomConfig, nsRoomInfo, nsRegForm, nsRequest, nsHats, nsCommands) // forms of XEP-0045 §16.3, XEP-0317 §2
 	either := func(is bool, yes, no string) {
 		if is {
 			no = yes
@@ -153,10 +159,17 @@ func (r *room) appendInfo(b []byte, subject bool) []byte {
 		w.field("text-single", "muc#roominfo_subject", "Subject", subjectText(r.subject))
 	}
 	w.boolean("muc#roominfo_subjectmod", "Participants may change the subject", c.ChangeSubject)
+	w.boolean("muc#roomconfig_changesubject", "Participants may change the subject", c.ChangeSubject) // as §6.4 has it
 	w.number("muc#roominfo_occupants", "Occupants", len(r.all))
 	w.field("text-single", "muc#roominfo_lang", "Language of the discussion", c.Language)
 	w.number("muc#maxhistoryfetch", "Messages of history for who enters", c.History)
 	w.list("list-single", "muc#roomconfig_allowpm", "Who may send private messages", nil, privateOptions[c.Private-Visitor].value)
+	if c.PubSub != "" {
+		w.field("text-single", "muc#roomconfig_pubsub", "Associated node", c.PubSub)
+	}
+	if c.Hats != nil { // XEP-0317 §2
+		w.field("text-single", "hats#hash", "Hats hash", c.Hats.hash())
+	}
 	if c.Avatars != "" { // XEP-0486 §3.3
 		w.field("text-multi", "muc#roominfo_avatarhash", "Avatar hash", strings.Fields(c.Avatars)...)
 	}
@@ -183,17 +196,27 @@ func subjectText(wire []byte) string {
 	return ""
 }
 
-// roomItems is XEP-0045 §6.5: who is in a room is not told.
+// roomItems is XEP-0045 §6.5: who is in a room is not told. By their node it is the ad-hoc commands that may be run (XEP-0050 §2.2).
 func (s *Service) roomItems(ctx context.Context, b *router.Batch, sess router.Session, st *stanza.Stanza) error {
 	q, err := readDisco(st)
 	if err != nil {
 		return err
 	}
-	if q.Node != "" {
+	if q.Node != "" && q.Node != nsCommands {
 		return stanza.ErrItemNotFound
 	}
 	return s.visit(ctx, b, st.To.Local(), func(r *room) error {
-		s.answer(b, sess, st, []byte("<query xmlns='"+nsDiscoItems+"'/>"))
+		if q.Node == "" {
+			s.answer(b, sess, st, []byte("<query xmlns='"+nsDiscoItems+"'/>"))
+			return nil
+		}
+		payload := []byte("<query xmlns='" + nsDiscoItems + "' node='" + nsCommands + "'>")
+		for _, name := range hatCommandOrder {
+			if c := hatCommands[name]; r.mayRun(st.From, c) {
+				payload = append(payload, "<item jid='"+stanza.Escape(r.at.String())+"' node='"+nsHatsCommands+":"+name+"' name='"+c.title+"'/>"...)
+			}
+		}
+		s.answer(b, sess, st, append(payload, "</query>"...))
 		return nil
 	})
 }

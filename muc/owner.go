@@ -3,6 +3,8 @@ package muc
 import (
 	"context"
 	"encoding/xml"
+	"maps"
+	"slices"
 
 	"chatd/router"
 	"chatd/stanza"
@@ -87,7 +89,7 @@ func (s *Service) configure(ctx context.Context, b *router.Batch, sess router.Se
 		if err != nil {
 			return plan{}, err
 		}
-		return s.configuration(b, r, next, list, done)
+		return s.configuration(b, r, next, list, func() { r.phase = open; done() })
 	})
 }
 
@@ -112,17 +114,18 @@ func (r *room) lists(f *form) (list []affiliate, err error) {
 	}
 	for _, a := range r.affiliates {
 		if a.as >= Admin && given[a.as-Admin] && wanted[a.jid] == None {
-			a.as, a.nick = None, ""
+			a.as, a.nick, a.reason = None, "", ""
 			list = append(list, a)
 		}
 	}
-	for jid, as := range wanted {
+	for _, jid := range slices.Sorted(maps.Keys(wanted)) {
+		as := wanted[jid]
 		i, ok := r.affiliates.find(jid)
 		switch {
 		case ok && r.affiliates[i].as == as:
 		case ok:
 			a := r.affiliates[i]
-			a.as = as
+			a.as, a.reason = as, ""
 			list = append(list, a)
 		default:
 			list = append(list, affiliate{jid: jid, as: as})
@@ -131,7 +134,8 @@ func (r *room) lists(f *form) (list []affiliate, err error) {
 	return list, nil
 }
 
-// configuration plans another configuration, with changes of affiliations. done runs before anybody is told.
+// configuration plans another configuration, with changes of affiliations. done, if set, runs before anybody is told; a room that is locked remains so
+// unless it unlocks it.
 func (s *Service) configuration(b *router.Batch, r *room, next *Settings, list []affiliate, done func()) (plan, error) {
 	was := r.cfg
 	var rec store.Room
@@ -163,7 +167,7 @@ func (s *Service) configuration(b *router.Batch, r *room, next *Settings, list [
 	}
 	p.apply = func() {
 		first := r.phase == locked
-		r.cfg, r.phase = next, open
+		r.cfg = next
 		if next.Persistent && !was.Persistent {
 			for _, m := range r.past.messages {
 				s.archive(r, archived{utterance: m})
@@ -172,13 +176,10 @@ func (s *Service) configuration(b *router.Batch, r *room, next *Settings, list [
 		if done != nil {
 			done()
 		}
-		if !first && *next != *was {
+		if !first && !next.equal(was) {
 			s.announce(b, r, was)
 		}
-		for _, a := range list {
-			r.setAffiliate(a)
-			s.affiliated(b, r, a, &notice{})
-		}
+		s.setAffiliates(b, r, list, notice{})
 		s.enforce(b, r, was)
 	}
 	return p, nil
@@ -193,9 +194,12 @@ func (s *Service) announce(b *router.Batch, r *room, was *Settings) {
 	if r.cfg.NonAnonymous != was.NonAnonymous {
 		codes = append(codes, map[bool]int{true: 172, false: 173}[r.cfg.NonAnonymous])
 	}
+	if r.cfg.ShowAbsent != was.ShowAbsent {
+		codes = append(codes, map[bool]int{true: 102, false: 103}[r.cfg.ShowAbsent])
+	}
 	rest := *was
-	rest.Logged, rest.NonAnonymous = r.cfg.Logged, r.cfg.NonAnonymous
-	if rest != *r.cfg {
+	rest.Logged, rest.NonAnonymous, rest.ShowAbsent = r.cfg.Logged, r.cfg.NonAnonymous, r.cfg.ShowAbsent
+	if !rest.equal(r.cfg) {
 		codes = append(codes, 104)
 	}
 	s.castCodes(b, r, codes...)
@@ -214,7 +218,20 @@ func (s *Service) castCodes(b *router.Batch, r *room, codes ...int) {
 // enforce makes a new configuration be felt: who may not be in the room any more leaves it (XEP-0045 §9.4), and in a room that is not moderated
 // any more everybody may speak.
 func (s *Service) enforce(b *router.Batch, r *room, was *Settings) {
+	if !r.cfg.Moderated {
+		r.voices = nil
+	}
+	if r.cfg.ShowAbsent && !was.ShowAbsent {
+		for _, o := range r.all {
+			for i := range o.seats {
+				s.introduceAbsent(b, r, &o.seats[i])
+			}
+		}
+	}
 	for _, o := range append([]*occupant(nil), r.all...) {
+		if s.lockNick(b, r, o) {
+			s.show(b, r, o, &notice{codes: []int{210}})
+		}
 		switch {
 		case r.cfg.MembersOnly && !was.MembersOnly && o.affiliation < Member:
 			s.expel(b, r, o, &notice{codes: []int{322}}, nil)
@@ -224,6 +241,8 @@ func (s *Service) enforce(b *router.Batch, r *room, was *Settings) {
 			s.showOthers(b, r, o, &notice{gone: true})
 		case !was.Broadcast.has(o.role) && r.shown(o.role):
 			s.showOthers(b, r, o, &notice{})
+		case was.Hats != r.cfg.Hats && was.Hats.worn(o.user()) != r.cfg.Hats.worn(o.user()): // XEP-0317 §3.2 to §3.6
+			s.show(b, r, o, &notice{})
 		}
 	}
 }
