@@ -318,7 +318,7 @@ func (r *Replica) hide(p *replicaPeer) *Owner {
 	return p.in.shown
 }
 
-// PeerDown ends it and hides the node's rows, at once. They are returned, for Rows.Of, until the
+// PeerDown ends it and hides the node's rows, at once. They are returned, to be looked up, until the
 // caller has called Release; nil if there are none.
 func (r *Replica) PeerDown(s Sender) *Owner {
 	r.mu.Lock()

@@ -16,7 +16,7 @@ const shardCount = 256
 // does not allocate.
 //
 // An owner's slice is built unseen, shown at once, and hidden at once, however large it is. What is hidden can
-// still be enumerated until it is reclaimed.
+// still be looked up until it is reclaimed.
 type Rows struct {
 	key    hashKey
 	clock  atomic.Uint64 // changes of what is seen; moves after the change
@@ -64,6 +64,22 @@ func (r *Rows) Append(dst []RemoteRow, user stanza.JID) []RemoteRow {
 		n = s.next
 	}
 	sh.mu.RUnlock()
+	return dst
+}
+
+// appendOf adds the rows that a user has of an owner, whether they are seen or not, until they are reclaimed.
+func (r *Rows) appendOf(dst []RemoteRow, o *Owner, user stanza.JID) []RemoteRow {
+	bare := user.Bare().String()
+	sh, tag := r.place(bare)
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	for n := sh.head(tag, bare); n != 0; {
+		s := sh.at(n)
+		if s.owner == o.id {
+			dst = append(dst, RemoteRow{sh.row(s), o})
+		}
+		n = s.next
+	}
 	return dst
 }
 
@@ -137,33 +153,17 @@ func (r *Rows) Len() int {
 // All yields every row that is seen. It holds no lock while it yields: rows that come or go meanwhile may be
 // missed or seen.
 func (r *Rows) All() iter.Seq[RemoteRow] {
-	return r.each(func(id uint16) *Owner { return r.owners.Load().seen[id] })
-}
-
-// Of yields the rows of an owner, whether they are seen or not, as All does, until they are reclaimed.
-func (r *Rows) Of(o *Owner) iter.Seq[RemoteRow] {
-	return r.each(func(id uint16) *Owner {
-		if id != o.id {
-			return nil
-		}
-		return o
-	})
-}
-
-func (r *Rows) each(owner func(id uint16) *Owner) iter.Seq[RemoteRow] {
 	return func(yield func(RemoteRow) bool) {
 		var rows []RemoteRow
 		for i := range r.shards {
 			sh := &r.shards[i]
 			rows = rows[:0]
 			sh.mu.RLock()
+			seen := r.owners.Load().seen
 			for _, p := range sh.pages {
 				for k := range p {
-					if p[k].size == 0 {
-						continue
-					}
-					if o := owner(p[k].owner); o != nil {
-						rows = append(rows, RemoteRow{sh.row(&p[k]), o})
+					if s := &p[k]; s.size != 0 && seen[s.owner] != nil {
+						rows = append(rows, RemoteRow{sh.row(s), seen[s.owner]})
 					}
 				}
 			}
