@@ -107,6 +107,9 @@ func (s *Session) journal() {
 		if err != nil {
 			return 0
 		}
+		if s.srv.Node != "" {
+			s.state.Handed.Take(st.WrittenID(), seq)
+		}
 		return seq
 	})
 }

@@ -21,30 +21,31 @@ type had struct {
 	mu      sync.Mutex
 	recent  []hadMessage // oldest first
 	peers   map[stanza.ID]*Peer
-	doubted map[stanza.ID]struct{}
-	order   []stanza.ID // of doubted, oldest first; those that are not in it any more are void
+	doubted map[stanza.ID]string // to whom, by bare JID
+	order   []stanza.ID          // of doubted, oldest first; those that are not in it any more are void
 }
 
 type hadMessage struct {
-	id stanza.ID
-	at time.Time
+	id   stanza.ID
+	at   time.Time
+	user string // bare JID
 }
 
 // add notes a message of a peer that is dealt with now.
-func (h *had) add(id stanza.ID, p *Peer, now time.Time) {
+func (h *had) add(id stanza.ID, user stanza.JID, p *Peer, now time.Time) {
 	if id == (stanza.ID{}) {
 		return
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.peers == nil {
-		h.peers, h.doubted = make(map[stanza.ID]*Peer), make(map[stanza.ID]struct{})
+		h.peers, h.doubted = make(map[stanza.ID]*Peer), make(map[stanza.ID]string)
 	}
 	for len(h.recent) > 0 && (len(h.recent) >= hadRecent || now.Sub(h.recent[0].at) > hadFor) {
 		delete(h.peers, h.recent[0].id)
 		h.recent = h.recent[1:]
 	}
-	h.recent = append(h.recent, hadMessage{id, now})
+	h.recent = append(h.recent, hadMessage{id, now, user.Bare().Clone().String()})
 	h.peers[id] = p
 }
 
@@ -60,7 +61,7 @@ func (h *had) down(p *Peer) {
 			delete(h.doubted, h.order[0])
 			h.order = h.order[1:]
 		}
-		h.doubted[m.id] = struct{}{}
+		h.doubted[m.id] = m.user
 		h.order = append(h.order, m.id)
 	}
 }
@@ -72,6 +73,24 @@ func (s *Service) Had(id stanza.ID) bool {
 	_, lately := s.had.peers[id] // who has it from that node may hear of the end of the link first
 	_, is := s.had.doubted[id]
 	return lately || is
+}
+
+// HadBy is the messages of Had to one user: a session that moves takes them along.
+func (s *Service) HadBy(user stanza.JID) (ids []stanza.ID) {
+	h, bare := &s.had, user.Bare().String()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, m := range h.recent {
+		if _, is := h.peers[m.id]; is && m.user == bare {
+			ids = append(ids, m.id)
+		}
+	}
+	for id, of := range h.doubted {
+		if _, is := h.peers[id]; !is && of == bare {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // Stored notes that this node itself has stored a message, which so is to be handed over.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"sync"
@@ -179,6 +180,7 @@ func (l *link) wait() (*offer, error) {
 			l.expire()
 		case <-l.news:
 			if l.peer != nil && l.node.hasLeft(l.name, l.peer.Incarnation) {
+				l.peer.hearsay = true
 				l.down(true)
 			}
 		case <-l.quit:
@@ -376,15 +378,17 @@ func (l *link) down(left bool) {
 	l.suspected = false
 	l.peer, l.dealt, l.next = nil, p.dealt.Load(), next
 	l.inDoubt = !left && len(unacked) > 0
-	if !left {
+	level := slog.LevelInfo
+	switch {
+	case left:
+		l.node.goneBye(p.Name, p.Incarnation)
+	case l.node.ending.Err() == nil && !l.node.leaving.Load():
+		level = slog.LevelWarn
 		l.downs = append(l.downs[max(0, len(l.downs)-dampDowns):], time.Now())
 		l.node.metrics.downs.Inc()
 	}
-	if left {
-		l.node.goneBye(p.Name, p.Incarnation)
-	}
 	l.node.fall(p)
-	l.node.log.Warn("cluster: peer is down", "peer", p.Name, "incarnation", p.Incarnation, "left", left, "unacknowledged", len(unacked))
+	l.node.log.Log(context.Background(), level, "cluster: peer is down", "peer", p.Name, "incarnation", p.Incarnation, "left", left, "unacknowledged", len(unacked))
 	l.node.handler.PeerDown(p, unacked, left)
 	close(p.down)
 }

@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"log"
 	"log/slog"
 	"net"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -273,12 +273,17 @@ func (n *Node) seek(ctx context.Context, all bool) {
 	silent = append(silent, failed...)
 	n.mu.Lock()
 	n.silent = silent
+	if err == nil { // names without addresses
+		err = errNoAddress
+	}
 	alone := len(n.members) == 0 && len(silent) > 0 && time.Since(n.started) > joinFor // others may just be starting
 	n.mu.Unlock()
 	if alone && !n.leaving.Load() && n.ending.Err() == nil && n.seldom.may("alone") {
 		n.log.Warn("cluster: alone: nobody answers at the addresses of cluster.join, or not with this cluster.secret", "addresses", silent, "error", err)
 	}
 }
+
+var errNoAddress = errors.New("no address is known")
 
 // seeds are the addresses of Join, and its names that have none.
 func (n *Node) seeds(ctx context.Context) (seeds, unknown []string) {
@@ -364,9 +369,7 @@ func (n *Node) join(ctx context.Context, addrs []string) (silent []string, err e
 			defer func() { <-slots }()
 			err := n.ending.Err()
 			if err == nil {
-				if _, err = n.gossip.Join([]string{a}); err != nil {
-					n.log.Debug("cluster: join", "address", a, "error", err)
-				}
+				err = n.ask(a)
 			}
 			outcomes <- outcome{a, err}
 		})
@@ -391,19 +394,68 @@ func (n *Node) join(ctx context.Context, addrs []string) (silent []string, err e
 	return silent, err
 }
 
+// ask exchanges the state of membership with one node.
+func (n *Node) ask(addr string) error {
+	_, err := n.gossip.Join([]string{addr})
+	if one := errors.Unwrap(err); one != nil { // memberlist's list of it, which has several lines
+		err = one
+	}
+	if err != nil {
+		n.log.Debug("cluster: join", "address", addr, "error", err)
+	}
+	return err
+}
+
+// Why a node cannot be forgotten.
+var (
+	ErrNoNode    = errors.New("cluster: there is no such node")
+	ErrNodeThere = errors.New("cluster: the node is there")
+)
+
 // forget ends what there is with nodes that are gone for long.
 func (n *Node) forget() {
 	n.mu.Lock()
-	defer n.mu.Unlock()
+	var gone []string
 	for name, m := range n.members {
-		l := n.links[name]
-		if m.alive || time.Since(m.since) < forgetAfter || l != nil && l.isUp() {
-			continue
+		if time.Since(m.since) >= forgetAfter && n.dropLocked(name) == nil {
+			gone = append(gone, name)
 		}
-		delete(n.members, name)
-		if delete(n.links, name); l != nil {
-			close(l.quit)
-		}
+	}
+	n.mu.Unlock()
+	n.forgotten(gone...)
+}
+
+// Forget does by hand, and at once, what is done for each node that is not there after 24 hours: it is looked for no more,
+// and not missed.
+func (n *Node) Forget(name string) error {
+	n.mu.Lock()
+	err := n.dropLocked(name)
+	n.mu.Unlock()
+	if err == nil {
+		n.forgotten(name)
+	}
+	return err
+}
+
+func (n *Node) dropLocked(name string) error {
+	m, l := n.members[name], n.links[name]
+	switch {
+	case m == nil:
+		return ErrNoNode
+	case m.alive || l != nil && l.isUp():
+		return ErrNodeThere
+	}
+	delete(n.members, name)
+	if delete(n.links, name); l != nil {
+		close(l.quit)
+	}
+	return nil
+}
+
+func (n *Node) forgotten(names ...string) {
+	for _, name := range names {
+		n.log.Info("cluster: a node is forgotten", "name", name)
+		n.handler.PeerForgotten(name)
 	}
 }
 
@@ -412,6 +464,9 @@ func (n *Node) forget() {
 func (n *Node) gossipLog() *log.Logger {
 	return log.New(gossipLog{n.log, &n.seldom}, "", 0)
 }
+
+// maxGossipLine is how much of a line is logged, in bytes. Packets of strangers may be in it.
+const maxGossipLine = 256
 
 type gossipLog struct {
 	log    *slog.Logger
@@ -432,7 +487,7 @@ func (g gossipLog) Write(b []byte) (int, error) {
 	}
 	words := bytes.SplitN(line, []byte(" "), 4)
 	if level == slog.LevelDebug || g.seldom.may("gossip "+string(bytes.Join(words[:min(len(words), 3)], []byte(" ")))) {
-		g.log.Log(context.Background(), level, "cluster: gossip", "said", strconv.QuoteToGraphic(string(line)))
+		g.log.Log(context.Background(), level, "cluster: gossip", "said", string(line[:min(len(line), maxGossipLine)]))
 	}
 	return len(b), nil
 }

@@ -21,6 +21,7 @@ const (
 	kindKept   byte = 24 // id of a session that was taken over and is kept now
 	kindAbout  byte = 25 // what Service.About says
 	kindHeld   byte = 26 // bare JID of a user for whom messages were stored, while a node is missing
+	kindForget byte = 27 // name of a node that is gone for good
 )
 
 // Kinds of requests.
@@ -80,6 +81,8 @@ type Service struct {
 	about    sync.Map // *Peer to string: what it has said of itself
 	giving   giving
 	givenTo  atomic.Uint32 // counts, for taking turns
+	bad      atomic.Uint64 // frames that could not be used
+	seldom   seldom
 
 	ctx    context.Context // of what goes on in the background
 	cancel context.CancelFunc
@@ -251,6 +254,27 @@ func (s *Service) PeerDown(p *Peer, unacked []Frame, left bool) {
 		s.tellLost(ctx, lost)
 		s.replica.Release(lost)
 	})
+	if p.hearsay { // nor could it say for whom it has stored what it had to send here
+		met := s.Now()
+		s.background(func(ctx context.Context) { s.seek(ctx, met) })
+	}
+}
+
+// PeerForgotten implements Handler: what may have been told to users here, or stored for them, by a node that is looked for no more does not count.
+func (s *Service) PeerForgotten(name string) {
+	s.missing.forget(name)
+	s.returned.expect(name, 0)
+}
+
+// ForgetNode has this node and those that it reaches give up one that is gone for good.
+func (s *Service) ForgetNode(name string) error {
+	if err := s.node.Forget(name); err != nil {
+		return err
+	}
+	for _, p := range s.peers() {
+		p.Send(kindForget, []byte(name))
+	}
+	return nil
 }
 
 // Frame implements Handler. What may have to wait for the store does so elsewhere.
@@ -269,12 +293,16 @@ func (s *Service) Frame(p *Peer, kind byte, seq uint64, payload []byte) {
 			s.Rooms.overflowed(p.Name, payload, kind)
 			p.Settled(seq)
 		}
-	case kind > kindHeld:
+	case kind == kindForget:
+		if n := s.started.Load(); n != nil {
+			_ = n.Forget(string(payload)) // if it is there it stays
+		}
+	case kind > kindForget:
 		p.Unknown(kind)
 	default:
 		to, _, ok := cutTo(payload)
 		if !ok {
-			s.log.Warn("malformed frame", "node", p.Name, "kind", kind)
+			s.malformed(p.Name, kind)
 			return
 		}
 		p.Later(seq)
@@ -282,6 +310,14 @@ func (s *Service) Frame(p *Peer, kind byte, seq uint64, payload []byte) {
 			s.overflowed(kind, payload)
 			p.Settled(seq)
 		}
+	}
+}
+
+// malformed counts and, once in a while, logs a frame that no node sends that works.
+func (s *Service) malformed(from string, kind byte) {
+	s.bad.Add(1)
+	if s.seldom.may("malformed " + from) {
+		s.log.Error("cluster: a frame cannot be used", "peer", from, "kind", kind)
 	}
 }
 

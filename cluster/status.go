@@ -138,6 +138,30 @@ func (n *Node) steady() bool {
 	return true
 }
 
+// whole reports whether there are links to all nodes that others know and that have not left, none of which was broken until just now: what was sent
+// meanwhile would come only now.
+func (n *Node) whole() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := n.clock.now()
+	for name, m := range n.members {
+		l := n.links[name]
+		if m.left {
+			continue
+		}
+		if l == nil {
+			return false
+		}
+		l.mu.Lock()
+		c := l.conn
+		l.mu.Unlock()
+		if c == nil || c.resumed && now-c.made < int64(reunion) {
+			return false
+		}
+	}
+	return true
+}
+
 func (l *link) isUp() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

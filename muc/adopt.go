@@ -56,7 +56,7 @@ func (s *Service) keepMoved(r *room, x *State, in map[string]bool) {
 		if o == nil || was.Node == r.rep.self {
 			continue
 		}
-		if to := o.seat(full); r.rep.nodeOf(to.session) == r.rep.self && to.session.State().Resumed {
+		if to := o.seat(full); r.rep.nodeOf(to.session) == r.rep.self {
 			in[was.JID] = true
 			r.rep.touch(full, to.session)
 		}

@@ -93,13 +93,13 @@ func (s *Service) seatAll(r *room, x *OccupantState) (o *occupant, err error) {
 	var seats []seat
 	for _, session := range x.Sessions {
 		full := stanza.Restore(session.JID)
-		if has := r.of(full); has != nil {
+		if has := r.of(full); has != nil && has.seat(full).bound == session.Bound {
 			seats = append(seats, *has.seat(full))
 			if o == nil {
 				o = has
 			}
-		} else if sess := s.findSession(full, session.Node); sess != nil {
-			seats = append(seats, seat{full, sess, unique.Make(session.Presence), session.Since})
+		} else if to := (seat{full, nil, session.Bound, unique.Make(session.Presence), session.Since}); s.findSession(&to, session.Node) {
+			seats = append(seats, to)
 		}
 	}
 	if len(seats) == 0 {
@@ -114,13 +114,15 @@ func (s *Service) seatAll(r *room, x *OccupantState) (o *occupant, err error) {
 	return o, nil
 }
 
-// findSession is a session that was on a node.
-func (s *Service) findSession(full stanza.JID, on string) router.Session {
-	if row, ok := s.r.Table.Row(full); ok {
-		return s.sessionOf(row)
+// findSession gives a seat its session, which was on a node, and reports whether it is anywhere.
+func (s *Service) findSession(to *seat, on string) bool {
+	row, ok := s.rowOf(to.jid, to.bound)
+	switch {
+	case ok:
+		to.session, to.bound = s.sessionOf(row), boundAt(row)
+	case row.Session != nil && boundAt(row) > to.bound: // its user has logged in anew
+	case s.Place != nil && slices.Contains(s.Place.Nodes(), on): // whose rows are yet to come
+		to.session = s.node(on)
 	}
-	if s.Place != nil && slices.Contains(s.Place.Nodes(), on) { // whose rows are yet to come
-		return s.node(on)
-	}
-	return nil
+	return to.session != nil
 }

@@ -99,7 +99,7 @@ func sittings(x *State) (all []sitting) {
 }
 
 func (s sitting) compare(o sitting) int {
-	return cmp.Or(cmp.Compare(s.of.Since, o.of.Since), cmp.Compare(o.of.Nick, s.of.Nick), cmp.Compare(s.of.Role, o.of.Role),
+	return cmp.Or(cmp.Compare(s.Bound, o.Bound), cmp.Compare(s.of.Since, o.of.Since), cmp.Compare(o.of.Nick, s.of.Nick), cmp.Compare(s.of.Role, o.of.Role),
 		cmp.Compare(o.at, s.at), cmp.Compare(s.Node, o.Node), cmp.Compare(s.Presence, o.Presence))
 }
 

@@ -12,6 +12,7 @@ import (
 type seat struct {
 	jid      stanza.JID // full
 	session  router.Session
+	bound    int64                 // when it was, nanoseconds since 1970: tells it from another with its address; 0: not known
 	presence unique.Handle[string] // children of its last presence but for what only a room may say; most clients' are alike
 	since    int64                 // when it entered, milliseconds since 1970
 }

@@ -49,7 +49,7 @@ type simNode struct {
 
 	// Guarded by s.mu.
 	peers   map[string]*simEnd
-	bound   map[string]bool
+	bound   map[string]int64
 	rows    map[string]map[string]router.Row // of other nodes, by full JID
 	retired map[string]bool
 	token   Token
@@ -121,7 +121,7 @@ func (s *sim) boot(i int) *simNode {
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	rt := router.New(stanza.MustJID("chat.test"), log)
 	rt.Users, rt.Presence, rt.Copies, rt.Spool = everybody{}, noPresence{}, noCopies{}, noSpool{}
-	n := &simNode{s: s, i: i, name: string(rune('a' + i)), r: rt, peers: map[string]*simEnd{}, bound: map[string]bool{}, rows: map[string]map[string]router.Row{}, retired: map[string]bool{}}
+	n := &simNode{s: s, i: i, name: string(rune('a' + i)), r: rt, peers: map[string]*simEnd{}, bound: map[string]int64{}, rows: map[string]map[string]router.Row{}, retired: map[string]bool{}}
 	rt.Table.Elsewhere = simRows{rt.Table.Elsewhere, n}
 	n.Service = New(rt, stanza.MustJID(fakeHost), s.store, Config{HistoryMessages: 1000, Create: Anyone, Persistent: Anyone, HistoryStored: 10000}, log)
 	n.Place = n

@@ -2,6 +2,7 @@ package muc
 
 import (
 	"context"
+	"encoding/binary"
 	"maps"
 	"slices"
 	"time"
@@ -32,7 +33,7 @@ type simFrame struct {
 
 // Kinds of what links carry besides frames about rooms.
 const (
-	simRow   = 100 + iota // a row: '+' or '-', full JID
+	simRow   = 100 + iota // a row: '+' or '-', when it was bound, full JID
 	simRoute              // full JID, stanza
 	simToken
 	simRetire
@@ -101,7 +102,7 @@ func (e *simEnd) upLocked() {
 		e.sendLocked(simRetire, "", nil)
 	}
 	for _, full := range slices.Sorted(maps.Keys(n.bound)) {
-		e.sendLocked(simRow, "", []byte("+"+full))
+		e.sendLocked(simRow, "", n.rowLocked(full))
 	}
 	delete(n.retired, e.to.name)
 	n.placeLocked()
@@ -188,7 +189,7 @@ func (e *simEnd) receiveLocked(seq uint64, f simFrame) {
 	e.got++
 	switch f.kind {
 	case simRow:
-		full := stanza.MustJID(string(f.payload[1:]))
+		full := stanza.MustJID(string(f.payload[9:]))
 		rows := n.rows[e.to.name]
 		if rows == nil {
 			rows = map[string]router.Row{}
@@ -196,7 +197,9 @@ func (e *simEnd) receiveLocked(seq uint64, f simFrame) {
 		}
 		delete(rows, full.String())
 		if f.payload[0] == '+' {
-			rows[full.String()] = router.Row{Session: &simRemote{end: e, jid: full}, Available: true, Remote: true}
+			remote := &simRemote{end: e, jid: full}
+			remote.state.Begun = time.Unix(0, int64(binary.LittleEndian.Uint64(f.payload[1:])))
+			rows[full.String()] = router.Row{Session: remote, Available: true, Remote: true}
 		}
 	case simRetire:
 		n.retired[e.to.name] = true

@@ -133,7 +133,9 @@ func (e simRows) Rows(rows []router.Row, user stanza.JID) []router.Row {
 			}
 		}
 	}
-	return rows
+	return slices.DeleteFunc(rows, func(row router.Row) bool { // one that is bound elsewhere since
+		return row.Remote && slices.ContainsFunc(rows, func(o router.Row) bool { return o.Session.JID() == row.Session.JID() && boundAt(o) > boundAt(row) })
+	})
 }
 
 func (e simRows) Changed(row router.Row) { e.tell("+", row) }
@@ -143,25 +145,35 @@ func (e simRows) Gone(row router.Row) { e.tell("-", row) }
 func (e simRows) tell(what string, row router.Row) {
 	e.n.s.mu.Lock()
 	defer e.n.s.mu.Unlock()
-	full := row.Session.JID().String()
-	if (what == "+") == e.n.bound[full] {
+	full, at := row.Session.JID().String(), boundAt(row)
+	if was, has := e.n.bound[full]; (what == "+") == (has && was == at) || what == "-" && was != at {
 		return
 	}
-	e.n.bound[full] = what == "+"
+	e.n.bound[full] = at
+	payload := e.n.rowLocked(full)
 	if what == "-" {
 		delete(e.n.bound, full)
+		payload[0] = '-'
 	}
 	for _, end := range e.n.peersLocked() {
-		end.sendLocked(simRow, "", []byte(what+row.Session.JID().String()))
+		end.sendLocked(simRow, "", payload)
 	}
+}
+
+// rowLocked is the payload of a simRow.
+func (n *simNode) rowLocked(full string) []byte {
+	return append(binary.LittleEndian.AppendUint64([]byte{'+'}, uint64(n.bound[full])), full...)
 }
 
 // A simRemote is a session of another node.
 type simRemote struct {
 	router.Session
-	end *simEnd
-	jid stanza.JID
+	end   *simEnd
+	jid   stanza.JID
+	state router.State
 }
+
+func (r *simRemote) State() *router.State { return &r.state }
 
 func (r *simRemote) JID() stanza.JID { return r.jid }
 

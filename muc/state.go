@@ -58,6 +58,7 @@ type SessionState struct {
 	Presence string `json:"presence,omitempty"` // children, raw XML
 	Node     string `json:"node,omitempty"`     // where it is connected
 	Since    int64  `json:"since,omitempty"`    // when it entered, milliseconds since 1970
+	Bound    int64  `json:"bound,omitempty"`    // when it was bound, nanoseconds since 1970
 }
 
 // Export yields every room that somebody is in.
@@ -110,7 +111,7 @@ func (o *occupant) state(rep *replication, only string) OccupantState {
 	for _, seat := range o.seats {
 		node := rep.nodeOf(seat.session)
 		if only == "" || node == only {
-			os.Sessions = append(os.Sessions, SessionState{seat.jid.String(), seat.presence.Value(), node, seat.since})
+			os.Sessions = append(os.Sessions, SessionState{seat.jid.String(), seat.presence.Value(), node, seat.since, seat.bound})
 		}
 	}
 	return os
@@ -190,8 +191,8 @@ func (s *Service) occupant(r *room, x *OccupantState) (*occupant, error) {
 		if err != nil || full.IsBare() || full.Local() == "" || r.of(full) != nil {
 			return nil, errState
 		}
-		who := seat{jid: full, presence: unique.Make(session.Presence), since: session.Since}
-		if row, ok := s.r.Table.Row(full); ok {
+		who := seat{jid: full, bound: session.Bound, presence: unique.Make(session.Presence), since: session.Since}
+		if row, ok := s.rowOf(full, session.Bound); ok {
 			who.session = s.sessionOf(row)
 			here = append(here, who)
 		} else {

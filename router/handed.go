@@ -24,6 +24,37 @@ type handed struct {
 	twin bool  // of another one, that was given: it is not
 }
 
+// A Given is one of them, as one process hands it to another with its session.
+type Given struct {
+	ID  string `json:"id"`
+	Seq int64  `json:"seq,omitempty"`
+	Had bool   `json:"had,omitempty"`
+}
+
+// All is what goes with the session to another node.
+func (h *Handed) All() (all []Given) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, m := range h.all {
+		if !m.twin { // which are found again
+			all = append(all, Given{string(m.id[:]), m.seq, m.had})
+		}
+	}
+	return all
+}
+
+// Restore notes what came with the session.
+func (h *Handed) Restore(all []Given) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, m := range all[max(0, len(all)-handedMost):] {
+		if one := (handed{seq: m.Seq, had: m.Had}); len(m.ID) == len(one.id) {
+			copy(one.id[:], m.ID)
+			h.all = append(h.all, one)
+		}
+	}
+}
+
 // Take notes that the store has a message by this number, and reports whether the session is to be given it. If not it was given it by
 // another number; with had it does not need this one any more. 0 is for one that the session has taken and the store does not have.
 func (h *Handed) Take(id stanza.ID, seq int64) (give, had bool) {
