@@ -211,9 +211,9 @@ func (s *Service) roomItems(ctx context.Context, b *router.Batch, sess router.Se
 			return nil
 		}
 		payload := []byte("<query xmlns='" + nsDiscoItems + "' node='" + nsCommands + "'>")
-		for _, name := range hatCommandOrder {
-			if c := hatCommands[name]; r.mayRun(st.From, c) {
-				payload = append(payload, "<item jid='"+stanza.Escape(r.at.String())+"' node='"+nsHatsCommands+":"+name+"' name='"+c.title+"'/>"...)
+		for _, c := range hatCommands {
+			if r.mayRun(st.From, c) {
+				payload = append(payload, "<item jid='"+stanza.Escape(r.at.String())+"' node='"+c.node()+"' name='"+c.title+"'/>"...)
 			}
 		}
 		s.answer(b, sess, st, append(payload, "</query>"...))
