@@ -113,7 +113,7 @@ func (s *Server) restored(x *Suspended) (*Session, error) {
 
 // row is the row of a session that was made of x.
 func (x *Suspended) row(s *Session) router.Row {
-	return router.Row{Session: s, Available: x.Available, Priority: x.Priority, Flags: x.Flags, Detached: x.Storing}
+	return router.Row{Session: s, Available: x.Available, Priority: x.Priority, Flags: x.Flags | router.Resumed, Detached: x.Storing}
 }
 
 // awaits notes a restored session as one that can be resumed, unless it would be too late to keep it or to give it away again.
@@ -165,7 +165,7 @@ func (m *managed) check() error {
 
 // state is what other packages keep with the session, but for the block list.
 func (x *Suspended) state(jid stanza.JID) (*router.State, error) {
-	state := &router.State{Begun: x.Begun, Resumed: true}
+	state := &router.State{Begun: x.Begun}
 	state.Strayed.Store(x.Strayed)
 	state.Handed.Restore(x.Handed)
 	if x.Presence != "" {

@@ -125,7 +125,7 @@ func (n *Node) greeted(ctx context.Context, conn net.Conn) (*offer, error) {
 	case n.leaving.Load():
 		return o, refusal{reason: refusedLeaving}
 	}
-	if o.version, err = h.version(n.about); err != nil {
+	if o.version, err = h.suits(n.greeting(h.name)); err != nil {
 		n.heardOf(h.name, h.about)
 		if l := n.link(h.name); l != nil {
 			l.noteRefused(err)
@@ -173,7 +173,7 @@ func (n *Node) greet(s secured, said *hello) (*hello, int, error) {
 	if h.name != said.to || h.to != n.cfg.Node {
 		return nil, 0, refusal{refusedTarget, "it is " + h.name}
 	}
-	version, err := h.version(n.about)
+	version, err := h.suits(said)
 	return h, version, err
 }
 

@@ -252,7 +252,7 @@ func (s *Service) Uncertain() bool {
 	return n == nil || s.Split() || !n.steady() || !n.whole() || s.missing.lately(time.Now())
 }
 
-// Missing is which nodes are down and did not leave, of all that this node has met.
+// Missing is which nodes are down and did not leave, of all that this node has met and not forgotten.
 type missing struct {
 	mu    sync.Mutex
 	nodes map[string]bool // by name: whether it is missing
@@ -279,6 +279,16 @@ func (m *missing) set(node string, is bool) (unknown bool) {
 		m.met = time.Now()
 	}
 	return was || !met
+}
+
+// forget is for a node that will not come back. If it does it is met for the first time.
+func (m *missing) forget(node string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.nodes[node] {
+		m.count--
+	}
+	delete(m.nodes, node)
 }
 
 // lately reports whether a node has come, or come back, just now.

@@ -260,6 +260,39 @@ func TestVersions(t *testing.T) {
 	}
 }
 
+// TestOtherDomain: a node of another domain is not linked to, and both say so. Who does not tell its domain is taken.
+func TestOtherDomain(t *testing.T) {
+	for _, c := range []struct {
+		a, b  string
+		state string
+	}{
+		{"chat.test", "chat.test", StateAlive},
+		{"chat.test", "", StateAlive},
+		{"chat.test", "other.test", StateRefused},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := simnet.New(1)
+			ca, cb := simConfig(s, 1), simConfig(s, 2, 1)
+			ca.Domain, cb.Domain = c.a, c.b
+			a, err := Start(t.Context(), ca, newRecorder(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := Start(t.Context(), cb, newRecorder(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { a.Close(); b.Close(); time.Sleep(5 * time.Second) }()
+			time.Sleep(10 * time.Second)
+			for _, m := range []Member{a.Status().Members[0], b.Status().Members[0]} {
+				if m.State != c.state || c.state == StateRefused && !strings.Contains(m.Error, "other-domain: n0") {
+					t.Errorf("%q and %q: %+v", c.a, c.b, m)
+				}
+			}
+		})
+	}
+}
+
 func TestRequestsAreBounded(t *testing.T) {
 	simulate(t, 2, func(t *testing.T, c *simCluster) {
 		release := make(chan struct{})

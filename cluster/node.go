@@ -83,8 +83,8 @@ func newNode(cfg Config, h Handler) (*Node, error) {
 	if !GoodName(cfg.Node) {
 		return nil, fmt.Errorf("cluster node name %q: 1 to %d lower-case letters, digits, \"-\", \"_\" and \".\"", cfg.Node, maxNodeName)
 	}
-	if len(cfg.AdvertiseLink) > maxAddress {
-		return nil, fmt.Errorf("cluster link address: more than %d bytes", maxAddress)
+	if len(cfg.AdvertiseLink) > maxAddress || len(cfg.Domain) > maxAddress {
+		return nil, fmt.Errorf("cluster link address or domain: more than %d bytes", maxAddress)
 	}
 	if err := CheckSecret(&cfg); err != nil {
 		return nil, fmt.Errorf("cluster secret: %w", err)
@@ -252,7 +252,7 @@ func (n *Node) linkLocked(name string) *link {
 
 // greeting begins what this node says in every hello.
 func (n *Node) greeting(to string) *hello {
-	return &hello{versionMin: n.about.versionMin, versionMax: n.about.versionMax, name: n.cfg.Node, to: to, incarnation: n.Incarnation, about: n.about}
+	return &hello{versionMin: n.about.versionMin, versionMax: n.about.versionMax, name: n.cfg.Node, to: to, incarnation: n.Incarnation, about: n.about, domain: n.cfg.Domain}
 }
 
 // jitter is between half and all of d.

@@ -53,7 +53,7 @@ func (r *Replica) Frame(s Sender, kind byte, payload []byte) {
 	case kindAsk:
 		r.onAsk(p, payload)
 	case kindPlacement:
-		err = r.onPlacement(payload)
+		err = r.onPlacement(p, payload)
 	case kindRetire:
 		p.mu.Lock()
 		p.retired = true
@@ -64,7 +64,9 @@ func (r *Replica) Frame(s Sender, kind byte, payload []byte) {
 	}
 	if err != nil {
 		r.stats.malformed.Add(1)
-		r.cfg.Log.Error("replication: a frame cannot be used", "peer", p.node, "kind", kind, "err", err)
+		if r.seldom.may("malformed " + p.node) {
+			r.cfg.Log.Error("replication: a frame cannot be used", "peer", p.node, "kind", kind, "err", err)
+		}
 		r.askAll(p)
 	}
 }
@@ -334,12 +336,19 @@ func (r *Replica) onGot(p *replicaPeer, b []byte) error {
 	return nil
 }
 
-func (r *Replica) onPlacement(b []byte) error {
+func (r *Replica) onPlacement(p *replicaPeer, b []byte) error {
 	epoch, nodes, _, err := pair(b)
-	if err == nil {
-		r.Places.told(Token{epoch, nodes})
+	if err != nil {
+		return err
 	}
-	return err
+	r.Places.told(Token{epoch, nodes})
+	p.mu.Lock()
+	p.placement = nodes
+	p.mu.Unlock()
+	if !r.settled.Load() {
+		r.place(nil)
+	}
+	return nil
 }
 
 func (r *Replica) onAsk(p *replicaPeer, b []byte) {

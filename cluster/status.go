@@ -79,8 +79,19 @@ func (n *Node) Status() Status {
 	if len(n.members) == 0 {
 		s.Silent = slices.Clone(n.silent)
 	}
-	s.Island = len(s.Silent) > 0 || slices.ContainsFunc(s.Members, func(m Member) bool { return m.State == StateDead || m.State == StateRefused })
+	s.Island = len(s.missing()) > 0
 	return s
+}
+
+// missing is the names of the nodes that cannot be reached and have not left, or the addresses where nobody answers of whom no more is known.
+func (s *Status) missing() (names []string) {
+	names = append(names, s.Silent...)
+	for i := range s.Members {
+		if m := &s.Members[i]; m.State == StateDead || m.State == StateRefused {
+			names = append(names, m.Name)
+		}
+	}
+	return names
 }
 
 func (n *Node) memberStatus(name string, m *member) Member {

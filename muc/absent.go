@@ -33,14 +33,11 @@ func (a *absent) Send(_ *router.Batch, st *stanza.Stanza) bool {
 }
 
 // miss has what a session was missed for wait until it is known where it is. It reports whether it may be anywhere.
-func (s *Service) miss(r *room, to *seat, on string, st *stanza.Stanza) bool {
+func (s *Service) miss(r *room, to *seat, st *stanza.Stanza) bool {
 	switch has := to.session.(type) {
 	case *absent:
 		return has.Send(nil, st)
 	case *node:
-		if has.name != on {
-			return false
-		}
 		return s.leaveOpen(r, to, has).Send(nil, st)
 	}
 	return false
@@ -94,7 +91,7 @@ func (s *Service) lookFor(b *router.Batch, name, session string) {
 	if o := r.of(full); o != nil {
 		to := o.seat(full)
 		if a, ok := to.session.(*absent); ok {
-			switch row, there := s.r.Table.Row(full); {
+			switch row, there := s.rowOf(full, to.bound); {
 			case there && row.Node() != a.name:
 				s.found(b, r, to, row, a.waiting)
 			case time.Now().After(a.until):
@@ -113,8 +110,7 @@ func (s *Service) lookFor(b *router.Batch, name, session string) {
 
 // found has a session be where it is, and told what it was missed for.
 func (s *Service) found(b *router.Batch, r *room, to *seat, row router.Row, waiting []*stanza.Stanza) {
-	to.session = s.sessionOf(row)
-	r.rep.touch(to.jid, to.session)
+	s.follow(r, to, row)
 	for _, st := range waiting {
 		st.To = to.jid
 		s.sendAfter(b, r, to, st)

@@ -21,13 +21,14 @@ func (s *Service) become(b *router.Batch, r *room, m *State) error {
 		return err
 	}
 	was := r.cfg
-	if *cfg == *was {
+	if cfg.equal(was) {
 		cfg = was
 	}
 	r.cfg, r.secret, r.subject, r.created, r.affiliates, r.phase = cfg, key, m.Subject, m.Created.Unix(), readAffiliates(m.Affiliations), open
 	if m.Locked {
 		r.phase = locked
 	}
+	r.voices = readRoles(m.Voices)
 	if m.Expected && !r.expected {
 		r.expected = true
 		time.AfterFunc(expectation, func() { s.giveUp(r) })
@@ -40,6 +41,10 @@ func (s *Service) become(b *router.Batch, r *room, m *State) error {
 	if m.Unkept && r.cfg.Persistent {
 		s.keepMerged(r)
 	}
+	known := !r.unread
+	if r.unread = m.Unread; r.unread {
+		s.tryLater(r)
+	}
 	r.past = past{}
 	for _, h := range m.History {
 		kept := remembered(h)
@@ -48,7 +53,7 @@ func (s *Service) become(b *router.Batch, r *room, m *State) error {
 			s.archive(r, archived{utterance: kept})
 		}
 	}
-	if cfg != was && len(r.all) > 0 {
+	if cfg != was && len(r.all) > 0 && known {
 		s.announce(b, r, was)
 	}
 	return s.reseat(r, m)
@@ -92,13 +97,13 @@ func (s *Service) seatAll(r *room, x *OccupantState) (o *occupant, err error) {
 	var seats []seat
 	for _, session := range x.Sessions {
 		full := stanza.Restore(session.JID)
-		if has := r.of(full); has != nil {
+		if has := r.of(full); has != nil && has.seat(full).bound == session.Bound {
 			seats = append(seats, *has.seat(full))
 			if o == nil {
 				o = has
 			}
-		} else if sess := s.findSession(full, session.Node); sess != nil {
-			seats = append(seats, seat{full, sess, unique.Make(session.Presence), session.Since})
+		} else if to := (seat{full, nil, session.Bound, unique.Make(session.Presence), session.Since}); s.findSession(&to, session.Node) {
+			seats = append(seats, to)
 		}
 	}
 	if len(seats) == 0 {
@@ -108,17 +113,20 @@ func (s *Service) seatAll(r *room, x *OccupantState) (o *occupant, err error) {
 	if o == nil {
 		o = &occupant{since: x.Since}
 	}
-	o.at, o.seats, o.role, o.affiliation, o.id = at, seats, role, r.affiliation(user), r.secret.identify(user)
+	o.at, o.role, o.affiliation, o.id = at, role, r.affiliation(user), r.secret.identify(user)
+	o.sit(seats)
 	return o, nil
 }
 
-// findSession is a session that was on a node.
-func (s *Service) findSession(full stanza.JID, on string) router.Session {
-	if row, ok := s.r.Table.Row(full); ok {
-		return s.sessionOf(row)
+// findSession gives a seat its session, which was on a node, and reports whether it is anywhere.
+func (s *Service) findSession(to *seat, on string) bool {
+	row, ok := s.rowOf(to.jid, to.bound)
+	switch {
+	case ok:
+		to.session, to.bound = s.sessionOf(row), boundAt(row)
+	case row.Session != nil && boundAt(row) > to.bound: // its user has logged in anew
+	case s.Place != nil && slices.Contains(s.Place.Nodes(), on): // whose rows are yet to come
+		to.session = s.node(on)
 	}
-	if s.Place != nil && slices.Contains(s.Place.Nodes(), on) { // whose rows are yet to come
-		return s.node(on)
-	}
-	return nil
+	return to.session != nil
 }

@@ -85,6 +85,9 @@ func (r *room) appendPresence(b []byte, o *occupant, reveal, own bool, n *notice
 		}
 	}
 	b = append(b, "</x>"...)
+	if !n.gone {
+		b = r.cfg.Hats.append(b, o.seats[0].jid)
+	}
 	return o.id.append(b)
 }
 
@@ -210,7 +213,7 @@ func (s *Service) send(b *router.Batch, r *room, to *seat, st *stanza.Stanza) bo
 	if to.session.Send(b, st) {
 		return true
 	}
-	row, ok := s.r.Table.Row(to.jid)
+	row, ok := s.rowOf(to.jid, to.bound)
 	if !ok {
 		r.lost = append(r.lost, to.jid)
 		return false
@@ -218,8 +221,7 @@ func (s *Service) send(b *router.Batch, r *room, to *seat, st *stanza.Stanza) bo
 	if row.Session == to.session {
 		return false // ending: it says so itself
 	}
-	to.session = s.sessionOf(row) // which has taken over
-	r.rep.touch(to.jid, to.session)
+	s.follow(r, to, row) // which has taken over
 	if n, ok := to.session.(*node); ok {
 		return r.sendNode(b, n, st)
 	}

@@ -2,9 +2,11 @@ package muc
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"chatd/router"
 )
@@ -23,6 +25,13 @@ func (n *fakeNode) flushJobs() {
 		n.jobs <- func(*router.Batch) { close(done) }
 		<-done
 	}
+}
+
+// resumed is a session that goes on here (XEP-0198 §5).
+func (n *fakeNode) resumed(full string) *fakeClient {
+	c := n.client(full)
+	n.table.SetFlags(c, router.Resumed, 0)
+	return c
 }
 
 // sees gives a node a placement of its own.
@@ -109,12 +118,12 @@ func follow(t *testing.T, from string) {
 	if from == "a" {
 		bob.gone.Store(true)
 		c.node("a").table.Unbind(bob)
-		bob = c.node("c").client("bob@chat.test/1")
+		bob = c.node("c").resumed("bob@chat.test/1")
 	}
 	alice.shout("r", "once")
 	if from == "b" {
 		c.node("b").table.Unbind(bob)
-		bob = c.node("c").client("bob@chat.test/1")
+		bob = c.node("c").resumed("bob@chat.test/1")
 	}
 	goOn()
 	c.quiet()
@@ -184,7 +193,7 @@ func TestReturned(t *testing.T) {
 	goOn := c.node("b").hold()
 	alice.shout("r", "once")
 	c.node("b").table.Unbind(bob)
-	bob = c.node("c").client("bob@chat.test/1")
+	bob = c.node("c").resumed("bob@chat.test/1")
 	a := c.node("a")
 	var unacked []Frame
 	c.mu.Lock()
@@ -233,7 +242,7 @@ func TestAbsent(t *testing.T) {
 		alice.shout("r", text)
 		c.quiet()
 	}
-	bob = c.node("c").client("bob@chat.test/1")
+	bob = c.node("c").resumed("bob@chat.test/1")
 	if got := texts(bob.await(2)); !slices.Equal(got, []string{"one", "two"}) {
 		t.Errorf("bob heard %q", got)
 	}
@@ -281,7 +290,7 @@ func TestLeavesFirst(t *testing.T) {
 	c.quiet()
 	alice.shout("r", "second")
 	c.quiet()
-	bob = c.node("c").client("bob@chat.test/1")
+	bob = c.node("c").resumed("bob@chat.test/1")
 	if got := texts(bob.await(2)); !slices.Equal(got, []string{"first", "second"}) {
 		t.Errorf("%d frames came back, and bob heard %q", len(unacked), got)
 	}
@@ -304,8 +313,11 @@ func TestMovesWithRoom(t *testing.T) {
 		c.quiet()
 		alice.hears("")
 		c.node("b").table.Unbind(bob)
-		bob = &fakeClient{n: c.node("c"), jid: bob.jid, done: make(chan struct{}), state: router.State{Resumed: resumed}}
+		bob = &fakeClient{n: c.node("c"), jid: bob.jid, done: make(chan struct{}), state: router.State{Begun: time.Unix(1, 0)}}
 		bob.n.table.Bind(bob, false)
+		if resumed {
+			bob.n.table.SetFlags(bob, router.Resumed, 0)
+		}
 		c.place([]string{"a", "b", "c"}, []string{"c"})
 		c.quiet()
 		if got := alice.hears("unavailable"); len(got) > 0 == resumed {
@@ -316,5 +328,62 @@ func TestMovesWithRoom(t *testing.T) {
 		if got := texts(bob.hears("<body>")); len(got) > 0 != resumed {
 			t.Errorf("resumed %v: bob heard %q", resumed, got)
 		}
+	}
+}
+
+// TestLogsInAnew has the node of a session die, which may be the room's home, and its user come to the room's next home or to another node: only who enters the
+// room again is in it, and nobody is put out.
+func TestLogsInAnew(t *testing.T) {
+	for _, home := range []string{"a", "b", "c"} {
+		for _, enters := range []bool{true, false} {
+			for _, to := range []string{"a", "c"} {
+				t.Run(fmt.Sprint(home, enters, to), func(t *testing.T) { logsInAnew(t, home, enters, to) })
+			}
+		}
+	}
+}
+
+func logsInAnew(t *testing.T, home string, enters bool, to string) {
+	c := newFakeCluster(t, "a", "b", "c")
+	room := "r0"
+	for i := 0; c.node("a").Home(room) != home; i++ {
+		room = fmt.Sprint("r", i)
+	}
+	alice, bob := c.node("a").client("alice@chat.test/1"), c.node("b").client("bob@chat.test/1")
+	alice.enter(room, "alice")
+	c.quiet()
+	alice.says("<iq type='set' id='u' to='%s@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", room, fakeHost, nsOwner, nsForms)
+	c.quiet()
+	bob.enter(room, "bob")
+	c.quiet()
+	alice.hears("")
+	c.mu.Lock()
+	c.node("b").down = true
+	c.mu.Unlock()
+	bob = &fakeClient{n: c.node(to), jid: bob.jid, done: make(chan struct{}), state: router.State{Begun: time.Unix(1, 0)}}
+	bob.n.table.Bind(bob, false)
+	bob.n.table.SetPresence(bob, true, 0)
+	alice.shout(room, "meanwhile")
+	if enters {
+		bob.enter(room, "bob")
+	}
+	c.place([]string{"a", "c"}, []string{"a", "c"})
+	c.quiet()
+	if got := bob.hears("unavailable"); len(got) > 0 {
+		t.Errorf("bob was told %q", got)
+	}
+	alice.shout(room, "on")
+	c.quiet()
+	if got := texts(bob.hears("<body>on")); len(got) > 0 != enters {
+		t.Errorf("bob heard %q", got)
+	}
+	sees := true
+	for _, p := range alice.hears("<presence") {
+		if strings.Contains(p, "/bob") {
+			sees = !strings.Contains(p, "unavailable")
+		}
+	}
+	if sees != enters {
+		t.Errorf("alice sees bob: %v", sees)
 	}
 }

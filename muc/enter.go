@@ -27,13 +27,11 @@ func (s *Service) enter(ctx context.Context, b *router.Batch, sess router.Sessio
 		s.Metrics.refuse(refusedJoinRate)
 		return errTooFast
 	}
-	if sess == nil {
-		row, ok := s.r.Table.Row(st.From)
-		if !ok {
-			return nil // has gone meanwhile
-		}
-		sess = s.sessionOf(row)
+	who, ok := s.seatOf(st.From, sess)
+	if !ok {
+		return nil // has gone meanwhile
 	}
+	who.presence, who.since = unique.Make(string(inner)), now.UnixMilli()
 	created := false
 	r, err := s.load(ctx, b, st.To.Local(), func(r *room) error {
 		created = true
@@ -42,13 +40,27 @@ func (s *Service) enter(ctx context.Context, b *router.Batch, sess router.Sessio
 	if err != nil {
 		return err
 	}
-	err = s.admit(b, r, seat{st.From, sess, unique.Make(string(inner)), now.UnixMilli()}, st, join, created)
+	err = s.admit(b, r, who, st, join, created)
 	empty := len(r.all) == 0
 	s.unlock(b, r)
 	if empty {
 		s.settle(r)
 	}
 	return err
+}
+
+// seatOf is the seat of a session that enters; nil: of the one that is in the table.
+func (s *Service) seatOf(full stanza.JID, sess router.Session) (who seat, ok bool) {
+	who = seat{jid: full, session: sess}
+	if sess != nil && sess.State() != nil {
+		who.bound = sess.State().Begun.UnixNano()
+		return who, true
+	}
+	row, ok := s.r.Table.Row(full)
+	if ok && (sess == nil || s.sessionOf(row) == sess) {
+		who.session, who.bound = s.sessionOf(row), boundAt(row)
+	}
+	return who, who.session != nil
 }
 
 // createdBy makes a new room because a user wants to enter it (XEP-0045 §10.1.1).
@@ -68,8 +80,8 @@ func (s *Service) createdBy(r *room, user stanza.JID, now time.Time) error {
 // admit lets a session in, if it may.
 func (s *Service) admit(b *router.Batch, r *room, who seat, st *stanza.Stanza, join *joining, created bool) error {
 	if o := r.of(who.jid); o != nil {
-		if to := o.seat(who.jid); to.session != who.session { // a new one with its address, perhaps on another node
-			to.session = who.session
+		if to := o.seat(who.jid); to.session != who.session || to.bound != who.bound { // a new one with its address, perhaps on another node
+			to.session, to.bound, to.since = who.session, who.bound, who.since
 			r.rep.touch(to.jid, to.session)
 		}
 		return s.synchronize(b, r, o, st, who.presence, join)
@@ -108,7 +120,8 @@ func (s *Service) admit(b *router.Batch, r *room, who seat, st *stanza.Stanza, j
 	}
 	o := r.named(at.Resource())
 	if o == nil {
-		o = &occupant{at: at.Clone(), seats: []seat{who}, id: r.secret.identify(who.jid), affiliation: what.as, role: r.cfg.initial(what.as), since: time.Now().UnixNano()}
+		o = &occupant{at: at.Clone(), id: r.secret.identify(who.jid), affiliation: what.as, role: r.returning(who.jid, what.as), since: time.Now().UnixNano()}
+		o.sit([]seat{who})
 		r.add(o)
 		if s.Watcher != nil {
 			s.Watcher.RoomJoined(r.at, o.user(), o.nick(), o.role.String(), o.affiliation.String())
@@ -129,6 +142,7 @@ func (s *Service) admit(b *router.Batch, r *room, who seat, st *stanza.Stanza, j
 func (s *Service) welcome(b *router.Batch, r *room, o *occupant, to *seat, n *notice, history wanted) {
 	s.tellNodes(r) // before the session: its node is to know what it knows
 	s.introduce(b, r, o, to)
+	s.introduceAbsent(b, r, to)
 	s.showSeat(b, r, o, to, n)
 	s.recount(b, r, to, history)
 	s.tellSubject(b, r, to)

@@ -43,6 +43,7 @@ type fakeNode struct {
 	down    bool               // guarded by c.mu: nothing leaves it or gets there
 	deaf    bool               // guarded by c.mu: it does not answer what rooms it has
 	full    bool               // guarded by c.mu: it has no room for what other nodes' sessions say
+	misses  bool               // guarded by c.mu: what rooms tell its sessions does not get there
 }
 
 // A view is what a node knows of the placement.
@@ -199,7 +200,7 @@ func (n *fakeNode) Send(to string, kind byte, room string, parts ...[]byte) bool
 	if kind == frameCast {
 		n.cast[to] = append(n.cast[to][max(0, len(n.cast[to])-9):], Frame{kind, room, payload})
 	}
-	if o.deaf && kind == frameList {
+	if o.deaf && kind == frameList || o.misses && kind == frameCast {
 		return true
 	}
 	if o.full && kind == frameStanza {

@@ -116,16 +116,14 @@ func (s *Service) catchUp(b *router.Batch, r *room, before []utterance, x *State
 	}
 }
 
-// sayAgain tells a session of another node its own message, which it may not have heard. That node knows if it has. The caller holds the room's lock.
-func (s *Service) sayAgain(b *router.Batch, r *room, by stanza.JID, m *utterance) {
-	to := r.of(by).seat(by)
-	if _, away := to.session.(*node); !away {
-		return
+// sayAgain tells a node what has come from there again, if that has been said to all: its sessions may not have heard it, which it knows. The caller holds the
+// room's lock.
+func (s *Service) sayAgain(b *router.Batch, r *room, node string, st *stanza.Stanza) (said bool) {
+	m := r.past.find(string(st.StanzaID[:]))
+	if m != nil && node != r.rep.self {
+		s.retell(b, r, *m, func(at string) bool { return at == node })
 	}
-	if st, err := stanza.Parse(m.wire); err == nil {
-		st.Wire = m.wire
-		s.send(b, r, to, st)
-	}
+	return m != nil
 }
 
 // retell tells a message to those sessions of some nodes that were in the room when it was said.

@@ -19,7 +19,8 @@ func merge(a, b *State) *State {
 	if b.Created.Before(a.Created) {
 		m.Created = b.Created
 	}
-	m.Unkept = a.Unkept || b.Unkept
+	m.Unread = a.Unread && b.Unread
+	m.Unkept = a.Unkept || b.Unkept || a.Unread != b.Unread
 	m.Expected, m.Awaited = a.Expected || b.Expected, max(a.Awaited, b.Awaited)
 	by := a
 	if cmp.Or(cmp.Compare(b.Configured, a.Configured), bytes.Compare(b.Config, a.Config)) > 0 {
@@ -35,6 +36,7 @@ func merge(a, b *State) *State {
 	m.mergeAffiliations(a, b)
 	m.mergeOccupants(a, b)
 	m.History = mergeHistory(a.History, b.History)
+	m.Voices = mergeVoices(a.Voices, b.Voices)
 	m.Dealt = mergeMarks(a.Dealt, b.Dealt)
 	return m
 }
@@ -98,7 +100,7 @@ func sittings(x *State) (all []sitting) {
 }
 
 func (s sitting) compare(o sitting) int {
-	return cmp.Or(cmp.Compare(s.of.Since, o.of.Since), cmp.Compare(o.of.Nick, s.of.Nick), cmp.Compare(s.of.Role, o.of.Role),
+	return cmp.Or(cmp.Compare(s.Bound, o.Bound), cmp.Compare(s.of.Since, o.of.Since), cmp.Compare(o.of.Nick, s.of.Nick), cmp.Compare(s.of.Role, o.of.Role),
 		cmp.Compare(o.at, s.at), cmp.Compare(s.Node, o.Node), cmp.Compare(s.Presence, o.Presence))
 }
 
@@ -213,6 +215,14 @@ func (x *State) apply(d *State) {
 		}
 	}
 	x.History = append(x.History, d.History...)
+	for user, role := range d.Voices {
+		if x.Voices == nil {
+			x.Voices = make(map[string]string)
+		}
+		if x.Voices[user] = role; role == NoRole.String() {
+			delete(x.Voices, user)
+		}
+	}
 }
 
 // unseat takes a session out.

@@ -95,11 +95,15 @@ func (s *Service) say(b *router.Batch, r *room, o *occupant, st *stanza.Stanza) 
 	if err != nil {
 		return err
 	}
+	if o.affiliation == Owner {
+		if inner, err = dated(r.at, st, inner); err != nil {
+			return err
+		}
+	}
 	m := utterance{id: st.StanzaID, by: o.id, at: r.past.after(time.Now().UnixMilli())}
 	if m.id == (stanza.ID{}) {
 		m.id = stanza.NewID()
-	} else if has := r.past.find(string(m.id[:])); has != nil { // it was said before the room lost its home
-		s.sayAgain(b, r, st.From, has)
+	} else if s.sayAgain(b, r, r.rep.nodeOf(o.seat(st.From).session), st) { // before the room lost its home
 		return nil
 	}
 	buf := buffers.Get().(*[]byte)

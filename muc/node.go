@@ -207,14 +207,15 @@ func (s *Service) missed(b *router.Batch, node, name string, payload []byte) boo
 	st.To = stanza.Restore(string(full))
 	if o := r.of(st.To); o != nil {
 		to := o.seat(st.To)
-		switch row, ok := s.r.Table.Row(st.To); {
-		case ok && row.Node() != node:
+		switch row, ok := s.rowOf(st.To, to.bound); {
+		case ok && row.Node() != node && row.Flags&router.Resumed != 0:
 			waiting := []*stanza.Stanza{st}
 			if a, ok := to.session.(*absent); ok {
 				waiting = append(a.waiting, st)
 			}
 			s.found(b, r, to, row, waiting)
-		case !s.miss(r, to, node, st):
+		case r.rep.nodeOf(to.session) != node: // its user has logged in anew and is in the room again
+		case !s.miss(r, to, st):
 			r.lost = append(r.lost, st.To)
 		}
 	}
@@ -237,6 +238,22 @@ func (s *Service) sendAfter(b *router.Batch, r *room, to *seat, st *stanza.Stanz
 	if !n.cast(frameFollow, st, []stanza.JID{to.jid}) {
 		r.lost = append(r.lost, to.jid)
 	}
+}
+
+// rowOf is the row of a session that was bound at a time, or of the one that goes on with it on another node (XEP-0198 §5). It is false if that is nowhere,
+// also if its user has logged in anew with its address.
+func (s *Service) rowOf(full stanza.JID, bound int64) (router.Row, bool) {
+	row, ok := s.r.Table.Row(full)
+	return row, ok && (bound == 0 || boundAt(row) == bound || row.Flags&router.Resumed != 0)
+}
+
+// boundAt is when the session of a row was bound, nanoseconds since 1970.
+func boundAt(row router.Row) int64 { return row.Session.State().Begun.UnixNano() }
+
+// follow has a seat be where its session is now. The caller holds the room's lock.
+func (s *Service) follow(r *room, to *seat, row router.Row) {
+	to.session, to.bound = s.sessionOf(row), boundAt(row)
+	r.rep.touch(to.jid, to.session)
 }
 
 // sessionOf is a session of the table's as rooms have it.

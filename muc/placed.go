@@ -181,7 +181,7 @@ func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node stri
 		if r.rep.second == node { // if it is back already it has no copy
 			r.rep.second = ""
 		}
-		s.follow(r, node)
+		s.followAll(r, node)
 		if home := s.Place.Home(name); home == r.rep.self || !s.reaches(home) { // else it goes there, where that node may be reached
 			if left {
 				s.missAll(r, node)
@@ -208,17 +208,16 @@ func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node stri
 	s.answered(ctx, b, name, whoMark+node)
 }
 
-// follow has sessions that were on a node where they are now, if it gave them to others before it went (XEP-0198 §5). The caller holds the room's lock.
-func (s *Service) follow(r *room, node string) {
+// followAll has sessions that were on a node be where they are now, if it gave them to others before it went (XEP-0198 §5). The caller holds the room's lock.
+func (s *Service) followAll(r *room, node string) {
 	for _, o := range r.all {
 		for i := range o.seats {
 			to := &o.seats[i]
 			if _, away := to.session.(*absent); away || r.rep.nodeOf(to.session) != node {
 				continue
 			}
-			if row, ok := s.r.Table.Row(to.jid); ok && row.Node() != node {
-				to.session = s.sessionOf(row)
-				r.rep.touch(to.jid, to.session)
+			if row, ok := s.rowOf(to.jid, to.bound); ok && row.Node() != node {
+				s.follow(r, to, row)
 			}
 		}
 	}

@@ -46,6 +46,7 @@ type schedule struct {
 	said    []uttered
 	count   int
 	rough   []time.Time // when links were cut or came back
+	back    []*comeback
 }
 
 // An uttered is a message that a user has sent.
@@ -88,6 +89,10 @@ func (x *schedule) run(troubles int) {
 	for range 1 + x.chance(troubles) {
 		x.trouble()
 	}
+	for len(x.back) > 0 {
+		x.logIn()
+		time.Sleep(10 * time.Millisecond)
+	}
 	x.note("peace")
 	time.Sleep(20 * time.Second)
 	x.check()
@@ -107,6 +112,7 @@ func (x *schedule) run(troubles int) {
 func (x *schedule) talk(d time.Duration) {
 	for until := time.Now().Add(d); time.Now().Before(until); {
 		time.Sleep(time.Duration(x.chance(60_000)) * time.Microsecond)
+		x.logIn()
 		x.act()
 	}
 }
@@ -151,7 +157,7 @@ func (x *schedule) trouble() {
 	case 4:
 		x.talk(6 * time.Second) // until there are copies
 		x.note("kill %d", victim)
-		x.gone(victim)
+		x.killed(victim)
 		x.kill(victim, false)
 		x.talk(d)
 		x.note("start %d", victim)

@@ -2,8 +2,10 @@ package muc
 
 import (
 	"context"
+	"encoding/binary"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"chatd/router"
@@ -32,10 +34,11 @@ type simFrame struct {
 
 // Kinds of what links carry besides frames about rooms.
 const (
-	simRow   = 100 + iota // a row: '+' or '-', full JID
+	simRow   = 100 + iota // a row: '+' or '-', when it was bound, full JID
 	simRoute              // full JID, stanza
 	simToken
 	simRetire
+	simReach // the names of the nodes that the sender reaches
 )
 
 // meet has two nodes connect soon, if nothing keeps them from it then.
@@ -96,12 +99,13 @@ func (e *simEnd) upLocked() {
 	n := e.from
 	n.s.noteLocked("%s sees %s", n.name, e.to.name)
 	e.up = true
+	n.tellGoneLocked(e.to.name)
 	n.peers[e.to.name] = e
 	if n.retired[n.name] {
 		e.sendLocked(simRetire, "", nil)
 	}
 	for _, full := range slices.Sorted(maps.Keys(n.bound)) {
-		e.sendLocked(simRow, "", []byte("+"+full))
+		e.sendLocked(simRow, "", n.rowLocked(full))
 	}
 	delete(n.retired, e.to.name)
 	n.placeLocked()
@@ -131,7 +135,6 @@ func (e *simEnd) downLocked() func() {
 		delete(n.peers, e.to.name)
 	}
 	delete(n.rows, e.to.name)
-	n.placeLocked()
 	var unacked []Frame
 	for _, f := range e.sent {
 		if f.kind < simRow {
@@ -139,7 +142,11 @@ func (e *simEnd) downLocked() func() {
 		}
 	}
 	e.sent = nil
-	return func() { n.Down(e.to.name, false, unacked) }
+	n.leaving[e.to.name] = &simGone{unacked}
+	delete(n.reaches, e.to.name)
+	delete(n.tokens, e.to.name)
+	n.placeLocked()
+	return func() {}
 }
 
 func (e *simEnd) sendLocked(kind byte, room string, payload []byte) bool {
@@ -188,7 +195,7 @@ func (e *simEnd) receiveLocked(seq uint64, f simFrame) {
 	e.got++
 	switch f.kind {
 	case simRow:
-		full := stanza.MustJID(string(f.payload[1:]))
+		full := stanza.MustJID(string(f.payload[9:]))
 		rows := n.rows[e.to.name]
 		if rows == nil {
 			rows = map[string]router.Row{}
@@ -196,10 +203,15 @@ func (e *simEnd) receiveLocked(seq uint64, f simFrame) {
 		}
 		delete(rows, full.String())
 		if f.payload[0] == '+' {
-			rows[full.String()] = router.Row{Session: &simRemote{end: e, jid: full}, Available: true, Remote: true}
+			remote := &simRemote{end: e, jid: full}
+			remote.state.Begun = time.Unix(0, int64(binary.LittleEndian.Uint64(f.payload[1:])))
+			rows[full.String()] = router.Row{Session: remote, Available: true, Remote: true}
 		}
 	case simRetire:
 		n.retired[e.to.name] = true
+		n.placeLocked()
+	case simReach:
+		n.reaches[e.to.name] = strings.Fields(string(f.payload))
 		n.placeLocked()
 	case simToken:
 		t, _, _ := cutToken(f.payload)
@@ -207,6 +219,8 @@ func (e *simEnd) receiveLocked(seq uint64, f simFrame) {
 		if t.Nodes == n.token.Nodes && t.Epoch > n.token.Epoch {
 			n.becomeLocked(t)
 		}
+		n.tokens[e.to.name] = t
+		n.placeLocked()
 	default:
 		n.s.frameLocked("put  ", e.to.name, n.name, f.kind, f.room, f.payload)
 		n.worker(f.room).put(func(b *router.Batch) {

@@ -39,6 +39,7 @@ type replication struct {
 	seated     int             // how many of these their nodes know of
 	told       []store.HistoryMessage
 	affiliated []string // whose affiliation has changed
+	voiced     []string // of whom what is remembered of their voice has changed
 }
 
 type touch struct {
@@ -123,7 +124,7 @@ func (s *Service) replicate(r *room) {
 		s.copyTo(r, configured, subject)
 	}
 	s.tellNodes(r)
-	p.touched, p.seated, p.told, p.affiliated = p.touched[:0], 0, nil, nil
+	p.touched, p.seated, p.told, p.affiliated, p.voiced = p.touched[:0], 0, nil, nil, nil
 	if cap(p.touched) > few {
 		p.touched = nil
 	}
@@ -147,7 +148,7 @@ func (s *Service) copyTo(r *room, configured, subject bool) {
 		return
 	}
 	ok := true
-	if configured || subject || len(p.touched)+len(p.affiliated) > 0 {
+	if configured || subject || len(p.touched)+len(p.affiliated)+len(p.voiced) > 0 {
 		ok = s.sendJSON(second, frameChange, name, s.changed(r, configured, subject))
 	}
 	for i := range p.told {
@@ -180,6 +181,12 @@ func (s *Service) changed(r *room, configured, subject bool) *State {
 		if i, ok := r.affiliates.find(jid); ok {
 			x.Affiliations = append(x.Affiliations, r.affiliates[i].stored())
 		}
+	}
+	for _, user := range p.voiced {
+		if x.Voices == nil {
+			x.Voices = make(map[string]string)
+		}
+		x.Voices[user] = r.voices[user].String()
 	}
 	r.addTouched(x, r.rep.touched, "")
 	return x

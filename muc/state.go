@@ -25,6 +25,7 @@ type State struct {
 	Affiliations []store.Affiliation    `json:"affiliations,omitempty"`
 	Occupants    []OccupantState        `json:"occupants,omitempty"` // in the order in which they entered
 	History      []store.HistoryMessage `json:"history,omitempty"`   // what is in memory, oldest first; Seq is 0
+	Voices       map[string]string      `json:"voices,omitempty"`    // roles of users who have left, by address; of a change "none" for one that is forgotten
 
 	// What only nodes of a cluster tell each other. Stamps are nanoseconds since 1970.
 	Configured int64             `json:"configured,omitempty"`  // when Config was changed; 1: it is as in the store
@@ -38,6 +39,7 @@ type State struct {
 	Asked      int64             `json:"asked,omitempty"`       // it answers this frameWho
 	CopyOf     string            `json:"copy_of,omitempty"`     // it is a copy of the room of this node, which was gone
 	Unkept     bool              `json:"unkept,omitempty"`      // the store may have something else of it
+	Unread     bool              `json:"unread,omitempty"`      // the store could not be asked for it
 	Secret     []byte            `json:"secret,omitempty"`      // of that room: one that is made anew has another
 }
 
@@ -57,6 +59,7 @@ type SessionState struct {
 	Presence string `json:"presence,omitempty"` // children, raw XML
 	Node     string `json:"node,omitempty"`     // where it is connected
 	Since    int64  `json:"since,omitempty"`    // when it entered, milliseconds since 1970
+	Bound    int64  `json:"bound,omitempty"`    // when it was bound, nanoseconds since 1970
 }
 
 // Export yields every room that somebody is in.
@@ -87,7 +90,7 @@ func (r *room) state() (*State, error) {
 		return nil, err
 	}
 	x := &State{Name: rec.Name, Config: rec.Config, Subject: rec.Subject, Created: rec.Created, Locked: r.phase == locked, Affiliations: r.affiliates.stored()}
-	x.Expected, x.Unkept = r.expected, r.unkept
+	x.Expected, x.Unkept, x.Unread, x.Voices = r.expected, r.unkept, r.unread, namedRoles(r.voices)
 	if time.Now().Before(r.awaited) {
 		x.Awaited = r.awaited.UnixNano()
 	}
@@ -109,7 +112,7 @@ func (o *occupant) state(rep *replication, only string) OccupantState {
 	for _, seat := range o.seats {
 		node := rep.nodeOf(seat.session)
 		if only == "" || node == only {
-			os.Sessions = append(os.Sessions, SessionState{seat.jid.String(), seat.presence.Value(), node, seat.since})
+			os.Sessions = append(os.Sessions, SessionState{seat.jid.String(), seat.presence.Value(), node, seat.since, seat.bound})
 		}
 	}
 	return os
@@ -128,7 +131,7 @@ func (s *Service) Import(x *State) error {
 	if err != nil {
 		return err
 	}
-	r := &room{at: name, phase: open, cfg: cfg, secret: key, subject: x.Subject, created: x.Created.Unix(), affiliates: readAffiliates(x.Affiliations)}
+	r := &room{at: name, phase: open, cfg: cfg, secret: key, subject: x.Subject, created: x.Created.Unix(), affiliates: readAffiliates(x.Affiliations), voices: readRoles(x.Voices)}
 	if x.Locked {
 		r.phase = locked
 	}
@@ -146,6 +149,9 @@ func (s *Service) Import(x *State) error {
 		} else {
 			r.add(o)
 		}
+	}
+	for _, o := range left {
+		r.keepVoice(o, o.role)
 	}
 	if len(r.all) == 0 {
 		for _, o := range left {
@@ -186,8 +192,8 @@ func (s *Service) occupant(r *room, x *OccupantState) (*occupant, error) {
 		if err != nil || full.IsBare() || full.Local() == "" || r.of(full) != nil {
 			return nil, errState
 		}
-		who := seat{jid: full, presence: unique.Make(session.Presence), since: session.Since}
-		if row, ok := s.r.Table.Row(full); ok {
+		who := seat{jid: full, bound: session.Bound, presence: unique.Make(session.Presence), since: session.Since}
+		if row, ok := s.rowOf(full, session.Bound); ok {
 			who.session = s.sessionOf(row)
 			here = append(here, who)
 		} else {
@@ -198,5 +204,7 @@ func (s *Service) occupant(r *room, x *OccupantState) (*occupant, error) {
 		here = gone
 	}
 	user := here[0].jid
-	return &occupant{at: at, since: x.Since, seats: here, id: r.secret.identify(user), role: role, affiliation: r.affiliation(user)}, nil
+	o := &occupant{at: at, since: x.Since, id: r.secret.identify(user), role: role, affiliation: r.affiliation(user)}
+	o.sit(here)
+	return o, nil
 }

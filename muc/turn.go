@@ -68,11 +68,13 @@ func (s *Service) inTurn(ctx context.Context, b *router.Batch, p *parked) {
 	}
 	var had mark
 	if r := s.lock(b, name); r != nil {
-		had = r.rep.dealt[of]
-		r.mu.Unlock()
-	}
-	if had.Of != p.turn.of {
-		had.Number = 0
+		if had = r.rep.dealt[of]; had.Of != p.turn.of {
+			had.Number = 0
+		}
+		if p.turn.number <= had.Number {
+			s.sayAgain(b, r, of, p.st)
+		}
+		s.unlock(b, r)
 	}
 	switch {
 	case p.turn.number <= had.Number: // it was dealt with, and the answer lost

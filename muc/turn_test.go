@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// TestTurn has a room be sent what it has had, and what comes too early: it deals with all in order, and once.
+// TestTurn has a room be sent what it has had, and what comes too early: it deals with all in order, and once, and everybody hears it once.
 func TestTurn(t *testing.T) {
 	c := newFakeCluster(t, "a", "b")
 	home := c.node("a")
@@ -33,7 +33,16 @@ func TestTurn(t *testing.T) {
 		defer c.mu.Unlock()
 		return home.sent[frameElsewhere]
 	}
+	miss := func(misses bool) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.node("b").misses = misses
+	}
 	before := refused()
+	miss(true)
+	says(8, 0) // ann does not hear it
+	miss(false)
+	says(8, 0)
 	says(10, 0)
 	says(10, 0)  // its answer has been lost
 	says(14, 12) // 12 has been lost
@@ -48,7 +57,7 @@ func TestTurn(t *testing.T) {
 		t.Errorf("%d were sent back", n)
 	}
 	c.quiet()
-	if got := texts(ann.hears("<body>")); !slices.Equal(got, []string{"10", "12", "14", "20"}) {
+	if got := texts(ann.hears("<body>")); !slices.Equal(got, []string{"8", "10", "12", "14", "20"}) {
 		t.Errorf("heard %v", got)
 	}
 }

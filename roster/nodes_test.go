@@ -60,13 +60,13 @@ func (s *silent) Roster(ctx context.Context, user string) (store.Roster, error) 
 	return s.Store.Roster(ctx, user)
 }
 
-func gone(jids ...string) map[string][]stanza.JID {
-	all := make(map[string][]stanza.JID)
+func gone(jids ...string) func(stanza.JID) []stanza.JID {
+	all := make(map[stanza.JID][]stanza.JID)
 	for _, text := range jids {
 		jid := stanza.MustJID(text)
-		all[jid.Bare().String()] = append(all[jid.Bare().String()], jid)
+		all[jid.Bare()] = append(all[jid.Bare()], jid)
 	}
-	return all
+	return func(user stanza.JID) []stanza.JID { return all[user] }
 }
 
 func unavailable(from, to string) string {

@@ -10,7 +10,7 @@ import (
 )
 
 // A Session is one connected resource, as the rest of the server sees it.
-// c2s provides it; a cluster peer's resources will be another kind. Any
+// c2s provides those of this node, cluster those of others. Any
 // goroutine may call its methods; only SendNow blocks.
 type Session interface {
 	// JID is the full JID, fixed once bound.
@@ -66,8 +66,6 @@ type State struct {
 	// Temporary says that the user came with a token, with which the session ends. Owned by the
 	// session's reading goroutine.
 	Temporary bool
-	// Resumed says that the session is one of another process, which it goes on with (XEP-0198 §5); fixed before it enters the table.
-	Resumed bool
 }
 
 // A Blocklist is an immutable set of blocked addresses (XEP-0191). The nil

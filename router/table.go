@@ -24,6 +24,8 @@ const (
 	Carbons
 	// BlockPushes resources have fetched the block list and get its pushes (XEP-0191 §3.2).
 	BlockPushes
+	// Resumed sessions are of another process, which they go on with (XEP-0198 §5).
+	Resumed
 )
 
 // A Row is one connected resource in the table. Rows are values; changing one

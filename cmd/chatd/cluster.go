@@ -21,7 +21,7 @@ import (
 // clusterConfig is what makes a node of this process.
 func clusterConfig(cfg *Config, log *slog.Logger) cluster.Config {
 	return cluster.Config{
-		Node: cfg.Cluster.Node, Gossip: cfg.Cluster.Gossip, Link: cfg.Cluster.Link,
+		Node: cfg.Cluster.Node, Domain: cfg.Domain, Gossip: cfg.Cluster.Gossip, Link: cfg.Cluster.Link,
 		AdvertiseGossip: cfg.Cluster.AdvertiseGossip, AdvertiseLink: cfg.Cluster.AdvertiseLink,
 		Join: cfg.Cluster.Join, Secret: cfg.Cluster.Secret, Weight: cfg.Cluster.Weight, Log: log,
 	}
@@ -85,9 +85,12 @@ func (j *joined) connect() {
 	}
 }
 
-// nodes is how clients reach the nodes that are there, this one first.
+// nodes is how clients reach the nodes that are there, this one first unless it is about to stop.
 func (j *joined) nodes() []c2s.Node {
-	all := []c2s.Node{j.self}
+	all := []c2s.Node{}
+	if j.serving.Err() == nil {
+		all = append(all, j.self)
+	}
 	abouts := j.Abouts()
 	for _, name := range slices.Sorted(maps.Keys(abouts)) {
 		n := c2s.Node{Name: name}
