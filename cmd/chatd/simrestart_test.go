@@ -210,6 +210,46 @@ func TestNodeMovesAndBack(t *testing.T) {
 	})
 }
 
+// TestNodeUnmet: a node starts during a split, stores a message for somebody on the other side, and stops before the split ends. The process after it
+// knows nothing of that.
+func TestNodeUnmet(t *testing.T) {
+	for _, end := range []func(*simProcess){(*simProcess).stop, (*simProcess).kill} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSimSchedule(t, 1)
+			s.three()
+			one, other := s.nodes[0], s.nodes[2]
+			from, to := s.devices[0], s.devices[len(s.devices)-1]
+			s.login(to, one, false)
+			time.Sleep(time.Second)
+			other.retire().stop()
+			for _, n := range s.nodes[:2] {
+				s.net.Cut(n.ip, other.ip)
+				s.net.Cut(other.ip, n.ip)
+			}
+			if err := other.start(); err != nil {
+				t.Fatal(err)
+			}
+			s.login(from, other, false)
+			time.Sleep(5 * time.Second)
+			s.say(from, "m", to.jid())
+			time.Sleep(time.Second)
+			end(other.retire())
+			if page, err := s.store.OfflinePage(t.Context(), to.user, 0, 10); len(page) != 1 || err != nil {
+				t.Fatalf("%d are stored, %v", len(page), err)
+			}
+			s.net.Heal()
+			if err := other.start(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(20 * time.Second)
+			if m := s.messages["m"]; len(m.receipts) != 1 {
+				t.Errorf("it came %d times: %s", len(m.receipts), m.story())
+			}
+			s.end()
+		})
+	}
+}
+
 // three starts three nodes.
 func (s *simSchedule) three() {
 	s.nodes = nil
