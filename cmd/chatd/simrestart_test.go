@@ -115,9 +115,7 @@ func TestNodeStopsBeforeItHears(t *testing.T) {
 		to.leave(true)
 		s.login(to, other, false)
 		time.Sleep(20 * time.Second)
-		if m := s.messages["m"]; len(m.receipts) != 1 {
-			t.Errorf("it came %d times: %s", len(m.receipts), m.story())
-		}
+		s.once()
 		if page, err := s.store.OfflinePage(t.Context(), to.user, 0, 10); len(page) > 0 || err != nil {
 			t.Errorf("%d wait, %v", len(page), err)
 		}
@@ -162,11 +160,7 @@ func (s *simSchedule) wakes(left bool) {
 	time.Sleep(3 * time.Second)
 	s.net.Heal()
 	time.Sleep(30 * time.Second)
-	for _, m := range s.messages {
-		if len(m.receipts) != 1 {
-			s.t.Errorf("%s came %d times: %s", m.id, len(m.receipts), m.story())
-		}
-	}
+	s.once()
 	for _, wrong := range s.checkStore() {
 		s.t.Error(wrong)
 	}
@@ -202,9 +196,7 @@ func TestNodeMovesAndBack(t *testing.T) {
 		s.net.Heal()
 		s.login(to, s.nodes[2], true)
 		time.Sleep(15 * time.Second)
-		if m := s.messages["m"]; len(m.receipts) != 1 {
-			t.Errorf("it came %d times: %s", len(m.receipts), m.story())
-		}
+		s.once()
 		s.net.Thaw(first)
 		s.end()
 	})
@@ -242,9 +234,7 @@ func TestNodeUnmet(t *testing.T) {
 				t.Fatal(err)
 			}
 			time.Sleep(20 * time.Second)
-			if m := s.messages["m"]; len(m.receipts) != 1 {
-				t.Errorf("it came %d times: %s", len(m.receipts), m.story())
-			}
+			s.once()
 			s.end()
 		})
 	}
@@ -260,6 +250,19 @@ func (s *simSchedule) three() {
 		}
 	}
 	time.Sleep(2 * time.Second)
+}
+
+// once checks that each message has come once.
+func (s *simSchedule) once() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range s.messages {
+		m.mu.Lock()
+		if len(m.receipts) != 1 {
+			s.t.Errorf("%s came %d times: %s", m.id, len(m.receipts), m.story())
+		}
+		m.mu.Unlock()
+	}
 }
 
 // say has a device send a message of this id.
