@@ -61,15 +61,9 @@ func (s *Service) Overview() Overview {
 
 // Missing is the names of the nodes that cannot be reached and have not left, or where nobody answers of whom this node knows only the
 // address: with any, it is on an island.
-func (s *Service) Missing() (names []string) {
+func (s *Service) Missing() []string {
 	status := s.node.Status()
-	names = append(names, status.Silent...)
-	for _, m := range status.Members {
-		if m.State == StateDead || m.State == StateRefused {
-			names = append(names, m.Name)
-		}
-	}
-	return names
+	return status.missing()
 }
 
 // Register registers the service's metrics, after Start.

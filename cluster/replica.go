@@ -280,10 +280,15 @@ func (r *Replica) place(added *replicaPeer) {
 		news = peers
 	}
 	tell(news, func(p *replicaPeer) { p.tellReach = true })
-	settled := r.reach.settle(views, func() { r.place(nil) })
+	again := func() { r.place(nil) }
+	settled := r.reach.settle(views, again)
+	others, without := r.reach.core(homes, r.cfg.Node, r.retired.Load())
+	if without && !r.retired.Load() {
+		settled = r.told(peers, others) || r.reach.isOld(2*holeAfter, again)
+	}
 	r.settled.Store(settled)
 	if settled {
-		if r.Places.set(r.reach.core(homes, r.cfg.Node, r.retired.Load())) {
+		if r.Places.set(others, without) {
 			added = nil
 			tell(peers, func(p *replicaPeer) { p.tell = true })
 		}
@@ -318,7 +323,7 @@ func (r *Replica) hide(p *replicaPeer) *Owner {
 	return p.in.shown
 }
 
-// PeerDown ends it and hides the node's rows, at once. They are returned, for Rows.Of, until the
+// PeerDown ends it and hides the node's rows, at once. They are returned, to be looked up, until the
 // caller has called Release; nil if there are none.
 func (r *Replica) PeerDown(s Sender) *Owner {
 	r.mu.Lock()

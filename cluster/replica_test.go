@@ -361,7 +361,7 @@ func TestPeerDownHidesAtOnce(t *testing.T) {
 			t.Fatal("still seen")
 		}
 		n := 0
-		for row := range w.b.Rows.Of(o) {
+		for _, row := range w.b.Rows.of(o) {
 			if row.JID != simRow(1).JID {
 				t.Error(row)
 			}
@@ -376,7 +376,7 @@ func TestPeerDownHidesAtOnce(t *testing.T) {
 			t.Error("down twice")
 		}
 		synctest.Wait()
-		for range w.b.Rows.Of(o) {
+		for range w.b.Rows.of(o) {
 			t.Error("not reclaimed")
 		}
 	})

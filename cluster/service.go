@@ -47,8 +47,8 @@ type Sessions struct {
 	Adopt func(ctx context.Context, session []byte) error
 	// Restore takes a session back that the other node has not kept, or ends it if this one is about to leave.
 	Restore func(ctx context.Context, session []byte)
-	// Lost tells the users here that resources of others, full JIDs by bare ones, are gone with their node.
-	Lost func(ctx context.Context, gone map[string][]stanza.JID)
+	// Lost tells the users here that resources of others are gone with their node. gone says which a user, a bare JID, had there.
+	Lost func(ctx context.Context, gone func(user stanza.JID) []stanza.JID)
 	// Appeared is told of each resource of another node's that has become available. What it returns, if not nil, is run soon. It must not block.
 	Appeared func(full stanza.JID) (soon func(context.Context))
 	// Found tells a node that has come the presence of the users here.
@@ -321,21 +321,20 @@ func (s *Service) malformed(from string, kind byte) {
 	}
 }
 
-// tellLost tells the users here of the resources that an owner had.
+// tellLost tells the users here of the resources that an owner had. It looks these up one by one: there may be many more of them than users here have friends.
 func (s *Service) tellLost(ctx context.Context, o *Owner) {
-	if o == nil || s.r.Table.Len() == 0 {
+	if o == nil || o.Len() == 0 || s.r.Table.Len() == 0 {
 		return
 	}
-	gone := make(map[string][]stanza.JID)
-	for row := range s.rows.Of(o) {
-		if row.Available {
-			full := row.JID.Clone()
-			gone[full.Bare().String()] = append(gone[full.Bare().String()], full)
+	s.Sessions.Lost(ctx, func(user stanza.JID) (gone []stanza.JID) {
+		var room [4]RemoteRow
+		for _, row := range s.rows.appendOf(room[:0], o, user) {
+			if row.Available {
+				gone = append(gone, row.JID.Clone())
+			}
 		}
-	}
-	if len(gone) > 0 {
-		s.Sessions.Lost(ctx, gone)
-	}
+		return gone
+	})
 }
 
 // seekAfter is how long after a node is back its users' nodes look for what was stored by others that are gone, and seekPause the time
