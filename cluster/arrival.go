@@ -104,8 +104,8 @@ func (a *arrival) stanza(st *stanza.Stanza, full stanza.JID, from settler) {
 		if a.belated(st, p) {
 			return
 		}
-		if router.Storable(st) {
-			a.s.had.add(st.WrittenID(), full, p, time.Now())
+		if router.Storable(st) && a.s.had.add(st.WrittenID(), full, p, time.Now()) {
+			return
 		}
 	}
 	noted := a.s.held.notes.Load()

@@ -20,33 +20,42 @@ const (
 type had struct {
 	mu      sync.Mutex
 	recent  []hadMessage // oldest first
-	peers   map[stanza.ID]*Peer
-	doubted map[stanza.ID]string // to whom, by bare JID
+	peers   map[stanza.ID]hadBy
+	doubted map[stanza.ID]string // full JID
 	order   []stanza.ID          // of doubted, oldest first; those that are not in it any more are void
 }
 
 type hadMessage struct {
-	id   stanza.ID
-	at   time.Time
-	user string // bare JID
+	id stanza.ID
+	at time.Time
 }
 
-// add notes a message of a peer that is dealt with now.
-func (h *had) add(id stanza.ID, user stanza.JID, p *Peer, now time.Time) {
+type hadBy struct {
+	peer *Peer
+	full string // JID of the resource
+}
+
+// add notes a message of a peer that is to be dealt with now, and reports whether the resource had it already: another session had it too, and
+// has found this one for what it could not get rid of.
+func (h *had) add(id stanza.ID, full stanza.JID, p *Peer, now time.Time) (again bool) {
 	if id == (stanza.ID{}) {
-		return
+		return false
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if to := full.String(); h.peers[id].full == to || h.doubted[id] == to {
+		return true
+	}
 	if h.peers == nil {
-		h.peers, h.doubted = make(map[stanza.ID]*Peer), make(map[stanza.ID]string)
+		h.peers, h.doubted = make(map[stanza.ID]hadBy), make(map[stanza.ID]string)
 	}
 	for len(h.recent) > 0 && (len(h.recent) >= hadRecent || now.Sub(h.recent[0].at) > hadFor) {
 		delete(h.peers, h.recent[0].id)
 		h.recent = h.recent[1:]
 	}
-	h.recent = append(h.recent, hadMessage{id, now, user.Bare().Clone().String()})
-	h.peers[id] = p
+	h.recent = append(h.recent, hadMessage{id, now})
+	h.peers[id] = hadBy{p, full.Clone().String()}
+	return false
 }
 
 // down is for a peer that may have stored what it has not heard of any more.
@@ -54,14 +63,14 @@ func (h *had) down(p *Peer) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, m := range h.recent {
-		if h.peers[m.id] != p {
+		if h.peers[m.id].peer != p {
 			continue
 		}
 		if len(h.order) >= hadMost {
 			delete(h.doubted, h.order[0])
 			h.order = h.order[1:]
 		}
-		h.doubted[m.id] = m.user
+		h.doubted[m.id] = h.peers[m.id].full
 		h.order = append(h.order, m.id)
 	}
 }
@@ -80,21 +89,24 @@ func (s *Service) HadBy(user stanza.JID) (ids []stanza.ID) {
 	h, bare := &s.had, user.Bare().String()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, m := range h.recent {
-		if _, is := h.peers[m.id]; is && m.user == bare {
-			ids = append(ids, m.id)
+	for id, by := range h.peers {
+		if string(bareOf([]byte(by.full))) == bare {
+			ids = append(ids, id)
 		}
 	}
-	for id, of := range h.doubted {
-		if _, is := h.peers[id]; !is && of == bare {
+	for id, full := range h.doubted {
+		if _, is := h.peers[id]; !is && string(bareOf([]byte(full))) == bare {
 			ids = append(ids, id)
 		}
 	}
 	return ids
 }
 
-// Stored notes that this node itself has stored a message, which so is to be handed over.
+// Stored notes that this node itself has stored a message, which so is to be handed over, or has given it away with its session.
 func (s *Service) Stored(id stanza.ID) {
+	if id == (stanza.ID{}) {
+		return
+	}
 	s.had.mu.Lock()
 	defer s.had.mu.Unlock()
 	delete(s.had.peers, id)

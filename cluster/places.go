@@ -89,11 +89,14 @@ func (p *Places) set(others []string, retired bool) bool {
 	}
 	p.seen = max(p.seen+1, uint64(time.Now().UnixMilli()))
 	p.become(&Placement{
-		Token: Token{p.seen, p.key.text(strings.Join(nodes, "\x00"))},
+		Token: Token{p.seen, p.hash(nodes)},
 		Nodes: nodes, key: p.key, home: assignBuckets(nodes, p.buckets(len(nodes))),
 	})
 	return true
 }
+
+// hash is Token.Nodes of a placement on some nodes, in order.
+func (p *Places) hash(nodes []string) uint64 { return p.key.text(strings.Join(nodes, "\x00")) }
 
 // without is now as it would be without one of its nodes; nil if that is the only one.
 func (p *Places) without(now *Placement, node string) *Placement {

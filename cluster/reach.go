@@ -10,7 +10,7 @@ import (
 
 // Nodes tell each other whom they reach. While they do not agree, since one has noticed something that others are about to, nothing moves; and where they stay
 // in disagreement, as A and C do that both reach B and not each other, rooms and services have their homes on those nodes alone that all
-// others reach: so all can use them.
+// others reach: so all can use them. Who is not among those goes by their word, as it does not hear when the one that it misses noticed that: so they all change at once.
 
 const (
 	// holeAfter is how long nodes may disagree until they are taken at their word. They notice the end of a node within half a second of each other.
@@ -30,6 +30,7 @@ type reach struct {
 	own   atomic.Pointer[[]string] // the nodes that this one reaches, in order
 	all   int                      // how many nodes there are, as far as anybody says
 	holes map[hole]time.Time       // since when
+	last  time.Time                // when the youngest was noticed; zero: there is none
 
 	mu      sync.Mutex
 	look    *time.Timer // when the youngest hole is old
@@ -66,15 +67,15 @@ func (c *reach) settle(views map[string]map[string]bool, again func()) bool {
 	c.all = len(known)
 	now, was := time.Now(), c.holes
 	c.holes = make(map[hole]time.Time)
-	var youngest time.Time
+	c.last = time.Time{}
 	add := func(h hole) {
 		since, ok := was[h]
 		if !ok {
 			since = now
 		}
 		c.holes[h] = since
-		if since.After(youngest) {
-			youngest = since
+		if since.After(c.last) {
+			c.last = since
 		}
 	}
 	for from, view := range views {
@@ -88,7 +89,12 @@ func (c *reach) settle(views map[string]map[string]bool, again func()) bool {
 			}
 		}
 	}
-	wait := holeAfter - now.Sub(youngest)
+	return c.isOld(holeAfter, again)
+}
+
+// isOld reports whether no hole is younger than an age; else again is called when it is time to look once more.
+func (c *reach) isOld(age time.Duration, again func()) bool {
+	wait := age - time.Since(c.last)
 	if wait > 0 {
 		c.after(wait, again)
 	}
@@ -132,6 +138,16 @@ func (c *reach) core(homes []string, self string, retired bool) (others []string
 		return homes, retired
 	}
 	return others, retired || misses[self]
+}
+
+// told reports whether one of some peers goes by a placement on just these nodes.
+func (r *Replica) told(peers []*replicaPeer, nodes []string) bool {
+	hash := r.Places.hash(slices.Sorted(slices.Values(nodes)))
+	return slices.ContainsFunc(peers, func(p *replicaPeer) bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.placement == hash && slices.Contains(nodes, p.node)
+	})
 }
 
 // onReach takes whom a peer reaches.

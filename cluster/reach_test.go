@@ -78,3 +78,43 @@ func TestReach(t *testing.T) {
 		check("e is reached by a alone", core("b", "c", "d", "e"), []string{"a", "b", "c", "d", "e"})
 	})
 }
+
+// TestReachOfOthers has a node miss another one that those who are left reach: it goes by their placement when they tell it, or when they have not for long.
+func TestReachOfOthers(t *testing.T) {
+	for _, told := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			r := NewReplica(ReplicaConfig{Node: "b", Secret: "s", Log: silent()})
+			defer r.reach.stop()
+			a, c := new(pipe), new(pipe)
+			for _, p := range []struct {
+				*pipe
+				name    string
+				reaches []string
+			}{{a, "a", []string{"b", "c"}}, {c, "c", []string{"a", "b"}}} {
+				r.PeerUp(p.pipe, p.name, 1)
+				var b []byte
+				for _, n := range p.reaches {
+					b = appendText(b, n)
+				}
+				r.Frame(p.pipe, kindReach, b)
+			}
+			on := func(when string, want ...string) {
+				t.Helper()
+				synctest.Wait()
+				if got := r.Places.Current().Nodes; !slices.Equal(got, want) {
+					t.Errorf("%s rooms live on %v, not on %v", when, got, want)
+				}
+			}
+			on("at first", "a", "b", "c")
+			r.PeerDown(c)
+			time.Sleep(holeAfter + time.Millisecond)
+			on("while a has not told", "a", "b", "c")
+			if told {
+				r.Frame(a, kindPlacement, numbers(1, r.Places.hash([]string{"a"})))
+			} else {
+				time.Sleep(holeAfter)
+			}
+			on("then", "a")
+		})
+	}
+}

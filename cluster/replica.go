@@ -280,10 +280,15 @@ func (r *Replica) place(added *replicaPeer) {
 		news = peers
 	}
 	tell(news, func(p *replicaPeer) { p.tellReach = true })
-	settled := r.reach.settle(views, func() { r.place(nil) })
+	again := func() { r.place(nil) }
+	settled := r.reach.settle(views, again)
+	others, without := r.reach.core(homes, r.cfg.Node, r.retired.Load())
+	if without && !r.retired.Load() {
+		settled = r.told(peers, others) || r.reach.isOld(2*holeAfter, again)
+	}
 	r.settled.Store(settled)
 	if settled {
-		if r.Places.set(r.reach.core(homes, r.cfg.Node, r.retired.Load())) {
+		if r.Places.set(others, without) {
 			added = nil
 			tell(peers, func(p *replicaPeer) { p.tell = true })
 		}

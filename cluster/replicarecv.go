@@ -53,7 +53,7 @@ func (r *Replica) Frame(s Sender, kind byte, payload []byte) {
 	case kindAsk:
 		r.onAsk(p, payload)
 	case kindPlacement:
-		err = r.onPlacement(payload)
+		err = r.onPlacement(p, payload)
 	case kindRetire:
 		p.mu.Lock()
 		p.retired = true
@@ -336,12 +336,19 @@ func (r *Replica) onGot(p *replicaPeer, b []byte) error {
 	return nil
 }
 
-func (r *Replica) onPlacement(b []byte) error {
+func (r *Replica) onPlacement(p *replicaPeer, b []byte) error {
 	epoch, nodes, _, err := pair(b)
-	if err == nil {
-		r.Places.told(Token{epoch, nodes})
+	if err != nil {
+		return err
 	}
-	return err
+	r.Places.told(Token{epoch, nodes})
+	p.mu.Lock()
+	p.placement = nodes
+	p.mu.Unlock()
+	if !r.settled.Load() {
+		r.place(nil)
+	}
+	return nil
 }
 
 func (r *Replica) onAsk(p *replicaPeer, b []byte) {

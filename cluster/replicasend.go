@@ -31,7 +31,8 @@ type replicaPeer struct {
 	next    time.Time // a digest is due
 	retry   time.Time // Send failed; zero: it did not
 
-	reaches map[string]bool // as it has told; nil: it has not
+	reaches   map[string]bool // as it has told; nil: it has not
+	placement uint64          // Token.Nodes of the one that it goes by
 
 	tell      bool // the placement's token
 	tellReach bool // whom this node reaches

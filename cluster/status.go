@@ -149,12 +149,15 @@ func (n *Node) steady() bool {
 	return true
 }
 
-// whole reports whether there are links to all nodes that others know and that have not left, none of which was broken until just now: what was sent
-// meanwhile would come only now.
+// whole reports whether there are links to all nodes that others know and that have not left, none of which was made just now, or was broken until then:
+// what was sent meanwhile would come only now.
 func (n *Node) whole() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := n.clock.now()
+	if len(n.members) == 0 && len(n.silent) > 0 {
+		return false
+	}
 	for name, m := range n.members {
 		l := n.links[name]
 		if m.left {
@@ -164,9 +167,9 @@ func (n *Node) whole() bool {
 			return false
 		}
 		l.mu.Lock()
-		c := l.conn
+		c, since := l.conn, l.state.since
 		l.mu.Unlock()
-		if c == nil || c.resumed && now-c.made < int64(reunion) {
+		if c == nil || time.Since(since) < reunion || c.resumed && now-c.made < int64(reunion) {
 			return false
 		}
 	}

@@ -2,7 +2,6 @@ package muc
 
 import (
 	"context"
-	"encoding/binary"
 	"maps"
 	"slices"
 	"strings"
@@ -20,9 +19,6 @@ func (s *Service) adopt(ctx context.Context, b *router.Batch, x *State, lost, me
 	r, err := s.guestOf(ctx, b, x)
 	if err != nil {
 		s.log.Log(ctx, stanza.FaultLevel(err), "room of another node not taken", "room", x.Name, "err", err)
-		if stanza.Passing(err) && x.Whole != "" {
-			s.adoptAgain(x.Name, x.Whole)
-		}
 		return nil
 	}
 	if lost || x.Config == nil && !was {
@@ -61,34 +57,6 @@ func (s *Service) keepMoved(r *room, x *State, in map[string]bool) {
 			r.rep.touch(full, to.session)
 		}
 	}
-}
-
-// adoptAgain has a node tell again, after a while, who of its sessions is in a room that the store could not be asked for. What has been said here
-// for it too long ago gets an error then.
-func (s *Service) adoptAgain(name, node string) {
-	sh := s.laneShard(name)
-	key := [2]string{name, node}
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	if sh.unread[key] {
-		return
-	}
-	if sh.unread == nil {
-		sh.unread = make(map[[2]string]bool)
-	}
-	sh.unread[key] = true
-	time.AfterFunc(storeAgain, func() {
-		sh.mu.Lock()
-		delete(sh.unread, key)
-		sh.mu.Unlock()
-		self := s.Place.Node()
-		if node == self {
-			s.Place.Send(self, frameCheck, name)
-		} else {
-			s.Place.Send(node, frameWho, name, binary.LittleEndian.AppendUint64(nil, uint64(time.Now().UnixNano())))
-		}
-		s.Place.Send(self, frameAgain, name)
-	})
 }
 
 // joinOwn has the sessions of this node in a room of which more has come here: those that were in what was here, and as they know it. Others have left.
@@ -268,30 +236,13 @@ func (s *Service) showNode(b *router.Batch, r *room, node string, o *occupant, n
 
 // guestOf locks the room that x is to become a part of.
 func (s *Service) guestOf(ctx context.Context, b *router.Batch, x *State) (*room, error) {
+	if x.Config != nil {
+		return s.insertBlank(b, x.Name, x.Unread)
+	}
 	if r := s.lock(b, x.Name); r != nil {
 		return r, nil
 	}
-	if x.Config == nil {
-		return s.load(ctx, b, x.Name, s.blank)
-	}
-	for {
-		r := &room{at: s.address(x.Name)}
-		r.mu.Lock()
-		if s.insert(x.Name, r) {
-			return r, s.blank(r)
-		}
-		if r := s.lock(b, x.Name); r != nil {
-			return r, nil
-		}
-	}
-}
-
-// blank makes a room of which nothing is known but that it has been there. Whatever becomes known of it counts more.
-func (s *Service) blank(r *room) error {
-	r.cfg, r.secret, r.created, r.phase = s.defaults.Load(), newSecret(), now().Unix(), open
-	r.rep.asStored(r)
-	r.rep.configured = 0
-	return nil
+	return s.revive(ctx, b, x.Name)
 }
 
 // filled is x with what it leaves out as the other has it.
@@ -300,7 +251,7 @@ func (x *State) filled(other *State) *State {
 		return x
 	}
 	y := *x
-	y.Config, y.Configured, y.Locked, y.Created = other.Config, other.Configured, other.Locked, other.Created
+	y.Config, y.Configured, y.Locked, y.Created, y.Unread = other.Config, other.Configured, other.Locked, other.Created, other.Unread
 	for _, o := range x.Occupants {
 		user := stanza.Restore(o.Sessions[0].JID).Bare().String()
 		if _, known := other.standings()[user]; !known && o.Affiliation != "" && o.Affiliation != None.String() && other.Configured == 0 {

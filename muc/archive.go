@@ -45,9 +45,14 @@ func (s *Service) write(r *room) {
 	defer s.writing.Done()
 	for {
 		r.mu.Lock()
-		if r.unkept && !r.rests { // first, as history is of a room that is there
+		if (r.unkept || r.unread) && !r.rests { // first, as history is of a room that is there
+			unread := r.unread
 			r.mu.Unlock()
-			s.writeWhole(r)
+			if unread {
+				s.readWhole(r)
+			} else {
+				s.writeWhole(r)
+			}
 			continue
 		}
 		todo := r.unwritten

@@ -41,6 +41,10 @@ func (s *Service) become(b *router.Batch, r *room, m *State) error {
 	if m.Unkept && r.cfg.Persistent {
 		s.keepMerged(r)
 	}
+	known := !r.unread
+	if r.unread = m.Unread; r.unread {
+		s.tryLater(r)
+	}
 	r.past = past{}
 	for _, h := range m.History {
 		kept := remembered(h)
@@ -49,7 +53,7 @@ func (s *Service) become(b *router.Batch, r *room, m *State) error {
 			s.archive(r, archived{utterance: kept})
 		}
 	}
-	if cfg != was && len(r.all) > 0 {
+	if cfg != was && len(r.all) > 0 && known {
 		s.announce(b, r, was)
 	}
 	return s.reseat(r, m)

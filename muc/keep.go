@@ -40,7 +40,7 @@ func (s *Service) keepMerged(r *room) {
 func (s *Service) writeWhole(r *room) {
 	name := r.at.Local()
 	if !s.stays(name) {
-		s.keepLater(r) // by its new home, if it goes
+		s.keepLater(r, true) // by its new home, if it goes
 		return
 	}
 	defer s.leaveLane(name)
@@ -64,7 +64,7 @@ func (s *Service) writeWhole(r *room) {
 	}
 	s.log.Log(s.ctx, stanza.FaultLevel(err), "merged room not written", "room", r.at, "err", err)
 	if stanza.Passing(err) {
-		s.keepLater(r)
+		s.keepLater(r, true)
 	}
 }
 
@@ -96,11 +96,20 @@ func (s *Service) archivePast(r *room) {
 	r.unwritten = append(all, r.unwritten...)
 }
 
-// keepLater has a room be written after a while.
-func (s *Service) keepLater(r *room) {
+// keepLater has a room be written or read after a while.
+func (s *Service) keepLater(r *room, unkept bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.unkept, r.rests = true, true
+	r.unkept = r.unkept || unkept
+	s.tryLater(r)
+}
+
+// tryLater has the store be tried again for a room. The caller holds r.mu.
+func (s *Service) tryLater(r *room) {
+	if r.rests {
+		return
+	}
+	r.rests = true
 	time.AfterFunc(storeAgain, func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()

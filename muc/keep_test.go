@@ -122,47 +122,67 @@ func testMergedIsKept(t *testing.T, down bool) {
 	}
 }
 
-// TestIslandWithoutStore has players be on an island that has neither a room's home nor its copy, nor the store: what they say fails after a while, and the room is there for them
-// once the store is.
+// TestIslandWithoutStore has players be on an island that has neither a room's home nor its copy, nor the store: they go on talking there. What they have said is in the room's history
+// when the store is back, or the island is one no more.
 func TestIslandWithoutStore(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newFakeCluster(t, "a", "b", "c")
-		home := c.node(c.node("a").Home("r0"))
-		second := home.Second("r0")
-		i := slices.IndexFunc(c.nodes, func(n *fakeNode) bool { return n != home && n.name != second })
-		island := c.nodes[i]
-		db := &brokenStore{Rooms: c.store}
-		island.store = db
-		ann, ben, cat := home.client("ann@chat.test/1"), island.client("ben@chat.test/1"), island.client("cat@chat.test/1")
-		ann.enter("r0", "Ann")
-		c.quiet()
-		ann.says("<iq type='set' id='u' to='r0@%s'><query xmlns='%s'><x xmlns='%s' type='submit'><field var='muc#roomconfig_persistentroom'><value>1</value></field></x></query></iq>", fakeHost, nsOwner, nsForms)
-		c.quiet()
-		ben.enter("r0", "Ben")
-		cat.enter("r0", "Cat")
-		c.quiet()
-		db.down.Store(true)
-		c.place([]string{island.name}, []string{island.name})
-		c.place([]string{home.name, second}, []string{home.name, second})
-		time.Sleep(settling)
-		ben.hears("")
-		ben.shout("r0", "one")
-		time.Sleep(patience + 2*storeAgain)
-		if got := ben.hears("type='error'"); len(got) != 1 || !strings.Contains(got[0], "one") {
-			t.Errorf("ben was told %v", got)
+	for _, heals := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) { islandWithoutStore(t, heals) })
+	}
+}
+
+func islandWithoutStore(t *testing.T, heals bool) {
+	c := newFakeCluster(t, "a", "b", "c")
+	home := c.node(c.node("a").Home("r0"))
+	second := home.Second("r0")
+	i := slices.IndexFunc(c.nodes, func(n *fakeNode) bool { return n != home && n.name != second })
+	island := c.nodes[i]
+	db := &brokenStore{Rooms: c.store}
+	island.store = db
+	ann, ben, cat := home.client("ann@chat.test/1"), island.client("ben@chat.test/1"), island.client("cat@chat.test/1")
+	ann.enter("r0", "Ann")
+	c.quiet()
+	ann.says("<iq type='set' id='u' to='r0@%s'><query xmlns='%s'><x xmlns='%s' type='submit'><field var='muc#roomconfig_persistentroom'><value>1</value></field>"+
+		"<field var='muc#roomconfig_roomname'><value>Kept</value></field></x></query></iq>", fakeHost, nsOwner, nsForms)
+	c.quiet()
+	ben.enter("r0", "Ben")
+	cat.enter("r0", "Cat")
+	c.quiet()
+	ben.hears("")
+	db.down.Store(true)
+	c.place([]string{island.name}, []string{island.name})
+	c.place([]string{home.name, second}, []string{home.name, second})
+	time.Sleep(2 * homeless)
+	if got := ben.hears("unavailable"); len(got) != 1 || !strings.Contains(got[0], "/Ann") {
+		t.Errorf("ben was told %q", got)
+	}
+	ben.shout("r0", "one")
+	dan := island.client("dan@chat.test/1")
+	dan.enter("r0", "Dan")
+	time.Sleep(settling + patience) // the others are not awaited any more
+	if got := dan.hears(""); len(got) != 1 || !strings.Contains(got[0], "<resource-constraint") {
+		t.Errorf("dan was told %q", got)
+	}
+	if heals {
+		c.place([]string{"a", "b", "c"}, []string{"a", "b", "c"})
+	}
+	db.down.Store(false)
+	time.Sleep(2 * storeAgain)
+	ben.shout("r0", "two")
+	time.Sleep(time.Second)
+	for _, u := range []*fakeClient{ben, cat} {
+		all := u.hears("")
+		if got := texts(slices.DeleteFunc(slices.Clone(all), func(m string) bool { return !strings.Contains(m, "<body>") })); !slices.Equal(got, []string{"one", "two"}) {
+			t.Errorf("%s heard %v", u.jid, got)
 		}
-		cat.hears("")
-		db.down.Store(false)
-		ben.shout("r0", "two")
-		time.Sleep(2 * storeAgain)
-		for _, u := range []*fakeClient{ben, cat} {
-			if got := texts(u.hears("<body>")); !slices.Equal(got, []string{"two"}) {
-				t.Errorf("%s heard %v", u.jid, got)
-			}
+		if strings.Contains(strings.Join(all, ""), "code='104'") {
+			t.Errorf("%s is told that the room's configuration has changed", u.jid)
 		}
-		page, err := c.store.HistoryPage(t.Context(), "r0", 0, 10)
-		if err != nil || len(page) != 1 || !strings.Contains(string(page[0].Stanza), "two") {
-			t.Errorf("the store has messages %v, %v", page, err)
-		}
-	})
+	}
+	page, err := c.store.HistoryPage(t.Context(), "r0", 0, 10)
+	if err != nil || len(page) != 2 || !strings.Contains(string(page[0].Stanza), "one") || !strings.Contains(string(page[1].Stanza), "two") {
+		t.Errorf("the store has messages %v, %v", page, err)
+	}
+	if rec, err := c.store.Room(t.Context(), "r0"); err != nil || !strings.Contains(string(rec.Config), "Kept") {
+		t.Errorf("the store has the room %q, %v", rec.Config, err)
+	}
 }

@@ -60,7 +60,6 @@ type laneShard struct {
 	lines  map[string]*line
 	away   map[string]*away
 	copies map[string]*standby
-	unread map[[2]string]bool // rooms that the store could not be asked for, and the nodes whose sessions are in them: both are tried again
 }
 
 // maxParked bounds what waits for one room that moves. What comes beyond it has to be sent again.

@@ -19,7 +19,8 @@ func merge(a, b *State) *State {
 	if b.Created.Before(a.Created) {
 		m.Created = b.Created
 	}
-	m.Unkept = a.Unkept || b.Unkept
+	m.Unread = a.Unread && b.Unread
+	m.Unkept = a.Unkept || b.Unkept || a.Unread != b.Unread
 	m.Expected, m.Awaited = a.Expected || b.Expected, max(a.Awaited, b.Awaited)
 	by := a
 	if cmp.Or(cmp.Compare(b.Configured, a.Configured), bytes.Compare(b.Config, a.Config)) > 0 {

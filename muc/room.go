@@ -31,7 +31,8 @@ type room struct {
 	phase    phase
 	writing  bool      // a goroutine writes history
 	unkept   bool      // what is kept of it has been merged and is yet to be written
-	rests    bool      // not now: the store has just failed
+	unread   bool      // the store could not be asked for it (unread.go)
+	rests    bool      // neither now: the store has just failed
 	expected bool      // made by a service, and nobody has been in it yet
 	awaited  time.Time // until then it is there for those who are only out of reach, and think that they are in it
 	secret   secret
@@ -100,10 +101,13 @@ func (s *Service) unlock(b *router.Batch, r *room) {
 }
 
 // load locks a room that is in memory or in the store. If it is in neither, make is called to make a new one of the room that it is
-// given, unless make is nil; an error of make's comes back. ErrItemNotFound: there is none.
+// given, unless make is nil; an error of make's comes back. ErrItemNotFound: there is none; ErrUnavailable: the store could not be asked for it, and others are in it.
 func (s *Service) load(ctx context.Context, b *router.Batch, name string, make func(*room) error) (*room, error) {
 	for {
-		if r := s.lock(b, name); r != nil {
+		if r := s.lock(b, name); r != nil && r.unread {
+			r.mu.Unlock()
+			return nil, store.ErrUnavailable
+		} else if r != nil {
 			return r, nil
 		}
 		r := &room{at: s.address(name)}
@@ -209,7 +213,7 @@ func (s *Service) address(name string) stanza.JID {
 func (s *Service) settle(r *room) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.phase != open && r.phase != locked || len(r.all) > 0 {
+	if r.phase != open && r.phase != locked || len(r.all) > 0 || r.unread {
 		return
 	}
 	if !r.cfg.Persistent { // XEP-0045 §7.14

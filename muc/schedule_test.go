@@ -46,14 +46,7 @@ type schedule struct {
 	said    []uttered
 	count   int
 	rough   []time.Time // when links were cut or came back
-	back    []*return_
-}
-
-// A return_ is a user whose node is gone, and who logs in at another with the same address when that has noticed.
-type return_ struct {
-	old *simClient
-	to  *simNode
-	at  time.Time // not before
+	back    []*comeback
 }
 
 // An uttered is a message that a user has sent.
@@ -124,32 +117,6 @@ func (x *schedule) talk(d time.Duration) {
 	}
 }
 
-// logIn has those log in anew who can, and enter the rooms again that they were in.
-func (x *schedule) logIn() {
-	x.back = slices.DeleteFunc(x.back, func(r *return_) bool {
-		x.mu.Lock()
-		waits := time.Now().Before(r.at) || r.to.peers[r.old.n.name] != nil && r.to.peers[r.old.n.name].to == r.old.n
-		x.mu.Unlock()
-		if waits {
-			return false
-		}
-		if r.to.isDead() || r.to.paused {
-			return true
-		}
-		c := r.to.client(r.old.jid.String())
-		x.clients = append(x.clients, c)
-		x.note("%s is back at %s", c.jid, r.to.name)
-		r.old.mu.Lock()
-		defer r.old.mu.Unlock()
-		for _, room := range x.rooms {
-			if v := r.old.views[room]; v != nil && v.wants {
-				x.enter(c, room)
-			}
-		}
-		return true
-	})
-}
-
 // trouble is one thing that goes wrong, or is meant to, with what users do meanwhile, and the end of it.
 func (x *schedule) trouble() {
 	victim := x.chance(len(x.nodes))
@@ -209,19 +176,6 @@ func (x *schedule) trouble() {
 	}
 	x.rough = append(x.rough, time.Now())
 	x.talk(time.Duration(x.chance(5000)) * time.Millisecond)
-}
-
-// killed has half of the users of a node that is killed come back.
-func (x *schedule) killed(i int) {
-	for _, c := range x.clients {
-		if c.n.i != i || x.within(2, "back", c.jid.String()) == 1 {
-			continue
-		}
-		others := slices.DeleteFunc(slices.Clone(x.nodes), func(n *simNode) bool { return n.i == i })
-		to := others[int(x.within(time.Duration(len(others)), "to", c.jid.String()))-1]
-		x.back = append(x.back, &return_{c, to, time.Now().Add(x.within(2*time.Second, "at", c.jid.String()))})
-	}
-	x.gone(i)
 }
 
 func (x *schedule) gone(i int) {

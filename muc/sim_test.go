@@ -52,12 +52,22 @@ type simNode struct {
 	bound   map[string]int64
 	rows    map[string]map[string]router.Row // of other nodes, by full JID
 	retired map[string]bool
+	own     []string                // the peers
+	reaches map[string][]string     // whom these have told that they reach
+	holes   map[[2]string]time.Time // who does not reach whom, as of when
+	hole    time.Time               // the youngest
+	tokens  map[string]Token
+	all     int // how many nodes there are, as far as anybody says
+	leaving map[string]*simGone
 	token   Token
 	seen    uint64
 	homes   []string
 	dead    bool
 	paused  bool
 }
+
+// A simGone is a node that is gone, which the service has not been told.
+type simGone struct{ frames []Frame }
 
 type simWorker struct {
 	mu   sync.Mutex
@@ -121,7 +131,7 @@ func (s *sim) boot(i int) *simNode {
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	rt := router.New(stanza.MustJID("chat.test"), log)
 	rt.Users, rt.Presence, rt.Copies, rt.Spool = everybody{}, noPresence{}, noCopies{}, noSpool{}
-	n := &simNode{s: s, i: i, name: string(rune('a' + i)), r: rt, peers: map[string]*simEnd{}, bound: map[string]int64{}, rows: map[string]map[string]router.Row{}, retired: map[string]bool{}}
+	n := &simNode{s: s, i: i, name: string(rune('a' + i)), r: rt, peers: map[string]*simEnd{}, bound: map[string]int64{}, rows: map[string]map[string]router.Row{}, retired: map[string]bool{}, reaches: map[string][]string{}, leaving: map[string]*simGone{}, tokens: map[string]Token{}}
 	rt.Table.Elsewhere = simRows{rt.Table.Elsewhere, n}
 	n.Service = New(rt, stanza.MustJID(fakeHost), s.store, Config{HistoryMessages: 1000, Create: Anyone, Persistent: Anyone, HistoryStored: 10000}, log)
 	n.Place = n
@@ -257,6 +267,7 @@ func (s *sim) resume(i int) {
 	s.mu.Lock()
 	n := s.nodes[i]
 	n.paused = false
+	n.placeLocked()
 	for _, e := range n.peersLocked() {
 		if !e.other.gone {
 			e.next, e.other.next = 0, 0

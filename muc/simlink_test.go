@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"chatd/router"
@@ -37,6 +38,7 @@ const (
 	simRoute              // full JID, stanza
 	simToken
 	simRetire
+	simReach // the names of the nodes that the sender reaches
 )
 
 // meet has two nodes connect soon, if nothing keeps them from it then.
@@ -97,6 +99,7 @@ func (e *simEnd) upLocked() {
 	n := e.from
 	n.s.noteLocked("%s sees %s", n.name, e.to.name)
 	e.up = true
+	n.tellGoneLocked(e.to.name)
 	n.peers[e.to.name] = e
 	if n.retired[n.name] {
 		e.sendLocked(simRetire, "", nil)
@@ -132,7 +135,6 @@ func (e *simEnd) downLocked() func() {
 		delete(n.peers, e.to.name)
 	}
 	delete(n.rows, e.to.name)
-	n.placeLocked()
 	var unacked []Frame
 	for _, f := range e.sent {
 		if f.kind < simRow {
@@ -140,7 +142,11 @@ func (e *simEnd) downLocked() func() {
 		}
 	}
 	e.sent = nil
-	return func() { n.Down(e.to.name, false, unacked) }
+	n.leaving[e.to.name] = &simGone{unacked}
+	delete(n.reaches, e.to.name)
+	delete(n.tokens, e.to.name)
+	n.placeLocked()
+	return func() {}
 }
 
 func (e *simEnd) sendLocked(kind byte, room string, payload []byte) bool {
@@ -204,12 +210,17 @@ func (e *simEnd) receiveLocked(seq uint64, f simFrame) {
 	case simRetire:
 		n.retired[e.to.name] = true
 		n.placeLocked()
+	case simReach:
+		n.reaches[e.to.name] = strings.Fields(string(f.payload))
+		n.placeLocked()
 	case simToken:
 		t, _, _ := cutToken(f.payload)
 		n.seen = max(n.seen, t.Epoch)
 		if t.Nodes == n.token.Nodes && t.Epoch > n.token.Epoch {
 			n.becomeLocked(t)
 		}
+		n.tokens[e.to.name] = t
+		n.placeLocked()
 	default:
 		n.s.frameLocked("put  ", e.to.name, n.name, f.kind, f.room, f.payload)
 		n.worker(f.room).put(func(b *router.Batch) {

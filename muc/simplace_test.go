@@ -15,26 +15,33 @@ import (
 	"chatd/stanza"
 )
 
-// placeLocked makes the placement that of the nodes that are up, and has the others told of it.
+// placeLocked makes the placement that of the nodes that all others reach, once they agree about who is there or have not for a second (cluster/reach.go), and has the
+// others told of it; who is not one of those nodes waits for their word. Only then it is known here that nodes are gone.
 func (n *simNode) placeLocked() {
-	homes := []string{}
-	for name := range n.peers {
-		if !n.retired[name] {
-			homes = append(homes, name)
+	if own := slices.Sorted(maps.Keys(n.peers)); !slices.Equal(own, n.own) {
+		n.own = own
+		for _, e := range n.peersLocked() {
+			e.sendLocked(simReach, "", []byte(strings.Join(own, " ")))
 		}
 	}
-	if !n.retired[n.name] || len(homes) == 0 {
-		homes = append(homes, n.name)
+	n.noteHolesLocked()
+	homes := n.coreLocked()
+	if slices.Contains(homes, n.name) || n.retired[n.name] {
+		if !n.agreeLocked(time.Second) {
+			return
+		}
+	} else if !slices.ContainsFunc(homes, func(name string) bool { return n.tokens[name].Nodes == hashOf(homes) }) && !n.agreeLocked(2*time.Second) {
+		return
 	}
-	slices.Sort(homes)
+	for name := range n.leaving {
+		n.tellGoneLocked(name)
+	}
 	if slices.Equal(homes, n.homes) {
 		return
 	}
-	h := fnv.New64a()
-	io.WriteString(h, strings.Join(homes, " "))
 	n.seen = max(n.seen+1, uint64(time.Now().UnixMilli()))
 	n.homes = homes
-	n.becomeLocked(Token{n.seen, h.Sum64()})
+	n.becomeLocked(Token{n.seen, hashOf(homes)})
 	for _, e := range n.peersLocked() {
 		e.sendLocked(simToken, "", n.token.append(nil))
 	}
@@ -96,6 +103,11 @@ func (n *simNode) Nodes() (names []string) {
 	for name := range n.peers {
 		names = append(names, name)
 	}
+	for name := range n.leaving {
+		if n.peers[name] == nil {
+			names = append(names, name)
+		}
+	}
 	slices.Sort(names)
 	return names
 }
@@ -113,6 +125,10 @@ func (n *simNode) Send(to string, kind byte, room string, parts ...[]byte) bool 
 		return true
 	}
 	e := n.peers[to]
+	if gone := n.leaving[to]; e == nil && gone != nil {
+		gone.frames = append(gone.frames, Frame{kind, room, payload})
+		return true
+	}
 	return e != nil && e.sendLocked(kind, room, payload)
 }
 

@@ -39,6 +39,7 @@ type State struct {
 	Asked      int64             `json:"asked,omitempty"`       // it answers this frameWho
 	CopyOf     string            `json:"copy_of,omitempty"`     // it is a copy of the room of this node, which was gone
 	Unkept     bool              `json:"unkept,omitempty"`      // the store may have something else of it
+	Unread     bool              `json:"unread,omitempty"`      // the store could not be asked for it
 	Secret     []byte            `json:"secret,omitempty"`      // of that room: one that is made anew has another
 }
 
@@ -89,7 +90,7 @@ func (r *room) state() (*State, error) {
 		return nil, err
 	}
 	x := &State{Name: rec.Name, Config: rec.Config, Subject: rec.Subject, Created: rec.Created, Locked: r.phase == locked, Affiliations: r.affiliates.stored()}
-	x.Expected, x.Unkept, x.Voices = r.expected, r.unkept, namedRoles(r.voices)
+	x.Expected, x.Unkept, x.Unread, x.Voices = r.expected, r.unkept, r.unread, namedRoles(r.voices)
 	if time.Now().Before(r.awaited) {
 		x.Awaited = r.awaited.UnixNano()
 	}

@@ -93,6 +93,7 @@ func (s *Service) tellGone(b *router.Batch, user stanza.JID, gone []stanza.JID) 
 func (s *Service) Found(ctx context.Context, node string) {
 	s.eachUser(ctx, func(b *router.Batch, user stanza.JID) {
 		if err := s.tell(ctx, b, user, node); err != nil {
+			s.owe(user, err)
 			s.log.Log(ctx, stanza.FaultLevel(err), "presence not told to a node that has come", "user", user, "node", node, "err", err)
 		}
 	})

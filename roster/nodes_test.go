@@ -227,6 +227,38 @@ func TestProbeIsNotSentOn(t *testing.T) {
 	street.expect("<presence from='" + juliet + "/balcony' to='" + romeo + "' type='probe'/>")
 }
 
+// TestOwed: whom a node could not answer, since the store did not, is told when it does.
+func TestOwed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{})
+		w.s.Nodes, w.s.Serving = true, t.Context()
+		w.friends("juliet", "romeo")
+		j, orchard := w.login(juliet+"/balcony"), w.remote(romeo+"/orchard", "b")
+		db := &silent{Store: w.s.store}
+		w.s.store = db
+		db.down.Store(true)
+		w.s.Forget(j.jid)
+		orchard.take()
+		w.s.Probe(t.Context(), nil, &stanza.Stanza{Kind: stanza.Presence, Type: stanza.Probe, From: orchard.jid, To: j.jid.Bare()})
+		time.Sleep(5 * patience)
+		synctest.Wait()
+		orchard.expect()
+		if !j.state.Strayed.Load() {
+			t.Error("if it moved now nobody would know")
+		}
+		db.down.Store(false)
+		time.Sleep(2 * patience)
+		synctest.Wait()
+		if j.state.Strayed.Load() {
+			t.Error("it is still to be done")
+		}
+		orchard.expect(j.seenBy(romeo, "", ""), "<presence from='"+juliet+"/balcony' to='"+romeo+"' type='probe'/>")
+		if w.s.owed.serving {
+			t.Error("it goes on although nothing is owed any more")
+		}
+	})
+}
+
 // TestFound: RFC 6121 §4.2.2 to those on a node that has come, and nobody else.
 func TestFound(t *testing.T) {
 	w := newWorld(t, Config{})

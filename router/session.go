@@ -57,8 +57,8 @@ type State struct {
 	HandedOver atomic.Int64
 	// Handed is which messages it was given that may be in the store once more. Any goroutine may call its methods.
 	Handed Handed
-	// Strayed says that the session came from a node that may have reached others than this one, and has not been told since of whom it
-	// misses. Written by whoever moves sessions; read by anyone.
+	// Strayed says that the session and its contacts may not know of each other what is so: it came from a node that may have reached others than this
+	// one, or the store did not answer when they were to be told. Written by whoever moves sessions and whoever tells presence; read by anyone.
 	Strayed atomic.Bool
 	// Directed is the set of addresses that were sent directed presence and are
 	// to be told of the end (RFC 6121 §4.6). Owned by the session's reading goroutine.

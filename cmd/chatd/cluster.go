@@ -49,7 +49,7 @@ func (j *joined) connect() {
 		Stale: j.stale, Forget: j.forget, Look: j.look, Lost: j.friends.Lost, Found: j.friends.Found, Appeared: j.friends.Appeared,
 		Yield: j.yield, Restore: j.restore, Adopt: j.adopt,
 	}
-	j.friends.Nodes = true
+	j.friends.Nodes, j.friends.Serving = true, j.serving
 	j.offline.Had, j.offline.Stored = j.Had, j.Stored
 	j.rooms.Place = place{j.Rooms}
 	j.Rooms.Frame, j.Rooms.Placed, j.Rooms.Overflowed = j.rooms.Frame, j.rooms.Placed, j.rooms.Overflowed
@@ -141,6 +141,11 @@ func (j *joined) marked(x *c2s.Suspended) *c2s.Suspended {
 
 // leaves is marked for a session of this node's, which takes along what came for it, too: nodes that do not know that have stored it, or are about to.
 func (j *joined) leaves(x *c2s.Suspended) *c2s.Suspended {
+	for _, u := range x.Unacked {
+		if st, err := stanza.Parse([]byte(u.Stanza)); err == nil && router.Storable(st) {
+			j.Stored(st.WrittenID())
+		}
+	}
 	if full, err := stanza.ParseJID(x.JID); err == nil && j.Uncertain() {
 		for _, id := range j.HadBy(full) {
 			x.Handed = append(x.Handed, router.Given{ID: string(id[:]), Had: true})
@@ -165,7 +170,7 @@ func (j *joined) fetch(ctx context.Context, id, user string) (*c2s.Suspended, er
 
 // resume is c2s.Server.OnResume.
 func (j *joined) resume(ctx context.Context, s router.Session, attached func()) {
-	if s.State().Strayed.Swap(false) {
+	if s.State().Strayed.Load() {
 		j.settle(ctx, s)
 	}
 	j.offline.HandOver(ctx, s, attached)
@@ -176,7 +181,6 @@ func (j *joined) settle(ctx context.Context, s router.Session) {
 	var b router.Batch
 	defer b.Flush()
 	if err := j.friends.Moved(ctx, &b, s); err != nil {
-		s.State().Strayed.Store(true) // until it is resumed next
 		j.log.Log(ctx, stanza.FaultLevel(err), "presence not brought up to date", "jid", s.JID(), "err", err)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/xml"
-	"strings"
 
 	"chatd/router"
 	"chatd/stanza"
@@ -18,33 +17,35 @@ const (
 // A hatCommand is one of the ad-hoc commands of a room (XEP-0317 §3). They have one step, or two of which the first only asks for a form, so that nothing
 // is kept between them.
 type hatCommand struct {
+	name  string // the last part of its node
 	title string
 	open  bool                              // also to who is no admin
-	form  func(*formWriter, *Hats)          // asks for what is needed; nil: nothing is
+	form  func(*formWriter, *Hats)          // asks for what run needs
 	run   func(*Hats, *form) (*Hats, error) // what becomes of the hats; nil: nothing does
-	tell  func(*Hats) []byte                // what is answered; nil: nothing
+	tell  func(*Hats) []byte                // what is answered, if nothing does
 }
 
-// hatCommands are by the last part of their nodes.
-var hatCommands = map[string]*hatCommand{
-	"create": {title: "Create or change a hat", run: createHat, form: func(w *formWriter, _ *Hats) {
-		w.field("text-single", "hats#title", "Title")
-		w.required()
-		w.field("text-single", "hats#uri", "URI")
-		w.required()
-		w.field("text-single", "hats#hue", "Hue of its colour, from 0 to 360")
-	}},
-	"destroy":       {title: "Destroy a hat", form: askHat, run: func(h *Hats, f *form) (*Hats, error) { return h.without(hatIn(f)) }},
-	"list":          {title: "List hats", open: true, tell: listHats},
-	"assign":        {title: "Assign a hat", form: askWearer, run: func(h *Hats, f *form) (*Hats, error) { return wear(h, f, true) }},
-	"unassign":      {title: "Take a hat from somebody", form: askWearer, run: func(h *Hats, f *form) (*Hats, error) { return wear(h, f, false) }},
-	"list-assigned": {title: "List who wears a hat", tell: listWearers},
+var hatCommands = []*hatCommand{
+	{name: "create", title: "Create or change a hat", form: askLook, run: createHat},
+	{name: "destroy", title: "Destroy a hat", form: askHat, run: func(h *Hats, f *form) (*Hats, error) { return h.without(hatIn(f)) }},
+	{name: "list", title: "List hats", open: true, tell: listHats},
+	{name: "assign", title: "Assign a hat", form: askWearer, run: func(h *Hats, f *form) (*Hats, error) { return wear(h, f, true) }},
+	{name: "unassign", title: "Take a hat from somebody", form: askWearer, run: func(h *Hats, f *form) (*Hats, error) { return wear(h, f, false) }},
+	{name: "list-assigned", title: "List who wears a hat", tell: listWearers},
 }
 
-// hatCommandOrder is the order in which they are listed.
-var hatCommandOrder = []string{"create", "destroy", "list", "assign", "unassign", "list-assigned"}
+func askLook(w *formWriter, _ *Hats) {
+	w.field("text-single", "hats#title", "Title")
+	w.required()
+	w.field("text-single", "hats#uri", "URI")
+	w.required()
+	w.field("text-single", "hats#hue", "Hue of its colour, from 0 to 360")
+}
 
-func hatIn(f *form) string { uri, _ := f.value("hats#uri"); return uri }
+func hatIn(f *form) string {
+	uri, _ := f.value("hats#uri")
+	return uri
+}
 
 func createHat(h *Hats, f *form) (*Hats, error) {
 	title, _ := f.value("hats#title")
@@ -114,10 +115,14 @@ func hatTable(title string, fields []string, rows func(row func(...string))) []b
 	return w.end()
 }
 
+func (c *hatCommand) node() string { return nsHatsCommands + ":" + c.name }
+
 // hatCommandNamed is the command with a node, nil if there is none.
 func hatCommandNamed(node string) *hatCommand {
-	if name, ok := strings.CutPrefix(node, nsHatsCommands+":"); ok {
-		return hatCommands[name]
+	for _, c := range hatCommands {
+		if node == c.node() {
+			return c
+		}
 	}
 	return nil
 }
