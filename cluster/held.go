@@ -192,7 +192,7 @@ func (s *Service) receded(full stanza.JID, o *Owner) {
 	if !ok {
 		return
 	}
-	if frames, _ := p.Queued(); frames == 0 {
+	if frames, _ := p.Queued(); frames == 0 && p.Down() == nil { // what has just come back from a link is about to be stored
 		return
 	}
 	r := &s.receding

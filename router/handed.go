@@ -82,15 +82,24 @@ func (h *Handed) Take(id stanza.ID, seq int64) (give, had bool) {
 	return !known, false
 }
 
-// Has reports whether the client has a message that a node sends.
+// Has reports whether the client has a message that another session could not get rid of.
 func (h *Handed) Has(st *stanza.Stanza) bool {
+	return h.contains(st, func(m *handed) bool { return m.had })
+}
+
+// Knows reports whether the session was given a message out of the store.
+func (h *Handed) Knows(st *stanza.Stanza) bool {
+	return h.contains(st, func(*handed) bool { return true })
+}
+
+func (h *Handed) contains(st *stanza.Stanza, which func(*handed) bool) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.all) == 0 {
 		return false
 	}
 	id := st.WrittenID()
-	return slices.ContainsFunc(h.all, func(m handed) bool { return m.had && m.id == id })
+	return slices.ContainsFunc(h.all, func(m handed) bool { return m.id == id && which(&m) })
 }
 
 // Stored notes that this node stores a message: if the session took it, it may be for the session to be given it from there.

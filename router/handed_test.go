@@ -61,6 +61,38 @@ func TestHandedTaken(t *testing.T) {
 	}
 }
 
+// TestReturnedAfterHandedOver: what comes back from a node that has stored it, and was handed over since, is not sent again.
+func TestReturnedAfterHandedOver(t *testing.T) {
+	f := newFixture(t)
+	juliet := f.online("juliet@chat.test/balcony", 0)
+	send := func(id stanza.ID) {
+		t.Helper()
+		first := stanza.Stanza{Kind: stanza.Message, Type: stanza.Chat, From: f.romeo.jid, To: juliet.jid.Bare(), Inner: []byte("<body>a</body>"), StanzaID: id}
+		back, err := stanza.Parse(first.Append(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seq, err := f.Returned(t.Context(), back); seq != 0 || err != nil {
+			t.Errorf("stored as %d, %v", seq, err)
+		}
+	}
+	x := stanza.NewID()
+	juliet.state.Handed.Take(x, 5)
+	juliet.state.Handed.Had([]int64{5})
+	send(x)
+	if got := juliet.take(); len(got) > 0 {
+		t.Errorf("it comes again: %s", got)
+	}
+	y := stanza.NewID()
+	send(y)
+	if got := juliet.take(); len(got) != 1 {
+		t.Errorf("%d came, not 1", len(got))
+	}
+	if give, had := juliet.state.Handed.Take(y, 6); give || !had {
+		t.Error("what was sent now is handed over when another node stores it")
+	}
+}
+
 func TestHandedBound(t *testing.T) {
 	var h Handed
 	first := stanza.NewID()
