@@ -261,14 +261,15 @@ var stanzaIDs = regexp.MustCompile(`<stanza-id [^>]*>`)
 func (r simReceipt) stanzaID() string { return stanzaIDs.FindString(r.raw) }
 
 // diedWith reports whether a message may have been on its way to a client that left without a word, on a node that was killed before it
-// knew.
+// knew: it had left the node's process.
 func (s *simSchedule) diedWith(m *simMessage) bool {
 	for _, l := range s.links {
 		if l.d.user != m.user || l.closed.IsZero() {
 			continue
 		}
 		for _, tr := range s.troubles {
-			if since := tr.from.Sub(l.closed); tr.kill && tr.nodes[0] == l.node && since >= 0 && since < simNotice && m.at.Before(tr.from) {
+			since := tr.from.Sub(l.closed).Abs()
+			if tr.kill && tr.nodes[0] == l.node && since < simNotice && (l.left || l.closed.Before(tr.from)) && m.at.Before(tr.from) {
 				return true
 			}
 		}
