@@ -198,8 +198,10 @@ func (n *Node) refused(from net.Addr, name string, err error) {
 	}
 }
 
-// A gate bounds how many connections may be unproven at a time.
+// A gate bounds how many connections may be unproven at a time, in all and of one address.
 type gate struct {
+	most, mostOfOne int // fixed
+
 	mu     sync.Mutex
 	all    int
 	byHost map[string]int
@@ -208,7 +210,7 @@ type gate struct {
 func (g *gate) enter(host string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.all >= maxUnproven || g.byHost[host] >= maxUnprovenAddress {
+	if g.all >= g.most || g.byHost[host] >= g.mostOfOne {
 		return false
 	}
 	if g.byHost == nil {

@@ -100,7 +100,7 @@ func newNode(cfg Config, h Handler) (*Node, error) {
 	}
 	cfg.Weight = min(max(cfg.Weight, 1), 1<<16-1)
 	n := &Node{Incarnation: uint64(time.Now().UnixNano()), cfg: cfg, handler: h, log: cfg.Log, clock: newClock(), started: time.Now(),
-		metrics: newMetrics(), stir: make(chan struct{}, 1), dials: make(chan struct{}, dialWidth), members: make(map[string]*member), links: make(map[string]*link)}
+		gate: gate{most: maxUnproven, mostOfOne: maxUnprovenAddress}, metrics: newMetrics(), stir: make(chan struct{}, 1), dials: make(chan struct{}, dialWidth), members: make(map[string]*member), links: make(map[string]*link)}
 	n.peers.Store(&[]*Peer{})
 	n.ending, n.end = context.WithCancel(context.Background())
 	var err error

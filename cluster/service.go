@@ -306,8 +306,8 @@ func (s *Service) Frame(p *Peer, kind byte, seq uint64, payload []byte) {
 			p.Settled(seq)
 		}
 	case kind == kindForget:
-		if n := s.started.Load(); n != nil {
-			_ = n.Forget(string(payload)) // if it is there it stays
+		if n := s.started.Load(); n != nil && errors.Is(n.Forget(string(payload)), ErrNodeThere) {
+			s.log.Warn("cluster: a node that another one has forgotten is there and stays", "name", string(payload), "peer", p.Name)
 		}
 	case kind > kindForget:
 		p.Unknown(kind)

@@ -152,13 +152,13 @@ func (s *Service) waitsWith(name string, c claim) bool {
 	return true
 }
 
-// notMine sends what has waited for a room to the node that is its home.
+// notMine sends what has waited for a room to the node that is its home, unless some of the room has come, or is on its way.
 func (s *Service) notMine(node, name string) {
 	sh := s.laneShard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	ln := sh.lanes[name]
-	if ln == nil || ln.moving == nil || ln.moving.to != "" {
+	if ln == nil || ln.moving == nil || ln.moving.to != "" || ln.moving.comes || len(ln.moving.come) > 0 {
 		return
 	}
 	for i := range ln.moving.parked {

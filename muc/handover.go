@@ -63,6 +63,7 @@ func (s *Service) move(ctx context.Context, b *router.Batch, node string, kind b
 		return s.claimed(node, name, payload)
 	case frameMine:
 		s.notMine(node, name)
+		s.answered(ctx, b, name, node) // if it comes nevertheless
 	case frameOverdue:
 		s.answered(ctx, b, name, "")
 	default:

@@ -172,8 +172,10 @@ func (s *Service) elsewhere(node, name string, payload []byte) bool {
 	defer sh.mu.Unlock()
 	l, to := sh.lines[name], string(payload[4:])
 	if a := sh.away[name]; a != nil && a.home == node && a.next == "" && to != node { // what is known here is of old
-		a.strayed = true
-		s.Place.Send(s.Place.Node(), frameCheck, name)
+		if to == s.Place.Node() || !s.reaches(to) || !s.tellSeats(a, name, to, 0) { // before what is said there
+			a.strayed = true
+			s.Place.Send(s.Place.Node(), frameCheck, name)
+		}
 	}
 	if l == nil || l.home != node || l.try != binary.LittleEndian.Uint32(payload) {
 		return true

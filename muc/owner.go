@@ -218,7 +218,9 @@ func (s *Service) castCodes(b *router.Batch, r *room, codes ...int) {
 // any more everybody may speak.
 func (s *Service) enforce(b *router.Batch, r *room, was *Settings) {
 	if !r.cfg.Moderated {
-		r.voices = nil
+		for user := range r.voices {
+			r.forgetVoice(user)
+		}
 	}
 	if r.cfg.ShowAbsent && !was.ShowAbsent {
 		for _, o := range r.all {

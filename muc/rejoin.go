@@ -119,17 +119,23 @@ func (s *Service) rejoin(room, home string, asked int64) {
 		}
 		return
 	}
+	if s.tellSeats(a, room, home, asked) && home != s.Place.Node() {
+		s.redirect(sh, room, home)
+	}
+}
+
+// tellSeats tells a node that may have a room what sessions here are in it. The caller holds mu.
+func (s *Service) tellSeats(a *away, room, home string, asked int64) bool {
 	x := a.whole(room, s.Place.Node())
 	x.Asked = asked
 	if !s.sendJSON(home, frameRejoin, room, x) {
 		a.home = "" // is looked for when the placement changes, as it will
-		return
+		return false
 	}
-	if home == s.Place.Node() {
-		return
+	if home != s.Place.Node() {
+		a.home, a.next, a.strayed, a.rejoins = home, "", false, true
 	}
-	a.home, a.next, a.strayed, a.rejoins = home, "", false, true
-	s.redirect(sh, room, home)
+	return true
 }
 
 // rejoined takes what sessions of a node are in a room that has lost its home.

@@ -47,6 +47,7 @@ type schedule struct {
 	count   int
 	rough   []time.Time // when links were cut or came back
 	back    []*comeback
+	left    []*simClient // on a node that does not answer, whose users have come back
 }
 
 // An uttered is a message that a user has sent.
@@ -151,13 +152,20 @@ func (x *schedule) trouble() {
 	case 3:
 		x.note("pause %d", victim)
 		x.pause(victim)
+		x.lostNode(victim)
 		x.talk(d)
+		x.back = nil
 		x.note("resume %d", victim)
 		x.resume(victim)
+		for _, c := range x.left { // if nothing else ends it its connection does, which is closed
+			time.AfterFunc(x.within(2*time.Second, "left", c.jid.String()), c.die)
+		}
+		x.left = nil
 	case 4:
 		x.talk(6 * time.Second) // until there are copies
 		x.note("kill %d", victim)
-		x.killed(victim)
+		x.lostNode(victim)
+		x.gone(victim)
 		x.kill(victim, false)
 		x.talk(d)
 		x.note("start %d", victim)

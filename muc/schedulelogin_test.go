@@ -21,9 +21,11 @@ func (x *schedule) logIn() {
 		if waits {
 			return false
 		}
-		if r.to.isDead() || r.to.paused {
+		if r.to.isDead() || r.to.paused || r.old.gone() && !r.old.n.isDead() {
 			return true
 		}
+		x.clients = slices.DeleteFunc(x.clients, func(c *simClient) bool { return c == r.old })
+		x.left = append(x.left, r.old)
 		c := r.to.client(r.old.jid.String())
 		x.clients = append(x.clients, c)
 		x.note("%s is back at %s", c.jid, r.to.name)
@@ -38,8 +40,8 @@ func (x *schedule) logIn() {
 	})
 }
 
-// killed has half of the users of a node that is killed come back.
-func (x *schedule) killed(i int) {
+// lostNode has half of the users of a node come back elsewhere that is killed, or does not answer.
+func (x *schedule) lostNode(i int) {
 	for _, c := range x.clients {
 		if c.n.i != i || x.within(2, "back", c.jid.String()) == 1 {
 			continue
@@ -48,5 +50,4 @@ func (x *schedule) killed(i int) {
 		to := others[int(x.within(time.Duration(len(others)), "to", c.jid.String()))-1]
 		x.back = append(x.back, &comeback{c, to, time.Now().Add(x.within(2*time.Second, "at", c.jid.String()))})
 	}
-	x.gone(i)
 }

@@ -131,6 +131,9 @@ func (c *simClient) shout(room, text string) {
 // die ends the session: its directed presences are followed by unavailable ones (RFC 6121 §4.6.3).
 func (c *simClient) die() {
 	c.todo.put(func(b *router.Batch) {
+		if c.gone() {
+			return
+		}
 		c.mu.Lock()
 		rooms := map[string]string{}
 		for room, v := range c.views {

@@ -202,6 +202,9 @@ func (e *simEnd) receiveLocked(seq uint64, f simFrame) {
 			n.rows[e.to.name] = rows
 		}
 		delete(rows, full.String())
+		if at := n.bound[full.String()]; f.payload[0] == '+' && at != 0 && at < int64(binary.LittleEndian.Uint64(f.payload[1:])) {
+			n.conflictLocked(full)
+		}
 		if f.payload[0] == '+' {
 			remote := &simRemote{end: e, jid: full}
 			remote.state.Begun = time.Unix(0, int64(binary.LittleEndian.Uint64(f.payload[1:])))
@@ -236,6 +239,16 @@ func (e *simEnd) receiveLocked(seq uint64, f simFrame) {
 		return
 	}
 	e.settledLocked(seq)
+}
+
+// conflictLocked ends a session here whose address is bound on another node since.
+func (n *simNode) conflictLocked(full stanza.JID) {
+	for _, c := range n.clients {
+		if c.jid == full && !c.gone() {
+			n.s.noteLocked("%s ends at %s", full, n.name)
+			c.die()
+		}
+	}
 }
 
 func (e *simEnd) settledLocked(seq uint64) {

@@ -91,7 +91,7 @@ func (s *Service) inTurn(ctx context.Context, b *router.Batch, p *parked) {
 	}
 }
 
-// marked notes how far a room has come, and reports whether that is an answer as everybody has just been told the message.
+// marked notes how far a room has come, and reports whether the sender's node has been told that with the message itself.
 func (s *Service) marked(b *router.Batch, p *parked) bool {
 	r := s.lock(b, p.st.To.Local())
 	if r == nil {
@@ -102,7 +102,8 @@ func (s *Service) marked(b *router.Batch, p *parked) bool {
 		r.rep.dealt = make(map[string]mark)
 	}
 	r.rep.dealt[p.node] = mark{p.turn.of, p.turn.number}
-	return p.st.StanzaID != stanza.ID{} && r.rep.spoken == p.st.StanzaID
+	o := r.of(p.st.From)
+	return p.st.StanzaID != stanza.ID{} && r.rep.spoken == p.st.StanzaID && o != nil && o.seat(p.st.From).session == s.node(p.node)
 }
 
 func (s *Service) answerFor(p *parked) {

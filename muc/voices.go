@@ -20,7 +20,7 @@ func (r *room) keepVoice(o *occupant, has Role) {
 	if r.voices == nil {
 		r.voices = make(map[string]Role)
 	}
-	if len(r.voices) < maxVoices {
+	if _, known := r.voices[user]; known || len(r.voices) < maxVoices {
 		r.voices[user] = has
 		r.rep.voice(user)
 	}
