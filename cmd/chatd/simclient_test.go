@@ -137,12 +137,15 @@ func (l *simLink) negotiate(resume bool) error {
 // simRetry is after which time a client says again that it is available, if the server could not tell anybody.
 const simRetry = time.Second
 
-// appear makes a session available, if it is still the device's.
+// appear makes a session available, if it is still the device's, as soon as it has a connection.
 func (d *simDevice) appear(session *simSession) {
 	d.mu.Lock()
-	same := d.session == session
+	same, connected := d.session == session, d.link != nil
 	d.mu.Unlock()
-	if same {
+	switch {
+	case same && !connected:
+		time.AfterFunc(simRetry, func() { d.appear(session) })
+	case same:
 		d.say("<presence><priority>"+strconv.Itoa(d.priority)+"</priority></presence>", nil)
 	}
 }
