@@ -71,6 +71,7 @@ const (
 func (s *simSchedule) settle() (wrong []string) {
 	time.Sleep(settleLeast)
 	for end := time.Now().Add(settleMost); ; time.Sleep(5 * time.Second) {
+		s.peace() // some may have heard only now that their node has stopped
 		wrong = slices.Concat(s.checkTables(), s.checkGhosts(), s.checkSeen(), s.checkStore(), s.checkLost())
 		if len(wrong) == 0 || time.Now().After(end) {
 			break
