@@ -86,6 +86,7 @@ var sections = []struct{ number, title, file string }{
 	{"14.4", "Information Leaks", ""},
 	{"14.5", "Anonymity", "non-anonymous-rooms"},
 	{"14.6", "Denial of Service", ""},
+	{"16.6", "Status Codes Registry", "status-codes"},
 	{"17.1", "Addresses", ""},
 	{"17.2", "Message", ""},
 	{"17.3", "Presence", ""},

@@ -105,7 +105,7 @@ func (s *Server) audit(rec *recorder, r *http.Request, op operation, token *Toke
 		subject = strings.TrimPrefix(made, "/players/")
 	}
 	args := []any{"token", token.Name, "operation", op.id, "player", subject, "status", rec.status, "addr", r.RemoteAddr}
-	for _, name := range [...]string{"other", "address", "resource", "id"} {
+	for _, name := range [...]string{"other", "address", "resource", "id", "node"} {
 		if value := r.PathValue(name); value != "" {
 			args = append(args, name, value)
 		}

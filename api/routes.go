@@ -28,6 +28,7 @@ func (s *Server) routes() {
 	s.addMessages()
 	s.addRooms()
 	s.addMembers()
+	s.addHats()
 	s.addTalk()
 	s.addDeadLetters()
 	s.addOperators()

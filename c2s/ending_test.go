@@ -241,11 +241,12 @@ func TestReadingClientIsNotSlow(t *testing.T) {
 	s := startServer(t, nil)
 	c := s.login(t, "juliet", "balcony", false)
 	sess := s.session(t, c)
+	text := strings.Repeat("s", outboxBytes/10+3_000) // no more beyond the bound than the system takes, however slowly this test gets to read
 	go func() {
 		batch := &router.Batch{}
 		defer batch.Flush()
 		for i := range 10 {
-			st := &stanza.Stanza{Kind: stanza.Message, From: c.jid, ID: fmt.Append(nil, i), Inner: []byte("<body>" + strings.Repeat("s", 200_000) + "</body>")}
+			st := &stanza.Stanza{Kind: stanza.Message, From: c.jid, ID: fmt.Append(nil, i), Inner: []byte("<body>" + text + "</body>")}
 			if !sess.Send(batch, st) {
 				t.Errorf("message %d was refused", i)
 			}

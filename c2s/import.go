@@ -167,6 +167,7 @@ func (m *managed) check() error {
 func (x *Suspended) state(jid stanza.JID) (*router.State, error) {
 	state := &router.State{Begun: x.Begun}
 	state.Strayed.Store(x.Strayed)
+	state.Handed.Restore(x.Handed)
 	if x.Presence != "" {
 		p, err := stanza.Parse([]byte(x.Presence))
 		if err != nil || p.Kind != stanza.Presence || p.Type != stanza.None || p.From != jid {

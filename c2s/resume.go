@@ -107,6 +107,9 @@ func (s *Session) journal() {
 		if err != nil {
 			return 0
 		}
+		if s.srv.Node != "" {
+			s.state.Handed.Take(st.WrittenID(), seq)
+		}
 		return seq
 	})
 }
@@ -345,6 +348,7 @@ func (n *negotiation) acknowledged(old *Session, h uint32) error {
 	}
 	ctx, cancel := context.WithTimeout(n.srv.ctx, loginTimeout)
 	defer cancel()
+	stored = append(stored, old.state.Handed.Had(stored)...)
 	if err := n.srv.router.Spool.Forget(ctx, old.jid.Local(), stored); err != nil {
 		n.srv.log.Log(ctx, stanza.FaultLevel(err), "delivered messages not removed", "jid", old.jid, "err", err)
 		return stanza.StreamInternalServerError

@@ -293,6 +293,7 @@ func (s *Session) forget(stored []int64) {
 func (s *Session) drop(stored []int64) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.srv.ctx), endTimeout)
 	defer cancel()
+	stored = append(stored, s.state.Handed.Had(stored)...)
 	if err := s.srv.router.Spool.Forget(ctx, s.jid.Local(), stored); err != nil {
 		s.srv.log.Log(ctx, stanza.FaultLevel(err), "delivered messages not removed", "jid", s.jid, "err", err)
 	}

@@ -24,6 +24,8 @@ type Suspended struct {
 	Inactive bool          `json:"inactive,omitempty"`
 	Strayed  bool          `json:"split,omitempty"` // State.Strayed
 
+	Handed []router.Given `json:"handed,omitempty"` // State.Handed
+
 	Available bool         `json:"available,omitempty"`
 	Priority  int8         `json:"priority,omitempty"`
 	Flags     router.Flags `json:"flags,omitempty"`
@@ -54,9 +56,10 @@ func (s *Session) export() *Suspended {
 	x := &Suspended{
 		ID: m.id, JID: s.jid.String(), Begun: s.state.Begun, Until: s.until, Wait: m.wait, Expires: s.expires,
 		Handled: s.handled, Acked: m.handled, Unacked: m.export(), Storing: o.storing, Inactive: inactive, Strayed: s.state.Strayed.Load(),
+		Handed: s.state.Handed.All(),
 	}
 	if row, ok := s.srv.router.Table.Row(s.jid); ok && row.Session == router.Session(s) {
-		x.Available, x.Priority, x.Flags = row.Available, row.Priority, row.Flags
+		x.Available, x.Priority, x.Flags = row.Available, row.Priority, row.Flags&^router.Resumed // whoever goes on with it knows
 	}
 	if p := s.state.Presence.Load(); p != nil {
 		x.Presence = string(p.Append(nil))

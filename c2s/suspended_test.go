@@ -104,7 +104,7 @@ func TestRestart(t *testing.T) {
 	b.expect("<a xmlns='urn:xmpp:sm:3' h='2'/>")
 	b.closed("system-shutdown")
 	row, ok := next.router.Table.Row(b.jid)
-	if !ok || !row.Available || row.Flags != router.Carbons || !row.Detached {
+	if !ok || !row.Available || row.Flags != router.Carbons|router.Resumed || !row.Detached {
 		t.Errorf("row %+v", row)
 	}
 	state := row.Session.State()

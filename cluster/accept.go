@@ -125,7 +125,7 @@ func (n *Node) greeted(ctx context.Context, conn net.Conn) (*offer, error) {
 	case n.leaving.Load():
 		return o, refusal{reason: refusedLeaving}
 	}
-	if o.version, err = h.version(n.about); err != nil {
+	if o.version, err = h.suits(n.greeting(h.name)); err != nil {
 		n.heardOf(h.name, h.about)
 		if l := n.link(h.name); l != nil {
 			l.noteRefused(err)
@@ -173,7 +173,7 @@ func (n *Node) greet(s secured, said *hello) (*hello, int, error) {
 	if h.name != said.to || h.to != n.cfg.Node {
 		return nil, 0, refusal{refusedTarget, "it is " + h.name}
 	}
-	version, err := h.version(n.about)
+	version, err := h.suits(said)
 	return h, version, err
 }
 
@@ -198,8 +198,10 @@ func (n *Node) refused(from net.Addr, name string, err error) {
 	}
 }
 
-// A gate bounds how many connections may be unproven at a time.
+// A gate bounds how many connections may be unproven at a time, in all and of one address.
 type gate struct {
+	most, mostOfOne int // fixed
+
 	mu     sync.Mutex
 	all    int
 	byHost map[string]int
@@ -208,7 +210,7 @@ type gate struct {
 func (g *gate) enter(host string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.all >= maxUnproven || g.byHost[host] >= maxUnprovenAddress {
+	if g.all >= g.most || g.byHost[host] >= g.mostOfOne {
 		return false
 	}
 	if g.byHost == nil {

@@ -17,8 +17,9 @@ type arena struct {
 }
 
 type textChunk struct {
-	buf  []byte
-	live int // bytes of it that are rows' text
+	buf     []byte
+	live    int  // bytes of it that are rows' text
+	leaving bool // for compact: these are to be moved
 }
 
 // add keeps s; the address is for text and drop.
@@ -59,14 +60,42 @@ func (a *arena) begins(at uint32, bare string) bool {
 	return len(text) > len(bare) && text[len(bare)] == '/' && string(text[:len(bare)]) == bare
 }
 
-// drop forgets n bytes. sparse says that less than half of the chunk is left, which is then to be moved and freed.
-func (a *arena) drop(at uint32, n uint16) (c uint32, sparse bool) {
-	c = at >> chunkBits
-	a.chunks[c].live -= int(n)
-	return c, int(c) != a.cur && a.chunks[c].live < cap(a.chunks[c].buf)/2
+// drop forgets n bytes. It reports whether compact is due: so much of their chunk is void.
+func (a *arena) drop(at uint32, n uint16) (due bool) {
+	c := int(at >> chunkBits)
+	if a.chunks[c].live -= int(n); a.chunks[c].live == 0 && c != a.cur {
+		a.free(c)
+	}
+	return a.sparse(c)
 }
 
-func (a *arena) free(c uint32) {
+// sparse reports whether less than half of a chunk is rows' text. It is false for one that is appended to, and for one that is free.
+func (a *arena) sparse(c int) bool {
+	return c != a.cur && a.chunks[c].live < cap(a.chunks[c].buf)/2
+}
+
+// leave marks the chunks that are sparse and returns how much there is to be moved out of them.
+func (a *arena) leave() (left int) {
+	for c := range a.chunks {
+		if a.chunks[c].leaving = a.sparse(c); a.chunks[c].leaving {
+			left += a.chunks[c].live
+		}
+	}
+	return left
+}
+
+func (a *arena) leaves(at uint32) bool { return a.chunks[at>>chunkBits].leaving }
+
+// left frees the chunks that leave has marked.
+func (a *arena) left() {
+	for c := range a.chunks {
+		if a.chunks[c].leaving {
+			a.free(c)
+		}
+	}
+}
+
+func (a *arena) free(c int) {
 	a.size -= cap(a.chunks[c].buf)
 	a.chunks[c] = textChunk{}
 }

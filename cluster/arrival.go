@@ -54,7 +54,9 @@ func (a *arrival) overflow(kind byte, payload []byte) { a.s.overflowed(kind, pay
 func (a *arrival) deal(j job, payload []byte) (wait func()) {
 	kind := j.kind
 	if kind >= firstRoomKind && kind <= lastRoomKind {
-		a.s.Rooms.deal(&a.batch, kind, payload)
+		if !a.s.Rooms.deal(&a.batch, kind, payload) {
+			a.malformed(j)
+		}
 		return nil
 	}
 	to, rest, _ := cutTo(payload)
@@ -62,7 +64,7 @@ func (a *arrival) deal(j job, payload []byte) (wait func()) {
 	if !ok {
 		var err error
 		if jid, err = stanza.ParseJID(string(to)); err != nil {
-			a.s.log.Warn("frame for no address", "kind", kind)
+			a.malformed(j)
 			return nil
 		}
 	}
@@ -70,6 +72,8 @@ func (a *arrival) deal(j job, payload []byte) (wait func()) {
 	case kindStanza:
 		if st := a.load(rest); st != nil {
 			a.stanza(st, jid, j.peer)
+		} else {
+			a.malformed(j)
 		}
 	case kindEnd:
 		a.end(jid, rest)
@@ -96,16 +100,22 @@ func (a *arrival) deal(j job, payload []byte) (wait func()) {
 
 // stanza deals with a stanza for a full JID.
 func (a *arrival) stanza(st *stanza.Stanza, full stanza.JID, from settler) {
+	var id stanza.ID
 	if p, ok := from.(*Peer); ok {
 		if a.belated(st, p) {
 			return
 		}
 		if router.Storable(st) {
-			a.s.had.add(st.WrittenID(), p, time.Now())
+			id = st.WrittenID()
+			if a.s.had.add(id, full, p, time.Now()) {
+				return
+			}
 		}
 	}
 	noted := a.s.held.notes.Load()
-	a.s.r.Arrived(a.s.ctx, &a.batch, st, full)
+	if a.s.r.Arrived(a.s.ctx, &a.batch, st, full) && id != (stanza.ID{}) {
+		a.s.had.took(id)
+	}
 	if a.s.held.notes.Load() != noted {
 		a.told = a.s.held.appendTold(a.told, full.Bare().String())
 	}
@@ -121,13 +131,20 @@ func (a *arrival) belated(st *stanza.Stanza, from *Peer) bool {
 	return ok && row.Available && row.Node() != from.Name
 }
 
-// load reads a stanza as Send of a session wrote it; a view.
+func (a *arrival) malformed(j job) {
+	from := ""
+	if p, ok := j.peer.(*Peer); ok {
+		from = p.Name
+	}
+	a.s.malformed(from, j.kind)
+}
+
+// load reads a stanza as Send of a session wrote it; a view. nil: it is none.
 func (a *arrival) load(raw []byte) *stanza.Stanza {
 	a.scanner.SetLimits(stanza.RescanLimits(len(raw)))
 	a.scanner.Resume(xmlstream.ClientScope)
 	tok, n, err := a.scanner.Scan(raw)
 	if err != nil || tok.Kind != xmlstream.Element || n != len(raw) || a.st.Load(tok, a.s.r.Table.Intern) != nil {
-		a.s.log.Warn("a node sent what is no stanza", "bytes", len(raw))
 		return nil
 	}
 	return &a.st

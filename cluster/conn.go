@@ -33,6 +33,7 @@ type conn struct {
 
 	raw     net.Conn // below TLS, whose Close may wait
 	resumed bool     // fixed; the session goes on
+	made    int64    // when, by the node's clock; fixed
 	begun   uint64   // number of the first frame to be written; fixed
 	broken  chan struct{}
 	err     atomic.Pointer[error] // why it broke; the first one counts
@@ -62,7 +63,7 @@ type conn struct {
 
 func newConn(c secured, l *link, p *Peer, resumed bool) *conn {
 	now := l.node.clock.now()
-	k := &conn{Conn: c.Conn, raw: c.raw, link: l, peer: p, resumed: resumed, broken: make(chan struct{}), every: heartbeatSpare}
+	k := &conn{Conn: c.Conn, raw: c.raw, link: l, peer: p, resumed: resumed, made: now, broken: make(chan struct{}), every: heartbeatSpare}
 	if l.dials() {
 		k.every = heartbeatEvery
 	}

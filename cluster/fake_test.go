@@ -116,6 +116,15 @@ func (r *recorder) PeerReceived(name string, incarnation uint64, upTo uint64) {
 	r.note(event{what: "received", peer: name, incarnation: incarnation, seq: upTo})
 }
 
+func (r *recorder) PeerForgotten(name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.up[name] != nil {
+		r.t.Errorf("%s is forgotten while it is up", name)
+	}
+	r.note(event{what: "forgotten", peer: name})
+}
+
 func (r *recorder) peer(name string) *Peer {
 	r.mu.Lock()
 	defer r.mu.Unlock()

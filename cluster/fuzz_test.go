@@ -2,7 +2,11 @@ package cluster
 
 import (
 	"bytes"
+	"context"
 	"testing"
+
+	"chatd/router"
+	"chatd/stanza"
 )
 
 // FuzzRecord reads any bytes as a record. What is taken has to be what writing the same row gives.
@@ -66,5 +70,54 @@ func FuzzFrames(f *testing.F) {
 		if got, ok := r.Rows.Row(row.JID); !ok || got.Row != row || r.Rows.Len() != 1 {
 			t.Errorf("%d rows, %+v", r.Rows.Len(), got)
 		}
+	})
+}
+
+// FuzzArrivals deals with any frame about stanzas and sessions. It must survive, and a good one must get through afterwards.
+func FuzzArrivals(f *testing.F) {
+	cfg := Config{Node: "a", Log: silent()}
+	r := router.New(stanza.MustJID("chat.test"), cfg.Log)
+	s := &site{Router: r, Service: New(r, cfg), of: new(sites)}
+	r.Spool, r.Presence, r.Copies, r.Users = s, noPresence{}, wrapped{}, anybody{}
+	s.Sessions = Sessions{
+		Look:  func(context.Context, stanza.JID) {},
+		Stale: func(context.Context, stanza.JID, router.Kept) {},
+	}
+	bob := stanza.MustJID("bob@chat.test/game")
+	good := append(appendTo(nil, bob), "<message from='alice@chat.test/x' to='bob@chat.test' type='chat'><body>hello</body></message>"...)
+	f.Add(kindStanza, good)
+	f.Add(kindStanza, append(appendTo(nil, bob), "<iq from='alice@chat.test/x' to='bob@chat.test/game' type='get' id='1'><ping xmlns='urn:xmpp:ping'/></iq>"...))
+	f.Add(kindStanza, append(appendTo(nil, bob), "<presence from='alice@chat.test/x' type='unavailable'/>"...))
+	f.Add(kindEnd, append(appendTo(nil, bob), "conflict\x00elsewhere"...))
+	f.Add(kindStale, append(appendTo(nil, bob), 0xff))
+	f.Add(kindLook, appendTo(nil, bob))
+	f.Add(kindHeld, appendTo(nil, bob.Bare()))
+	f.Add(firstRoomKind, []byte{1, 'r', 1, 'n', 0})
+	a := newArrival(s.Service)
+	f.Fuzz(func(t *testing.T, kind byte, payload []byte) {
+		s.of.t = t
+		session := s.bind(bob.String(), 0, 0)
+		deal := func(kind byte, payload []byte) {
+			if wait := a.deal(job{kind: kind}, payload); wait != nil {
+				wait()
+			}
+			if wait := a.flush(); wait != nil {
+				wait()
+			}
+		}
+		if _, _, ok := cutTo(payload); ok { // else it does not get this far
+			deal(kind, payload)
+		}
+		s.of.store = sharedStore{}
+		if session.closed() != "" {
+			<-session.Done()
+			session = s.bind(bob.String(), 0, 0)
+		}
+		session.took()
+		deal(kindStanza, good)
+		if got := session.bodies(); len(got) != 1 || got[0] != "hello" {
+			t.Errorf("bob got %q", got)
+		}
+		s.Table.Unbind(session)
 	})
 }

@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	// maxStreams of memberlist at a time; more are closed, and are tried again by who wants them.
-	maxStreams = 64
+	// maxStreams of memberlist at a time, and maxStreamsAddress of one address; more are closed, and are tried again by who wants them.
+	maxStreams        = 64
+	maxStreamsAddress = 32
 	// maxStreamBytes is many times the state of maxMembers nodes.
 	maxStreamBytes = 1 << 20
 	maxPacket      = 64 << 10
@@ -33,7 +34,7 @@ type gossipPort struct {
 	log     *slog.Logger
 	packets chan *memberlist.Packet
 	streams chan net.Conn
-	slots   chan struct{}
+	gate    gate
 	closing context.Context
 	close   context.CancelFunc
 	work    sync.WaitGroup
@@ -54,7 +55,7 @@ func openGossip(host string, port int, log *slog.Logger) (*gossipPort, error) {
 		log.Warn("cluster: gossip", "error", err)
 	}
 	g := &gossipPort{tcp: l.(*net.TCPListener), udp: udp, log: log, packets: make(chan *memberlist.Packet), streams: make(chan net.Conn),
-		slots: make(chan struct{}, maxStreams)}
+		gate: gate{most: maxStreams, mostOfOne: maxStreamsAddress}}
 	g.closing, g.close = context.WithCancel(context.Background())
 	g.work.Go(g.receive)
 	g.work.Go(g.accept)
@@ -103,13 +104,12 @@ func (g *gossipPort) accept() {
 }
 
 func (g *gossipPort) admit(c net.Conn) {
-	select {
-	case g.slots <- struct{}{}:
-	default:
+	host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+	if !g.gate.enter(host) {
 		c.Close()
 		return
 	}
-	s := &stream{Conn: c, input: io.LimitReader(c, maxStreamBytes), release: sync.OnceFunc(func() { <-g.slots })}
+	s := &stream{Conn: c, input: io.LimitReader(c, maxStreamBytes), release: sync.OnceFunc(func() { g.gate.leave(host) })}
 	select {
 	case g.streams <- s:
 	case <-g.closing.Done():
@@ -168,7 +168,7 @@ func (g *gossipPort) Shutdown() error {
 	return err
 }
 
-// A stream reads no more than its bound and gives its slot back.
+// A stream reads no more than its bound and gives its place back.
 type stream struct {
 	net.Conn
 	input   io.Reader

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"strings"
 	"sync"
 	"time"
 
@@ -15,13 +16,14 @@ const (
 	hadMost   = 1 << 17
 )
 
-// Had is which messages of other nodes this one has dealt with, of which these may not know. A node to which the link is down has stored them. If it is
-// back it takes them out again, but it may have ended: then this node leaves them out of what it hands over.
+// Had is which messages of other nodes sessions here have taken, of which these may not know. A node to which the link is down has stored them. If it is
+// back it takes them out again, but it may have ended: then this node leaves them out of what it hands over. What this node has stored, or sent on
+// with or without its session, is not among them any more.
 type had struct {
 	mu      sync.Mutex
 	recent  []hadMessage // oldest first
-	peers   map[stanza.ID]*Peer
-	doubted map[stanza.ID]struct{}
+	known   map[stanza.ID]*hadBy
+	doubted map[stanza.ID]*hadBy
 	order   []stanza.ID // of doubted, oldest first; those that are not in it any more are void
 }
 
@@ -30,22 +32,54 @@ type hadMessage struct {
 	at time.Time
 }
 
-// add notes a message of a peer that is dealt with now.
-func (h *had) add(id stanza.ID, p *Peer, now time.Time) {
+type hadBy struct {
+	peer  *Peer
+	full  string // JID of the resource
+	taken bool   // by its session
+}
+
+// add notes a message of a peer that is to be dealt with now, and reports whether the resource has it already: another session had it too, and
+// has found this one for what it could not get rid of.
+func (h *had) add(id stanza.ID, full stanza.JID, p *Peer, now time.Time) (again bool) {
 	if id == (stanza.ID{}) {
-		return
+		return false
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.peers == nil {
-		h.peers, h.doubted = make(map[stanza.ID]*Peer), make(map[stanza.ID]struct{})
+	if by := h.byLocked(id); by != nil && by.full == full.String() {
+		return true
+	}
+	if h.known == nil {
+		h.known, h.doubted = make(map[stanza.ID]*hadBy), make(map[stanza.ID]*hadBy)
 	}
 	for len(h.recent) > 0 && (len(h.recent) >= hadRecent || now.Sub(h.recent[0].at) > hadFor) {
-		delete(h.peers, h.recent[0].id)
+		delete(h.known, h.recent[0].id)
 		h.recent = h.recent[1:]
 	}
 	h.recent = append(h.recent, hadMessage{id, now})
-	h.peers[id] = p
+	h.known[id] = &hadBy{peer: p, full: full.Clone().String()}
+	return false
+}
+
+// took notes that the resource's session has taken it, unless it was stored or sent on since.
+func (h *had) took(id stanza.ID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, by := range []*hadBy{h.known[id], h.doubted[id]} {
+		if by != nil {
+			by.taken = true
+		}
+	}
+}
+
+// byLocked is who has taken a message; nil: nobody.
+func (h *had) byLocked(id stanza.ID) *hadBy {
+	for _, by := range []*hadBy{h.known[id], h.doubted[id]} {
+		if by != nil && by.taken {
+			return by
+		}
+	}
+	return nil
 }
 
 // down is for a peer that may have stored what it has not heard of any more.
@@ -53,30 +87,48 @@ func (h *had) down(p *Peer) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, m := range h.recent {
-		if h.peers[m.id] != p {
+		by := h.known[m.id]
+		if by == nil || by.peer != p {
 			continue
 		}
 		if len(h.order) >= hadMost {
 			delete(h.doubted, h.order[0])
 			h.order = h.order[1:]
 		}
-		h.doubted[m.id] = struct{}{}
+		h.doubted[m.id] = by
 		h.order = append(h.order, m.id)
 	}
 }
 
-// Had reports whether this node has dealt with a message that another one may have stored since.
+// Had reports whether a session here has a message that another node may have stored since.
 func (s *Service) Had(id stanza.ID) bool {
 	s.had.mu.Lock()
 	defer s.had.mu.Unlock()
-	_, is := s.had.doubted[id]
-	return is
+	return s.had.byLocked(id) != nil // its link may end only after that of who hands it over
 }
 
-// Stored notes that this node itself has stored a message, which so is to be handed over.
+// HadBy is the messages of Had to one user: a session that moves takes them along.
+func (s *Service) HadBy(user stanza.JID) (ids []stanza.ID) {
+	h, prefix := &s.had, user.Bare().String()+"/"
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, all := range []map[stanza.ID]*hadBy{h.known, h.doubted} {
+		for id, by := range all {
+			if by.taken && strings.HasPrefix(by.full, prefix) {
+				ids = append(ids, id)
+			}
+		}
+	}
+	return ids
+}
+
+// Stored notes that this node itself stores a message, so that it is to be handed over, or that it gives it to another one.
 func (s *Service) Stored(id stanza.ID) {
+	if id == (stanza.ID{}) {
+		return
+	}
 	s.had.mu.Lock()
 	defer s.had.mu.Unlock()
-	delete(s.had.peers, id)
+	delete(s.had.known, id)
 	delete(s.had.doubted, id)
 }

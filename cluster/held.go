@@ -134,6 +134,16 @@ func (s *Service) leaveHeld() {
 	}
 }
 
+// leaveSent waits for what was sent to the other nodes: they have dealt with it, or it has come back and is in the store before those that
+// can be reached are told for whom (leaveHeld).
+func (s *Service) leaveSent(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 2*downAfter)
+	defer cancel()
+	for _, p := range s.peers() {
+		p.Confirm(ctx)
+	}
+}
+
 // tellHeld has the nodes where a user is look for what waits.
 func (s *Service) tellHeld(user stanza.JID) {
 	var room [4]RemoteRow
@@ -182,7 +192,7 @@ func (s *Service) receded(full stanza.JID, o *Owner) {
 	if !ok {
 		return
 	}
-	if frames, _ := p.Queued(); frames == 0 {
+	if frames, _ := p.Queued(); frames == 0 && p.Down() == nil { // what has just come back from a link is about to be stored
 		return
 	}
 	r := &s.receding
@@ -239,10 +249,10 @@ const reunion = 2 * time.Second
 // another may differ from what nodes know that see all.
 func (s *Service) Uncertain() bool {
 	n := s.started.Load()
-	return n == nil || s.Split() || !n.steady() || s.missing.lately(time.Now())
+	return n == nil || s.Split() || !n.steady() || !n.whole() || s.missing.lately(time.Now())
 }
 
-// Missing is which nodes are down and did not leave, of all that this node has met.
+// Missing is which nodes are down and did not leave, of all that this node has met and not forgotten.
 type missing struct {
 	mu    sync.Mutex
 	nodes map[string]bool // by name: whether it is missing
@@ -269,6 +279,16 @@ func (m *missing) set(node string, is bool) (unknown bool) {
 		m.met = time.Now()
 	}
 	return was || !met
+}
+
+// forget is for a node that will not come back. If it does it is met for the first time.
+func (m *missing) forget(node string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.nodes[node] {
+		m.count--
+	}
+	delete(m.nodes, node)
 }
 
 // lately reports whether a node has come, or come back, just now.

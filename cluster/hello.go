@@ -45,6 +45,7 @@ type hello struct {
 	// begins or goes on; 0: none.
 	session uint64
 	about   about
+	domain  string // that it serves; empty: not told
 }
 
 // about is what a node tells of itself, by gossip and in its hello.
@@ -128,6 +129,7 @@ func (h *hello) encode(proof func(said []byte) []byte) []byte {
 		b = binary.BigEndian.AppendUint64(b, n)
 	}
 	b = h.about.append(b)
+	b = appendString(b, h.domain)
 	return append(b, proof(b)...)
 }
 
@@ -144,6 +146,9 @@ func decodeHello(b []byte, proof func(said []byte) []byte) (*hello, error) {
 	h := &hello{versionMin: c.byte(), versionMax: c.byte(), name: c.string(), to: c.string(),
 		incarnation: c.uint64(), known: c.uint64(), received: c.uint64(), session: c.uint64()}
 	h.about.read(&c)
+	if len(c.b) > 0 { // builds of before do not tell it
+		h.domain = c.string()
+	}
 	if !c.ok || !GoodName(h.name) || h.incarnation == 0 {
 		return nil, errGarbled
 	}
@@ -156,12 +161,15 @@ func GoodName(s string) bool {
 	return len(s) > 0 && len(s) <= maxNodeName && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == ""
 }
 
-// version is the highest that both sides speak, or a refusal.
-func (h *hello) version(own about) (int, error) {
+// suits is the highest version that both sides speak, or a refusal.
+func (h *hello) suits(own *hello) (version int, err error) {
 	v := min(h.versionMax, own.versionMax)
-	if v < max(h.versionMin, own.versionMin) {
+	switch {
+	case v < max(h.versionMin, own.versionMin):
 		return 0, refusal{refusedVersion, fmt.Sprintf("%s speaks versions %d to %d, %s speaks %d to %d",
 			h.name, h.versionMin, h.versionMax, h.to, own.versionMin, own.versionMax)}
+	case h.domain != own.domain && h.domain != "" && own.domain != "":
+		return 0, refusal{refusedDomain, fmt.Sprintf("%s serves %s, %s serves %s", h.name, h.domain, h.to, own.domain)}
 	}
 	return int(v), nil
 }
@@ -171,6 +179,7 @@ func (h *hello) version(own about) (int, error) {
 const (
 	refusedSecret  = "wrong-secret"
 	refusedVersion = "incompatible-version"
+	refusedDomain  = "other-domain"
 	refusedName    = "name-in-use"
 	refusedTarget  = "not-me" // meant for a node of another name
 	refusedLeaving = "leaving"
@@ -194,7 +203,7 @@ func decodeRefusal(b []byte) error {
 	c := cursor{b, true}
 	r := refusal{c.string(), c.string()}
 	switch r.reason {
-	case refusedSecret, refusedVersion, refusedName, refusedTarget, refusedLeaving, refusedGarbled:
+	case refusedSecret, refusedVersion, refusedDomain, refusedName, refusedTarget, refusedLeaving, refusedGarbled:
 		return fmt.Errorf("refused by the other side: %w", r)
 	}
 	return fmt.Errorf("refused by the other side: %w", errGarbled)

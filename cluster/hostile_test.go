@@ -155,6 +155,58 @@ func TestSlowStranger(t *testing.T) {
 	})
 }
 
+// TestStreamsOfOneAddress: who holds streams of gossip open keeps others from having some only of the own address.
+func TestStreamsOfOneAddress(t *testing.T) {
+	g, err := openGossip("127.0.0.1", 0, quiet("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Shutdown()
+	var held []net.Conn
+	dial := func(from string) (taken bool) {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+		c, err := d.Dial("tcp", g.tcp.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		held = append(held, c)
+		closed := make(chan struct{})
+		go func() {
+			c.Read(make([]byte, 1))
+			close(closed)
+		}()
+		select {
+		case s := <-g.StreamCh():
+			held = append(held, s)
+			return true
+		case <-closed:
+			return false
+		}
+	}
+	defer func() {
+		for _, c := range held {
+			c.Close()
+		}
+	}()
+	for i := range maxStreamsAddress + 3 {
+		if dial("127.0.0.1") != (i < maxStreamsAddress) {
+			t.Errorf("stream %d", i+1)
+		}
+	}
+	for i := range maxStreams - maxStreamsAddress {
+		if !dial("127.0.0.2") {
+			t.Errorf("stream %d of another address is not taken", i+1)
+		}
+	}
+	if dial("127.0.0.3") {
+		t.Error("there is room for more than there should be")
+	}
+	held[1].Close() // the first one taken
+	if !dial("127.0.0.1") {
+		t.Error("its place is not given back")
+	}
+}
+
 // rogue is a peer by the book up to its hello, and then what the test makes of it.
 func rogue(t *testing.T, n *Node, name string) secured {
 	t.Helper()
@@ -255,6 +307,39 @@ func TestVersions(t *testing.T) {
 			}
 			if !a.Status().Island || !b.Status().Island {
 				t.Error("they are no islands")
+			}
+		})
+	}
+}
+
+// TestOtherDomain: a node of another domain is not linked to, and both say so. Who does not tell its domain is taken.
+func TestOtherDomain(t *testing.T) {
+	for _, c := range []struct {
+		a, b  string
+		state string
+	}{
+		{"chat.test", "chat.test", StateAlive},
+		{"chat.test", "", StateAlive},
+		{"chat.test", "other.test", StateRefused},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := simnet.New(1)
+			ca, cb := simConfig(s, 1), simConfig(s, 2, 1)
+			ca.Domain, cb.Domain = c.a, c.b
+			a, err := Start(t.Context(), ca, newRecorder(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := Start(t.Context(), cb, newRecorder(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { a.Close(); b.Close(); time.Sleep(5 * time.Second) }()
+			time.Sleep(10 * time.Second)
+			for _, m := range []Member{a.Status().Members[0], b.Status().Members[0]} {
+				if m.State != c.state || c.state == StateRefused && !strings.Contains(m.Error, "other-domain: n0") {
+					t.Errorf("%q and %q: %+v", c.a, c.b, m)
+				}
 			}
 		})
 	}

@@ -23,6 +23,7 @@ func (c *counting) PeerUp(p *Peer)                      { c.up <- p }
 func (c *counting) PeerDown(*Peer, []Frame, bool)       {}
 func (c *counting) Frame(*Peer, byte, uint64, []byte)   { c.frames.Add(1) }
 func (c *counting) PeerReceived(string, uint64, uint64) {}
+func (c *counting) PeerForgotten(string)                {}
 func (c *counting) Request(_ context.Context, _ *Peer, _ byte, payload []byte) ([]byte, error) {
 	return payload, nil
 }

@@ -9,7 +9,7 @@ import (
 
 func FuzzHello(f *testing.F) {
 	prove := prover(make([]byte, 32), make([]byte, 32), sideDialer)
-	h := hello{versionMin: 1, versionMax: 2, name: "a", to: "b", incarnation: 3, known: 4, received: 5, session: 6,
+	h := hello{versionMin: 1, versionMax: 2, name: "a", to: "b", incarnation: 3, known: 4, received: 5, session: 6, domain: "chat.test",
 		about: about{versionMin: 1, versionMax: 2, weight: 7, incarnation: 3, link: "127.0.0.1:1", gossip: "127.0.0.1:2"}}
 	whole := h.encode(prove)
 	f.Add(whole[:len(whole)-proofBytes], true)

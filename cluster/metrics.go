@@ -35,7 +35,7 @@ func newMetrics() *metrics {
 		rtt: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "chatd_cluster_heartbeat_seconds", Help: "Round trips of heartbeats.", Buckets: prometheus.ExponentialBuckets(1e-5, 4, 10)}),
 	}
-	for _, reason := range []string{refusedSecret, refusedVersion, refusedName, refusedTarget, refusedLeaving, refusedGarbled, refusedCrowd, refusedTime, refusedTLS} {
+	for _, reason := range []string{refusedSecret, refusedVersion, refusedDomain, refusedName, refusedTarget, refusedLeaving, refusedGarbled, refusedCrowd, refusedTime, refusedTLS} {
 		m.refused.WithLabelValues(reason)
 	}
 	return m

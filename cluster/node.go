@@ -83,8 +83,8 @@ func newNode(cfg Config, h Handler) (*Node, error) {
 	if !GoodName(cfg.Node) {
 		return nil, fmt.Errorf("cluster node name %q: 1 to %d lower-case letters, digits, \"-\", \"_\" and \".\"", cfg.Node, maxNodeName)
 	}
-	if len(cfg.AdvertiseLink) > maxAddress {
-		return nil, fmt.Errorf("cluster link address: more than %d bytes", maxAddress)
+	if len(cfg.AdvertiseLink) > maxAddress || len(cfg.Domain) > maxAddress {
+		return nil, fmt.Errorf("cluster link address or domain: more than %d bytes", maxAddress)
 	}
 	if err := CheckSecret(&cfg); err != nil {
 		return nil, fmt.Errorf("cluster secret: %w", err)
@@ -100,7 +100,7 @@ func newNode(cfg Config, h Handler) (*Node, error) {
 	}
 	cfg.Weight = min(max(cfg.Weight, 1), 1<<16-1)
 	n := &Node{Incarnation: uint64(time.Now().UnixNano()), cfg: cfg, handler: h, log: cfg.Log, clock: newClock(), started: time.Now(),
-		metrics: newMetrics(), stir: make(chan struct{}, 1), dials: make(chan struct{}, dialWidth), members: make(map[string]*member), links: make(map[string]*link)}
+		gate: gate{most: maxUnproven, mostOfOne: maxUnprovenAddress}, metrics: newMetrics(), stir: make(chan struct{}, 1), dials: make(chan struct{}, dialWidth), members: make(map[string]*member), links: make(map[string]*link)}
 	n.peers.Store(&[]*Peer{})
 	n.ending, n.end = context.WithCancel(context.Background())
 	var err error
@@ -252,7 +252,7 @@ func (n *Node) linkLocked(name string) *link {
 
 // greeting begins what this node says in every hello.
 func (n *Node) greeting(to string) *hello {
-	return &hello{versionMin: n.about.versionMin, versionMax: n.about.versionMax, name: n.cfg.Node, to: to, incarnation: n.Incarnation, about: n.about}
+	return &hello{versionMin: n.about.versionMin, versionMax: n.about.versionMax, name: n.cfg.Node, to: to, incarnation: n.Incarnation, about: n.about, domain: n.cfg.Domain}
 }
 
 // jitter is between half and all of d.

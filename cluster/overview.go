@@ -61,15 +61,9 @@ func (s *Service) Overview() Overview {
 
 // Missing is the names of the nodes that cannot be reached and have not left, or where nobody answers of whom this node knows only the
 // address: with any, it is on an island.
-func (s *Service) Missing() (names []string) {
+func (s *Service) Missing() []string {
 	status := s.node.Status()
-	names = append(names, status.Silent...)
-	for _, m := range status.Members {
-		if m.State == StateDead || m.State == StateRefused {
-			names = append(names, m.Name)
-		}
-	}
-	return names
+	return status.missing()
 }
 
 // Register registers the service's metrics, after Start.
@@ -87,6 +81,7 @@ func (s *Service) Register(to prometheus.Registerer) {
 	count("drift_total", "Segments that differed from their owner's.", func(st ReplicaStats) uint64 { return st.Drift })
 	count("repairs_total", "Segments that were repaired.", func(st ReplicaStats) uint64 { return st.Repaired })
 	count("duplicates_total", "Sessions of one full JID on two nodes.", func(st ReplicaStats) uint64 { return st.Duplicates })
+	count("malformed_frames_total", "Frames of other nodes that could not be used.", func(st ReplicaStats) uint64 { return st.Malformed + s.bad.Load() })
 	to.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "chatd_cluster_remote_sessions",
 		Help: "Sessions of other nodes that are known here."}, func() float64 { return float64(s.rows.Len()) }))
 }

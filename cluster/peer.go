@@ -17,6 +17,7 @@ type Config struct {
 	AdvertiseGossip string   // host:port under which others reach Gossip; empty: Gossip itself
 	AdvertiseLink   string   // host:port under which others reach Link; empty: Link itself
 	Join            []string // gossip addresses of other nodes, host:port or host; a host may be a DNS name of many addresses
+	Domain          string   // that all nodes serve; at most 255 bytes. Those that serve another one are not linked to
 	Secret          string   // shared by all nodes, 16 bytes or more; may be empty if all addresses are loopback
 	Weight          int      // how much this node can take compared with others, 0..65535; 0: 1
 	Log             *slog.Logger
@@ -44,6 +45,8 @@ type Handler interface {
 	// dealt with those up to this number after all, and with none of the others. It says
 	// nothing of what earlier PeerDowns handed back.
 	PeerReceived(name string, incarnation uint64, upTo uint64)
+	// PeerForgotten comes when a node that is down is not looked for any more. If it comes all the same it is a new one.
+	PeerForgotten(name string)
 }
 
 // A Frame is one that was sent and not acknowledged.
@@ -69,6 +72,7 @@ type Peer struct {
 	end     context.CancelFunc
 	asked   chan struct{} // slots for requests being answered
 
+	hearsay bool          // it has left, as others say, and could not say so over the link; set before PeerDown
 	down    chan struct{} // closed when PeerDown has returned
 	back    chan struct{} // closed by the Service when what was not acknowledged is elsewhere
 	settle  settling      // of its frames

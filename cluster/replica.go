@@ -49,6 +49,8 @@ const (
 	linger = time.Millisecond
 	// retryAfter is how long a link whose queue is full is left alone.
 	retryAfter = 20 * time.Millisecond
+	// askPause is the shortest time between two wishes for a whole snapshot of one peer, in case none that it sends can be used.
+	askPause = time.Second
 	// digestEvery is how often each peer is told the digest of this node's rows.
 	digestEvery = 5 * time.Second
 	// stallAfter is how long a peer may confirm nothing while its window is full.
@@ -65,12 +67,13 @@ type Replica struct {
 	Rows   *Rows   // of the other nodes
 	Places *Places // of rooms and services
 
-	cfg   ReplicaConfig
-	local *Rows
-	self  *Owner
-	log   *changeLog
-	clock atomic.Int64 // the last Stamp, or the greatest Bound of others
-	stats replicaStats
+	cfg    ReplicaConfig
+	local  *Rows
+	self   *Owner
+	log    *changeLog
+	clock  atomic.Int64 // the last Stamp, or the greatest Bound of others
+	stats  replicaStats
+	seldom seldom
 
 	wake  chan struct{} // 1; something is to be sent
 	stale chan struct{} // 1; something is to be reclaimed
@@ -320,7 +323,7 @@ func (r *Replica) hide(p *replicaPeer) *Owner {
 	return p.in.shown
 }
 
-// PeerDown ends it and hides the node's rows, at once. They are returned, for Rows.Of, until the
+// PeerDown ends it and hides the node's rows, at once. They are returned, to be looked up, until the
 // caller has called Release; nil if there are none.
 func (r *Replica) PeerDown(s Sender) *Owner {
 	r.mu.Lock()

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -360,7 +361,7 @@ func TestPeerDownHidesAtOnce(t *testing.T) {
 			t.Fatal("still seen")
 		}
 		n := 0
-		for row := range w.b.Rows.Of(o) {
+		for _, row := range w.b.Rows.of(o) {
 			if row.JID != simRow(1).JID {
 				t.Error(row)
 			}
@@ -375,7 +376,7 @@ func TestPeerDownHidesAtOnce(t *testing.T) {
 			t.Error("down twice")
 		}
 		synctest.Wait()
-		for range w.b.Rows.Of(o) {
+		for range w.b.Rows.of(o) {
 			t.Error("not reclaimed")
 		}
 	})
@@ -513,4 +514,40 @@ func TestChangedAllocatesNothing(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
+}
+
+// TestUnusableSnapshots: a peer of whose snapshots none can be used is asked again and again, but not as fast as it answers, and the log is not
+// full of it.
+func TestUnusableSnapshots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		r := NewReplica(ReplicaConfig{Node: "a", Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { r.Run(ctx) })
+		asked := 0
+		link := &pipe{more: make(chan struct{}, 1), lose: func(kind byte) bool {
+			if kind == kindAsk {
+				asked++
+			}
+			return false
+		}}
+		r.PeerUp(link, "b", 1)
+		for number := range uint64(30_000) {
+			r.Frame(link, kindSnapshot, numbers(number+1, 0))
+			r.Frame(link, kindSegment, []byte("no segment"))
+			time.Sleep(time.Millisecond)
+		}
+		cancel()
+		running.Wait()
+		if asked < 25 || asked > 31 {
+			t.Errorf("asked for %d snapshots in 30 s", asked)
+		}
+		if n := bytes.Count(log.Bytes(), []byte("\n")); n != 1 {
+			t.Errorf("%d lines in the log:\n%.1000s", n, log.String())
+		}
+		if got := r.Stats().Malformed; got != 30_000 {
+			t.Errorf("%d counted", got)
+		}
+	})
 }

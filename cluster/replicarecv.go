@@ -64,7 +64,9 @@ func (r *Replica) Frame(s Sender, kind byte, payload []byte) {
 	}
 	if err != nil {
 		r.stats.malformed.Add(1)
-		r.cfg.Log.Error("replication: a frame cannot be used", "peer", p.node, "kind", kind, "err", err)
+		if r.seldom.may("malformed " + p.node) {
+			r.cfg.Log.Error("replication: a frame cannot be used", "peer", p.node, "kind", kind, "err", err)
+		}
 		r.askAll(p)
 	}
 }

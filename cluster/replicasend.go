@@ -39,6 +39,7 @@ type replicaPeer struct {
 
 	// What the receiving side wants to be sent.
 	askAll  bool
+	mayAsk  time.Time // when it may be asked for a snapshot next
 	ask     segments
 	applied struct{ number, bytes, told uint64 }
 
@@ -76,6 +77,9 @@ func (r *Replica) send() time.Time {
 			case !p.gone: // the window is full: kindGot wakes
 				due = earlier(due, p.moved.Add(stallAfter))
 			}
+			if p.askAll && p.retry.IsZero() {
+				due = earlier(due, p.mayAsk)
+			}
 			p.mu.Unlock()
 		}
 		if !more {
@@ -108,7 +112,9 @@ func (r *Replica) sendOne(p *replicaPeer, now time.Time) bool {
 		return false
 	case p.applied.bytes-p.applied.told >= window/8:
 		return p.send(now, kindGot, numbers(p.applied.number, p.applied.bytes)) && p.told()
-	case p.askAll || !p.ask.empty():
+	case p.askAll && !now.Before(p.mayAsk):
+		return p.sendAskAll(now)
+	case !p.ask.empty():
 		return p.sendAsk(now)
 	case p.tellReach:
 		p.tellReach = !p.send(now, kindReach, r.reach.encode())
@@ -164,11 +170,15 @@ func (p *replicaPeer) told() bool {
 	return true
 }
 
-func (p *replicaPeer) sendAsk(now time.Time) bool {
-	if p.askAll {
-		p.askAll = !p.send(now, kindAsk)
-		return !p.askAll
+func (p *replicaPeer) sendAskAll(now time.Time) bool {
+	if p.askAll = !p.send(now, kindAsk); p.askAll {
+		return false
 	}
+	p.mayAsk = now.Add(askPause)
+	return true
+}
+
+func (p *replicaPeer) sendAsk(now time.Time) bool {
 	rest := p.ask
 	if !p.send(now, kindAsk, rest.take(shardCount)) {
 		return false

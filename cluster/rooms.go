@@ -177,15 +177,15 @@ func (r *Rooms) left(node string) {
 	}
 }
 
-// deal takes a frame on a worker's goroutine.
-func (r *Rooms) deal(b *router.Batch, kind byte, payload []byte) {
+// deal takes a frame on a worker's goroutine, and reports whether it can be used.
+func (r *Rooms) deal(b *router.Batch, kind byte, payload []byte) bool {
 	room, rest, ok := cutTo(payload)
 	node, rest, also := cutTo(rest)
 	if !ok || !also || r.Frame == nil {
-		r.s.log.Warn("malformed frame about a room", "kind", kind)
-		return
+		return false
 	}
 	r.Frame(r.s.ctx, b, string(node), kind-firstRoomKind, string(room), rest)
+	return true
 }
 
 // unacked is the frames about rooms among those that a peer has not confirmed.

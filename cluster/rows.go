@@ -1,10 +1,8 @@
 package cluster
 
 import (
-	"errors"
-	"fmt"
 	"iter"
-	"slices"
+	"math"
 	"sync"
 	"sync/atomic"
 
@@ -18,7 +16,7 @@ const shardCount = 256
 // does not allocate.
 //
 // An owner's slice is built unseen, shown at once, and hidden at once, however large it is. What is hidden can
-// still be enumerated until it is reclaimed.
+// still be looked up until it is reclaimed.
 type Rows struct {
 	key    hashKey
 	clock  atomic.Uint64 // changes of what is seen; moves after the change
@@ -29,27 +27,6 @@ type Rows struct {
 
 	reclaiming sync.Mutex // one owner at a time
 }
-
-// An Owner is one incarnation of a node with rows. Its fields do not change.
-type Owner struct {
-	Node        string
-	Incarnation uint64
-	// Peer is what leads to the node, as it was given to Replica.PeerUp.
-	Peer Sender
-
-	id   uint16
-	rows atomic.Int64
-}
-
-// owners are all by their numbers; nil is a number that is free, or an owner that is not in the set.
-type owners struct {
-	all     []*Owner
-	current []*Owner // those that are seen, or are being built
-	seen    []*Owner
-}
-
-// Len counts the owner's rows.
-func (o *Owner) Len() int { return int(o.rows.Load()) }
 
 // NewRows makes an empty table. All nodes of a cluster have the same secret.
 func NewRows(secret string) *Rows {
@@ -87,6 +64,22 @@ func (r *Rows) Append(dst []RemoteRow, user stanza.JID) []RemoteRow {
 		n = s.next
 	}
 	sh.mu.RUnlock()
+	return dst
+}
+
+// appendOf adds the rows that a user has of an owner, whether they are seen or not, until they are reclaimed.
+func (r *Rows) appendOf(dst []RemoteRow, o *Owner, user stanza.JID) []RemoteRow {
+	bare := user.Bare().String()
+	sh, tag := r.place(bare)
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	for n := sh.head(tag, bare); n != 0; {
+		s := sh.at(n)
+		if s.owner == o.id {
+			dst = append(dst, RemoteRow{sh.row(s), o})
+		}
+		n = s.next
+	}
 	return dst
 }
 
@@ -157,41 +150,20 @@ func (r *Rows) Len() int {
 	return n
 }
 
-// Owners are those whose rows are seen.
-func (r *Rows) Owners() []*Owner {
-	return slices.DeleteFunc(slices.Clone(r.owners.Load().seen), func(o *Owner) bool { return o == nil })
-}
-
 // All yields every row that is seen. It holds no lock while it yields: rows that come or go meanwhile may be
 // missed or seen.
 func (r *Rows) All() iter.Seq[RemoteRow] {
-	return r.each(func(id uint16) *Owner { return r.owners.Load().seen[id] })
-}
-
-// Of yields the rows of an owner, whether they are seen or not, as All does, until they are reclaimed.
-func (r *Rows) Of(o *Owner) iter.Seq[RemoteRow] {
-	return r.each(func(id uint16) *Owner {
-		if id != o.id {
-			return nil
-		}
-		return o
-	})
-}
-
-func (r *Rows) each(owner func(id uint16) *Owner) iter.Seq[RemoteRow] {
 	return func(yield func(RemoteRow) bool) {
 		var rows []RemoteRow
 		for i := range r.shards {
 			sh := &r.shards[i]
 			rows = rows[:0]
 			sh.mu.RLock()
+			seen := r.owners.Load().seen
 			for _, p := range sh.pages {
 				for k := range p {
-					if p[k].size == 0 {
-						continue
-					}
-					if o := owner(p[k].owner); o != nil {
-						rows = append(rows, RemoteRow{sh.row(&p[k]), o})
+					if s := &p[k]; s.size != 0 && seen[s.owner] != nil {
+						rows = append(rows, RemoteRow{sh.row(s), seen[s.owner]})
 					}
 				}
 			}
@@ -203,53 +175,6 @@ func (r *Rows) each(owner func(id uint16) *Owner) iter.Seq[RemoteRow] {
 			}
 		}
 	}
-}
-
-var errOwners = errors.New("cluster: too many owners of rows")
-
-// open begins the slice of an owner, unseen.
-func (r *Rows) open(node string, incarnation uint64, peer Sender) (*Owner, error) {
-	o := &Owner{Node: node, Incarnation: incarnation, Peer: peer}
-	full := false
-	r.change(func(set *owners) {
-		id := slices.Index(set.all, nil)
-		if id < 0 {
-			if id = len(set.all); id > 0xffff {
-				full = true
-				return
-			}
-			set.all, set.current, set.seen = append(set.all, nil), append(set.current, nil), append(set.seen, nil)
-		}
-		o.id = uint16(id)
-		set.all[id], set.current[id] = o, o
-	})
-	if full {
-		return nil, errOwners
-	}
-	return o, nil
-}
-
-// swap shows one owner's slice and hides another's, at once; each may be nil.
-func (r *Rows) swap(show, hide *Owner) {
-	r.change(func(set *owners) {
-		if show != nil {
-			set.current[show.id], set.seen[show.id] = show, show
-		}
-		if hide != nil {
-			set.current[hide.id], set.seen[hide.id] = nil, nil
-		}
-	})
-	r.clock.Add(1)
-}
-
-// change replaces the set of owners.
-func (r *Rows) change(do func(*owners)) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	old := r.owners.Load()
-	set := &owners{slices.Clone(old.all), slices.Clone(old.current), slices.Clone(old.seen)}
-	do(set)
-	r.owners.Store(set)
 }
 
 // enter adds a row to what is built of an owner.
@@ -331,13 +256,14 @@ func (r *Rows) replace(o *Owner, k int, last uint64, recs []byte) error {
 	sh := &r.shards[k]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	_, n := r.clear(sh, o, 0, sh.used+1)
+	_, n := sh.clear(o.id, 0, math.MaxInt)
 	seg := sh.seg(o.id)
 	*seg = segment{last: last}
 	err := records(recs, func(_ int, rec *record) error {
 		sh.put(r.key, o.id, uint32(r.key.text(rec.JID.Bare().String())), rec)
 		return nil
 	})
+	sh.compact()
 	o.rows.Add(int64(seg.rows - n))
 	r.clock.Add(1)
 	return err
@@ -370,109 +296,4 @@ func (r *Rows) segment(o *Owner, k int) segment {
 		return segment{}
 	}
 	return sh.segs[o.id]
-}
-
-// reclaimRows is how many rows are freed under one lock: some tens of microseconds.
-const reclaimRows = 256
-
-// reclaim frees what an owner has that is not seen any more. It takes time, but holds no lock for long.
-func (r *Rows) reclaim(o *Owner) {
-	r.reclaiming.Lock()
-	defer r.reclaiming.Unlock()
-	for i := range r.shards {
-		sh := &r.shards[i]
-		for page, n := 0, 0; page >= 0; {
-			sh.mu.Lock()
-			if page, n = r.clear(sh, o, page, reclaimRows); page < 0 {
-				if int(o.id) < len(sh.segs) {
-					sh.segs[o.id] = segment{}
-				}
-				sh.shrink()
-			}
-			sh.mu.Unlock()
-			o.rows.Add(int64(-n))
-		}
-	}
-	r.change(func(set *owners) { set.all[o.id] = nil })
-}
-
-// clear frees an owner's rows from a page on, until there were so many; it returns the page to go on with, or
-// -1, and how many there were. The caller holds the shard's lock, and sees to the segment.
-func (r *Rows) clear(sh *shard, o *Owner, page, most int) (next, n int) {
-	for ; page < len(sh.pages); page++ {
-		for i := range sh.pages[page] {
-			s := &sh.pages[page][i]
-			if s.size == 0 || s.owner != o.id {
-				continue
-			}
-			sh.unlink(uint32(r.key.text(sh.bare(s))), uint32(page*pageRows+i)+firstSlot)
-			n++
-		}
-		if n >= most {
-			return page + 1, n
-		}
-	}
-	return -1, n
-}
-
-// ConsistencyCheck verifies what must hold at any time: each row under its own user and shard, no full JID twice
-// for one owner, and counts and sums that are those of the rows.
-func (r *Rows) ConsistencyCheck() error {
-	for i := range r.shards {
-		sh := &r.shards[i]
-		sh.mu.Lock()
-		err := sh.check(r, i)
-		sh.mu.Unlock()
-		if err != nil {
-			return fmt.Errorf("cluster: shard %d: %w", i, err)
-		}
-	}
-	return nil
-}
-
-func (sh *shard) check(r *Rows, i int) error {
-	type key struct {
-		owner uint16
-		full  string
-	}
-	twice := make(map[key]bool)
-	segs := make([]segment, len(sh.segs))
-	users, text := 0, 0
-	for _, e := range sh.index {
-		if e.head == 0 {
-			continue
-		}
-		users++
-		bare := sh.bare(sh.at(e.head))
-		if home, tag := r.place(bare); home != &r.shards[i] || tag != e.tag || sh.at(e.head).text != e.text {
-			return fmt.Errorf("%s does not belong here", bare)
-		}
-		for n := e.head; n != 0; n = sh.at(n).next {
-			s := sh.at(n)
-			k := key{s.owner, sh.full(s)}
-			if twice[k] || s.size == 0 || sh.bare(s) != bare {
-				return fmt.Errorf("row of %s under %s", k.full, bare)
-			}
-			twice[k] = true
-			text += int(s.size)
-			segs[s.owner].rows++
-			segs[s.owner].sum += sh.sum(r.key, s)
-		}
-	}
-	live := 0
-	for _, c := range sh.arena.chunks {
-		live += c.live
-	}
-	if users != sh.users || len(twice) != sh.used || live != text {
-		return fmt.Errorf("%d users, %d rows, %d bytes, counted as %d, %d, %d", users, len(twice), text, sh.users, sh.used, live)
-	}
-	for id, o := range r.owners.Load().current {
-		if o == nil || id >= len(segs) {
-			continue
-		}
-		if segs[id].rows != sh.segs[id].rows || segs[id].sum != sh.segs[id].sum {
-			return fmt.Errorf("owner %d: counts or sums are wrong", id)
-		}
-	}
-	return nil
 }

@@ -268,7 +268,7 @@ func (l *simLink) deliver(before, after time.Duration) {
 	owner := l.to.replica.PeerDown(l.back)
 	if owner != nil {
 		n := 0
-		for row := range l.to.replica.Rows.Of(owner) {
+		for _, row := range l.to.replica.Rows.of(owner) {
 			n++
 			_ = row
 		}

@@ -21,6 +21,7 @@ const (
 	kindKept   byte = 24 // id of a session that was taken over and is kept now
 	kindAbout  byte = 25 // what Service.About says
 	kindHeld   byte = 26 // bare JID of a user for whom messages were stored, while a node is missing
+	kindForget byte = 27 // name of a node that is gone for good
 )
 
 // Kinds of requests.
@@ -46,8 +47,8 @@ type Sessions struct {
 	Adopt func(ctx context.Context, session []byte) error
 	// Restore takes a session back that the other node has not kept, or ends it if this one is about to leave.
 	Restore func(ctx context.Context, session []byte)
-	// Lost tells the users here that resources of others, full JIDs by bare ones, are gone with their node.
-	Lost func(ctx context.Context, gone map[string][]stanza.JID)
+	// Lost tells the users here that resources of others are gone with their node. gone says which a user, a bare JID, had there.
+	Lost func(ctx context.Context, gone func(user stanza.JID) []stanza.JID)
 	// Appeared is told of each resource of another node's that has become available. What it returns, if not nil, is run soon. It must not block.
 	Appeared func(full stanza.JID) (soon func(context.Context))
 	// Found tells a node that has come the presence of the users here.
@@ -80,6 +81,8 @@ type Service struct {
 	about    sync.Map // *Peer to string: what it has said of itself
 	giving   giving
 	givenTo  atomic.Uint32 // counts, for taking turns
+	bad      atomic.Uint64 // frames that could not be used
+	seldom   seldom
 
 	ctx    context.Context // of what goes on in the background
 	cancel context.CancelFunc
@@ -114,6 +117,7 @@ func (s *Service) Settle(ctx context.Context) { s.moving.wait(ctx) }
 // Leave tells the others that this node goes, and leaves. What its sessions were to be sent the others keep from then on.
 func (s *Service) Leave(ctx context.Context) error {
 	s.leaveYielded(ctx)
+	s.leaveSent(ctx)
 	s.leaveHeld()
 	err := s.node.Leave(ctx)
 	s.arrivals.stop()
@@ -250,6 +254,27 @@ func (s *Service) PeerDown(p *Peer, unacked []Frame, left bool) {
 		s.tellLost(ctx, lost)
 		s.replica.Release(lost)
 	})
+	if p.hearsay { // nor could it say for whom it has stored what it had to send here
+		met := s.Now()
+		s.background(func(ctx context.Context) { s.seek(ctx, met) })
+	}
+}
+
+// PeerForgotten implements Handler: what may have been told to users here, or stored for them, by a node that is looked for no more does not count.
+func (s *Service) PeerForgotten(name string) {
+	s.missing.forget(name)
+	s.returned.expect(name, 0)
+}
+
+// ForgetNode has this node and those that it reaches give up one that is gone for good.
+func (s *Service) ForgetNode(name string) error {
+	if err := s.node.Forget(name); err != nil {
+		return err
+	}
+	for _, p := range s.peers() {
+		p.Send(kindForget, []byte(name))
+	}
+	return nil
 }
 
 // Frame implements Handler. What may have to wait for the store does so elsewhere.
@@ -268,12 +293,16 @@ func (s *Service) Frame(p *Peer, kind byte, seq uint64, payload []byte) {
 			s.Rooms.overflowed(p.Name, payload, kind)
 			p.Settled(seq)
 		}
-	case kind > kindHeld:
+	case kind == kindForget:
+		if n := s.started.Load(); n != nil && errors.Is(n.Forget(string(payload)), ErrNodeThere) {
+			s.log.Warn("cluster: a node that another one has forgotten is there and stays", "name", string(payload), "peer", p.Name)
+		}
+	case kind > kindForget:
 		p.Unknown(kind)
 	default:
 		to, _, ok := cutTo(payload)
 		if !ok {
-			s.log.Warn("malformed frame", "node", p.Name, "kind", kind)
+			s.malformed(p.Name, kind)
 			return
 		}
 		p.Later(seq)
@@ -284,21 +313,28 @@ func (s *Service) Frame(p *Peer, kind byte, seq uint64, payload []byte) {
 	}
 }
 
-// tellLost tells the users here of the resources that an owner had.
+// malformed counts and, once in a while, logs a frame that no node sends that works.
+func (s *Service) malformed(from string, kind byte) {
+	s.bad.Add(1)
+	if s.seldom.may("malformed " + from) {
+		s.log.Error("cluster: a frame cannot be used", "peer", from, "kind", kind)
+	}
+}
+
+// tellLost tells the users here of the resources that an owner had. It looks these up one by one: there may be many more of them than users here have friends.
 func (s *Service) tellLost(ctx context.Context, o *Owner) {
-	if o == nil || s.r.Table.Len() == 0 {
+	if o == nil || o.Len() == 0 || s.r.Table.Len() == 0 {
 		return
 	}
-	gone := make(map[string][]stanza.JID)
-	for row := range s.rows.Of(o) {
-		if row.Available {
-			full := row.JID.Clone()
-			gone[full.Bare().String()] = append(gone[full.Bare().String()], full)
+	s.Sessions.Lost(ctx, func(user stanza.JID) (gone []stanza.JID) {
+		var room [4]RemoteRow
+		for _, row := range s.rows.appendOf(room[:0], o, user) {
+			if row.Available {
+				gone = append(gone, row.JID.Clone())
+			}
 		}
-	}
-	if len(gone) > 0 {
-		s.Sessions.Lost(ctx, gone)
-	}
+		return gone
+	})
 }
 
 // seekAfter is how long after a node is back its users' nodes look for what was stored by others that are gone, and seekPause the time

@@ -439,6 +439,44 @@ func TestServiceSeeksAtFirstMeeting(t *testing.T) {
 	})
 }
 
+// TestForgottenNodeIsNotMissed: who gives up a node that is gone for good does so on all nodes, and none is on an island any more.
+func TestForgottenNodeIsNotMissed(t *testing.T) {
+	onSites(t, 3, func(t *testing.T, c *sites) {
+		if err := c.all[0].ForgetNode(simName(3)); err != ErrNodeThere {
+			t.Error("one that is there:", err)
+		}
+		if err := c.all[0].ForgetNode("nobody"); err != ErrNoNode {
+			t.Error("one that never was:", err)
+		}
+		gone, cancel := context.WithCancel(context.Background())
+		cancel()
+		c.Vanish(simIP(3))
+		_ = c.all[2].Leave(gone) // in vain
+		c.all = c.all[:2]
+		time.Sleep(5 * time.Second)
+		for _, s := range c.all {
+			if !s.Split() || !s.Overview().Island || !slices.Equal(s.Service.Missing(), []string{simName(3)}) {
+				t.Fatalf("%s does not miss the third: %+v", s.name, s.Overview())
+			}
+		}
+		if err := c.all[0].ForgetNode(simName(3)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		for _, s := range c.all {
+			if s.Split() || s.Overview().Island || len(s.Service.Missing()) > 0 || len(s.Overview().Members) != 1 {
+				t.Errorf("%s: %+v", s.name, s.Overview())
+			}
+		}
+		c.Revive(simIP(3))
+		c.start(3)
+		time.Sleep(10 * time.Second)
+		if o := c.all[0].Overview(); len(o.Replicas) != 2 || o.Island || c.all[0].Split() {
+			t.Errorf("it is not taken back: %+v", o)
+		}
+	})
+}
+
 // TestServicePassesOnWhoIsHeld: a node that leaves during a split tells the others for whom it has stored what may have arrived.
 func TestServicePassesOnWhoIsHeld(t *testing.T) {
 	onSites(t, 3, func(t *testing.T, c *sites) {

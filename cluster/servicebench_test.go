@@ -37,7 +37,7 @@ func BenchmarkServiceRoute(b *testing.B) {
 				r.Spool, r.Presence, r.Copies, r.Users = s, noPresence{}, wrapped{}, anybody{}
 				s.About = func() []byte { return nil }
 				s.Sessions = Sessions{
-					Look: s.look, Lost: func(context.Context, map[string][]stanza.JID) {}, Found: func(context.Context, string) {}, Appeared: func(stanza.JID) func(context.Context) { return nil },
+					Look: s.look, Lost: func(context.Context, func(stanza.JID) []stanza.JID) {}, Found: func(context.Context, string) {}, Appeared: func(stanza.JID) func(context.Context) { return nil },
 				}
 				if err := s.Start(b.Context(), cfg); err != nil {
 					b.Fatal(err)

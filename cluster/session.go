@@ -41,6 +41,9 @@ func (s *session) Send(b *router.Batch, st *stanza.Stanza) bool {
 			return false
 		}
 		s.s.lookFirst(s.full, s.peer)
+		if st.StanzaID == (stanza.ID{}) { // a session here could not get rid of it
+			s.s.Stored(st.WrittenID())
+		}
 	}
 	buf := encoded.Get().(*[]byte)
 	*buf = st.Append(appendTo((*buf)[:0], s.full))

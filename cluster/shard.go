@@ -223,7 +223,7 @@ func (sh *shard) remove(k hashKey, owner uint16, tag uint32, full stanza.JID) bo
 	return true
 }
 
-// unlink frees a slot and its text.
+// unlink takes a slot out of its user's and frees it.
 func (sh *shard) unlink(tag uint32, n uint32) {
 	s := sh.at(n)
 	place, head := sh.find(tag, sh.bare(s))
@@ -240,13 +240,64 @@ func (sh *shard) unlink(tag uint32, n uint32) {
 	default:
 		sh.vacate(place)
 	}
+	if sh.release(n) {
+		sh.compact()
+	}
+}
+
+// release frees a slot that nothing leads to, and its text. It reports whether compact is due.
+func (sh *shard) release(n uint32) (due bool) {
+	s := sh.at(n)
 	text, size := s.text, s.size
 	*s = slot{next: sh.free}
 	sh.free = n
 	sh.used--
-	if c, sparse := sh.arena.drop(text, size); sparse {
-		sh.compact(c)
+	return sh.arena.drop(text, size)
+}
+
+// clear frees an owner's rows, in so many places of the index from one on. It returns the place to go on with, or -1 if there are
+// none any more, and how many it has freed. The caller sees to the segment's sum, and in the end to compact.
+func (sh *shard) clear(owner uint16, from, places int) (next, n int) {
+	seg := sh.seg(owner)
+	had := seg.rows
+	for place := from; seg.rows > 0; places-- {
+		if places == 0 {
+			return place, had - seg.rows
+		}
+		if place >= len(sh.index) { // what was changed in between may have moved some back
+			place = 0
+		}
+		freed, vacated := sh.thin(owner, place)
+		if seg.rows -= freed; !vacated {
+			place++
+		}
 	}
+	return -1, had
+}
+
+// thin frees an owner's rows of the user at a place of the index. If the user had no others another one may have moved there.
+func (sh *shard) thin(owner uint16, place int) (freed int, vacated bool) {
+	e := &sh.index[place]
+	for link := &e.head; *link != 0; {
+		n := *link
+		s := sh.at(n)
+		if s.owner != owner {
+			link = &s.next
+			continue
+		}
+		*link = s.next
+		sh.release(n)
+		freed++
+	}
+	switch {
+	case freed == 0:
+		return 0, false
+	case e.head == 0:
+		sh.vacate(place)
+		return freed, true
+	}
+	e.text = sh.at(e.head).text
+	return freed, false
 }
 
 // vacate empties a place of the index, and moves up what had to give way to it.
@@ -263,28 +314,30 @@ func (sh *shard) vacate(i int) {
 	sh.index[i] = entry{}
 }
 
-// compact moves what is left of a chunk and frees it.
-func (sh *shard) compact(c uint32) {
-	left := sh.arena.chunks[c].live
+// compact moves what is left in sparse chunks of text, and frees these.
+func (sh *shard) compact() {
+	left := sh.arena.leave()
+	moved := left > 0
 	for p := 0; p < len(sh.pages) && left > 0; p++ {
 		for i := range sh.pages[p] {
-			if s := &sh.pages[p][i]; s.size != 0 && s.text>>chunkBits == c {
+			if s := &sh.pages[p][i]; s.size != 0 && sh.arena.leaves(s.text) {
 				left -= int(s.size)
 				s.text = sh.arena.add(sh.full(s))
 			}
 		}
 	}
-	for i := range sh.index {
-		if e := &sh.index[i]; e.head != 0 && e.text>>chunkBits == c {
+	for i := 0; i < len(sh.index) && moved; i++ {
+		if e := &sh.index[i]; e.head != 0 && sh.arena.leaves(e.text) {
 			e.text = sh.at(e.head).text
 		}
 	}
-	sh.arena.free(c)
+	sh.arena.left()
 }
 
-// shrink rebuilds a shard that has become much smaller.
+// shrink gives back what a shard that has become smaller does not need: it is built anew if it is much smaller.
 func (sh *shard) shrink() {
 	if int(sh.fresh) <= pageRows || sh.used > int(sh.fresh)/4 {
+		sh.compact()
 		return
 	}
 	old := shard{index: sh.index, pages: sh.pages, arena: sh.arena}

@@ -88,9 +88,11 @@ func (c *sites) start(i int) {
 		},
 		Restore: func(_ context.Context, session []byte) { s.note("restore " + string(session)) },
 		Adopt:   func(_ context.Context, session []byte) error { s.note("adopt " + string(session)); return nil },
-		Lost: func(_ context.Context, gone map[string][]stanza.JID) {
-			for _, user := range slices.Sorted(mapKeys(gone)) {
-				s.note(fmt.Sprint("lost ", gone[user]))
+		Lost: func(_ context.Context, gone func(stanza.JID) []stanza.JID) {
+			for _, user := range []string{"alice@chat.test", "bob@chat.test", "carol@chat.test"} {
+				if lost := gone(stanza.MustJID(user)); len(lost) > 0 {
+					s.note(fmt.Sprint("lost ", lost))
+				}
 			}
 		},
 		Found: func(_ context.Context, node string) { s.note("found " + node) },
@@ -99,16 +101,6 @@ func (c *sites) start(i int) {
 		c.t.Fatal(err)
 	}
 	c.all = append(c.all, s)
-}
-
-func mapKeys[V any](m map[string]V) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
-	}
 }
 
 func (s *site) note(what string) {

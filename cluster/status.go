@@ -79,8 +79,19 @@ func (n *Node) Status() Status {
 	if len(n.members) == 0 {
 		s.Silent = slices.Clone(n.silent)
 	}
-	s.Island = len(s.Silent) > 0 || slices.ContainsFunc(s.Members, func(m Member) bool { return m.State == StateDead || m.State == StateRefused })
+	s.Island = len(s.missing()) > 0
 	return s
+}
+
+// missing is the names of the nodes that cannot be reached and have not left, or the addresses where nobody answers of whom no more is known.
+func (s *Status) missing() (names []string) {
+	names = append(names, s.Silent...)
+	for i := range s.Members {
+		if m := &s.Members[i]; m.State == StateDead || m.State == StateRefused {
+			names = append(names, m.Name)
+		}
+	}
+	return names
 }
 
 func (n *Node) memberStatus(name string, m *member) Member {
@@ -132,6 +143,33 @@ func (n *Node) steady() bool {
 		up, c := l.state.up != nil, l.conn
 		l.mu.Unlock()
 		if up && (c == nil || now-c.alive() > int64(silence)) {
+			return false
+		}
+	}
+	return true
+}
+
+// whole reports whether there are links to all nodes that others know and that have not left, none of which was made just now, or was broken until then:
+// what was sent meanwhile would come only now.
+func (n *Node) whole() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := n.clock.now()
+	if len(n.members) == 0 && len(n.silent) > 0 {
+		return false
+	}
+	for name, m := range n.members {
+		l := n.links[name]
+		if m.left {
+			continue
+		}
+		if l == nil {
+			return false
+		}
+		l.mu.Lock()
+		c, since := l.conn, l.state.since
+		l.mu.Unlock()
+		if c == nil || time.Since(since) < reunion || c.resumed && now-c.made < int64(reunion) {
 			return false
 		}
 	}

@@ -1,8 +1,11 @@
 package e2e
 
 import (
+	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +13,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"chatd/store/storetest/mariadb"
 )
@@ -105,6 +109,22 @@ func freeAddress(t *testing.T) string {
 	return ""
 }
 
+// page is what the public HTTP has under a path.
+func (s *server) page(path string) string {
+	s.t.Helper()
+	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	resp, err := client.Get("https://" + s.http + path)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		s.t.Fatalf("%s: %s, %v", path, resp.Status, err)
+	}
+	return string(body)
+}
+
 func TestClusterRoutes(t *testing.T) {
 	t.Parallel()
 	n := newCluster(t, 3, "alice", "bob", "carol")
@@ -135,6 +155,46 @@ func TestClusterRoutes(t *testing.T) {
 		bob.await("<presence[^>]*from='" + again.full + "'")
 		again.say("</stream:stream>")
 		bob.await("<presence[^>]*from='" + again.full + "'[^>]*type='unavailable'|type='unavailable'[^>]*from='" + again.full + "'")
+	})
+	t.Run("one user on two nodes", func(t *testing.T) {
+		tablet := n[2].raw(t, "alice", "tablet")
+		bob.await("<presence[^>]*from='" + tablet.full + "'")
+		tablet.say("<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq><iq type='get' id='l'><blocklist xmlns='urn:xmpp:blocking'/></iq>" +
+			"<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>")
+		tablet.await("id='c'")
+
+		// RFC 6121 §2.1.6
+		alice.say("<iq type='set' id='s'><query xmlns='jabber:iq:roster'><item jid='carol@%s' name='Caz'/></query></iq>", domain)
+		tablet.await("<iq[^>]*type='set'[^>]*><query[^>]*><item[^>]*name='Caz'")
+
+		// XEP-0280 §7, §8
+		bob.say("<message to='%s' type='chat'><body>for the game</body></message>", alice.full)
+		alice.await("<body>for the game</body>")
+		tablet.await("<received[^>]*>.*<body>for the game</body>")
+		alice.say("<message to='%s' type='chat'><body>from the game</body></message>", bob.full)
+		bob.await("<body>from the game</body>")
+		tablet.await("<sent[^>]*>.*<body>from the game</body>")
+
+		// XEP-0191 §3.3: whoever blocks does so on all nodes.
+		alice.say("<iq type='set' id='b'><block xmlns='urn:xmpp:blocking'><item jid='bob@%s'/></block></iq>", domain)
+		alice.await("id='b'")
+		tablet.await("<block[^>]*><item jid='bob@")
+		for range 2 {
+			bob.await("<presence[^>]*type='unavailable'")
+		}
+		bob.say("<message to='%s' type='chat' id='no'><body>let me in</body></message>", tablet.full)
+		bob.await("<message[^>]*type='error'[^>]*>.*<service-unavailable")
+		if said := tablet.barrier(); strings.Contains(said, "let me in") {
+			t.Errorf("a message of a blocked user came: %s", said)
+		}
+		alice.say("<iq type='set' id='u'><unblock xmlns='urn:xmpp:blocking'><item jid='bob@%s'/></unblock></iq>", domain)
+		alice.await("id='u'")
+		tablet.await("<unblock[^>]*><item jid='bob@")
+		bob.await("<presence[^>]*from='alice@")
+		bob.await("<presence[^>]*from='alice@")
+		bob.say("<message to='%s' type='chat'><body>again</body></message>", tablet.full)
+		tablet.await("<body>again</body>")
+		tablet.say("</stream:stream>")
 	})
 	t.Run("one resource", func(t *testing.T) {
 		carol := n[0].raw(t, "carol", "game")
@@ -190,16 +250,30 @@ func TestClusterNodeDies(t *testing.T) {
 		t.Errorf("cluster status: %v\n%s", err, out)
 	}
 
+	asker := n[2].raw(t, "alice", "asker")
 	if _, err := n[1].stop(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
+	asker.say("<iq type='get' id='q' to='%s'><query xmlns='jabber:iq:version'/></iq>", bob.full) // before anybody knows
+	asker.await("<iq[^>]*type='error'[^>]*>.*<(service|recipient)-unavailable")
 	alice.await("<presence[^>]*(from='" + bob.full + "'[^>]*type='unavailable'|type='unavailable'[^>]*from='" + bob.full + "')")
 	alice.say("<message to='bob@%s' type='chat'><body>for later</body></message>", domain)
-	if said := alice.barrier(); strings.Contains(said, "type='error'") {
+	if said := alice.barrier(); strings.Contains(said, "<message") {
 		t.Errorf("a message for bob came back: %s", said)
 	}
 	n[2].raw(t, "bob", "game").await("<body>for later</body>")
 	alice.await("<presence[^>]*from='" + bob.full + "'")
+
+	n[0].must(n[0].log.await("cluster: member", "name=n2", "alive=false"))
+	if list := n[0].page("/.well-known/chatd-nodes.json"); !strings.Contains(list, `"n1"`) || !strings.Contains(list, `"n3"`) || strings.Contains(list, `"n2"`) {
+		t.Errorf("clients are told of %s", list)
+	}
+	if out, err := n[0].command("cluster", "forget", "n2", "-api", n[0].api); err != nil {
+		t.Errorf("cluster forget: %v\n%s", err, out)
+	}
+	if out, err := n[0].command("cluster", "status", "-api", n[0].api); err != nil || strings.Contains(out, "n2") || !strings.Contains(out, "whole") {
+		t.Errorf("cluster status without n2: %v\n%s", err, out)
+	}
 
 	n[1].start()
 	n[0].must(n[0].log.await("rows of a peer are complete", "peer=n2"))

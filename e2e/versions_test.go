@@ -58,6 +58,21 @@ func TestClusterOfTwoVersions(t *testing.T) {
 	alice.await("<conflict")
 	bob.say("<message to='%s' type='chat'><body>to the other</body></message>", elsewhere.full)
 	elsewhere.await("<body>to the other</body>")
+
+	for _, to := range n { // there and back
+		bob.say("<enable xmlns='urn:xmpp:sm:3' resume='true'/>")
+		id := bob.await("<enabled[^>]* id='([^']*)'")[1]
+		bob.conn.Close()
+		elsewhere.say("<message to='%s' type='chat'><body>meanwhile</body></message>", bob.full)
+		elsewhere.barrier()
+		again := to.dialRaw(t, "bob")
+		again.say("<resume xmlns='urn:xmpp:sm:3' previd='%s' h='0'/>", id)
+		again.await("<resumed[^>]* previd='" + id + "'")
+		again.await("<body>meanwhile</body>")
+		again.say("</stream:stream>")
+		again.await("</stream:stream>")
+		bob = to.raw(t, "bob", "game")
+	}
 	for _, s := range n {
 		out, err := s.command("cluster", "status", "-api", s.api)
 		if err != nil || !strings.Contains(out, "whole") {

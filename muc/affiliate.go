@@ -68,8 +68,8 @@ func (r *room) item(it *adminItem) (affiliate, error) {
 		return affiliate{}, stanza.ErrJIDMalformed
 	}
 	a := affiliate{jid: jid.Bare().String(), as: as, reason: it.Reason}
-	if i, ok := r.affiliates.find(a.jid); ok && it.Nick == nil {
-		a.nick = r.affiliates[i].nick
+	if kept, ok := r.affiliates.exactly(a.jid); ok && it.Nick == nil {
+		a.nick = kept.nick
 	}
 	if it.Nick != nil {
 		a.nick = *it.Nick
@@ -83,8 +83,8 @@ func (r *room) item(it *adminItem) (affiliate, error) {
 // mayAffiliate is XEP-0045 §5.2.1, §9.1, §10.3 to §10.8, for an admin or owner.
 func (r *room) mayAffiliate(user stanza.JID, a affiliate) error {
 	by, has := r.affiliation(user), None
-	if i, ok := r.affiliates.find(a.jid); ok {
-		has = r.affiliates[i].as
+	if kept, ok := r.affiliates.exactly(a.jid); ok {
+		has = kept.as
 	}
 	switch {
 	case a.as == Outcast && a.jid == user.Bare().String():
@@ -126,12 +126,7 @@ func (s *Service) affiliate(b *router.Batch, r *room, list []affiliate, n notice
 		if done != nil {
 			done()
 		}
-		for _, a := range list {
-			r.setAffiliate(a)
-			n := n
-			n.reason = a.reason
-			s.affiliated(b, r, a, &n)
-		}
+		s.setAffiliates(b, r, list, n)
 	}}
 	if r.cfg.Persistent {
 		p.store = func(ctx context.Context) error {
@@ -145,6 +140,27 @@ func (s *Service) affiliate(b *router.Batch, r *room, list []affiliate, n notice
 	return p
 }
 
+// setAffiliates changes affiliations, and has everybody who is in the room learn of it.
+func (s *Service) setAffiliates(b *router.Batch, r *room, list []affiliate, n notice) {
+	var away []affiliate
+	for _, a := range list {
+		was, _ := r.affiliates.exactly(a.jid)
+		r.setAffiliate(a)
+		r.forgetVoice(a.jid)
+		if jid, err := stanza.ParseJID(a.jid); err == nil && len(r.ofUser(jid)) == 0 {
+			if a.as != was.as {
+				away = append(away, a)
+			}
+			s.showChanged(b, r, was, a)
+			continue
+		}
+		n := n
+		n.reason = a.reason
+		s.affiliated(b, r, a, &n)
+	}
+	s.tellAffiliations(b, r, away)
+}
+
 // affiliated makes a new affiliation be felt by those who are in the room.
 func (s *Service) affiliated(b *router.Batch, r *room, a affiliate, n *notice) {
 	jid, err := stanza.ParseJID(a.jid)
@@ -155,7 +171,12 @@ func (s *Service) affiliated(b *router.Batch, r *room, a affiliate, n *notice) {
 		as := r.affiliation(o.user()) // a domain may be banned, and this user be a member all the same
 		was := o.affiliation
 		n := *n
+		if s.lockNick(b, r, o) {
+			n.codes = []int{210} // XEP-0045 §7.10
+		}
 		switch {
+		case as == was && len(n.codes) > 0:
+			s.show(b, r, o, &n)
 		case as == was:
 		case as == Outcast:
 			o.affiliation = as
@@ -169,32 +190,4 @@ func (s *Service) affiliated(b *router.Batch, r *room, a affiliate, n *notice) {
 			s.setRole(b, r, o, r.cfg.after(o.role, was, as), as, &n)
 		}
 	}
-}
-
-// lettersTo is what is sent to those who are not in the room: invitations to new members of a members-only room (XEP-0045 §9.5), and to the others that
-// their affiliation has changed (§18.1).
-func (s *Service) lettersTo(r *room, cfg *Settings, by stanza.JID, list []affiliate) (letters []*stanza.Stanza) {
-	for _, a := range list {
-		jid, err := stanza.ParseJID(a.jid)
-		was := r.affiliation(jid)
-		if err != nil || jid.Local() == "" || jid.Domain() != s.r.Domain.Domain() || was == a.as || len(r.ofUser(jid)) > 0 {
-			continue
-		}
-		if cfg.MembersOnly && was == None && a.as >= Member {
-			inv := invitation{reason: a.reason}
-			letter := &stanza.Stanza{Kind: stanza.Message, From: r.at, To: jid, Inner: inv.appendInvite(nil, r.inviter(by), cfg.Password, r.at)}
-			letter.Identify()
-			letters = append(letters, letter)
-			continue
-		}
-		inner := []byte("<x xmlns='" + nsUser + "'><item affiliation='" + a.as.String() + "' role='none' jid='" + stanza.Escape(a.jid) + "'")
-		if a.reason == "" {
-			inner = append(inner, "/>"...)
-		} else {
-			inner = append(appendActor(append(inner, '>'), "", a.reason), "</item>"...)
-		}
-		inner = append(appendStatus(inner, 101), "</x>"...)
-		letters = append(letters, &stanza.Stanza{Kind: stanza.Message, Type: stanza.Headline, From: r.at, To: jid, Inner: inner})
-	}
-	return letters
 }

@@ -46,6 +46,14 @@ func (l affiliates) find(jid string) (int, bool) {
 	return slices.BinarySearchFunc(l, jid, func(a affiliate, jid string) int { return cmp.Compare(a.jid, jid) })
 }
 
+// exactly is what one address is by itself.
+func (l affiliates) exactly(jid string) (affiliate, bool) {
+	if i, ok := l.find(jid); ok {
+		return l[i], true
+	}
+	return affiliate{jid: jid}, false
+}
+
 // of is what a user is; a domain that is banned has all its users with it (XEP-0045 §9.2).
 func (l affiliates) of(user stanza.JID) affiliate {
 	if len(l) == 0 {

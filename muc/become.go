@@ -21,13 +21,14 @@ func (s *Service) become(b *router.Batch, r *room, m *State) error {
 		return err
 	}
 	was := r.cfg
-	if *cfg == *was {
+	if cfg.equal(was) {
 		cfg = was
 	}
 	r.cfg, r.secret, r.subject, r.created, r.affiliates, r.phase = cfg, key, m.Subject, m.Created.Unix(), readAffiliates(m.Affiliations), open
 	if m.Locked {
 		r.phase = locked
 	}
+	r.voices = readRoles(m.Voices)
 	if m.Expected && !r.expected {
 		r.expected = true
 		time.AfterFunc(expectation, func() { s.giveUp(r) })
@@ -112,7 +113,8 @@ func (s *Service) seatAll(r *room, x *OccupantState) (o *occupant, err error) {
 	if o == nil {
 		o = &occupant{since: x.Since}
 	}
-	o.at, o.seats, o.role, o.affiliation, o.id = at, seats, role, r.affiliation(user), r.secret.identify(user)
+	o.at, o.role, o.affiliation, o.id = at, role, r.affiliation(user), r.secret.identify(user)
+	o.sit(seats)
 	return o, nil
 }
 

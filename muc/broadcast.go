@@ -85,6 +85,9 @@ func (r *room) appendPresence(b []byte, o *occupant, reveal, own bool, n *notice
 		}
 	}
 	b = append(b, "</x>"...)
+	if !n.gone {
+		b = r.cfg.Hats.append(b, o.seats[0].jid)
+	}
 	return o.id.append(b)
 }
 

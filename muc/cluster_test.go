@@ -301,12 +301,13 @@ func TestServicesAnywhere(t *testing.T) {
 			t.Errorf("%s: %+v, %v", room, cfg, err)
 		}
 	}
-	time.Sleep(2 * borrowed)
-	c.quiet()
 	for i := range 12 {
 		room := fmt.Sprint("r", i)
-		if n := c.node(c.node("a").Home(room)); n.find(room) == nil {
-			t.Errorf("%s has not gone home", room)
+		home := c.node(c.node("a").Home(room))
+		for deadline := time.Now().Add(10 * time.Second); home.find(room) == nil; time.Sleep(borrowed / 10) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s has not gone home", room)
+			}
 		}
 	}
 }

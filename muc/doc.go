@@ -25,7 +25,6 @@ const (
 	nsRoomConfig = "http://jabber.org/protocol/muc#roomconfig"
 	nsRoomInfo   = "http://jabber.org/protocol/muc#roominfo"
 	nsRegForm    = "http://jabber.org/protocol/muc#register"
-	nsRooms      = "http://jabber.org/protocol/muc#rooms"
 	nsTraffic    = "http://jabber.org/protocol/muc#traffic"
 	nsStableID   = "http://jabber.org/protocol/muc#stable_id"
 	nsSelfPing   = "http://jabber.org/protocol/muc#self-ping-optimization"

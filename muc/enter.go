@@ -116,7 +116,8 @@ func (s *Service) admit(b *router.Batch, r *room, who seat, st *stanza.Stanza, j
 	}
 	o := r.named(at.Resource())
 	if o == nil {
-		o = &occupant{at: at.Clone(), seats: []seat{who}, id: r.secret.identify(who.jid), affiliation: what.as, role: r.cfg.initial(what.as), since: time.Now().UnixNano()}
+		o = &occupant{at: at.Clone(), id: r.secret.identify(who.jid), affiliation: what.as, role: r.returning(who.jid, what.as), since: time.Now().UnixNano()}
+		o.sit([]seat{who})
 		r.add(o)
 		if s.Watcher != nil {
 			s.Watcher.RoomJoined(r.at, o.user(), o.nick(), o.role.String(), o.affiliation.String())
@@ -137,6 +138,7 @@ func (s *Service) admit(b *router.Batch, r *room, who seat, st *stanza.Stanza, j
 func (s *Service) welcome(b *router.Batch, r *room, o *occupant, to *seat, n *notice, history wanted) {
 	s.tellNodes(r) // before the session: its node is to know what it knows
 	s.introduce(b, r, o, to)
+	s.introduceAbsent(b, r, to)
 	s.showSeat(b, r, o, to, n)
 	s.recount(b, r, to, history)
 	s.tellSubject(b, r, to)

@@ -219,7 +219,9 @@ type fakeElsewhere struct {
 
 func (e *fakeElsewhere) Rows(rows []router.Row, user stanza.JID) []router.Row {
 	for _, name := range e.n.Nodes() {
+		e.n.c.mu.Lock()
 		o := e.n.c.node(name)
+		e.n.c.mu.Unlock()
 		if o == nil {
 			continue
 		}

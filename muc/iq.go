@@ -36,6 +36,8 @@ func (s *Service) roomRequest(ctx context.Context, b *router.Batch, sess router.
 		return s.own(ctx, b, sess, st)
 	case space == nsRegister:
 		return s.register(ctx, b, sess, st)
+	case space == nsCommands && set:
+		return s.command(ctx, b, sess, st)
 	case space == nsModerate && set:
 		return s.moderate(ctx, b, sess, st)
 	case space == nsVCard:

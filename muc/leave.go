@@ -53,6 +53,7 @@ func (s *Service) depart(b *router.Batch, r *room, o *occupant, full stanza.JID,
 	wasFirst := o.seats[0].jid == full
 	last := r.part(o, full)
 	if last {
+		r.keepVoice(o, o.role)
 		s.tellLeft(r, o, n)
 	}
 	s.Metrics.occupants.Dec()
@@ -71,6 +72,7 @@ func (s *Service) depart(b *router.Batch, r *room, o *occupant, full stanza.JID,
 func (s *Service) expel(b *router.Batch, r *room, o *occupant, n *notice, told func()) {
 	n.gone = true
 	r.remove(o)
+	r.keepVoice(o, min(o.role, r.cfg.initial(o.affiliation)))
 	s.tellLeft(r, o, n)
 	s.Metrics.occupants.Sub(float64(len(o.seats)))
 	s.showSelf(b, r, o, n)

@@ -54,7 +54,7 @@ func (s *Service) Create(ctx context.Context, name string, cfg Settings, affilia
 			return plan{}, err
 		}
 		letters = s.lettersTo(r, &cfg, r.at, list)
-		return s.configuration(&b, r, &cfg, list, nil)
+		return s.configuration(&b, r, &cfg, list, func() { r.phase = open })
 	})
 	if err != nil {
 		s.giveUp(r)
@@ -128,7 +128,7 @@ func (s *Service) Configure(ctx context.Context, name string, update func(*Setti
 		if err := next.acceptable(); err != nil {
 			return plan{}, err
 		}
-		return s.configuration(&b, r, &next, nil, nil)
+		return s.configuration(&b, r, &next, nil, func() { r.phase = open })
 	})
 }
 

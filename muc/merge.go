@@ -36,6 +36,7 @@ func merge(a, b *State) *State {
 	m.mergeAffiliations(a, b)
 	m.mergeOccupants(a, b)
 	m.History = mergeHistory(a.History, b.History)
+	m.Voices = mergeVoices(a.Voices, b.Voices)
 	m.Dealt = mergeMarks(a.Dealt, b.Dealt)
 	return m
 }
@@ -214,6 +215,14 @@ func (x *State) apply(d *State) {
 		}
 	}
 	x.History = append(x.History, d.History...)
+	for user, role := range d.Voices {
+		if x.Voices == nil {
+			x.Voices = make(map[string]string)
+		}
+		if x.Voices[user] = role; role == NoRole.String() {
+			delete(x.Voices, user)
+		}
+	}
 }
 
 // unseat takes a session out.

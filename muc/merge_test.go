@@ -32,6 +32,12 @@ func states() *rapid.Generator[*State] {
 			}
 		}
 		slices.SortFunc(x.Affiliations, func(a, b store.Affiliation) int { return cmpStrings(a.JID, b.JID) })
+		for range rapid.IntRange(0, 2).Draw(t, "voices") {
+			if x.Voices == nil {
+				x.Voices = make(map[string]string)
+			}
+			x.Voices[users.Draw(t, "voice")] = rapid.SampledFrom([]string{"visitor", "participant"}).Draw(t, "has")
+		}
 		in, nicks := map[string]bool{}, map[string]bool{}
 		for range rapid.IntRange(0, 4).Draw(t, "occupants") {
 			u, nick := users.Draw(t, "user"), rapid.SampledFrom([]string{"A", "B", "A 2"}).Draw(t, "nick")

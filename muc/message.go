@@ -95,6 +95,11 @@ func (s *Service) say(b *router.Batch, r *room, o *occupant, st *stanza.Stanza) 
 	if err != nil {
 		return err
 	}
+	if o.affiliation == Owner {
+		if inner, err = dated(r.at, st, inner); err != nil {
+			return err
+		}
+	}
 	m := utterance{id: st.StanzaID, by: o.id, at: r.past.after(time.Now().UnixMilli())}
 	if m.id == (stanza.ID{}) {
 		m.id = stanza.NewID()

@@ -64,3 +64,18 @@ func (s *Service) moveSeat(b *router.Batch, r *room, o, other *occupant, st *sta
 		s.send(b, r, &moved, &remains)
 	}
 }
+
+// lockNick gives an occupant the nick that they have reserved, if they are to have no other, and reports whether it did (XEP-0045 §7.10).
+func (s *Service) lockNick(b *router.Batch, r *room, o *occupant) bool {
+	nick := r.affiliates.of(o.user()).nick
+	if !r.cfg.LockedNicks || nick == "" || nick == o.nick() || r.named(nick) != nil || r.nickFree(nick, o.user()) != nil {
+		return false
+	}
+	at, err := r.at.WithResource(nick)
+	if err != nil {
+		return false
+	}
+	s.show(b, r, o, &notice{gone: true, nick: nick, codes: []int{303}})
+	r.rename(o, at)
+	return true
+}

@@ -22,6 +22,7 @@ type seat struct {
 type occupant struct {
 	at          stanza.JID // in the room, with the nick
 	seats       []seat
+	only        [1]seat // what seats is of most: one allocation instead of two
 	id          occupantID
 	role        Role
 	affiliation Affiliation
@@ -31,6 +32,12 @@ type occupant struct {
 }
 
 func (o *occupant) nick() string { return o.at.Resource() }
+
+// sit has an occupant have these sessions, which are not the ones that it has now.
+func (o *occupant) sit(seats []seat) {
+	o.only[0] = seat{}
+	o.seats = append(o.only[:0], seats...)
+}
 
 // user is the bare JID.
 func (o *occupant) user() stanza.JID { return o.seats[0].jid.Bare() }
@@ -115,6 +122,7 @@ func (c *crowd) reindex() {
 // join adds a session to an occupant.
 func (c *crowd) join(o *occupant, s seat) {
 	o.seats = append(o.seats, s)
+	o.only[0] = seat{} // they are elsewhere now
 	c.seats++
 	c.rep.touch(s.jid, s.session)
 	if c.dir != nil && !c.dir.addSeat(o, &s) {

@@ -2,7 +2,8 @@ package muc
 
 import (
 	"context"
-	"encoding/xml"
+	"maps"
+	"slices"
 
 	"chatd/router"
 	"chatd/stanza"
@@ -87,7 +88,7 @@ func (s *Service) configure(ctx context.Context, b *router.Batch, sess router.Se
 		if err != nil {
 			return plan{}, err
 		}
-		return s.configuration(b, r, next, list, done)
+		return s.configuration(b, r, next, list, func() { r.phase = open; done() })
 	})
 }
 
@@ -112,17 +113,18 @@ func (r *room) lists(f *form) (list []affiliate, err error) {
 	}
 	for _, a := range r.affiliates {
 		if a.as >= Admin && given[a.as-Admin] && wanted[a.jid] == None {
-			a.as, a.nick = None, ""
+			a.as, a.nick, a.reason = None, "", ""
 			list = append(list, a)
 		}
 	}
-	for jid, as := range wanted {
+	for _, jid := range slices.Sorted(maps.Keys(wanted)) {
+		as := wanted[jid]
 		i, ok := r.affiliates.find(jid)
 		switch {
 		case ok && r.affiliates[i].as == as:
 		case ok:
 			a := r.affiliates[i]
-			a.as = as
+			a.as, a.reason = as, ""
 			list = append(list, a)
 		default:
 			list = append(list, affiliate{jid: jid, as: as})
@@ -131,7 +133,8 @@ func (r *room) lists(f *form) (list []affiliate, err error) {
 	return list, nil
 }
 
-// configuration plans another configuration, with changes of affiliations. done runs before anybody is told.
+// configuration plans another configuration, with changes of affiliations. done, if set, runs before anybody is told; a room that is locked remains so
+// unless it unlocks it.
 func (s *Service) configuration(b *router.Batch, r *room, next *Settings, list []affiliate, done func()) (plan, error) {
 	was := r.cfg
 	var rec store.Room
@@ -163,7 +166,7 @@ func (s *Service) configuration(b *router.Batch, r *room, next *Settings, list [
 	}
 	p.apply = func() {
 		first := r.phase == locked
-		r.cfg, r.phase = next, open
+		r.cfg = next
 		if next.Persistent && !was.Persistent {
 			for _, m := range r.past.messages {
 				s.archive(r, archived{utterance: m})
@@ -172,13 +175,10 @@ func (s *Service) configuration(b *router.Batch, r *room, next *Settings, list [
 		if done != nil {
 			done()
 		}
-		if !first && *next != *was {
+		if !first && !next.equal(was) {
 			s.announce(b, r, was)
 		}
-		for _, a := range list {
-			r.setAffiliate(a)
-			s.affiliated(b, r, a, &notice{})
-		}
+		s.setAffiliates(b, r, list, notice{})
 		s.enforce(b, r, was)
 	}
 	return p, nil
@@ -193,9 +193,12 @@ func (s *Service) announce(b *router.Batch, r *room, was *Settings) {
 	if r.cfg.NonAnonymous != was.NonAnonymous {
 		codes = append(codes, map[bool]int{true: 172, false: 173}[r.cfg.NonAnonymous])
 	}
+	if r.cfg.ShowAbsent != was.ShowAbsent {
+		codes = append(codes, map[bool]int{true: 102, false: 103}[r.cfg.ShowAbsent])
+	}
 	rest := *was
-	rest.Logged, rest.NonAnonymous = r.cfg.Logged, r.cfg.NonAnonymous
-	if rest != *r.cfg {
+	rest.Logged, rest.NonAnonymous, rest.ShowAbsent = r.cfg.Logged, r.cfg.NonAnonymous, r.cfg.ShowAbsent
+	if !rest.equal(r.cfg) {
 		codes = append(codes, 104)
 	}
 	s.castCodes(b, r, codes...)
@@ -214,7 +217,22 @@ func (s *Service) castCodes(b *router.Batch, r *room, codes ...int) {
 // enforce makes a new configuration be felt: who may not be in the room any more leaves it (XEP-0045 §9.4), and in a room that is not moderated
 // any more everybody may speak.
 func (s *Service) enforce(b *router.Batch, r *room, was *Settings) {
+	if !r.cfg.Moderated {
+		for user := range r.voices {
+			r.forgetVoice(user)
+		}
+	}
+	if r.cfg.ShowAbsent && !was.ShowAbsent {
+		for _, o := range r.all {
+			for i := range o.seats {
+				s.introduceAbsent(b, r, &o.seats[i])
+			}
+		}
+	}
 	for _, o := range append([]*occupant(nil), r.all...) {
+		if s.lockNick(b, r, o) {
+			s.show(b, r, o, &notice{codes: []int{210}})
+		}
 		switch {
 		case r.cfg.MembersOnly && !was.MembersOnly && o.affiliation < Member:
 			s.expel(b, r, o, &notice{codes: []int{322}}, nil)
@@ -224,77 +242,8 @@ func (s *Service) enforce(b *router.Batch, r *room, was *Settings) {
 			s.showOthers(b, r, o, &notice{gone: true})
 		case !was.Broadcast.has(o.role) && r.shown(o.role):
 			s.showOthers(b, r, o, &notice{})
+		case was.Hats != r.cfg.Hats && was.Hats.worn(o.user()) != r.cfg.Hats.worn(o.user()): // XEP-0317 §3.2 to §3.6
+			s.show(b, r, o, &notice{})
 		}
 	}
-}
-
-// A destroyed is what is said of a room that ends (XEP-0045 §10.9).
-type destroyed struct {
-	Venue    string `xml:"jid,attr"`
-	Password string `xml:"http://jabber.org/protocol/muc#owner password"`
-	Reason   string `xml:"http://jabber.org/protocol/muc#owner reason"`
-}
-
-func (d *destroyed) append(b []byte) []byte {
-	b = append(b, "<destroy"...)
-	if d.Venue != "" {
-		b = append(b, " jid='"...)
-		b = stanza.AppendEscaped(b, d.Venue)
-		b = append(b, '\'')
-	}
-	b = append(b, '>')
-	if d.Password != "" {
-		b = append(b, "<password>"...)
-		b = stanza.AppendEscaped(b, d.Password)
-		b = append(b, "</password>"...)
-	}
-	b = appendActor(b, "", d.Reason)
-	return append(b, "</destroy>"...)
-}
-
-// destroyedBy is XEP-0045 §10.9.
-func (s *Service) destroyedBy(ctx context.Context, b *router.Batch, sess router.Session, st *stanza.Stanza, e stanza.Element) error {
-	var d destroyed
-	if err := xml.Unmarshal(e.Standalone(), &d); err != nil || len(d.Reason) > maxReason || len(d.Password) > maxPassword {
-		return stanza.ErrBadRequest
-	}
-	if d.Venue != "" {
-		venue, err := stanza.ParseJID(d.Venue)
-		if err != nil {
-			return stanza.ErrJIDMalformed
-		}
-		d.Venue = venue.String()
-	}
-	return s.change(ctx, b, st.To.Local(), func(r *room) (plan, error) {
-		if r.affiliation(st.From) < Owner {
-			return plan{}, stanza.ErrForbidden
-		}
-		return s.destruction(b, r, d, func() { s.answer(b, sess, st, nil) }), nil
-	})
-}
-
-// destruction plans a room's end: each occupant is told, then done runs.
-func (s *Service) destruction(b *router.Batch, r *room, d destroyed, done func()) plan {
-	p := plan{apply: func() {
-		inner := d.append([]byte("<x xmlns='" + nsUser + "'><item affiliation='none' role='none'/>"))
-		inner = append(inner, "</x>"...)
-		for _, o := range r.all {
-			st := stanza.Stanza{Kind: stanza.Presence, Type: stanza.Unavailable, From: o.at, Inner: o.id.append(inner[:len(inner):len(inner)])}
-			for i := range o.seats {
-				s.send(b, r, &o.seats[i], &st)
-			}
-		}
-		s.Metrics.occupants.Sub(float64(r.seats))
-		r.clear()
-		r.unwritten = nil
-		s.vanish(r)
-		s.tellDestroyed(r, Destroyed, d.Reason)
-		if done != nil {
-			done()
-		}
-	}}
-	if r.cfg.Persistent {
-		p.store = func(ctx context.Context) error { return s.store.DeleteRoom(ctx, r.at.Local()) }
-	}
-	return p
 }

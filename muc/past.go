@@ -118,15 +118,54 @@ func (s *Service) recount(b *router.Batch, r *room, to *seat, w wanted) {
 
 const messageEnd = "</message>"
 
-// delayed is an encoded message with the time at which the room got it (XEP-0203 §2).
+// delayed is an encoded message with the time at which the room got it (XEP-0203 §2), unless it has one already.
 func delayed(wire []byte, by stanza.JID, at time.Time) []byte {
 	d := make([]byte, 0, len(wire)+160)
+	if id := bytes.LastIndex(wire, []byte("<occupant-id xmlns='"+nsOccupantID+"'")); id > 0 { // which is the room's, and dated puts the time before it
+		last := wire[bytes.LastIndexByte(wire[:id], '<'):]
+		if bytes.HasPrefix(last, appendDelayFrom(d, by)) {
+			return wire
+		}
+	}
 	d = append(d, bytes.TrimSuffix(wire, []byte(messageEnd))...)
-	d = append(d, "<delay xmlns='"+nsDelay+"' from='"...)
-	d = stanza.AppendEscaped(d, by.String())
-	d = append(d, "' stamp='"...)
-	d = at.UTC().AppendFormat(d, "2006-01-02T15:04:05.000Z")
-	return append(d, "'/>"+messageEnd...)
+	return append(appendDelay(d, by, at), messageEnd...)
+}
+
+func appendDelay(b []byte, by stanza.JID, at time.Time) []byte {
+	b = append(appendDelayFrom(b, by), " stamp='"...)
+	b = at.UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z")
+	return append(b, "'/>"...)
+}
+
+func appendDelayFrom(b []byte, by stanza.JID) []byte {
+	b = append(b, "<delay xmlns='"+nsDelay+"' from='"...)
+	return append(stanza.AppendEscaped(b, by.String()), '\'')
+}
+
+// dated is the children of an owner's message with the time at which it was said, if it says that: it is from a chat that goes on in the room, whose history
+// the room tells as its own (XEP-0045 §7.9).
+func dated(room stanza.JID, st *stanza.Stanza, inner []byte) ([]byte, error) {
+	if !bytes.Contains(inner, []byte(nsDelay)) {
+		return inner, nil
+	}
+	own := *st
+	own.Inner = inner
+	all, err := stanza.Elements(&own)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range all {
+		if !e.Is(nsDelay, "delay") {
+			continue
+		}
+		at, err := time.Parse(time.RFC3339, e.Attribute("stamp"))
+		if err != nil || at.After(time.Now()) {
+			return inner, nil
+		}
+		rest := append(bytes.Clone(inner[:e.At]), inner[e.At+len(e.Raw):]...)
+		return appendDelay(rest, room, at), nil
+	}
+	return inner, nil
 }
 
 // remembered is a message of the store's.

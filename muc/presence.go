@@ -3,6 +3,7 @@ package muc
 import (
 	"bytes"
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -79,25 +80,50 @@ func readPresence(st *stanza.Stanza) (inner []byte, join *joining, err error) {
 			return nil, &joining{history: everything}, nil
 		}
 	}
-	if !bytes.Contains(st.Inner, []byte("muc")) && !bytes.Contains(st.Inner, []byte("occupant-id")) && !bytes.Contains(st.Inner, []byte("hats")) && len(st.Attrs) == 0 {
+	if !slices.ContainsFunc(telling, func(word []byte) bool { return bytes.Contains(st.Inner, word) }) && len(st.Attrs) == 0 {
 		return bytes.Clone(st.Inner), nil, nil
 	}
 	all, err := stanza.Elements(st)
 	if err != nil {
 		return nil, nil, err
 	}
+	password := ""
 	for _, e := range all {
 		switch {
 		case e.Is(NS, "x"):
 			if join, err = readJoining(e); err != nil {
 				return nil, nil, err
 			}
+		case e.Is(nsUser, "x"): // XEP-0045 §17.3: it may have the password
+			has, err := readJoining(e)
+			if err != nil {
+				return nil, nil, err
+			}
+			password = has.password
 		case strings.HasPrefix(e.Name.Space, NS), e.Is(nsOccupantID, "occupant-id"), e.Name.Space == nsHats: // XEP-0045 §17.3, XEP-0421 §4
+		case e.Is(stanza.NSClient, "status") && len(st.Lang) > 0:
+			inner = append(inner, inLanguage(e, string(st.Lang))...)
 		default:
 			inner = append(inner, e.Standalone()...)
 		}
 	}
+	if join != nil && join.password == "" {
+		join.password = password
+	}
 	return inner, join, nil
+}
+
+// telling are the words without which a presence has nothing in it but what others may see as it is.
+var telling = [][]byte{[]byte("muc"), []byte("occupant-id"), []byte("hats"), []byte("<status")}
+
+// inLanguage is a status that says its language itself, as the presence does that the room sends it in (RFC 6120 §8.1.5).
+func inLanguage(status stanza.Element, lang string) []byte {
+	raw := status.Standalone()
+	if bytes.Contains(raw, []byte("xml:lang")) || !bytes.HasPrefix(raw, []byte("<status")) {
+		return raw
+	}
+	said := append([]byte("<status xml:lang='"), stanza.Escape(lang)...)
+	return append(append(said, '\''), raw[len("<status"):]...)
 }
 
 func readJoining(x stanza.Element) (*joining, error) {
@@ -108,7 +134,7 @@ func readJoining(x stanza.Element) (*joining, error) {
 	}
 	for _, e := range all {
 		switch {
-		case e.Is(NS, "password"):
+		case e.Is(x.Name.Space, "password"):
 			j.password = e.Text()
 		case e.Is(NS, "history"):
 			j.history = readWanted(e)

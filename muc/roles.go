@@ -70,10 +70,15 @@ func (r *room) mayChangeRole(user stanza.JID, o *occupant, to Role) error {
 
 // setRole changes what an occupant is and tells everybody. Whose presence is not to be seen any more goes, for the others.
 func (s *Service) setRole(b *router.Batch, r *room, o *occupant, role Role, as Affiliation, n *notice) {
-	was := r.shown(o.role)
+	was, saw := r.shown(o.role), r.reveals(o)
 	o.role, o.affiliation = role, as
 	r.rep.touchAll(o)
 	s.showSelf(b, r, o, n)
+	if !saw && r.reveals(o) { // XEP-0045 §8: whom a moderator has to do with is known from presence
+		for i := range o.seats {
+			s.introduce(b, r, o, &o.seats[i])
+		}
+	}
 	switch is := r.shown(role); {
 	case is:
 		s.showOthers(b, r, o, n)

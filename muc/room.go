@@ -43,6 +43,7 @@ type room struct {
 	created    int64  // seconds since 1970
 	past       past
 	unwritten  []archived
+	voices     map[string]Role // of users who have left, if it is not what they would enter with
 	rate       bucket
 	entering   bucket
 	lost       []stanza.JID // sessions that took nothing and are nowhere; empty while mu is not held

@@ -18,6 +18,7 @@ type Settings struct {
 	About    string `json:"about,omitempty"`
 	Language string `json:"language,omitempty"`
 	Password string `json:"password,omitempty"` // "": none is needed
+	PubSub   string `json:"pubsub,omitempty"`   // XMPP URI of a node that belongs to the room
 
 	Public        bool `json:"public,omitempty"`
 	Persistent    bool `json:"persistent,omitempty"`
@@ -29,6 +30,7 @@ type Settings struct {
 	Logged        bool `json:"logged,omitempty"`         // publicly, by somebody
 	Registration  bool `json:"registration,omitempty"`   // users may become members by themselves; in members-only rooms an admin has to agree
 	LockedNicks   bool `json:"locked_nicks,omitempty"`   // who has reserved a nick has no other
+	ShowAbsent    bool `json:"show_absent,omitempty"`    // members who are not in the room are shown by their reserved nicks
 
 	Private    Role    `json:"private"`           // the least that may send private messages; above Moderator: nobody
 	Broadcast  roleSet `json:"broadcast"`         // whose presence others see
@@ -37,6 +39,14 @@ type Settings struct {
 	History    int     `json:"history,omitempty"` // messages for who enters, at most
 	VCard      string  `json:"vcard,omitempty"`   // raw XML (XEP-0486)
 	Avatars    string  `json:"avatars,omitempty"` // hashes of the pictures in it, with spaces between
+	Hats       *Hats   `json:"hats,omitempty"`
+}
+
+// equal reports whether two configurations are the same.
+func (c *Settings) equal(o *Settings) bool {
+	a, b := *c, *o
+	a.Hats, b.Hats = nil, nil
+	return a == b && c.Hats.equal(o.Hats)
 }
 
 // nobody is above every role.
@@ -74,6 +84,7 @@ const (
 	maxAbout    = 2048
 	maxPassword = 256
 	maxLanguage = 64
+	maxPubSub   = 1024
 )
 
 // acceptable reports what is too long, or below zero. Texts are of characters that XML allows.
@@ -87,6 +98,8 @@ func (c *Settings) acceptable() error {
 		return stanza.ErrNotAcceptable.WithText("the language is too long")
 	case len(c.Password) > maxPassword:
 		return stanza.ErrNotAcceptable.WithText("the password is too long")
+	case len(c.PubSub) > maxPubSub, c.PubSub != "" && !strings.HasPrefix(c.PubSub, "xmpp:"):
+		return stanza.ErrNotAcceptable.WithText("that is no XMPP URI of a node")
 	case c.Occupants < 0, c.History < 0, c.Private < Visitor, c.Private > nobody:
 		return stanza.ErrNotAcceptable
 	}
@@ -113,6 +126,7 @@ var privateOptions = []option{{"anyone", "Anyone"}, {"participants", "Anyone wit
 const (
 	fieldRegistration = "x-muc#roomconfig_registration"
 	fieldLockedNicks  = "x-muc#roomconfig_reservednicks"
+	fieldShowAbsent   = "x-muc#roomconfig_showunavailable"
 )
 
 // form is the configuration form (XEP-0045 §10.1.3, §10.2).
@@ -137,8 +151,10 @@ func (c *Settings) form(name string, owners, admins []string) []byte {
 	w.field("text-private", "muc#roomconfig_roomsecret", "Password", c.Password)
 	w.list("list-single", "muc#roomconfig_whois", "Who sees occupants' real addresses", []option{{"moderators", "Moderators"}, {"anyone", "Anyone"}}, c.whois())
 	w.number("muc#maxhistoryfetch", "Messages of history for who enters", c.History)
+	w.field("text-single", "muc#roomconfig_pubsub", "Associated node, an XMPP URI", c.PubSub)
 	w.boolean(fieldRegistration, "Users may register as members", c.Registration)
 	w.boolean(fieldLockedNicks, "Members have the nick that they have registered", c.LockedNicks)
+	w.boolean(fieldShowAbsent, "Members who are not in the room are shown by the nick that they have registered", c.ShowAbsent)
 	w.field("jid-multi", "muc#roomconfig_roomadmins", "Admins", admins...)
 	w.field("jid-multi", "muc#roomconfig_roomowners", "Owners", owners...)
 	return w.end()
@@ -181,6 +197,7 @@ func (c *Settings) submitted(f *form) (*Settings, error) {
 	}{
 		{"muc#roomconfig_roomname", &n.Title, maxTitle}, {"muc#roomconfig_roomdesc", &n.About, maxAbout},
 		{"muc#roomconfig_lang", &n.Language, maxLanguage}, {"muc#roomconfig_roomsecret", &n.Password, maxPassword},
+		{"muc#roomconfig_pubsub", &n.PubSub, maxPubSub},
 	}
 	for _, t := range texts {
 		if v, ok := f.value(t.name); ok {
@@ -199,7 +216,7 @@ func (c *Settings) submitted(f *form) (*Settings, error) {
 		{"muc#roomconfig_allowinvites", &n.AllowInvites}, {"muc#roomconfig_publicroom", &n.Public},
 		{"muc#roomconfig_persistentroom", &n.Persistent}, {"muc#roomconfig_moderatedroom", &n.Moderated},
 		{"muc#roomconfig_membersonly", &n.MembersOnly}, {"muc#roomconfig_passwordprotectedroom", &protected},
-		{fieldRegistration, &n.Registration}, {fieldLockedNicks, &n.LockedNicks},
+		{fieldRegistration, &n.Registration}, {fieldLockedNicks, &n.LockedNicks}, {fieldShowAbsent, &n.ShowAbsent},
 	}
 	for _, b := range flags {
 		if v, ok := f.value(b.name); ok {
@@ -216,6 +233,9 @@ func (c *Settings) submitted(f *form) (*Settings, error) {
 	}
 	if err := n.choices(f); err != nil {
 		return nil, err
+	}
+	if n.PubSub != "" && !strings.HasPrefix(n.PubSub, "xmpp:") {
+		return nil, notAcceptable("muc#roomconfig_pubsub")
 	}
 	return &n, nil
 }

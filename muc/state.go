@@ -25,6 +25,7 @@ type State struct {
 	Affiliations []store.Affiliation    `json:"affiliations,omitempty"`
 	Occupants    []OccupantState        `json:"occupants,omitempty"` // in the order in which they entered
 	History      []store.HistoryMessage `json:"history,omitempty"`   // what is in memory, oldest first; Seq is 0
+	Voices       map[string]string      `json:"voices,omitempty"`    // roles of users who have left, by address; of a change "none" for one that is forgotten
 
 	// What only nodes of a cluster tell each other. Stamps are nanoseconds since 1970.
 	Configured int64             `json:"configured,omitempty"`  // when Config was changed; 1: it is as in the store
@@ -89,7 +90,7 @@ func (r *room) state() (*State, error) {
 		return nil, err
 	}
 	x := &State{Name: rec.Name, Config: rec.Config, Subject: rec.Subject, Created: rec.Created, Locked: r.phase == locked, Affiliations: r.affiliates.stored()}
-	x.Expected, x.Unkept, x.Unread = r.expected, r.unkept, r.unread
+	x.Expected, x.Unkept, x.Unread, x.Voices = r.expected, r.unkept, r.unread, namedRoles(r.voices)
 	if time.Now().Before(r.awaited) {
 		x.Awaited = r.awaited.UnixNano()
 	}
@@ -130,7 +131,7 @@ func (s *Service) Import(x *State) error {
 	if err != nil {
 		return err
 	}
-	r := &room{at: name, phase: open, cfg: cfg, secret: key, subject: x.Subject, created: x.Created.Unix(), affiliates: readAffiliates(x.Affiliations)}
+	r := &room{at: name, phase: open, cfg: cfg, secret: key, subject: x.Subject, created: x.Created.Unix(), affiliates: readAffiliates(x.Affiliations), voices: readRoles(x.Voices)}
 	if x.Locked {
 		r.phase = locked
 	}
@@ -148,6 +149,9 @@ func (s *Service) Import(x *State) error {
 		} else {
 			r.add(o)
 		}
+	}
+	for _, o := range left {
+		r.keepVoice(o, o.role)
 	}
 	if len(r.all) == 0 {
 		for _, o := range left {
@@ -200,5 +204,7 @@ func (s *Service) occupant(r *room, x *OccupantState) (*occupant, error) {
 		here = gone
 	}
 	user := here[0].jid
-	return &occupant{at: at, since: x.Since, seats: here, id: r.secret.identify(user), role: role, affiliation: r.affiliation(user)}, nil
+	o := &occupant{at: at, since: x.Since, id: r.secret.identify(user), role: role, affiliation: r.affiliation(user)}
+	o.sit(here)
+	return o, nil
 }

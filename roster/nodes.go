@@ -14,10 +14,10 @@ import (
 const patience = time.Second
 
 // Lost tells the users of this node that resources of their contacts, and of their own, are gone with the node that they
-// were connected to (RFC 6121 §4.5.2, ungracefully). gone is full JIDs by bare ones; those that are connected again are
+// were connected to (RFC 6121 §4.5.2, ungracefully). gone says which a user had there; those that are connected again are
 // left out. It blocks on the store and works its way through all users: the caller gives it a goroutine. While the store does not answer,
 // those are told of whom it is in memory that they are friends, and the rest later.
-func (s *Service) Lost(ctx context.Context, gone map[string][]stanza.JID) {
+func (s *Service) Lost(ctx context.Context, gone func(user stanza.JID) []stanza.JID) {
 	var left []stanza.JID
 	s.eachUser(ctx, func(_ *router.Batch, user stanza.JID) { left = append(left, user) })
 	for first := true; len(left) > 0; first = false {
@@ -40,20 +40,20 @@ func (s *Service) Lost(ctx context.Context, gone map[string][]stanza.JID) {
 
 // tellLost tells one user, and reports whether that is all. With failing it does not ask the store; with first it tells what is in
 // memory if the store does not answer.
-func (s *Service) tellLost(ctx context.Context, user stanza.JID, gone map[string][]stanza.JID, failing, first bool) bool {
+func (s *Service) tellLost(ctx context.Context, user stanza.JID, gone func(stanza.JID) []stanza.JID, failing, first bool) bool {
 	var b router.Batch
 	defer b.Flush()
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if first {
-		s.tellGone(&b, user, gone[user.String()])
+		s.tellGone(&b, user, gone(user))
 	}
 	if !failing {
 		friends, err := s.Friends(ctx, user)
 		if err == nil {
 			for i := range friends {
 				if sub := friends[i].Subscription; sub == store.SubTo || sub == store.SubBoth {
-					s.tellGone(&b, user, gone[friends[i].JID.String()])
+					s.tellGone(&b, user, gone(friends[i].JID))
 				}
 			}
 			return true
@@ -61,7 +61,7 @@ func (s *Service) tellLost(ctx context.Context, user stanza.JID, gone map[string
 	}
 	if first {
 		for _, viewer := range s.viewersInMemory(user) { // among friends they are the same
-			s.tellGone(&b, user, gone[viewer.String()])
+			s.tellGone(&b, user, gone(viewer))
 		}
 	}
 	return false
@@ -93,6 +93,7 @@ func (s *Service) tellGone(b *router.Batch, user stanza.JID, gone []stanza.JID) 
 func (s *Service) Found(ctx context.Context, node string) {
 	s.eachUser(ctx, func(b *router.Batch, user stanza.JID) {
 		if err := s.tell(ctx, b, user, node); err != nil {
+			s.owe(user, err)
 			s.log.Log(ctx, stanza.FaultLevel(err), "presence not told to a node that has come", "user", user, "node", node, "err", err)
 		}
 	})

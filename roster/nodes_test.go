@@ -60,13 +60,13 @@ func (s *silent) Roster(ctx context.Context, user string) (store.Roster, error) 
 	return s.Store.Roster(ctx, user)
 }
 
-func gone(jids ...string) map[string][]stanza.JID {
-	all := make(map[string][]stanza.JID)
+func gone(jids ...string) func(stanza.JID) []stanza.JID {
+	all := make(map[stanza.JID][]stanza.JID)
 	for _, text := range jids {
 		jid := stanza.MustJID(text)
-		all[jid.Bare().String()] = append(all[jid.Bare().String()], jid)
+		all[jid.Bare()] = append(all[jid.Bare()], jid)
 	}
-	return all
+	return func(user stanza.JID) []stanza.JID { return all[user] }
 }
 
 func unavailable(from, to string) string {
@@ -225,6 +225,38 @@ func TestProbeIsNotSentOn(t *testing.T) {
 	w.s.Probe(t.Context(), nil, probe(juliet+"/balcony"))
 	j.expect(orchard.seenBy(juliet+"/balcony", "", ""))
 	street.expect("<presence from='" + juliet + "/balcony' to='" + romeo + "' type='probe'/>")
+}
+
+// TestOwed: whom a node could not answer, since the store did not, is told when it does.
+func TestOwed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{})
+		w.s.Nodes, w.s.Serving = true, t.Context()
+		w.friends("juliet", "romeo")
+		j, orchard := w.login(juliet+"/balcony"), w.remote(romeo+"/orchard", "b")
+		db := &silent{Store: w.s.store}
+		w.s.store = db
+		db.down.Store(true)
+		w.s.Forget(j.jid)
+		orchard.take()
+		w.s.Probe(t.Context(), nil, &stanza.Stanza{Kind: stanza.Presence, Type: stanza.Probe, From: orchard.jid, To: j.jid.Bare()})
+		time.Sleep(5 * patience)
+		synctest.Wait()
+		orchard.expect()
+		if !j.state.Strayed.Load() {
+			t.Error("if it moved now nobody would know")
+		}
+		db.down.Store(false)
+		time.Sleep(2 * patience)
+		synctest.Wait()
+		if j.state.Strayed.Load() {
+			t.Error("it is still to be done")
+		}
+		orchard.expect(j.seenBy(romeo, "", ""), "<presence from='"+juliet+"/balcony' to='"+romeo+"' type='probe'/>")
+		if w.s.owed.serving {
+			t.Error("it goes on although nothing is owed any more")
+		}
+	})
 }
 
 // TestFound: RFC 6121 §4.2.2 to those on a node that has come, and nobody else.

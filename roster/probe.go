@@ -27,6 +27,7 @@ func (s *Service) watch(ctx context.Context, b *router.Batch, sess router.Sessio
 			err = s.disavow(ctx, b, contact, user, nil)
 		}
 		if err != nil {
+			s.owe(user, err)
 			s.log.Log(ctx, stanza.FaultLevel(err), "contact's presence not told", "user", user, "contact", contact, "err", err)
 		}
 	}
@@ -55,6 +56,7 @@ func (s *Service) Probe(ctx context.Context, b *router.Batch, st *stanza.Stanza)
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	if err := s.probe(ctx, b, st); err != nil {
+		s.owe(st.To, err)
 		s.log.Log(ctx, stanza.FaultLevel(err), "probe not answered", "from", st.From, "to", st.To, "err", err) // §4.3: no error to a client
 	}
 }

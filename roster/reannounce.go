@@ -71,12 +71,14 @@ func (s *Service) turn(b *router.Batch, user stanza.JID, viewer router.Session, 
 }
 
 // Moved brings up to date what a resource that has come from another node during a split and its contacts know of each other: its old
-// node may have reached others of them than this one. It may block on the store.
+// node may have reached others of them than this one. It may block on the store; if that does not answer, it is done when it does.
 func (s *Service) Moved(ctx context.Context, b *router.Batch, sess router.Session) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
+	sess.State().Strayed.Store(false)
 	items, err := s.announceAgain(ctx, b, sess)
 	if err != nil {
+		s.owe(sess.JID(), err)
 		return err
 	}
 	watched := watchedBy(items)

@@ -87,6 +87,8 @@ type Service struct {
 	Presence func(user stanza.JID, online bool)
 	// Nodes says that other nodes have sessions of the same users. It is set before the first presence.
 	Nodes bool
+	// Serving ends with the server; set as Nodes is.
+	Serving context.Context
 
 	r           *router.Router
 	store       Store
@@ -95,6 +97,7 @@ type Service struct {
 	pushes      atomic.Uint64 // for the ids of roster pushes
 	accounts    accounts
 	missed      missed
+	owed        owed
 	left        missed // whose last word here was that they are unavailable, each under the own bare JID
 
 	requestsPerMinute atomic.Int64
@@ -105,7 +108,7 @@ type Service struct {
 // New makes the service for a router, whose Presence and Rules the caller sets to it.
 func New(r *router.Router, st Store, cfg Config, log *slog.Logger) *Service {
 	s := &Service{
-		r: r, store: st, log: log,
+		Serving: context.Background(), r: r, store: st, log: log,
 		lists:   newCache(cachedDetails, func(l []Friend) int { return len(l) + 1 }),
 		circles: newCache(cachedFriends, func(f circle) int { return len(f) + 8 }),
 	}

@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"chatd/stanza"
@@ -68,29 +69,31 @@ func (alone) Take(context.Context, stanza.JID) error { return nil }
 // Arrived takes a stanza that another node has routed to a resource here. What the sender's node could not check, since
 // it is kept with the recipient's sessions, is checked now. A stanza that arrives goes to no third node: if
 // its resource has gone it finds another way here. It may block on the store and calls b.Flush before it does.
-func (r *Router) Arrived(ctx context.Context, b *Batch, st *stanza.Stanza, full stanza.JID) {
+// taken says that the resource's session has it.
+func (r *Router) Arrived(ctx context.Context, b *Batch, st *stanza.Stanza, full stanza.JID) (taken bool) {
 	rows := r.settledRows(ctx, b, st, r.Table.Local(full), r.Table.Local)
 	if rule, err := r.arrivedRule(ctx, b, rows, st); rule != "" || err != nil {
 		r.refuseArrived(ctx, b, st, full, rule, err)
-		return
+		return false
 	}
 	if st.Kind == stanza.Presence && st.Type == stanza.Probe {
 		r.presenceToBare(ctx, b, rows, st)
-		return
+		return false
 	}
 	for range resourceAttempts {
 		i := resourceIn(rows, full)
 		if i < 0 || rows[i].Detached && Storable(st) {
 			break
 		}
-		if rows[i].Session.Send(b, st) {
-			return
+		if rows[i].Session.State().Handed.Has(st) || rows[i].Session.Send(b, st) {
+			return true
 		}
 		r.refused(ctx, b, st, rows[i].Session)
 		rows = r.Table.Local(full)
 	}
 	b.Flush()
 	r.reroute(ctx, st, r.Table.Local)
+	return false
 }
 
 // arrivedRule is the rule by which a stanza that arrived is refused. A copy is judged as what it is a copy of: whoever
@@ -158,6 +161,9 @@ func (r *Router) Returned(ctx context.Context, st *stanza.Stanza) (seq int64, er
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
+	if r.given(st) {
+		return 0, nil
+	}
 	for !r.toMostAvailable(ctx, nil, r.Table.Local(st.To), st) {
 		seq, err := r.Spool.Hold(ctx, st)
 		var refusal *stanza.Error
@@ -177,7 +183,32 @@ func (r *Router) Returned(ctx context.Context, st *stanza.Stanza) (seq int64, er
 			return 0, err
 		}
 	}
+	r.taken(st)
 	return 0, nil
+}
+
+// mostAvailable is the states of the user's sessions here that messages go to.
+func (r *Router) mostAvailable(user stanza.JID) (states []*State) {
+	rows := r.Table.Local(user)
+	best := highestPriority(rows)
+	for i := range rows {
+		if rows[i].Reachable() && rows[i].Priority == best {
+			states = append(states, rows[i].Session.State())
+		}
+	}
+	return states
+}
+
+// given reports whether the user was given a message here already: the node that it comes back from has stored it.
+func (r *Router) given(st *stanza.Stanza) bool {
+	return slices.ContainsFunc(r.mostAvailable(st.To), func(s *State) bool { return s.Handed.Knows(st) })
+}
+
+// taken notes that the user has a message here, which the node that it was sent to may have as well.
+func (r *Router) taken(st *stanza.Stanza) {
+	for _, s := range r.mostAvailable(st.To) {
+		s.Handed.Take(st.WrittenID(), 0)
+	}
 }
 
 // NotReturned gives up trying: a message that Returned could not keep waits in memory for the store, or its sender is told.

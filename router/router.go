@@ -191,9 +191,10 @@ func (r *Router) toResource(ctx context.Context, b *Batch, rows []Row, st *stanz
 	return false
 }
 
-// resourceIn is the index of a full JID's row, -1 if it has none.
+// resourceIn is the index of a full JID's row, -1 if it has none. Of a session here and a later one on another node, which is behind it, it is the
+// latter: the former is about to end.
 func resourceIn(rows []Row, full stanza.JID) int {
-	for i := range rows {
+	for i := len(rows) - 1; i >= 0; i-- {
 		if rows[i].Session.JID() == full {
 			return i
 		}

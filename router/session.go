@@ -10,7 +10,7 @@ import (
 )
 
 // A Session is one connected resource, as the rest of the server sees it.
-// c2s provides it; a cluster peer's resources will be another kind. Any
+// c2s provides those of this node, cluster those of others. Any
 // goroutine may call its methods; only SendNow blocks.
 type Session interface {
 	// JID is the full JID, fixed once bound.
@@ -55,8 +55,10 @@ type State struct {
 	// HandedOver is the number of the newest of the messages that waited which the session was handed. Written by whoever hands
 	// over; read by anyone.
 	HandedOver atomic.Int64
-	// Strayed says that the session came from a node that may have reached others than this one, and has not been told since of whom it
-	// misses. Written by whoever moves sessions; read by anyone.
+	// Handed is which messages it was given that may be in the store once more. Any goroutine may call its methods.
+	Handed Handed
+	// Strayed says that the session and its contacts may not know of each other what is so: it came from a node that may have reached others than this
+	// one, or the store did not answer when they were to be told. Written by whoever moves sessions and whoever tells presence; read by anyone.
 	Strayed atomic.Bool
 	// Directed is the set of addresses that were sent directed presence and are
 	// to be told of the end (RFC 6121 §4.6). Owned by the session's reading goroutine.

@@ -46,6 +46,9 @@ func (o *Offline) handOver(ctx context.Context, s router.Session, after int64, r
 	if after > handed.Load() || after == anew {
 		handed.Store(max(0, after))
 	}
+	if after == anew {
+		s.State().Handed.Again()
+	}
 	for {
 		page, err := o.next(ctx, user, handed.Load(), reachable)
 		if err != nil {
@@ -56,7 +59,7 @@ func (o *Offline) handOver(ctx context.Context, s router.Session, after int64, r
 			return true
 		}
 		last := page[len(page)-1].Seq
-		sts, seqs := o.delayed(user, o.withoutHad(ctx, user, page))
+		sts, seqs := o.delayed(user, o.withoutHad(ctx, s, page))
 		kept, err := s.SendNow(ctx, sts, seqs)
 		if err != nil {
 			o.r.Log.Info("messages not handed over", "to", s.JID(), "err", err)
@@ -65,23 +68,32 @@ func (o *Offline) handOver(ctx context.Context, s router.Session, after int64, r
 		}
 		handed.Store(last)
 		if !kept && len(seqs) > 0 {
-			o.remove(ctx, user, seqs)
+			o.remove(ctx, user, append(seqs, s.State().Handed.Had(seqs)...))
 		}
 	}
 }
 
-// withoutHad leaves out what was delivered here already, and removes it: the node that has stored it could not know.
-func (o *Offline) withoutHad(ctx context.Context, user string, page []store.OfflineMessage) (rest []store.OfflineMessage) {
-	var had []int64
+// withoutHad leaves out what was delivered here already, or given to the session by another number: the node that has stored it could not
+// know. It is removed, or will be when the client has acknowledged the other one.
+func (o *Offline) withoutHad(ctx context.Context, s router.Session, page []store.OfflineMessage) (rest []store.OfflineMessage) {
+	if o.Had == nil {
+		return page
+	}
+	var all []int64
 	for _, m := range page {
-		if o.Had != nil && o.Had(idOf(m)) {
-			had = append(had, m.Seq)
-		} else {
+		id := idOf(m)
+		give, had := false, o.Had(id)
+		if !had {
+			give, had = s.State().Handed.Take(id, m.Seq)
+		}
+		if give {
 			rest = append(rest, m)
+		} else if had {
+			all = append(all, m.Seq)
 		}
 	}
-	if len(had) > 0 {
-		o.remove(ctx, user, had)
+	if len(all) > 0 {
+		o.remove(ctx, s.JID().Local(), all)
 	}
 	return rest
 }

@@ -24,7 +24,7 @@ func (o *Offline) Keep(ctx context.Context, st *stanza.Stanza) (seq int64, err e
 	gate := o.gate(user)
 	gate.RLock()
 	defer gate.RUnlock()
-	if seq, err = o.append(ctx, user, m); err != nil {
+	if seq, err = o.append(ctx, st.To, m); err != nil {
 		return 0, err
 	}
 	o.keepFor(user, []int64{seq})
@@ -74,6 +74,7 @@ func (o *Offline) handKept(ctx context.Context, s router.Session, seqs []int64) 
 	if seqs = o.newTo(s, seqs); len(seqs) == 0 {
 		return true
 	}
+	o.unkeep(user, seqs) // those that the session is given are kept for it
 	after, last := slices.Min(seqs)-1, slices.Max(seqs)
 	for after < last {
 		all, err := o.messages.OfflinePage(ctx, user, after, offlinePage)
@@ -82,7 +83,7 @@ func (o *Offline) handKept(ctx context.Context, s router.Session, seqs []int64) 
 		}
 		after = all[len(all)-1].Seq
 		page := slices.DeleteFunc(all, func(m store.OfflineMessage) bool { return !slices.Contains(seqs, m.Seq) })
-		sts, handed := o.delayed(user, page)
+		sts, handed := o.delayed(user, o.withoutHad(ctx, s, page))
 		o.keepFor(user, handed)
 		kept, err := s.SendNow(ctx, sts, handed)
 		if err != nil {

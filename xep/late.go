@@ -56,6 +56,7 @@ func (o *Offline) HoldLater(st *stanza.Stanza, cause error) bool {
 	if l.closed || l.bytes+st.Size() > lateBytes {
 		return false
 	}
+	o.stores(st.To, knownAs(st))
 	user := st.To.Local()
 	l.waiting[user] = append(l.waiting[user], &lateMessage{st.Clone(), !errors.Is(cause, store.ErrNotTried)})
 	l.count++
@@ -188,7 +189,7 @@ func (o *Offline) keepLate(ctx context.Context, user string, l *lateMessage) boo
 	var seq int64
 	if err == nil {
 		m.Again = l.doubt
-		seq, err = o.append(ctx, user, m)
+		seq, err = o.append(ctx, l.st.To, m)
 	}
 	var refusal *stanza.Error
 	switch {

@@ -47,7 +47,7 @@ type Offline struct {
 
 	late late
 
-	// Had reports whether a message that another node has stored was delivered here already, and Stored is told of what this node stores. Both are set
+	// Had reports whether a message that another node has stored was delivered here already, and Stored is told of what this node stores, or will. Both are set
 	// before the first message; nil: this server is alone.
 	Had    func(id stanza.ID) bool
 	Stored func(id stanza.ID)
@@ -92,7 +92,7 @@ func (o *Offline) Hold(ctx context.Context, st *stanza.Stanza) (seq int64, err e
 	if o.late.behind(user) {
 		return 0, errBehind
 	}
-	return o.append(ctx, user, m)
+	return o.append(ctx, st.To, m)
 }
 
 // permitted is what is stored of a message that may be.
@@ -103,11 +103,9 @@ func (o *Offline) permitted(ctx context.Context, st *stanza.Stanza) (store.Offli
 	return o.message(st)
 }
 
-func (o *Offline) append(ctx context.Context, user string, m store.OfflineMessage) (seq int64, err error) {
-	if o.Stored != nil {
-		o.Stored(idOf(m))
-	}
-	seq, err = o.messages.AppendOffline(ctx, user, m, o.max)
+func (o *Offline) append(ctx context.Context, to stanza.JID, m store.OfflineMessage) (seq int64, err error) {
+	o.stores(to, m.ID)
+	seq, err = o.messages.AppendOffline(ctx, to.Local(), m, o.max)
 	if errors.Is(err, store.ErrFull) {
 		return 0, stanza.ErrServiceUnavailable // XEP-0160 §2
 	}
@@ -115,6 +113,18 @@ func (o *Offline) append(ctx context.Context, user string, m store.OfflineMessag
 		err = fmt.Errorf("%w: %w", router.ErrDoubt, err)
 	}
 	return seq, err
+}
+
+// stores notes that this node stores a message, now or later, by the id that its recipient's account knows it by.
+func (o *Offline) stores(to stanza.JID, known string) {
+	id := idOf(store.OfflineMessage{ID: known})
+	if o.Stored == nil || id == (stanza.ID{}) {
+		return
+	}
+	o.Stored(id)
+	for _, row := range o.r.Table.Local(to) {
+		row.Session.State().Handed.Stored(id)
+	}
 }
 
 // Waits is router.Spool.

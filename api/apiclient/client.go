@@ -490,6 +490,11 @@ type FriendshipList struct {
 	Friendships []Friendship `json:"friendships"`
 }
 
+// HatList defines model for HatList.
+type HatList struct {
+	Hats []RoomHat `json:"hats"`
+}
+
 // LastSeen defines model for LastSeen.
 type LastSeen struct {
 	At     time.Time `json:"at"`
@@ -553,6 +558,26 @@ type Message struct {
 
 // MessageType headline: not kept for who is not there
 type MessageType string
+
+// NewHat defines model for NewHat.
+type NewHat struct {
+	// Hue of its colour: degrees, from 0 to 360; without it, any
+	Hue *string `json:"hue,omitempty"`
+
+	// Players numbers or bare JIDs of who wear it
+	Players *[]string `json:"players"`
+
+	// Title for players to read
+	Title string `json:"title"`
+
+	// Uri the key
+	Uri string `json:"uri"`
+}
+
+// NewHats defines model for NewHats.
+type NewHats struct {
+	Hats []NewHat `json:"hats"`
+}
 
 // NewMember defines model for NewMember.
 type NewMember struct {
@@ -625,8 +650,14 @@ type NewRoom struct {
 	// Public users can find it
 	Public *bool `json:"public,omitempty"`
 
+	// Pubsub XMPP URI of a node that belongs to the room; empty: none
+	Pubsub *string `json:"pubsub,omitempty"`
+
 	// Registration users may become members by themselves; in a room for members only an admin has to agree
 	Registration *bool `json:"registration,omitempty"`
+
+	// ShowAbsent members who are not in the room are shown by the nicks that they have reserved
+	ShowAbsent *bool `json:"show_absent,omitempty"`
 
 	// Title at most 256 bytes; empty: none
 	Title *string `json:"title,omitempty"`
@@ -799,8 +830,14 @@ type Room struct {
 	// Public users can find it
 	Public bool `json:"public"`
 
+	// Pubsub XMPP URI of a node that belongs to the room; empty: none
+	Pubsub string `json:"pubsub"`
+
 	// Registration users may become members by themselves; in a room for members only an admin has to agree
 	Registration bool `json:"registration"`
+
+	// ShowAbsent members who are not in the room are shown by the nicks that they have reserved
+	ShowAbsent bool `json:"show_absent"`
 
 	// Subject empty: none
 	Subject string `json:"subject"`
@@ -867,8 +904,14 @@ type RoomChanges struct {
 	// Public users can find it
 	Public *bool `json:"public,omitempty"`
 
+	// Pubsub XMPP URI of a node that belongs to the room; empty: none
+	Pubsub *string `json:"pubsub,omitempty"`
+
 	// Registration users may become members by themselves; in a room for members only an admin has to agree
 	Registration *bool `json:"registration,omitempty"`
+
+	// ShowAbsent members who are not in the room are shown by the nicks that they have reserved
+	ShowAbsent *bool `json:"show_absent,omitempty"`
 
 	// Title at most 256 bytes; empty: none
 	Title *string `json:"title,omitempty"`
@@ -882,6 +925,21 @@ type RoomChangesPresenceOf string
 
 // RoomChangesPrivateMessages who may send other occupants private messages
 type RoomChangesPrivateMessages string
+
+// RoomHat defines model for RoomHat.
+type RoomHat struct {
+	// Hue of its colour: degrees, from 0 to 360; without it, any
+	Hue *string `json:"hue,omitempty"`
+
+	// Players who wear it, in byte order of the addresses
+	Players []PlayerRef `json:"players"`
+
+	// Title for players to read
+	Title string `json:"title"`
+
+	// Uri the key
+	Uri string `json:"uri"`
+}
 
 // RoomMember defines model for RoomMember.
 type RoomMember struct {
@@ -1314,6 +1372,21 @@ type ConfigureRoomParams struct {
 	IfMatch *string `json:"If-Match,omitempty"`
 }
 
+// GetHatsParams defines parameters for GetHats.
+type GetHatsParams struct {
+	// IfNoneMatch ETag of an answer that the caller has: 304 if it still holds
+	IfNoneMatch *string `json:"If-None-Match,omitempty"`
+}
+
+// SetHatsParams defines parameters for SetHats.
+type SetHatsParams struct {
+	// IdempotencyKey The same key with the same request is answered again instead of being done again, for 24 hours, by this node, until it restarts.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+
+	// IfMatch ETag of what GET answered at this path, or *: 412 if it has changed
+	IfMatch *string `json:"If-Match,omitempty"`
+}
+
 // ListMembersParams defines parameters for ListMembers.
 type ListMembersParams struct {
 	// Limit how many at most
@@ -1451,6 +1524,9 @@ type CreateRoomJSONRequestBody = NewRoom
 
 // ConfigureRoomJSONRequestBody defines body for ConfigureRoom for application/json ContentType.
 type ConfigureRoomJSONRequestBody = RoomChanges
+
+// SetHatsJSONRequestBody defines body for SetHats for application/json ContentType.
+type SetHatsJSONRequestBody = NewHats
 
 // AddMembersJSONRequestBody defines body for AddMembers for application/json ContentType.
 type AddMembersJSONRequestBody = AddMembersRequest
@@ -1661,6 +1737,14 @@ type ClientInterface interface {
 	ConfigureRoomWithBody(ctx context.Context, room string, params *ConfigureRoomParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	ConfigureRoom(ctx context.Context, room string, params *ConfigureRoomParams, body ConfigureRoomJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetHats request
+	GetHats(ctx context.Context, room string, params *GetHatsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetHatsWithBody request with any body
+	SetHatsWithBody(ctx context.Context, room string, params *SetHatsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	SetHats(ctx context.Context, room string, params *SetHatsParams, body SetHatsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListMembers request
 	ListMembers(ctx context.Context, room string, params *ListMembersParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -2247,6 +2331,42 @@ func (c *Client) ConfigureRoomWithBody(ctx context.Context, room string, params 
 
 func (c *Client) ConfigureRoom(ctx context.Context, room string, params *ConfigureRoomParams, body ConfigureRoomJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewConfigureRoomRequest(c.Server, room, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+func (c *Client) GetHats(ctx context.Context, room string, params *GetHatsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetHatsRequest(c.Server, room, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+func (c *Client) SetHatsWithBody(ctx context.Context, room string, params *SetHatsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetHatsRequestWithBody(c.Server, room, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+func (c *Client) SetHats(ctx context.Context, room string, params *SetHatsParams, body SetHatsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetHatsRequest(c.Server, room, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4664,6 +4784,128 @@ func NewConfigureRoomRequestWithBody(server string, room string, params *Configu
 	return req, nil
 }
 
+// NewGetHatsRequest generates requests for GetHats
+func NewGetHatsRequest(server string, room string, params *GetHatsParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithLocation("simple", false, "room", runtime.ParamLocationPath, room)
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/rooms/%s/hats", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest("GET", queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfNoneMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithLocation("simple", false, "If-None-Match", runtime.ParamLocationHeader, *params.IfNoneMatch)
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewSetHatsRequest calls the generic SetHats builder with application/json body
+func NewSetHatsRequest(server string, room string, params *SetHatsParams, body SetHatsJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewSetHatsRequestWithBody(server, room, params, "application/json", bodyReader)
+}
+
+// NewSetHatsRequestWithBody generates requests for SetHats with any type of body
+func NewSetHatsRequestWithBody(server string, room string, params *SetHatsParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithLocation("simple", false, "room", runtime.ParamLocationPath, room)
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/rooms/%s/hats", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest("PUT", queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithLocation("simple", false, "Idempotency-Key", runtime.ParamLocationHeader, *params.IdempotencyKey)
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+		if params.IfMatch != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithLocation("simple", false, "If-Match", runtime.ParamLocationHeader, *params.IfMatch)
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
 // NewListMembersRequest generates requests for ListMembers
 func NewListMembersRequest(server string, room string, params *ListMembersParams) (*http.Request, error) {
 	var err error
@@ -5676,6 +5918,14 @@ type ClientWithResponsesInterface interface {
 	ConfigureRoomWithBodyWithResponse(ctx context.Context, room string, params *ConfigureRoomParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ConfigureRoomResponse, error)
 
 	ConfigureRoomWithResponse(ctx context.Context, room string, params *ConfigureRoomParams, body ConfigureRoomJSONRequestBody, reqEditors ...RequestEditorFn) (*ConfigureRoomResponse, error)
+
+	// GetHatsWithResponse request
+	GetHatsWithResponse(ctx context.Context, room string, params *GetHatsParams, reqEditors ...RequestEditorFn) (*GetHatsResponse, error)
+
+	// SetHatsWithBodyWithResponse request with any body
+	SetHatsWithBodyWithResponse(ctx context.Context, room string, params *SetHatsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetHatsResponse, error)
+
+	SetHatsWithResponse(ctx context.Context, room string, params *SetHatsParams, body SetHatsJSONRequestBody, reqEditors ...RequestEditorFn) (*SetHatsResponse, error)
 
 	// ListMembersWithResponse request
 	ListMembersWithResponse(ctx context.Context, room string, params *ListMembersParams, reqEditors ...RequestEditorFn) (*ListMembersResponse, error)
@@ -6859,6 +7109,71 @@ func (r ConfigureRoomResponse) StatusCode() int {
 	return 0
 }
 
+type GetHatsResponse struct {
+	Body                      []byte
+	HTTPResponse              *http.Response
+	JSON200                   *HatList
+	ApplicationproblemJSON400 *ErrorModel
+	ApplicationproblemJSON401 *ErrorModel
+	ApplicationproblemJSON403 *ErrorModel
+	ApplicationproblemJSON404 *ErrorModel
+	ApplicationproblemJSON406 *ErrorModel
+	ApplicationproblemJSON422 *ErrorModel
+	ApplicationproblemJSON500 *ErrorModel
+	ApplicationproblemJSON503 *ErrorModel
+}
+
+// Status returns HTTPResponse.Status
+func (r GetHatsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetHatsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+type SetHatsResponse struct {
+	Body                      []byte
+	HTTPResponse              *http.Response
+	ApplicationproblemJSON400 *ErrorModel
+	ApplicationproblemJSON401 *ErrorModel
+	ApplicationproblemJSON403 *ErrorModel
+	ApplicationproblemJSON404 *ErrorModel
+	ApplicationproblemJSON406 *ErrorModel
+	ApplicationproblemJSON408 *ErrorModel
+	ApplicationproblemJSON409 *ErrorModel
+	ApplicationproblemJSON412 *ErrorModel
+	ApplicationproblemJSON413 *ErrorModel
+	ApplicationproblemJSON415 *ErrorModel
+	ApplicationproblemJSON422 *ErrorModel
+	ApplicationproblemJSON429 *ErrorModel
+	ApplicationproblemJSON500 *ErrorModel
+	ApplicationproblemJSON503 *ErrorModel
+}
+
+// Status returns HTTPResponse.Status
+func (r SetHatsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SetHatsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
 type ListMembersResponse struct {
 	Body                      []byte
 	HTTPResponse              *http.Response
@@ -7637,6 +7952,32 @@ func (c *ClientWithResponses) ConfigureRoomWithResponse(ctx context.Context, roo
 		return nil, err
 	}
 	return ParseConfigureRoomResponse(rsp)
+}
+
+// GetHatsWithResponse request returning *GetHatsResponse
+func (c *ClientWithResponses) GetHatsWithResponse(ctx context.Context, room string, params *GetHatsParams, reqEditors ...RequestEditorFn) (*GetHatsResponse, error) {
+	rsp, err := c.GetHats(ctx, room, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetHatsResponse(rsp)
+}
+
+// SetHatsWithBodyWithResponse request with arbitrary body returning *SetHatsResponse
+func (c *ClientWithResponses) SetHatsWithBodyWithResponse(ctx context.Context, room string, params *SetHatsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetHatsResponse, error) {
+	rsp, err := c.SetHatsWithBody(ctx, room, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetHatsResponse(rsp)
+}
+
+func (c *ClientWithResponses) SetHatsWithResponse(ctx context.Context, room string, params *SetHatsParams, body SetHatsJSONRequestBody, reqEditors ...RequestEditorFn) (*SetHatsResponse, error) {
+	rsp, err := c.SetHats(ctx, room, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetHatsResponse(rsp)
 }
 
 // ListMembersWithResponse request returning *ListMembersResponse
@@ -11116,6 +11457,205 @@ func ParseConfigureRoomResponse(rsp *http.Response) (*ConfigureRoomResponse, err
 			return nil, err
 		}
 		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetHatsResponse parses an HTTP response from a GetHatsWithResponse call
+func ParseGetHatsResponse(rsp *http.Response) (*GetHatsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetHatsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest HatList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 406:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON406 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseSetHatsResponse parses an HTTP response from a SetHatsWithResponse call
+func ParseSetHatsResponse(rsp *http.Response) (*SetHatsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SetHatsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 406:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON406 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 408:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON408 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 412:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON412 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest ErrorModel
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
 		var dest ErrorModel

@@ -21,7 +21,7 @@ import (
 // clusterConfig is what makes a node of this process.
 func clusterConfig(cfg *Config, log *slog.Logger) cluster.Config {
 	return cluster.Config{
-		Node: cfg.Cluster.Node, Gossip: cfg.Cluster.Gossip, Link: cfg.Cluster.Link,
+		Node: cfg.Cluster.Node, Domain: cfg.Domain, Gossip: cfg.Cluster.Gossip, Link: cfg.Cluster.Link,
 		AdvertiseGossip: cfg.Cluster.AdvertiseGossip, AdvertiseLink: cfg.Cluster.AdvertiseLink,
 		Join: cfg.Cluster.Join, Secret: cfg.Cluster.Secret, Weight: cfg.Cluster.Weight, Log: log,
 	}
@@ -49,7 +49,7 @@ func (j *joined) connect() {
 		Stale: j.stale, Forget: j.forget, Look: j.look, Lost: j.friends.Lost, Found: j.friends.Found, Appeared: j.friends.Appeared,
 		Yield: j.yield, Restore: j.restore, Adopt: j.adopt,
 	}
-	j.friends.Nodes = true
+	j.friends.Nodes, j.friends.Serving = true, j.serving
 	j.offline.Had, j.offline.Stored = j.Had, j.Stored
 	j.rooms.Place = place{j.Rooms}
 	j.Rooms.Frame, j.Rooms.Placed, j.Rooms.Overflowed = j.rooms.Frame, j.rooms.Placed, j.rooms.Overflowed
@@ -85,9 +85,12 @@ func (j *joined) connect() {
 	}
 }
 
-// nodes is how clients reach the nodes that are there, this one first.
+// nodes is how clients reach the nodes that are there, this one first unless it is about to stop.
 func (j *joined) nodes() []c2s.Node {
-	all := []c2s.Node{j.self}
+	all := []c2s.Node{}
+	if j.serving.Err() == nil {
+		all = append(all, j.self)
+	}
 	abouts := j.Abouts()
 	for _, name := range slices.Sorted(maps.Keys(abouts)) {
 		n := c2s.Node{Name: name}
@@ -127,13 +130,28 @@ func (j *joined) yield(id, user string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(j.marked(x))
+	return json.Marshal(j.leaves(x))
 }
 
 // marked notes of a session that moves whether this node may have told it and its contacts of each other what is not so elsewhere.
 func (j *joined) marked(x *c2s.Suspended) *c2s.Suspended {
 	x.Strayed = x.Strayed || j.Uncertain()
 	return x
+}
+
+// leaves is marked for a session of this node's, which takes along what came for it, too: nodes that do not know that have stored it, or are about to.
+func (j *joined) leaves(x *c2s.Suspended) *c2s.Suspended {
+	for _, u := range x.Unacked {
+		if st, err := stanza.Parse([]byte(u.Stanza)); err == nil && router.Storable(st) {
+			j.Stored(st.WrittenID())
+		}
+	}
+	if full, err := stanza.ParseJID(x.JID); err == nil && j.Uncertain() {
+		for _, id := range j.HadBy(full) {
+			x.Handed = append(x.Handed, router.Given{ID: string(id[:]), Had: true})
+		}
+	}
+	return j.marked(x)
 }
 
 func (j *joined) fetch(ctx context.Context, id, user string) (*c2s.Suspended, error) {
@@ -152,7 +170,7 @@ func (j *joined) fetch(ctx context.Context, id, user string) (*c2s.Suspended, er
 
 // resume is c2s.Server.OnResume.
 func (j *joined) resume(ctx context.Context, s router.Session, attached func()) {
-	if s.State().Strayed.Swap(false) {
+	if s.State().Strayed.Load() {
 		j.settle(ctx, s)
 	}
 	j.offline.HandOver(ctx, s, attached)
@@ -163,7 +181,6 @@ func (j *joined) settle(ctx context.Context, s router.Session) {
 	var b router.Batch
 	defer b.Flush()
 	if err := j.friends.Moved(ctx, &b, s); err != nil {
-		s.State().Strayed.Store(true) // until it is resumed next
 		j.log.Log(ctx, stanza.FaultLevel(err), "presence not brought up to date", "jid", s.JID(), "err", err)
 	}
 }
@@ -196,7 +213,7 @@ func clientNode(cfg *Config) c2s.Node {
 
 // handOver is c2s.Server.HandOver.
 func (j *joined) handOver(ctx context.Context, id string, give func() *c2s.Suspended) error {
-	return j.Service.HandOver(ctx, id, func() ([]byte, error) { return json.Marshal(j.marked(give())) })
+	return j.Service.HandOver(ctx, id, func() ([]byte, error) { return json.Marshal(j.leaves(give())) })
 }
 
 var errNotAdopted = errors.New("the session cannot go on here")

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -32,10 +33,15 @@ func clusterCommand(ctx context.Context, e environment, args []string) error {
 	if err != nil {
 		return err
 	}
-	if len(rest) != 1 || rest[0] != "status" && rest[0] != "leave" {
-		return usagef("cluster takes status or leave")
+	forget := len(rest) == 2 && rest[0] == "forget"
+	if !forget && (len(rest) != 1 || rest[0] != "status" && rest[0] != "leave") {
+		return usagef("cluster takes status, leave, or forget NODE")
 	}
 	if at, err = apiAddress(e, at, config); err != nil {
+		return err
+	}
+	if forget {
+		_, err := callAPI(ctx, e, http.MethodDelete, at+"/cluster/"+url.PathEscape(rest[1]))
 		return err
 	}
 	if rest[0] == "leave" {
@@ -76,10 +82,10 @@ func apiAddress(e environment, at, config string) (string, error) {
 }
 
 // callAPI asks a running node.
-func callAPI(ctx context.Context, e environment, method, url string) ([]byte, error) {
+func callAPI(ctx context.Context, e environment, method, address string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, apiPatience)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, url, nil)
+	req, err := http.NewRequestWithContext(ctx, method, address, nil)
 	if err != nil {
 		return nil, err
 	}

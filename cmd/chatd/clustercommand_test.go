@@ -99,6 +99,13 @@ func TestClusterLeave(t *testing.T) {
 	}
 }
 
+func TestClusterForget(t *testing.T) {
+	code, stdout, stderr := callWithToken(t, "secret", "forget", "n2", "-api", aNode(t, http.MethodDelete, "/cluster/n2", http.StatusNoContent, ""))
+	if code != exitOK || stdout != "" || stderr != "" {
+		t.Errorf("code %d, printed %q and %q", code, stdout, stderr)
+	}
+}
+
 func TestClusterCommandFails(t *testing.T) {
 	node := func(status int, body string) string { return aNode(t, http.MethodGet, "/cluster", status, body) }
 	deaf := httptest.NewServer(nil)
@@ -109,17 +116,19 @@ func TestClusterCommandFails(t *testing.T) {
 		code   int
 		stderr string
 	}{
-		"nothing to do":    {"", nil, exitUsage, "cluster takes status or leave"},
-		"something else":   {"", []string{"join"}, exitUsage, "cluster takes status or leave"},
-		"too much":         {"", []string{"status", "leave"}, exitUsage, "cluster takes status or leave"},
-		"unknown flag":     {"", []string{"status", "-node", "n1"}, exitUsage, "-node"},
-		"no token":         {"", []string{"status", "-api", node(200, "{}")}, exitFailed, "no such token; the token is to be in CHATD_API_TOKEN\n"},
-		"no cluster":       {"secret", []string{"status", "-api", node(404, `{"detail":"this chatd is alone"}`)}, exitFailed, "chatd: this chatd is alone\n"},
-		"a proxy's answer": {"secret", []string{"status", "-api", node(502, "<html>")}, exitFailed, "chatd: 502 Bad Gateway\n"},
-		"not JSON":         {"secret", []string{"status", "-api", node(200, "ok")}, exitFailed, "/cluster: invalid character"},
-		"nobody there":     {"secret", []string{"leave", "-api", strings.TrimPrefix(deaf.URL, "http://")}, exitFailed, "connection refused"},
-		"no address":       {"secret", []string{"status", "-api", "http://[::1"}, exitFailed, "missing ']'"},
-		"no configuration": {"secret", []string{"status", "-config", "/nowhere.toml"}, exitFailed, "/nowhere.toml"},
+		"nothing to do":     {"", nil, exitUsage, "cluster takes status, leave, or forget NODE"},
+		"something else":    {"", []string{"join"}, exitUsage, "cluster takes status, leave, or forget NODE"},
+		"too much":          {"", []string{"status", "leave"}, exitUsage, "cluster takes status, leave, or forget NODE"},
+		"nobody to forget":  {"", []string{"forget"}, exitUsage, "forget NODE"},
+		"one that is there": {"secret", []string{"forget", "n2", "-api", aNode(t, http.MethodDelete, "/cluster/n2", 409, `{"detail":"node n2 is there: have it leave"}`)}, exitFailed, "chatd: node n2 is there: have it leave\n"},
+		"unknown flag":      {"", []string{"status", "-node", "n1"}, exitUsage, "-node"},
+		"no token":          {"", []string{"status", "-api", node(200, "{}")}, exitFailed, "no such token; the token is to be in CHATD_API_TOKEN\n"},
+		"no cluster":        {"secret", []string{"status", "-api", node(404, `{"detail":"this chatd is alone"}`)}, exitFailed, "chatd: this chatd is alone\n"},
+		"a proxy's answer":  {"secret", []string{"status", "-api", node(502, "<html>")}, exitFailed, "chatd: 502 Bad Gateway\n"},
+		"not JSON":          {"secret", []string{"status", "-api", node(200, "ok")}, exitFailed, "/cluster: invalid character"},
+		"nobody there":      {"secret", []string{"leave", "-api", strings.TrimPrefix(deaf.URL, "http://")}, exitFailed, "connection refused"},
+		"no address":        {"secret", []string{"status", "-api", "http://[::1"}, exitFailed, "missing ']'"},
+		"no configuration":  {"secret", []string{"status", "-config", "/nowhere.toml"}, exitFailed, "/nowhere.toml"},
 		"no API": {"secret", []string{"status", "-config", func() string {
 			file := testConfig(t, "")
 			write(t, file, strings.Replace(configText(""), `api.listen = ["127.0.0.1:0"]`, "api.listen = []", 1))

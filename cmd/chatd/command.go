@@ -36,7 +36,7 @@ func commands() []command {
 		{"serve", "run the server (the default)", serveHelp, serve},
 		{"user", "add, change, remove and list accounts", userHelp, user},
 		{"store", "back up, check and move what is stored", storeHelp, storeCommand},
-		{"cluster", "show the cluster, and have a node leave it", clusterHelp, clusterCommand},
+		{"cluster", "show the cluster, have a node leave it, or forget one", clusterHelp, clusterCommand},
 		{"check", "check a configuration file", checkHelp, check},
 		{"version", "print the version", versionHelp, version},
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"strings"
 
 	"chatd/cluster"
 )
@@ -65,7 +66,7 @@ func (c *Config) conflicts(fail func(key, what string)) {
 func (c *Config) clusterConflicts(fail func(key, what string)) {
 	k := &c.Cluster
 	if k.Node == "" {
-		if k.Gossip != "" || k.Link != "" || len(k.Join) > 0 {
+		if c.lines["cluster.node"] == 0 && c.mentions("cluster") || k.Gossip != "" || k.Link != "" || len(k.Join) > 0 {
 			fail("cluster.node", "is missing: each node of a cluster has a name of its own")
 		}
 		return
@@ -76,6 +77,9 @@ func (c *Config) clusterConflicts(fail func(key, what string)) {
 	if k.Link == "" {
 		fail("cluster.link", "is missing: host:port where the other nodes link to this one")
 	}
+	if k.Link != "" && k.Link == k.Gossip {
+		fail("cluster.link", "is the address of cluster.gossip: each needs a port of its own")
+	}
 	if c.Store.Driver == "sqlite" {
 		fail("store.driver", `"sqlite" is for one node: a cluster needs a store that all its nodes share, "mysql" or "riak"`)
 	}
@@ -83,6 +87,16 @@ func (c *Config) clusterConflicts(fail func(key, what string)) {
 	if err := cluster.CheckSecret(&node); err != nil {
 		fail("cluster.secret", err.Error())
 	}
+}
+
+// mentions reports whether the file has a section, be it without keys.
+func (c *Config) mentions(section string) bool {
+	for key := range c.lines {
+		if key == section || strings.HasPrefix(key, section+".") {
+			return true
+		}
+	}
+	return false
 }
 
 // warn logs what is allowed and yet likely to surprise.

@@ -79,15 +79,17 @@ Examples:
 
 const clusterHelp = `Usage: chatd cluster status [-api URL] [-config FILE]
        chatd cluster leave [-api URL] [-config FILE]
+       chatd cluster forget NODE [-api URL] [-config FILE]
 
 Asks a running node by its private API, which is where -api says or, with the
 node's configuration file, the first address of api.listen.
 
   status    the nodes, their sessions and links, and whether they agree
   leave     have the node send its clients to the others and end, as on SIGTERM
+  forget    have all nodes look no more for one that died for good, nor miss it
 
 The token for the API is in the environment as CHATD_API_TOKEN: for status it
-needs the scope "metrics", for leave "admin".
+needs the scope "metrics", else "admin".
 `
 
 const storeHelp = `Usage: chatd store backup FILE   [-config FILE] [-data DIR]

@@ -232,7 +232,7 @@ func (m *simMessage) story() (text string) {
 
 // excusedTwice reports whether nobody could have prevented that a message came more than once: the connection over which it came first
 // broke before its node can have known that it had arrived, two devices of the user came at the same moment, or one of the nodes
-// on its way was cut off or killed. It has the same id then (XEP-0359).
+// on its way was cut off or killed. It has the same id then (XEP-0359), and did not come to the same session.
 func (s *simSchedule) excusedTwice(m *simMessage) bool {
 	if m.refused > 0 {
 		return false
@@ -241,7 +241,7 @@ func (s *simSchedule) excusedTwice(m *simMessage) bool {
 		next := m.receipts[i+1]
 		both := next.link.d != r.link.d && next.at.Sub(r.at) < simNotice && (r.at.Sub(r.link.opened) < simNotice || next.at.Sub(next.link.opened) < simNotice)
 		broke := !r.link.closed.IsZero() && r.link.closed.Sub(r.at) < simNotice
-		if r.stanzaID() != next.stanzaID() || !both && !broke && !s.troubled(m.at, next.at, m.node, r.link.node, next.link.node) {
+		if r.stanzaID() != next.stanzaID() || r.link.session == next.link.session || !both && !broke && !s.troubled(m.at, next.at, m.node, r.link.node, next.link.node) {
 			return false
 		}
 	}
@@ -261,14 +261,15 @@ var stanzaIDs = regexp.MustCompile(`<stanza-id [^>]*>`)
 func (r simReceipt) stanzaID() string { return stanzaIDs.FindString(r.raw) }
 
 // diedWith reports whether a message may have been on its way to a client that left without a word, on a node that was killed before it
-// knew.
+// knew: it had left the node's process.
 func (s *simSchedule) diedWith(m *simMessage) bool {
 	for _, l := range s.links {
 		if l.d.user != m.user || l.closed.IsZero() {
 			continue
 		}
 		for _, tr := range s.troubles {
-			if since := tr.from.Sub(l.closed); tr.kill && tr.nodes[0] == l.node && since >= 0 && since < simNotice && m.at.Before(tr.from) {
+			since := tr.from.Sub(l.closed).Abs()
+			if tr.kill && tr.nodes[0] == l.node && since < simNotice && (l.left || l.closed.Before(tr.from)) && m.at.Before(tr.from) {
 				return true
 			}
 		}

@@ -125,6 +125,103 @@ func TestNodeStopsBeforeItHears(t *testing.T) {
 	})
 }
 
+// TestNodeWakes: a node hears the others and is not heard. What they send there they store when they miss it, and hand over to the recipient's next
+// session elsewhere; and so does that node with what its own session has not got rid of, at once or when it hears of the next one. The next one
+// gets each message once.
+func TestNodeWakes(t *testing.T) {
+	for _, left := range []bool{true, false} {
+		t.Run(fmt.Sprintf("left=%t", left), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { newSimSchedule(t, 1).wakes(left) })
+		})
+	}
+}
+
+func (s *simSchedule) wakes(left bool) {
+	s.three()
+	from, to := s.devices[0], s.devices[len(s.devices)-1]
+	const slow = "10.2.0.1"
+	to.host = s.net.Host(slow)
+	s.login(to, s.nodes[0], false)
+	s.login(from, s.nodes[1], false)
+	time.Sleep(time.Second)
+	s.net.Cut(s.nodes[0].ip, s.nodes[1].ip)
+	s.net.Cut(s.nodes[0].ip, s.nodes[2].ip)
+	if left {
+		to.leave(false)
+	} else { // nobody hears of that
+		s.net.Freeze(slow)
+	}
+	for i := range 8 {
+		s.say(from, fmt.Sprintf("m%d", i), to.jid())
+		time.Sleep(50 * time.Millisecond)
+	}
+	time.Sleep(3 * time.Second)
+	to.abandon()
+	to.host = s.net.Host("10.2.0.2")
+	s.login(to, s.nodes[2], false)
+	time.Sleep(3 * time.Second)
+	s.net.Heal()
+	time.Sleep(30 * time.Second)
+	for _, m := range s.messages {
+		if len(m.receipts) != 1 {
+			s.t.Errorf("%s came %d times: %s", m.id, len(m.receipts), m.story())
+		}
+	}
+	for _, wrong := range s.checkStore() {
+		s.t.Error(wrong)
+	}
+	s.net.Thaw(slow)
+	s.end()
+}
+
+// TestNodeMovesAndBack: a session has a message that its client has not got, as its node knows and the sender's does not. It goes on elsewhere, where
+// the message is stored, and comes back: then the client gets it.
+func TestNodeMovesAndBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSimSchedule(t, 1)
+		s.three()
+		from, to := s.devices[0], s.devices[len(s.devices)-1]
+		const first, then = "10.2.0.1", "10.2.0.2"
+		to.host = s.net.Host(first)
+		s.login(from, s.nodes[0], false)
+		s.login(to, s.nodes[2], false)
+		time.Sleep(time.Second)
+		s.net.Freeze(first)
+		s.say(from, "m", to.jid())
+		time.Sleep(100 * time.Millisecond)
+		s.net.Cut(s.nodes[0].ip, s.nodes[2].ip)
+		s.net.Cut(s.nodes[2].ip, s.nodes[0].ip)
+		time.Sleep(3 * time.Second)
+		to.host = s.net.Host(then)
+		s.net.Shape(s.nodes[1].ip, then, 500*time.Millisecond, 0, 0)
+		s.login(to, s.nodes[1], true)
+		time.Sleep(1750 * time.Millisecond)
+		s.net.Cut(s.nodes[1].ip, then) // it does not hear that its session goes on
+		time.Sleep(15 * time.Second)
+		s.net.Unshape(s.nodes[1].ip, then)
+		s.net.Heal()
+		s.login(to, s.nodes[2], true)
+		time.Sleep(15 * time.Second)
+		if m := s.messages["m"]; len(m.receipts) != 1 {
+			t.Errorf("it came %d times: %s", len(m.receipts), m.story())
+		}
+		s.net.Thaw(first)
+		s.end()
+	})
+}
+
+// three starts three nodes.
+func (s *simSchedule) three() {
+	s.nodes = nil
+	for i := range 3 {
+		s.nodes = append(s.nodes, &simNode{s: s, name: fmt.Sprintf("n%02d", i+1), ip: simNodeIP(i + 1)})
+		if err := s.nodes[i].start(); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	time.Sleep(2 * time.Second)
+}
+
 // say has a device send a message of this id.
 func (s *simSchedule) say(d *simDevice, id, to string) {
 	m := &simMessage{id: id, from: d.jid(), to: to, at: time.Now()}

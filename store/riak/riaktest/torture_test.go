@@ -31,9 +31,14 @@ func TestAnsweredValuesStay(t *testing.T) {
 			group.Wait()
 			r.Mend()
 			checkAnswered(t, r, answered)
+			time.Sleep(settleTime)
 		})
 	}
 }
+
+// settleTime is for the clients to find all nodes well again, which they look for every 125 ms: one that is stopped while it looks
+// reads its state without a lock (riak-go-client, states.go).
+const settleTime = 400 * time.Millisecond
 
 func (c *client) write(ctx context.Context, writer int, answered map[string][]string) {
 	for i := 0; ctx.Err() == nil; i++ {

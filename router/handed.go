@@ -1,0 +1,140 @@
+package router
+
+import (
+	"slices"
+	"sync"
+
+	"chatd/stanza"
+)
+
+// handedMost bounds what is remembered of one session. What is older may come twice, with the same stanza-id (XEP-0359).
+const handedMost = 256
+
+// Handed is which of the messages that a session was given are, or may come to be, in the store more than once: a node that could not be reached had them as
+// well, and stores them when it is back and finds that its session of the user's was replaced. The zero value has none.
+type Handed struct {
+	mu  sync.Mutex
+	all []handed // oldest first
+}
+
+type handed struct {
+	id   stanza.ID
+	seq  int64 // in the store; 0: the session has taken the message, and stores it if it has to
+	had  bool  // the client has it
+	twin bool  // of another one, that was given: it is not
+}
+
+// A Given is one of them, as one process hands it to another with its session.
+type Given struct {
+	ID  string `json:"id"`
+	Seq int64  `json:"seq,omitempty"`
+	Had bool   `json:"had,omitempty"`
+}
+
+// All is what goes with the session to another node.
+func (h *Handed) All() (all []Given) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, m := range h.all {
+		if !m.twin { // which are found again
+			all = append(all, Given{string(m.id[:]), m.seq, m.had})
+		}
+	}
+	return all
+}
+
+// Restore notes what came with the session.
+func (h *Handed) Restore(all []Given) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, m := range all[max(0, len(all)-handedMost):] {
+		if one := (handed{seq: m.Seq, had: m.Had}); len(m.ID) == len(one.id) {
+			copy(one.id[:], m.ID)
+			h.all = append(h.all, one)
+		}
+	}
+}
+
+// Take notes that the store has a message by this number, and reports whether the session is to be given it. If not it was given it by
+// another number; with had it does not need this one any more. 0 is for one that the session has taken and the store does not have.
+func (h *Handed) Take(id stanza.ID, seq int64) (give, had bool) {
+	if id == (stanza.ID{}) {
+		return true, false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	known := false
+	for _, m := range h.all {
+		switch {
+		case m.id != id:
+		case m.had:
+			return false, true
+		case m.seq == seq:
+			return !m.twin, false
+		default:
+			known = true
+		}
+	}
+	if len(h.all) == handedMost {
+		h.all = slices.Delete(h.all, 0, 1)
+	}
+	h.all = append(h.all, handed{id: id, seq: seq, had: seq == 0, twin: known})
+	return !known, false
+}
+
+// Has reports whether the client has a message that another session could not get rid of.
+func (h *Handed) Has(st *stanza.Stanza) bool {
+	return h.contains(st, func(m *handed) bool { return m.had })
+}
+
+// Knows reports whether the session was given a message out of the store.
+func (h *Handed) Knows(st *stanza.Stanza) bool {
+	return h.contains(st, func(*handed) bool { return true })
+}
+
+func (h *Handed) contains(st *stanza.Stanza, which func(*handed) bool) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.all) == 0 {
+		return false
+	}
+	id := st.WrittenID()
+	return slices.ContainsFunc(h.all, func(m handed) bool { return m.id == id && which(&m) })
+}
+
+// Stored notes that this node stores a message: if the session took it, it may be for the session to be given it from there.
+func (h *Handed) Stored(id stanza.ID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.all = slices.DeleteFunc(h.all, func(m handed) bool { return m.id == id && m.seq == 0 })
+}
+
+// Had notes that the client has messages of these numbers, and returns the others by which the store has them.
+func (h *Handed) Had(seqs []int64) (others []int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := range h.all {
+		if m := &h.all[i]; !m.twin && m.seq != 0 && slices.Contains(seqs, m.seq) {
+			m.had = true
+			others = h.appendTwinsLocked(others, m.id)
+		}
+	}
+	h.all = slices.DeleteFunc(h.all, func(m handed) bool { return m.twin && slices.Contains(others, m.seq) })
+	return others
+}
+
+func (h *Handed) appendTwinsLocked(seqs []int64, id stanza.ID) []int64 {
+	for _, m := range h.all {
+		if m.twin && m.id == id {
+			seqs = append(seqs, m.seq)
+		}
+	}
+	return seqs
+}
+
+// Again is for a session that is to be given anew what its client has not acknowledged.
+func (h *Handed) Again() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.all = slices.DeleteFunc(h.all, func(m handed) bool { return !m.had })
+}
