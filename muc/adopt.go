@@ -108,6 +108,11 @@ func (s *Service) join(b *router.Batch, r *room, x *State) {
 		s.log.Error("room of another node not taken", "room", x.Name, "err", err)
 		return
 	}
+	for _, session := range sittings(x) { // those that are elsewhere, or nowhere, it is told as well
+		if x.Whole != "" && x.Whole != r.rep.self {
+			r.rep.touched = append(r.rep.touched, touch{stanza.Restore(session.JID), x.Whole})
+		}
+	}
 	for _, n := range nodes {
 		if n != x.Whole && !r.rep.awaits[n] {
 			s.correct(b, r, n, before)

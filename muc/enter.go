@@ -49,18 +49,14 @@ func (s *Service) enter(ctx context.Context, b *router.Batch, sess router.Sessio
 	return err
 }
 
-// seatOf is the seat of a session that enters; nil: of the one that is in the table.
+// seatOf is the seat of a session that enters; nil: of the one that is in the table. It is false for one whose address another has by now: it ends.
 func (s *Service) seatOf(full stanza.JID, sess router.Session) (who seat, ok bool) {
-	who = seat{jid: full, session: sess}
-	if sess != nil && sess.State() != nil {
-		who.bound = sess.State().Begun.UnixNano()
-		return who, true
-	}
 	row, ok := s.r.Table.Row(full)
-	if ok && (sess == nil || s.sessionOf(row) == sess) {
-		who.session, who.bound = s.sessionOf(row), boundAt(row)
+	if !ok { // it is about to be there, or has just gone
+		return seat{jid: full, session: sess}, sess != nil
 	}
-	return who, who.session != nil
+	who = seat{jid: full, session: s.sessionOf(row), bound: boundAt(row)}
+	return who, sess == nil || who.session == sess || row.Flags&router.Resumed != 0
 }
 
 // createdBy makes a new room because a user wants to enter it (XEP-0045 §10.1.1).

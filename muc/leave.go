@@ -33,6 +33,9 @@ func (s *Service) goesOn(r *room, has *seat, sess router.Session) bool {
 	if r.rep == nil || r.rep.nodeOf(has.session) == from {
 		return false
 	}
+	if sess != nil && sess.State() != nil && has.bound > sess.State().Begun.UnixNano() { // whose row may be yet to come
+		return true
+	}
 	row, ok := s.r.Table.Row(has.jid)
 	return ok && r.rep.nodeOf(s.sessionOf(row)) != from
 }

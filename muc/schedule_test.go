@@ -285,7 +285,7 @@ func (x *schedule) act() {
 			n.Configure(ctx, room, func(cfg *Settings) { cfg.Title = title })
 		}()
 	default:
-		text := fmt.Sprintf("%s-%d", c.jid.Resource(), x.count)
+		text := fmt.Sprintf("%s-%d", c.tag, x.count)
 		x.note("%s says %s in %s", c.jid, text, room)
 		x.said = append(x.said, uttered{room, text, c, time.Now()})
 		c.shout(room, text)

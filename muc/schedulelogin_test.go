@@ -27,6 +27,7 @@ func (x *schedule) logIn() {
 		x.clients = slices.DeleteFunc(x.clients, func(c *simClient) bool { return c == r.old })
 		x.left = append(x.left, r.old)
 		c := r.to.client(r.old.jid.String())
+		c.tag = r.old.tag + "b"
 		x.clients = append(x.clients, c)
 		x.note("%s is back at %s", c.jid, r.to.name)
 		r.old.mu.Lock()

@@ -21,6 +21,7 @@ func formatted(start time.Time, format string, args ...any) string {
 type simClient struct {
 	n     *simNode
 	jid   stanza.JID
+	tag   string // what it says begins with
 	state router.State
 	done  chan struct{}
 	todo  simWorker
@@ -49,6 +50,7 @@ type simView struct {
 
 func (n *simNode) client(full string) *simClient {
 	c := &simClient{n: n, jid: stanza.MustJID(full), done: make(chan struct{}), views: map[string]*simView{}}
+	c.tag = c.jid.Resource()
 	c.state.Begun = time.Now()
 	c.todo.come.L = &c.todo.mu
 	go c.todo.run()
@@ -149,7 +151,7 @@ func (c *simClient) die() {
 				nick = "x"
 			}
 			at, _ := stanza.MustJID(room + "@" + fakeHost).WithResource(nick)
-			c.n.Handle(context.Background(), b, nil, &stanza.Stanza{Kind: stanza.Presence, Type: stanza.Unavailable, From: c.jid, To: at})
+			c.n.Handle(context.Background(), b, c, &stanza.Stanza{Kind: stanza.Presence, Type: stanza.Unavailable, From: c.jid, To: at})
 		}
 	})
 }

@@ -55,7 +55,7 @@ func (s *Service) leaveDirected(ctx context.Context, b *router.Batch, sess route
 	blocked := sess.State().Blocked.Load()
 	for target := range directed {
 		if !blocked.Matches(target) && !s.reached(target, viewers) {
-			s.r.Route(ctx, b, withTo(st, target))
+			s.r.RouteFrom(ctx, b, sess, withTo(st, target))
 		}
 	}
 }

@@ -106,16 +106,17 @@ func (r *Router) fromClient(ctx context.Context, b *Batch, s Session, st *stanza
 			st.Identify()
 		}
 	}
-	r.route(ctx, b, s, st)
+	r.RouteFrom(ctx, b, s, st)
 }
 
 // Route delivers a stanza by RFC 6121 §8. It may block on the store and calls
 // b.Flush before it does.
 func (r *Router) Route(ctx context.Context, b *Batch, st *stanza.Stanza) {
-	r.route(ctx, b, nil, st)
+	r.RouteFrom(ctx, b, nil, st)
 }
 
-func (r *Router) route(ctx context.Context, b *Batch, s Session, st *stanza.Stanza) {
+// RouteFrom is Route for what a session here says, as that it ends.
+func (r *Router) RouteFrom(ctx context.Context, b *Batch, s Session, st *stanza.Stanza) {
 	switch {
 	case st.To.Domain() != r.Domain.Domain():
 		r.toDomain(ctx, b, s, st)
