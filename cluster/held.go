@@ -255,9 +255,37 @@ func (s *Service) Uncertain() bool {
 // Missing is which nodes are down and did not leave, of all that this node has met and not forgotten.
 type missing struct {
 	mu    sync.Mutex
-	nodes map[string]bool // by name: whether it is missing
-	count int             // of those that are
-	met   time.Time       // when one came, or came back, last
+	nodes map[string]bool   // by name: whether it is missing
+	count int               // of those that are
+	met   time.Time         // when one came, or came back, last
+	last  map[string]uint64 // the last incarnation met, by name
+	unmet map[string]bool   // by name
+}
+
+// after notes which process of a node was before the one that has come, as that says.
+func (m *missing) after(node string, previous uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if last, met := m.last[node]; met && last != previous {
+		if m.unmet == nil {
+			m.unmet = make(map[string]bool)
+		}
+		m.unmet[node] = true
+	}
+}
+
+// meet notes a process of a node, and reports whether there was another one since the last that this node has met: what that had stored for users
+// here is not known.
+func (m *missing) meet(node string, incarnation uint64) (unknown bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	unknown = m.unmet[node]
+	delete(m.unmet, node)
+	if m.last == nil {
+		m.last = make(map[string]uint64)
+	}
+	m.last[node] = incarnation
+	return unknown
 }
 
 // set notes whether a node is missing, and reports whether what it had stored for users here may not be known: it was missing, or

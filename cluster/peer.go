@@ -20,6 +20,7 @@ type Config struct {
 	Domain          string   // that all nodes serve; at most 255 bytes. Those that serve another one are not linked to
 	Secret          string   // shared by all nodes, 16 bytes or more; may be empty if all addresses are loopback
 	Weight          int      // how much this node can take compared with others, 0..65535; 0: 1
+	Previous        uint64   // Service.Incarnation of the process before this one, also if that was killed; 0: not known
 	Log             *slog.Logger
 	Network         Network // nil: the machine's
 

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"log/slog"
 	"sync"
@@ -21,6 +22,7 @@ const (
 	kindKept   byte = 24 // id of a session that was taken over and is kept now
 	kindAbout  byte = 25 // what Service.About says
 	kindHeld   byte = 26 // bare JID of a user for whom messages were stored, while a node is missing
+	kindAfter  byte = 27 // incarnation of the node's process before this one
 	kindForget byte = 27 // name of a node that is gone for good
 )
 
@@ -69,6 +71,7 @@ type Service struct {
 	rows     *Rows
 	replica  *Replica
 	node     *Node                // set by Start
+	previous uint64               // likewise
 	started  atomic.Pointer[Node] // the same, for those whom nodes may reach before Start returns; nil until then
 	arrivals arrivals
 	held     held
@@ -102,6 +105,7 @@ func New(r *router.Router, cfg Config) *Service {
 
 // Start joins the cluster. It returns when the node can be reached by the others, whether or not there are any.
 func (s *Service) Start(ctx context.Context, cfg Config) (err error) {
+	s.previous = cfg.Previous
 	s.arrivals.start(func() dealer { return newArrival(s) })
 	s.background(s.replica.Run)
 	if s.node, err = Start(ctx, cfg, s); err == nil {
@@ -109,6 +113,9 @@ func (s *Service) Start(ctx context.Context, cfg Config) (err error) {
 	}
 	return err
 }
+
+// Incarnation is that of this process, after Start: for Config.Previous of the next one.
+func (s *Service) Incarnation() uint64 { return s.node.Incarnation }
 
 // Settle waits until what has come back from links to nodes that are gone is in the store, or ctx ends. What is stored after Leave nobody
 // hears of.
@@ -213,6 +220,7 @@ func (s *Service) PeerUp(p *Peer) {
 	s.returned.expect(p.Name, p.Incarnation)
 	s.Rooms.left(p.Name)
 	p.Send(kindAbout, s.About())
+	p.Send(kindAfter, binary.BigEndian.AppendUint64(nil, s.previous))
 	s.replica.PeerUp(p, p.Name, p.Incarnation)
 }
 
@@ -286,6 +294,10 @@ func (s *Service) Frame(p *Peer, kind byte, seq uint64, payload []byte) {
 		s.yielded.kept(string(payload))
 	case kind == kindAbout:
 		s.about.Store(p, string(payload))
+	case kind == kindAfter:
+		if len(payload) == 8 {
+			s.missing.after(p.Name, binary.BigEndian.Uint64(payload))
+		}
 	case kind >= firstRoomKind && kind <= lastRoomKind:
 		room, _, ok := cutTo(payload)
 		p.Later(seq)
@@ -347,6 +359,7 @@ const (
 // complete is called when all rows of a node are known, for the first time or after a gap.
 func (s *Service) complete(o *Owner) {
 	unknown, met := s.missing.set(o.Node, false), s.Now()
+	unknown = s.missing.meet(o.Node, o.Incarnation) || unknown
 	s.background(func(ctx context.Context) {
 		for _, bare := range s.held.all() {
 			if j, err := stanza.ParseJID(bare); err == nil {

@@ -5,9 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"log/slog"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 
 	"chatd/c2s"
 	"chatd/cluster"
@@ -25,6 +31,29 @@ func clusterConfig(cfg *Config, log *slog.Logger) cluster.Config {
 		AdvertiseGossip: cfg.Cluster.AdvertiseGossip, AdvertiseLink: cfg.Cluster.AdvertiseLink,
 		Join: cfg.Cluster.Join, Secret: cfg.Cluster.Secret, Weight: cfg.Cluster.Weight, Log: log,
 	}
+}
+
+// incarnationFile has the number of this node's last process, by which the others know whether they have met all that were before it.
+const incarnationFile = "incarnation"
+
+// joinCluster makes this process a node of the cluster.
+func (s *server) joinCluster(ctx context.Context) error {
+	cfg, path := clusterConfig(s.cfg, s.log), filepath.Join(s.cfg.Data, incarnationFile)
+	text, err := os.ReadFile(path)
+	if err == nil {
+		cfg.Previous, err = strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.log.Warn("not known which process of this node was before this one", "file", path, "err", err)
+	}
+	if err := s.others.Start(ctx, cfg); err != nil {
+		return err
+	}
+	s.others.Register(s.metrics)
+	return replaceFile(path, 0o600, func(w io.Writer) error {
+		_, err := fmt.Fprintln(w, s.others.Incarnation())
+		return err
+	})
 }
 
 // joined is what a node of a cluster consists of besides the rest of a server.

@@ -94,9 +94,7 @@ func (s *server) start(ctx context.Context, cfg *Config) (err error) {
 		return err
 	}
 	if s.others != nil {
-		if err = s.others.Start(ctx, clusterConfig(cfg, s.log)); err == nil {
-			s.others.Register(s.metrics)
-		}
+		err = s.joinCluster(ctx)
 	}
 	if err == nil {
 		err = s.restoreSessions(ctx)

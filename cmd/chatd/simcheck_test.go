@@ -71,7 +71,7 @@ const (
 func (s *simSchedule) settle() (wrong []string) {
 	time.Sleep(settleLeast)
 	for end := time.Now().Add(settleMost); ; time.Sleep(5 * time.Second) {
-		wrong = slices.Concat(s.checkTables(), s.checkGhosts(), s.checkSeen(), s.checkStore())
+		wrong = slices.Concat(s.checkTables(), s.checkGhosts(), s.checkSeen(), s.checkStore(), s.checkLost())
 		if len(wrong) == 0 || time.Now().After(end) {
 			break
 		}
@@ -196,7 +196,22 @@ func (s *simSchedule) checkStore() (wrong []string) {
 	return wrong
 }
 
-// checkMessages: each message that was accepted has arrived or come back, once, and those of one session in order.
+// checkLost: each message that was accepted has arrived or come back. One may wait with a session that was given to a node which did not get it, for
+// half a minute.
+func (s *simSchedule) checkLost() (wrong []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range s.messages {
+		m.mu.Lock()
+		if m.accepted && len(m.receipts) == 0 && m.refused == 0 && !s.inVain(m) && !s.diedWith(m) {
+			wrong = append(wrong, fmt.Sprintf("%s is lost", m.id))
+		}
+		m.mu.Unlock()
+	}
+	return wrong
+}
+
+// checkMessages: no message has arrived more than once, or come back besides, and those of one session are in order.
 func (s *simSchedule) checkMessages() (wrong []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -204,9 +219,6 @@ func (s *simSchedule) checkMessages() (wrong []string) {
 	all := slices.SortedFunc(maps.Values(s.messages), func(a, b *simMessage) int { return a.order - b.order })
 	for _, m := range all {
 		m.mu.Lock()
-		if m.accepted && len(m.receipts) == 0 && m.refused == 0 && !s.inVain(m) && !s.diedWith(m) {
-			wrong = append(wrong, fmt.Sprintf("%s is lost", m.id))
-		}
 		if len(m.receipts)+m.refused > 1 && !s.excusedTwice(m) {
 			wrong = append(wrong, fmt.Sprintf("%s arrived %d times and came back %d times: %s", m.id, len(m.receipts), m.refused, m.story()))
 		}

@@ -34,6 +34,8 @@ type simNode struct {
 	name string
 	ip   string
 
+	incarnation uint64 // of the last process
+
 	mu   sync.Mutex
 	now  *simProcess // nil: none runs
 	busy bool        // one is starting or stopping
@@ -87,10 +89,11 @@ func (n *simNode) start() error {
 	p.rooms.Reload(cfg.MUC.Config)
 	host := n.s.net.Host(n.ip)
 	conf := clusterConfig(cfg, log)
-	conf.Network = host
+	conf.Network, conf.Previous = host, n.incarnation
 	if err := p.others.Start(context.Background(), conf); err != nil {
 		return err
 	}
+	n.incarnation = p.others.Incarnation()
 	l, err := host.Listen(n.ip + ":5222")
 	if err != nil {
 		return err

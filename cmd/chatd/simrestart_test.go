@@ -115,9 +115,7 @@ func TestNodeStopsBeforeItHears(t *testing.T) {
 		to.leave(true)
 		s.login(to, other, false)
 		time.Sleep(20 * time.Second)
-		if m := s.messages["m"]; len(m.receipts) != 1 {
-			t.Errorf("it came %d times: %s", len(m.receipts), m.story())
-		}
+		s.once()
 		if page, err := s.store.OfflinePage(t.Context(), to.user, 0, 10); len(page) > 0 || err != nil {
 			t.Errorf("%d wait, %v", len(page), err)
 		}
@@ -162,11 +160,7 @@ func (s *simSchedule) wakes(left bool) {
 	time.Sleep(3 * time.Second)
 	s.net.Heal()
 	time.Sleep(30 * time.Second)
-	for _, m := range s.messages {
-		if len(m.receipts) != 1 {
-			s.t.Errorf("%s came %d times: %s", m.id, len(m.receipts), m.story())
-		}
-	}
+	s.once()
 	for _, wrong := range s.checkStore() {
 		s.t.Error(wrong)
 	}
@@ -202,12 +196,48 @@ func TestNodeMovesAndBack(t *testing.T) {
 		s.net.Heal()
 		s.login(to, s.nodes[2], true)
 		time.Sleep(15 * time.Second)
-		if m := s.messages["m"]; len(m.receipts) != 1 {
-			t.Errorf("it came %d times: %s", len(m.receipts), m.story())
-		}
+		s.once()
 		s.net.Thaw(first)
 		s.end()
 	})
+}
+
+// TestNodeUnmet: a node starts during a split, stores a message for somebody on the other side, and stops before the split ends. The process after it
+// knows nothing of that.
+func TestNodeUnmet(t *testing.T) {
+	for _, end := range []func(*simProcess){(*simProcess).stop, (*simProcess).kill} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSimSchedule(t, 1)
+			s.three()
+			one, other := s.nodes[0], s.nodes[2]
+			from, to := s.devices[0], s.devices[len(s.devices)-1]
+			s.login(to, one, false)
+			time.Sleep(time.Second)
+			other.retire().stop()
+			for _, n := range s.nodes[:2] {
+				s.net.Cut(n.ip, other.ip)
+				s.net.Cut(other.ip, n.ip)
+			}
+			if err := other.start(); err != nil {
+				t.Fatal(err)
+			}
+			s.login(from, other, false)
+			time.Sleep(5 * time.Second)
+			s.say(from, "m", to.jid())
+			time.Sleep(time.Second)
+			end(other.retire())
+			if page, err := s.store.OfflinePage(t.Context(), to.user, 0, 10); len(page) != 1 || err != nil {
+				t.Fatalf("%d are stored, %v", len(page), err)
+			}
+			s.net.Heal()
+			if err := other.start(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(20 * time.Second)
+			s.once()
+			s.end()
+		})
+	}
 }
 
 // three starts three nodes.
@@ -220,6 +250,19 @@ func (s *simSchedule) three() {
 		}
 	}
 	time.Sleep(2 * time.Second)
+}
+
+// once checks that each message has come once.
+func (s *simSchedule) once() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range s.messages {
+		m.mu.Lock()
+		if len(m.receipts) != 1 {
+			s.t.Errorf("%s came %d times: %s", m.id, len(m.receipts), m.story())
+		}
+		m.mu.Unlock()
+	}
 }
 
 // say has a device send a message of this id.
