@@ -1,6 +1,7 @@
 package muc
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -105,4 +106,36 @@ func TestOverflow(t *testing.T) {
 			t.Errorf("ann heard %v", got)
 		}
 	})
+}
+
+// TestComesNevertheless has a node take itself for the home of a room that is on its way to another: it gets there.
+func TestComesNevertheless(t *testing.T) {
+	c := newFakeCluster(t, "a", "b", "c")
+	c.place([]string{"a", "b", "c"}, []string{"b"})
+	ann := c.node("b").client("ann@chat.test/1")
+	ann.enter("r", "Ann")
+	c.quiet()
+	r := c.node("b").find("r")
+	r.mu.Lock()
+	x, err := r.state()
+	r.mu.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := c.node("a")
+	defer a.hold()()
+	frame := func(node string, kind byte, payload []byte) { a.Frame(t.Context(), nil, node, kind, "r", payload) }
+	frame("b", frameFlush, []byte("a"))
+	for _, part := range x.parts() {
+		raw, err := json.Marshal(part)
+		if err != nil {
+			t.Fatal(err)
+		}
+		frame("b", frameState, append(a.Token().append(nil), raw...))
+	}
+	frame("c", frameMine, nil)
+	frame("b", frameArrived, nil)
+	if a.find("r") == nil {
+		t.Error("the room is lost")
+	}
 }
