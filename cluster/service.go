@@ -23,7 +23,7 @@ const (
 	kindAbout  byte = 25 // what Service.About says
 	kindHeld   byte = 26 // bare JID of a user for whom messages were stored, while a node is missing
 	kindAfter  byte = 27 // incarnation of the node's process before this one
-	kindForget byte = 27 // name of a node that is gone for good
+	kindForget byte = 28 // name of a node that is gone for good
 )
 
 // Kinds of requests.
