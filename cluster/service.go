@@ -290,14 +290,7 @@ func (s *Service) Frame(p *Peer, kind byte, seq uint64, payload []byte) {
 	switch {
 	case kind < 20:
 		s.replica.Frame(p, kind, payload)
-	case kind == kindKept:
-		s.yielded.kept(string(payload))
-	case kind == kindAbout:
-		s.about.Store(p, string(payload))
-	case kind == kindAfter:
-		if len(payload) == 8 {
-			s.missing.after(p.Name, binary.BigEndian.Uint64(payload))
-		}
+		return
 	case kind >= firstRoomKind && kind <= lastRoomKind:
 		room, _, ok := cutTo(payload)
 		p.Later(seq)
@@ -305,13 +298,10 @@ func (s *Service) Frame(p *Peer, kind byte, seq uint64, payload []byte) {
 			s.Rooms.overflowed(p.Name, payload, kind)
 			p.Settled(seq)
 		}
-	case kind == kindForget:
-		if n := s.started.Load(); n != nil && errors.Is(n.Forget(string(payload)), ErrNodeThere) {
-			s.log.Warn("cluster: a node that another one has forgotten is there and stays", "name", string(payload), "peer", p.Name)
-		}
-	case kind > kindForget:
-		p.Unknown(kind)
-	default:
+		return
+	}
+	switch kind {
+	case kindStanza, kindEnd, kindStale, kindLook, kindHeld:
 		to, _, ok := cutTo(payload)
 		if !ok {
 			s.malformed(p.Name, kind)
@@ -322,6 +312,20 @@ func (s *Service) Frame(p *Peer, kind byte, seq uint64, payload []byte) {
 			s.overflowed(kind, payload)
 			p.Settled(seq)
 		}
+	case kindKept:
+		s.yielded.kept(string(payload))
+	case kindAbout:
+		s.about.Store(p, string(payload))
+	case kindAfter:
+		if len(payload) == 8 {
+			s.missing.after(p.Name, binary.BigEndian.Uint64(payload))
+		}
+	case kindForget:
+		if n := s.started.Load(); n != nil && errors.Is(n.Forget(string(payload)), ErrNodeThere) {
+			s.log.Warn("cluster: a node that another one has forgotten is there and stays", "name", string(payload), "peer", p.Name)
+		}
+	default:
+		p.Unknown(kind)
 	}
 }
 
