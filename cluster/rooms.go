@@ -99,6 +99,9 @@ func (r *Rooms) Nodes() (names []string) {
 	return names
 }
 
+// Split reports whether a node is missing that has not said that it leaves.
+func (r *Rooms) Split() bool { return r.s.Split() }
+
 // Send sends a frame, kinds being counted from 0, to another node or to this one. It never blocks; false: the node is not there, or has too
 // much to do.
 func (r *Rooms) Send(node string, kind byte, room string, parts ...[]byte) bool {

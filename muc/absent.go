@@ -10,6 +10,8 @@ import (
 const (
 	// absence is for how long a session that was missed on its node may be on its way to another.
 	absence = 2 * time.Second
+	// absenceApart is for how much longer while nodes do not all reach each other: it may be on one that others reach, and the room as well before long.
+	absenceApart = 8 * time.Second
 	// lookAgain is how often it is looked for, and maxWaiting how much may wait for it.
 	lookAgain  = 10 * time.Millisecond
 	maxWaiting = 256
@@ -94,7 +96,7 @@ func (s *Service) lookFor(b *router.Batch, name, session string) {
 			switch row, there := s.rowOf(full, to.bound); {
 			case there && row.Node() != a.name:
 				s.found(b, r, to, row, a.waiting)
-			case time.Now().After(a.until):
+			case time.Now().After(a.until) && (time.Now().After(a.until.Add(absenceApart)) || !s.Place.Split()):
 				r.lost = append(r.lost, full)
 			default:
 				s.lookLater(r, full)

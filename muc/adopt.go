@@ -28,11 +28,11 @@ func (s *Service) adopt(ctx context.Context, b *router.Batch, x *State, lost, me
 	if x.Whole != r.rep.self { // what this node knows of its own sessions it knows best now
 		s.join(b, r, x)
 	}
-	s.keepMoved(r, x, mine)
+	moved := s.keepMoved(r, x, mine)
 	s.joinOwn(b, r, mine)
 	switch {
 	case lost || merged || was && x.Config != nil:
-		asked = s.who(r)
+		asked = s.who(r, moved)
 	case x.Config != nil: // all that were in it have been told the same; but not everybody may be reached from here
 		told := r.told(x)
 		for _, n := range r.nodes() {
@@ -44,19 +44,28 @@ func (s *Service) adopt(ctx context.Context, b *router.Batch, x *State, lost, me
 	return asked
 }
 
-// keepMoved notes which sessions have come here from where they are by x (XEP-0198 §5), of which this node has not been told: they are in the room.
-func (s *Service) keepMoved(r *room, x *State, in map[string]bool) {
+// keepMoved notes which sessions have come to other nodes from where they are by x (XEP-0198 §5), of which those have not been told: they are in the
+// room. Those that have come here are added to in; the others are returned.
+func (s *Service) keepMoved(r *room, x *State, in map[string]bool) (moved map[string]bool) {
+	moved = make(map[string]bool)
 	for _, was := range sittings(x) {
 		full := stanza.Restore(was.JID)
 		o := r.of(full)
-		if o == nil || was.Node == r.rep.self {
+		if o == nil {
 			continue
 		}
-		if to := o.seat(full); r.rep.nodeOf(to.session) == r.rep.self {
+		to := o.seat(full)
+		switch r.rep.nodeOf(to.session) {
+		case was.Node:
+			continue
+		case r.rep.self:
 			in[was.JID] = true
-			r.rep.touch(full, to.session)
+		default:
+			moved[was.JID] = true
 		}
+		r.rep.touch(full, to.session)
 	}
+	return moved
 }
 
 // joinOwn has the sessions of this node in a room of which more has come here: those that were in what was here, and as they know it. Others have left.

@@ -188,6 +188,15 @@ func (n *fakeNode) Nodes() []string {
 	return slices.DeleteFunc(slices.Clone(n.look().nodes), func(h string) bool { return h == n.name })
 }
 
+func (n *fakeNode) Split() bool {
+	for _, o := range n.c.nodes {
+		if !o.down && !slices.Contains(n.look().nodes, o.name) {
+			return true
+		}
+	}
+	return false
+}
+
 func (n *fakeNode) Send(to string, kind byte, room string, parts ...[]byte) bool {
 	payload := bytes.Join(parts, nil)
 	n.c.mu.Lock()

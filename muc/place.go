@@ -21,6 +21,8 @@ type Place interface {
 	Token() Token
 	// Nodes is the other nodes that are up.
 	Nodes() []string
+	// Split reports whether a node is missing that has not said that it leaves: others may reach it.
+	Split() bool
 	// Send has a frame dealt with by Service.Frame of another node, or of this one: behind all that was sent for the same room before,
 	// on a goroutine that may block. False: the node is gone, or has too much to do.
 	Send(node string, kind byte, room string, parts ...[]byte) bool

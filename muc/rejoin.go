@@ -232,9 +232,9 @@ func (s *Service) asked(room, home string, payload []byte) bool {
 // whoMark marks a node that has yet to tell who of its sessions is in a room.
 const whoMark = "who "
 
-// who asks the nodes of a room's occupants which these are: some may have left without the room's having heard of it. It returns the nodes. The
-// caller holds the room's lock.
-func (s *Service) who(r *room) (nodes []string) {
+// who asks the nodes of a room's occupants which these are: some may have left without the room's having heard of it, but not those that have moved to
+// nodes which were not told that they are in it. It returns the nodes. The caller holds the room's lock.
+func (s *Service) who(r *room, moved map[string]bool) (nodes []string) {
 	r.rep.asked = time.Now().UnixNano()
 	r.rep.doubted = make(map[string]bool)
 	for _, o := range r.all {
@@ -243,7 +243,9 @@ func (s *Service) who(r *room) (nodes []string) {
 			if n == r.rep.self {
 				continue
 			}
-			r.rep.doubted[o.seats[i].jid.String()] = true
+			if full := o.seats[i].jid.String(); !moved[full] {
+				r.rep.doubted[full] = true
+			}
 			if !slices.Contains(nodes, whoMark+n) {
 				nodes = append(nodes, whoMark+n)
 			}

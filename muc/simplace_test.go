@@ -97,6 +97,17 @@ func (n *simNode) Token() Token {
 	return n.token
 }
 
+func (n *simNode) Split() bool {
+	n.s.mu.Lock()
+	defer n.s.mu.Unlock()
+	for _, o := range n.s.nodes {
+		if o != nil && o != n && !o.dead && n.peers[o.name] == nil {
+			return true
+		}
+	}
+	return false
+}
+
 func (n *simNode) Nodes() (names []string) {
 	n.s.mu.Lock()
 	defer n.s.mu.Unlock()

@@ -247,7 +247,7 @@ func TestOwed(t *testing.T) {
 			t.Error("if it moved now nobody would know")
 		}
 		db.down.Store(false)
-		time.Sleep(2 * patience)
+		time.Sleep(2*patience + missedFor)
 		synctest.Wait()
 		if j.state.Strayed.Load() {
 			t.Error("it is still to be done")

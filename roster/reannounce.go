@@ -2,6 +2,7 @@ package roster
 
 import (
 	"context"
+	"time"
 
 	"chatd/router"
 	"chatd/stanza"
@@ -75,20 +76,32 @@ func (s *Service) turn(b *router.Batch, user stanza.JID, viewer router.Session, 
 func (s *Service) Moved(ctx context.Context, b *router.Batch, sess router.Session) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	sess.State().Strayed.Store(false)
 	items, err := s.announceAgain(ctx, b, sess)
 	if err != nil {
 		s.owe(sess.JID(), err)
 		return err
 	}
 	watched := watchedBy(items)
+	s.watch(ctx, b, sess, watched)
+	time.AfterFunc(missedFor, func() { s.tellAbsent(sess, watched) })
+	return nil
+}
+
+// tellAbsent tells a resource that has moved which of its contacts are not there (RFC 6121 §4.3.2): others may have been between two nodes at the same
+// moment. One that has moved on is told by the next node.
+func (s *Service) tellAbsent(sess router.Session, watched []stanza.JID) {
+	row, ok := s.r.Table.Row(sess.JID())
+	if !ok || row.Session != sess {
+		return
+	}
+	var b router.Batch
+	defer b.Flush()
+	sess.State().Strayed.Store(false)
 	for _, contact := range watched {
-		if !s.anyAvailable(contact) { // RFC 6121 §4.3.2
-			sess.Send(b, &stanza.Stanza{Kind: stanza.Presence, Type: stanza.Unavailable, From: contact, To: sess.JID().Bare()})
+		if !s.anyAvailable(contact) {
+			sess.Send(&b, &stanza.Stanza{Kind: stanza.Presence, Type: stanza.Unavailable, From: contact, To: sess.JID().Bare()})
 		}
 	}
-	s.watch(ctx, b, sess, watched)
-	return nil
 }
 
 // announceAgain broadcasts an available resource's presence as it is, and returns the user's contacts.
