@@ -1,7 +1,10 @@
 package roster
 
 import (
+	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"chatd/router"
 	"chatd/stanza"
@@ -82,4 +85,34 @@ func TestBlocklistChanged(t *testing.T) {
 	change()
 	r.expect()
 	r2.expect()
+}
+
+// TestMovedWaitsForOthers: a contact may be between two nodes at the very moment when somebody has come here; only who stays away is told to be gone.
+func TestMovedWaitsForOthers(t *testing.T) {
+	for _, comes := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, Config{})
+			w.friends("juliet", "romeo")
+			j := w.login(juliet + "/balcony")
+			j.state.Strayed.Store(true)
+			j.take()
+			var b router.Batch
+			if err := w.s.Moved(t.Context(), &b, j); err != nil {
+				t.Fatal(err)
+			}
+			b.Flush()
+			time.Sleep(missedFor / 2)
+			if comes {
+				w.login(romeo + "/orchard")
+			}
+			if got := strings.Join(j.take(), ""); strings.Contains(got, "unavailable") || !j.state.Strayed.Load() {
+				t.Errorf("told too early: %s", got)
+			}
+			time.Sleep(missedFor)
+			synctest.Wait()
+			if got := strings.Join(j.take(), ""); strings.Contains(got, "unavailable") == comes || j.state.Strayed.Load() {
+				t.Errorf("comes %t: %s", comes, got)
+			}
+		})
+	}
 }
