@@ -284,3 +284,20 @@ func TestFound(t *testing.T) {
 	w.s.Found(ended, "b")
 	phone.expect()
 }
+
+// TestProbeOfWhoHasLeft: a node that is asked by another one for somebody who is not there says nothing: they may be on the way to a third one, whose answer comes first.
+func TestProbeOfWhoHasLeft(t *testing.T) {
+	w := newWorld(t, Config{})
+	w.s.Nodes = true
+	w.friends("juliet", "romeo")
+	orchard, here := w.remote(romeo+"/orchard", "b"), w.login(romeo+"/street")
+	here.take()
+	orchard.take()
+	for _, asker := range []stanza.JID{orchard.jid, stanza.MustJID(romeo + "/yet-to-be-known"), here.jid} {
+		var b router.Batch
+		w.s.Probe(t.Context(), &b, &stanza.Stanza{Kind: stanza.Presence, Type: stanza.Probe, From: asker, To: stanza.MustJID(juliet)})
+		b.Flush()
+	}
+	orchard.expect()
+	here.expect("<presence from='" + juliet + "' to='" + here.jid.String() + "' type='unavailable'/>")
+}

@@ -66,7 +66,9 @@ func (s *Service) probe(ctx context.Context, b *router.Batch, st *stanza.Stanza)
 	if blocked, err := s.blocks(ctx, owner, st.From); blocked || err != nil {
 		return err // XEP-0191: no response
 	}
-	answers, err := s.answers(ctx, st)
+	asker, ok := s.r.Table.Row(st.From)
+	here := ok && !asker.Remote
+	answers, err := s.answers(ctx, st, here)
 	if err != nil {
 		return err
 	}
@@ -76,7 +78,7 @@ func (s *Service) probe(ctx context.Context, b *router.Batch, st *stanza.Stanza)
 	for _, p := range answers {
 		s.r.Route(ctx, b, p)
 	}
-	if asker, ok := s.r.Table.Row(st.From); ok && !asker.Remote && st.To.IsBare() { // the others do not send it on: both users may be on both nodes
+	if here && st.To.IsBare() { // the others do not send it on: both users may be on both nodes
 		s.ask(b, st.From, s.r.Table.Rows(owner))
 	}
 	return nil
@@ -95,8 +97,8 @@ func (s *Service) ask(b *router.Batch, viewer stanza.JID, rows []router.Row) {
 	}
 }
 
-// answers is what the sender of a probe may know; nil is nothing.
-func (s *Service) answers(ctx context.Context, st *stanza.Stanza) ([]*stanza.Stanza, error) {
+// answers is what the sender of a probe, who is here or on another node, may know; nil is nothing.
+func (s *Service) answers(ctx context.Context, st *stanza.Stanza, here bool) ([]*stanza.Stanza, error) {
 	owner := st.To.Bare()
 	a := s.accounts.lock(owner)
 	defer a.Unlock()
@@ -108,7 +110,7 @@ func (s *Service) answers(ctx context.Context, st *stanza.Stanza) ([]*stanza.Sta
 	mere := stanza.Stanza{Kind: stanza.Presence, From: st.To, To: st.From}
 	switch {
 	case sees && st.To.IsBare():
-		return s.presences(st), nil
+		return s.presences(st, here), nil
 	case connected && !sees && sentDirected(row.Session, st.From):
 		return []*stanza.Stanza{&mere}, nil // §4.6.6
 	case !sees:
@@ -121,8 +123,9 @@ func (s *Service) answers(ctx context.Context, st *stanza.Stanza) ([]*stanza.Sta
 }
 
 // presences is the presence of every available resource of this node as it was broadcast, or
-// one unavailable presence if there is none on any (RFC 6121 §4.3.2, §4.3.2.1).
-func (s *Service) presences(st *stanza.Stanza) []*stanza.Stanza {
+// one unavailable presence if there is none on any (RFC 6121 §4.3.2, §4.3.2.1). That is for the asker's own node to say: who has just left this one
+// is on the way to another, perhaps, and this answer behind what that one tells.
+func (s *Service) presences(st *stanza.Stanza, here bool) []*stanza.Stanza {
 	all, anywhere := []*stanza.Stanza{}, false
 	for _, row := range s.r.Table.Rows(st.To) {
 		anywhere = anywhere || row.Available
@@ -130,7 +133,7 @@ func (s *Service) presences(st *stanza.Stanza) []*stanza.Stanza {
 			all = append(all, withTo(p, st.From))
 		}
 	}
-	if !anywhere {
+	if here && !anywhere {
 		all = append(all, &stanza.Stanza{Kind: stanza.Presence, Type: stanza.Unavailable,
 			From: st.To, To: st.From, ID: st.ID})
 	}
