@@ -317,6 +317,8 @@ func (m *missing) forget(node string) {
 		m.count--
 	}
 	delete(m.nodes, node)
+	delete(m.last, node)
+	delete(m.unmet, node)
 }
 
 // lately reports whether a node has come, or come back, just now.

@@ -317,9 +317,11 @@ func (s *Service) Frame(p *Peer, kind byte, seq uint64, payload []byte) {
 	case kindAbout:
 		s.about.Store(p, string(payload))
 	case kindAfter:
-		if len(payload) == 8 {
-			s.missing.after(p.Name, binary.BigEndian.Uint64(payload))
+		if len(payload) != 8 {
+			s.malformed(p.Name, kind)
+			return
 		}
+		s.missing.after(p.Name, binary.BigEndian.Uint64(payload))
 	case kindForget:
 		if n := s.started.Load(); n != nil && errors.Is(n.Forget(string(payload)), ErrNodeThere) {
 			s.log.Warn("cluster: a node that another one has forgotten is there and stays", "name", string(payload), "peer", p.Name)

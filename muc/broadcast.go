@@ -249,16 +249,20 @@ func (r *room) sendNode(b *router.Batch, n *node, st *stanza.Stanza) bool {
 func (s *Service) cast(b *router.Batch, r *room, st *stanza.Stanza) (wire []byte) {
 	wire = st.Append(make([]byte, 0, st.Size()))
 	st.Wire = wire
-	n := 0
+	s.Metrics.deliveries.Add(float64(s.sendAll(b, r, st, nil)))
+	return wire
+}
+
+// sendAll sends what is encoded already to the sessions that are to have it, nil for all, and returns how many have taken it.
+func (s *Service) sendAll(b *router.Batch, r *room, st *stanza.Stanza, to func(*occupant, *seat) bool) (n int) {
 	s.gather(r)
 	for _, o := range r.all {
 		for i := range o.seats {
-			if s.send(b, r, &o.seats[i], st) {
+			if (to == nil || to(o, &o.seats[i])) && s.send(b, r, &o.seats[i], st) {
 				n++
 			}
 		}
 	}
 	s.scatter(r)
-	s.Metrics.deliveries.Add(float64(n))
-	return wire
+	return n
 }

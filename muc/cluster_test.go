@@ -26,10 +26,7 @@ func TestMove(t *testing.T) {
 	alice, bob := c.node("a").client("alice@chat.test/1"), c.node("b").client("bob@chat.test/1")
 	for i := range count {
 		room := fmt.Sprint("r", i)
-		alice.enter(room, "Alice")
-		c.quiet()
-		alice.says("<iq type='set' id='u' to='%s@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", room, fakeHost, nsOwner, nsForms)
-		c.quiet()
+		alice.makes(room, "Alice")
 		bob.enter(room, "Bob")
 		c.quiet()
 	}
@@ -99,10 +96,7 @@ func TestHomeDies(t *testing.T) {
 			for i := range count {
 				room := fmt.Sprint("r", i)
 				owner := rest[0]
-				owner.enter(room, owner.jid.Local())
-				c.quiet()
-				owner.says("<iq type='set' id='u' to='%s@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", room, fakeHost, nsOwner, nsForms)
-				c.quiet()
+				owner.makes(room, owner.jid.Local())
 				owner.says("<iq type='set' id='m' to='%s@%s'><query xmlns='%s'><item affiliation='admin' jid='%s'/></query></iq>", room, fakeHost, nsAdmin, rest[1].jid.Bare())
 				c.quiet()
 				for _, u := range users {
@@ -168,10 +162,7 @@ func TestSplit(t *testing.T) {
 	for i := range count {
 		room := fmt.Sprint("r", i)
 		for _, u := range users {
-			u.enter(room, u.jid.Local())
-			c.quiet()
-			u.says("<iq type='set' id='u' to='%s@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", room, fakeHost, nsOwner, nsForms)
-			c.quiet()
+			u.makes(room, u.jid.Local())
 		}
 	}
 	for _, u := range users {
@@ -278,10 +269,7 @@ func TestServicesAnywhere(t *testing.T) {
 	ann := c.node("a").client("ann@chat.test/1")
 	for i := range 12 {
 		room := fmt.Sprint("r", i)
-		ann.enter(room, "Ann")
-		c.quiet()
-		ann.says("<iq type='set' id='u' to='%s@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", room, fakeHost, nsOwner, nsForms)
-		c.quiet()
+		ann.makes(room, "Ann")
 		ann.hears("")
 		n := c.node("b")
 		if err := n.Configure(t.Context(), room, func(cfg *Settings) { cfg.Title = "T" + room }); err != nil {
@@ -319,10 +307,10 @@ func TestOneFrame(t *testing.T) {
 	var all []*fakeClient
 	for i := range 20 {
 		u := c.node("b").client(fmt.Sprintf("u%d@chat.test/1", i))
-		u.enter("r0", fmt.Sprint("n", i))
-		c.quiet()
 		if i == 0 {
-			u.says("<iq type='set' id='u' to='r0@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", fakeHost, nsOwner, nsForms)
+			u.makes("r0", "n0")
+		} else {
+			u.enter("r0", fmt.Sprint("n", i))
 			c.quiet()
 		}
 		all = append(all, u)
@@ -368,10 +356,7 @@ func TestPause(t *testing.T) {
 	}
 	for i := range count {
 		for _, u := range users {
-			u.enter(fmt.Sprint("r", i), u.jid.Local())
-			c.quiet()
-			u.says("<iq type='set' id='u' to='r%d@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", i, fakeHost, nsOwner, nsForms)
-			c.quiet()
+			u.makes(fmt.Sprint("r", i), u.jid.Local())
 		}
 	}
 	c.place([]string{"a", "b"}, []string{"a", "b"})

@@ -300,6 +300,14 @@ func (c *fakeClient) enter(room, nick string) {
 	c.says("<presence to='%s@%s/%s'><x xmlns='%s'/></presence>", room, fakeHost, nick, NS)
 }
 
+// makes enters a room that is not there yet, and has it be as rooms are by default (XEP-0045 §10.1.2).
+func (c *fakeClient) makes(room, nick string) {
+	c.enter(room, nick)
+	c.n.c.quiet()
+	c.says("<iq type='set' id='u' to='%s@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", room, fakeHost, nsOwner, nsForms)
+	c.n.c.quiet()
+}
+
 func (c *fakeClient) shout(room, text string) {
 	c.says("<message type='groupchat' id='%[3]s' to='%[1]s@%[2]s'><body>%[3]s</body></message>", room, fakeHost, text)
 }

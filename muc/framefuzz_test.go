@@ -35,10 +35,7 @@ func tapped(t testing.TB) map[byte][][]byte {
 	}
 	alice, bob := c.node("a").client("alice@chat.test/1"), c.node("b").client("bob@chat.test/1")
 	for _, room := range []string{"lobby", "hall", "yard"} {
-		alice.enter(room, "Alice")
-		c.quiet()
-		alice.says("<iq type='set' id='u' to='%s@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", room, fakeHost, nsOwner, nsForms)
-		c.quiet()
+		alice.makes(room, "Alice")
 		bob.enter(room, "Bob")
 		c.quiet()
 		bob.shout(room, "hello")

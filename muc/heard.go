@@ -133,15 +133,7 @@ func (s *Service) retell(b *router.Batch, r *room, m utterance, on func(node str
 		return
 	}
 	st.Wire = m.wire
-	s.gather(r)
-	for _, o := range r.all {
-		for i := range o.seats {
-			if o.seats[i].since <= m.at && on(r.rep.nodeOf(o.seats[i].session)) {
-				s.send(b, r, &o.seats[i], st)
-			}
-		}
-	}
-	s.scatter(r)
+	s.sendAll(b, r, st, func(_ *occupant, to *seat) bool { return to.since <= m.at && on(r.rep.nodeOf(to.session)) })
 }
 
 // kept is what sessions here have heard lately, as others are told.

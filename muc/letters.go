@@ -47,14 +47,6 @@ func (s *Service) tellAffiliations(b *router.Batch, r *room, list []affiliate) {
 		}
 		st := stanza.Stanza{Kind: stanza.Message, From: r.at, Inner: append(inner, "</x>"...)}
 		st.Wire = st.Append(nil)
-		s.gather(r)
-		for _, o := range r.all {
-			for i := range o.seats {
-				if r.reveals(o) {
-					s.send(b, r, &o.seats[i], &st)
-				}
-			}
-		}
-		s.scatter(r)
+		s.sendAll(b, r, &st, func(o *occupant, _ *seat) bool { return r.reveals(o) })
 	}
 }

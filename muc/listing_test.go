@@ -80,9 +80,7 @@ func TestListInCluster(t *testing.T) {
 	homes := make(map[string]int)
 	for i := range count {
 		room := fmt.Sprintf("r%02d", i)
-		alice.enter(room, "Alice")
-		c.quiet()
-		alice.says("<iq type='set' id='u' to='%s@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", room, fakeHost, nsOwner, nsForms)
+		alice.makes(room, "Alice")
 		homes[c.node("a").Home(room)]++
 	}
 	c.quiet()

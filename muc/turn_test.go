@@ -19,10 +19,7 @@ func TestTurn(t *testing.T) {
 		room = fmt.Sprint("r", i)
 	}
 	ann := c.node("b").client("ann@chat.test/1")
-	ann.enter(room, "Ann")
-	c.quiet()
-	ann.says("<iq type='set' id='u' to='%s@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", room, fakeHost, nsOwner, nsForms)
-	c.quiet()
+	ann.makes(room, "Ann")
 	ann.hears("")
 	says := func(number, after uint64) {
 		payload := turn{of: 7, number: number, after: after, try: 9}.append(nil)
@@ -70,10 +67,7 @@ func TestOverflow(t *testing.T) {
 		home := c.node(c.node("a").Home("r0"))
 		other := c.node(home.Second("r0"))
 		ann, ben := home.client("ann@chat.test/1"), other.client("ben@chat.test/1")
-		ann.enter("r0", "Ann")
-		c.quiet()
-		ann.says("<iq type='set' id='u' to='r0@%s'><query xmlns='%s'><x xmlns='%s' type='submit'/></query></iq>", fakeHost, nsOwner, nsForms)
-		c.quiet()
+		ann.makes("r0", "Ann")
 		ben.enter("r0", "Ben")
 		c.quiet()
 		fill := func(full bool) {

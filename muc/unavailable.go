@@ -59,11 +59,5 @@ func (s *Service) showAbsent(b *router.Batch, r *room, a affiliate) {
 		return
 	}
 	st.Wire = st.Append(nil)
-	s.gather(r)
-	for _, o := range r.all {
-		for i := range o.seats {
-			s.send(b, r, &o.seats[i], &st)
-		}
-	}
-	s.scatter(r)
+	s.sendAll(b, r, &st, nil)
 }
