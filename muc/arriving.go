@@ -164,6 +164,10 @@ func (s *Service) notMine(node, name string) {
 	for i := range ln.moving.parked {
 		s.reject(&ln.moving.parked[i], node)
 	}
+	for _, x := range ln.moving.rejoins {
+		x.Asked = 0
+		s.sendJSON(node, frameRejoin, name, x)
+	}
 	s.moved(sh, name, ln)
 	if a := sh.away[name]; a == nil || a.home == "" { // or else one speaks to whom one hears
 		s.redirect(sh, name, node)

@@ -105,22 +105,29 @@ func (s *Service) catchUp(b *router.Batch, r *room, before []utterance, x *State
 		}
 		heard[x.History[i].ID] = true
 		if !had[x.History[i].ID] && m.at >= oldest {
-			s.retell(b, r, m, func(node string) bool { return node != x.Whole })
+			s.catchUpOn(b, r, m, func(node string) bool { return node != x.Whole })
 			r.rep.remember(m)
 		}
 	}
 	for _, m := range r.lately() {
 		if !heard[string(m.id[:])] && had[string(m.id[:])] && m.at >= newest {
-			s.retell(b, r, m, func(node string) bool { return node == x.Whole })
+			s.catchUpOn(b, r, m, func(node string) bool { return node == x.Whole })
 		}
 	}
 }
 
-// sayAgain tells a node what has come from there again, if that has been said to all: its sessions may not have heard it, which it knows. The caller holds the
-// room's lock.
+func (s *Service) catchUpOn(b *router.Batch, r *room, m utterance, on func(node string) bool) {
+	s.retell(b, r, m, on)
+	if on(r.rep.self) {
+		r.rep.retold = append(r.rep.retold, m.id)
+	}
+}
+
+// sayAgain tells a node what has come from there again, if that has been said to all: its sessions may not have heard it. Another node knows that of what comes to it; of what is
+// in this one's line nobody here has heard. The caller holds the room's lock.
 func (s *Service) sayAgain(b *router.Batch, r *room, node string, st *stanza.Stanza) (said bool) {
 	m := r.past.find(string(st.StanzaID[:]))
-	if m != nil && node != r.rep.self {
+	if m != nil {
 		s.retell(b, r, *m, func(at string) bool { return at == node })
 	}
 	return m != nil

@@ -145,6 +145,9 @@ func (s *Service) rejoined(ctx context.Context, b *router.Batch, node, room stri
 		return false
 	}
 	if s.find(room) == nil {
+		if s.rejoinsWith(room, x) {
+			return true
+		}
 		if home := s.homeOrCopied(room); home != s.Place.Node() {
 			x.Asked = 0
 			s.sendJSON(home, frameRejoin, room, x) // if that is gone, it comes back here when this node sees it too
@@ -157,6 +160,19 @@ func (s *Service) rejoined(ctx context.Context, b *router.Batch, node, room stri
 	}
 	s.adopt(ctx, b, x, false, false)
 	s.answered(ctx, b, room, whoMark+x.Whole)
+	return true
+}
+
+// rejoinsWith has sessions of a node wait for the room that they are in, if that is on its way here.
+func (s *Service) rejoinsWith(room string, x *State) bool {
+	sh := s.laneShard(room)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	ln := sh.lanes[room]
+	if !sh.moves(room) || ln.moving.to != "" || !ln.moving.comes && len(ln.moving.come) == 0 {
+		return false
+	}
+	ln.moving.rejoins = append(ln.moving.rejoins, x)
 	return true
 }
 

@@ -32,6 +32,7 @@ type replication struct {
 	touched    []touch         // sessions that have entered, changed or left
 	seated     int             // how many of these their nodes know of
 	told       []store.HistoryMessage
+	retold     []stanza.ID // messages that sessions here have just been told, which may be in this node's line
 	affiliated []string // whose affiliation has changed
 	voiced     []string // of whom what is remembered of their voice has changed
 }
