@@ -241,7 +241,7 @@ func (s *Service) sendRoom(sh *laneShard, r *room, to string) bool {
 	if r.phase != open && r.phase != locked || !s.sendState(r, to, frameState) {
 		return r.phase == gone
 	}
-	a := &away{home: to, token: s.Place.Token(), lent: s.Place.Home(r.at.Local()) == r.rep.self}
+	a := &away{home: to, token: s.Place.Token(), lent: s.Place.Home(r.at.Local()) == r.rep.self, secret: r.secret}
 	for _, o := range r.all {
 		if mine := o.state(r.rep, r.rep.self); len(mine.Sessions) > 0 {
 			a.seats.Occupants = append(a.seats.Occupants, mine)

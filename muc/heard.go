@@ -92,25 +92,27 @@ func (s *Service) catchUp(b *router.Batch, r *room, before []utterance, x *State
 	if len(before) > 0 {
 		oldest = before[0].at
 	}
-	had := make(map[string]bool, len(before))
+	said := make(map[string]int64, len(before)) // which the node has heard later
 	for _, m := range before {
-		had[string(m.id[:])] = true
+		said[string(m.id[:])] = m.at
 	}
 	heard := make(map[string]bool, len(x.History))
 	var newest int64 // nobody is told what is older than what they have heard: that was said elsewhere
 	for i := range x.History {
 		m := remembered(x.History[i])
-		if had[x.History[i].ID] {
-			newest = max(newest, m.at)
+		at, had := said[x.History[i].ID]
+		if !had {
+			at = m.at
 		}
+		newest = max(newest, at)
 		heard[x.History[i].ID] = true
-		if !had[x.History[i].ID] && m.at >= oldest {
+		if !had && m.at >= oldest {
 			s.catchUpOn(b, r, m, func(node string) bool { return node != x.Whole })
 			r.rep.remember(m)
 		}
 	}
 	for _, m := range r.lately() {
-		if !heard[string(m.id[:])] && had[string(m.id[:])] && m.at >= newest {
+		if _, had := said[string(m.id[:])]; had && !heard[string(m.id[:])] && m.at >= newest {
 			s.catchUpOn(b, r, m, func(node string) bool { return node == x.Whole })
 		}
 	}

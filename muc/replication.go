@@ -33,8 +33,8 @@ type replication struct {
 	seated     int             // how many of these their nodes know of
 	told       []store.HistoryMessage
 	retold     []stanza.ID // messages that sessions here have just been told, which may be in this node's line
-	affiliated []string // whose affiliation has changed
-	voiced     []string // of whom what is remembered of their voice has changed
+	affiliated []string    // whose affiliation has changed
+	voiced     []string    // of whom what is remembered of their voice has changed
 }
 
 type touch struct {
