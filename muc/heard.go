@@ -106,7 +106,7 @@ func (s *Service) catchUp(b *router.Batch, r *room, before []utterance, x *State
 		}
 		newest = max(newest, at)
 		heard[x.History[i].ID] = true
-		if !had && m.at >= oldest {
+		if !had && m.at >= oldest && !overtaken(before, &m) {
 			s.catchUpOn(b, r, m, func(node string) bool { return node != x.Whole })
 			r.rep.remember(m)
 		}
@@ -116,6 +116,11 @@ func (s *Service) catchUp(b *router.Batch, r *room, before []utterance, x *State
 			s.catchUpOn(b, r, m, func(node string) bool { return node == x.Whole })
 		}
 	}
+}
+
+// overtaken reports whether all have heard something later of who has said a message: it was said on another side of a split then, and is in the history only.
+func overtaken(by []utterance, m *utterance) bool {
+	return slices.ContainsFunc(by, func(o utterance) bool { return o.by == m.by && o.at > m.at })
 }
 
 func (s *Service) catchUpOn(b *router.Batch, r *room, m utterance, on func(node string) bool) {
