@@ -252,7 +252,7 @@ const whoMark = "who "
 // who asks the nodes of a room's occupants which these are: some may have left without the room's having heard of it, but not those that have moved to
 // nodes which were not told that they are in it. It returns the nodes. The caller holds the room's lock.
 func (s *Service) who(r *room, moved map[string]bool) (nodes []string) {
-	r.rep.asked = time.Now().UnixNano()
+	r.rep.asked, r.rep.asks = time.Now().UnixNano(), false
 	r.rep.doubted = make(map[string]bool)
 	for _, o := range r.all {
 		for i := range o.seats {

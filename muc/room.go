@@ -90,10 +90,16 @@ func (s *Service) unlock(b *router.Batch, r *room) {
 		lost := r.lost
 		r.lost = nil
 		for _, full := range lost {
-			if o := r.of(full); o != nil {
-				s.Metrics.bounced.Inc()
-				s.depart(b, r, o, full, &notice{codes: []int{333}}) // XEP-0045 §11.1
+			o := r.of(full)
+			if o == nil {
+				continue
 			}
+			if n, ok := o.seat(full).session.(*node); ok && !s.reaches(n.name) && s.goes(r.at.Local()) { // to where that node may be reached
+				r.rep.strays = true
+				continue
+			}
+			s.Metrics.bounced.Inc()
+			s.depart(b, r, o, full, &notice{codes: []int{333}}) // XEP-0045 §11.1
 		}
 	}
 	s.replicate(r)
