@@ -97,7 +97,7 @@ func (s *Service) lookFor(b *router.Batch, name, session string) {
 			case there && row.Node() != a.name:
 				s.found(b, r, to, row, a.waiting)
 			case time.Now().After(a.until) && (time.Now().After(a.until.Add(absenceApart)) || !s.Place.Split()):
-				r.lost = append(r.lost, full)
+				r.lose(full, a)
 			default:
 				s.lookLater(r, full)
 			}

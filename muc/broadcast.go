@@ -215,7 +215,7 @@ func (s *Service) send(b *router.Batch, r *room, to *seat, st *stanza.Stanza) bo
 	}
 	row, ok := s.rowOf(to.jid, to.bound)
 	if !ok {
-		r.lost = append(r.lost, to.jid)
+		r.lose(to.jid, to.session)
 		return false
 	}
 	if row.Session == to.session {
@@ -239,7 +239,7 @@ func (r *room) sendNode(b *router.Batch, n *node, st *stanza.Stanza) bool {
 		return true
 	}
 	if !n.Send(b, st) {
-		r.lost = append(r.lost, st.To)
+		r.lose(st.To, n)
 		return false
 	}
 	return true

@@ -94,7 +94,9 @@ func (s *Service) scatter(r *room) {
 		if to.node.cast(frameCast, to.st, to.to) {
 			continue
 		}
-		r.lost = append(r.lost, to.to...)
+		for _, full := range to.to {
+			r.lose(full, to.node)
+		}
 	}
 	r.gathering = nil
 }
@@ -216,7 +218,7 @@ func (s *Service) missed(b *router.Batch, node, name string, payload []byte) boo
 			s.found(b, r, to, row, waiting)
 		case r.rep.nodeOf(to.session) != node: // its user has logged in anew and is in the room again
 		case !s.miss(r, to, st):
-			r.lost = append(r.lost, st.To)
+			r.lose(st.To, to.session)
 		}
 	}
 	empty := len(r.all) == 0
@@ -236,7 +238,7 @@ func (s *Service) sendAfter(b *router.Batch, r *room, to *seat, st *stanza.Stanz
 	}
 	r.rep.sent++
 	if !n.cast(frameFollow, st, []stanza.JID{to.jid}) {
-		r.lost = append(r.lost, to.jid)
+		r.lose(to.jid, n)
 	}
 }
 
