@@ -160,7 +160,9 @@ func (s *Service) rejoined(ctx context.Context, b *router.Batch, node, room stri
 		}
 	}
 	s.adopt(ctx, b, x, false, false)
-	s.answered(ctx, b, room, whoMark+x.Whole)
+	if x.Asked != 0 || len(x.Occupants) == 0 { // else its answer is behind it, and what it says of who is in the room must not be older than what its sessions have done there
+		s.answered(ctx, b, room, whoMark+x.Whole)
+	}
 	return true
 }
 
