@@ -91,9 +91,9 @@ func (s *Service) disown(node string) (lines []string) {
 				lines = append(lines, name)
 			}
 		}
-		for name, ln := range sh.lanes {
-			if r := s.find(name); r != nil && ln.moving != nil && r.hasOn(node) { // that may be back before the room is gone
-				ln.moving.strays = true
+		for _, ln := range sh.lanes {
+			if ln.moving != nil { // it may be back before the room is gone
+				ln.moving.gone = append(ln.moving.gone, node)
 			}
 		}
 		for _, c := range sh.copies {
