@@ -92,7 +92,7 @@ func (s *Service) disown(node string) (lines []string) {
 			}
 		}
 		for _, ln := range sh.lanes {
-			if ln.moving != nil { // it may be back before the room is gone
+			if ln.moving != nil && !slices.Contains(ln.moving.gone, node) { // it may be back before the room is gone
 				ln.moving.gone = append(ln.moving.gone, node)
 			}
 		}

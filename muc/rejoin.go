@@ -16,7 +16,7 @@ type away struct {
 	next    string // who may be the next one
 	strayed bool   // that one was out of reach: the room has to be looked for
 	lent    bool   // the room is there only for a while: this node is its home
-	secret  secret // of the room, if it is lent
+	secret  secret // of the room, if it has gone from here
 	token   Token
 	rejoins bool  // home is where it is looked for, and has not answered; another may
 	seats   State // Occupants only
