@@ -218,6 +218,10 @@ func (s *Service) release(sh *laneShard, name string, ln *lane) bool {
 		}
 	}
 	s.Place.Send(m.to, frameArrived, name, strays)
+	for _, x := range m.rejoins {
+		s.sendJSON(m.to, frameRejoin, name, x)
+	}
+	m.rejoins = nil
 	for i := range m.parked {
 		s.reject(&m.parked[i], m.to)
 	}

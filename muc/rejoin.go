@@ -159,6 +159,11 @@ func (s *Service) rejoined(ctx context.Context, b *router.Batch, node, room stri
 			return true
 		}
 	}
+	if !s.reaches(x.Whole) && s.goes(room) { // to where they may be reached
+		s.handOver(room, s.Place.Home(room))
+		s.rejoinsThere(room, x)
+		return true
+	}
 	s.adopt(ctx, b, x, false, false)
 	if x.Asked != 0 || len(x.Occupants) == 0 { // else its answer is behind it, and what it says of who is in the room must not be older than what its sessions have done there
 		s.answered(ctx, b, room, whoMark+x.Whole)
@@ -177,6 +182,16 @@ func (s *Service) rejoinsWith(room string, x *State) bool {
 	}
 	ln.moving.rejoins = append(ln.moving.rejoins, x)
 	return true
+}
+
+// rejoinsThere has sessions of a node be told of where a room goes.
+func (s *Service) rejoinsThere(room string, x *State) {
+	sh := s.laneShard(room)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	m := sh.lanes[room].moving
+	x.Asked = 0
+	m.rejoins = append(m.rejoins, x)
 }
 
 // rejoinLater has sessions of a node wait for the room that they are in, if that is not here and may come: its home may be another that they do not reach.
