@@ -257,6 +257,7 @@ func (s *Service) sendRoom(sh *laneShard, r *room, to string) bool {
 	}
 	if a.lent || len(a.seats.Occupants) > 0 {
 		sh.putAway(r.at.Local(), a)
+		sh.leftInLine(r.at.Local())
 	}
 	s.Metrics.occupants.Sub(float64(r.seats))
 	s.vanish(r)

@@ -83,6 +83,15 @@ func (sh *laneShard) left(name string, st *stanza.Stanza) {
 	a.seats.unseat(st.From.String())
 }
 
+// leftInLine notes who has left since a room has moved. The caller holds mu.
+func (sh *laneShard) leftInLine(name string) {
+	if l := sh.lines[name]; l != nil {
+		for i := range l.said {
+			sh.left(name, l.said[i].st)
+		}
+	}
+}
+
 // fenced reports whether a node that speaks for a room is not its home any more, by what is known here.
 func (s *Service) fenced(node, room string, token Token) bool {
 	sh := s.laneShard(room)
