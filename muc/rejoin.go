@@ -54,7 +54,7 @@ func (s *Service) seated(node, room string, payload []byte) bool {
 	a.token, a.rejoins = token, false
 	a.entered(x)
 	a.seats.apply(x)
-	if len(a.seats.Occupants) == 0 && !a.lent {
+	if l := sh.lines[room]; len(a.seats.Occupants) == 0 && !a.lent && (l == nil || len(l.said) == 0) { // else when the room knows that all have left: until then it may say again what they have heard
 		s.dropAway(sh, room)
 	}
 	s.redirect(sh, room, node)
