@@ -59,6 +59,14 @@ func (p *replication) nodeOf(s router.Session) string {
 	return p.self
 }
 
+// knows notes that a node has told of its sessions.
+func (p *replication) knows(node string) {
+	if p.known == nil {
+		p.known = make(map[string]bool)
+	}
+	p.known[node] = true
+}
+
 func (p *replication) touch(full stanza.JID, s router.Session) {
 	if p != nil {
 		p.touched = append(p.touched, touch{full, p.nodeOf(s)})
