@@ -148,7 +148,7 @@ func (s *Service) join(b *router.Batch, r *room, x *State) {
 		}
 	}
 	for _, n := range nodes {
-		if n != x.Whole && !r.rep.awaits[n] && (n == r.rep.self || !r.rep.asks) {
+		if n != x.Whole && !r.rep.tells(n) {
 			s.correct(b, r, n, before)
 		}
 	}
