@@ -111,6 +111,9 @@ func (s *Service) catchUp(b *router.Batch, r *room, before []utterance, x *State
 			r.rep.remember(m)
 		}
 	}
+	if r.rep.tells(x.Whole) {
+		return
+	}
 	in := x.sessions() // only of these it says what they have heard
 	for _, m := range r.lately() {
 		if _, had := said[string(m.id[:])]; had && !heard[string(m.id[:])] && m.at >= newest {
