@@ -151,6 +151,9 @@ func (s *Service) Leave(ctx context.Context) error {
 
 // check moves a room that is here to where it should be, and sees to one that has lost its home.
 func (s *Service) check(ctx context.Context, b *router.Batch, name string) {
+	if s.ctx.Err() != nil { // this node stops, and its rooms have gone: a copy of one that is elsewhere is not to come to life here as the others go out of sight
+		return
+	}
 	home := s.Place.Home(name)
 	if home == s.Place.Node() {
 		s.resurrect(ctx, b, name)
