@@ -114,7 +114,7 @@ func (a *arrival) stanza(st *stanza.Stanza, full stanza.JID, from settler) {
 	}
 	noted := a.s.held.notes.Load()
 	if a.s.r.Arrived(a.s.ctx, &a.batch, st, full) && id != (stanza.ID{}) {
-		a.s.had.took(id)
+		a.s.had.took(id, full)
 	}
 	if a.s.held.notes.Load() != noted {
 		a.told = a.s.held.appendTold(a.told, full.Bare().String())
