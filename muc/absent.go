@@ -20,7 +20,8 @@ const (
 // An absent is a session that its node has given away (XEP-0198 §5) while the one that has it now has yet to tell that. What it is told waits. It
 // belongs to the room's lock.
 type absent struct {
-	*node   // where it was
+	*node        // where it was
+	sure    bool // that has said that it is not there, or that it leaves
 	until   time.Time
 	waiting []*stanza.Stanza
 }
@@ -35,14 +36,26 @@ func (a *absent) Send(_ *router.Batch, st *stanza.Stanza) bool {
 }
 
 // miss has what a session was missed for wait until it is known where it is. It reports whether it may be anywhere.
-func (s *Service) miss(r *room, to *seat, st *stanza.Stanza) bool {
-	switch has := to.session.(type) {
-	case *absent:
-		return has.Send(nil, st)
-	case *node:
-		return s.leaveOpen(r, to, has).Send(nil, st)
+func (s *Service) miss(r *room, to *seat, st *stanza.Stanza, sure bool) bool {
+	if has, ok := to.session.(*node); ok {
+		s.leaveOpen(r, to, has)
 	}
-	return false
+	a, ok := to.session.(*absent)
+	if ok {
+		a.sure = a.sure || sure
+	}
+	return ok && a.Send(nil, st)
+}
+
+// unsent has sessions be looked for whose node does not take what is for them: it is gone, say, which the room is about to be told, and may have given them to others
+// (XEP-0198 §5).
+func (s *Service) unsent(r *room, st *stanza.Stanza, to []stanza.JID) {
+	for _, full := range to {
+		st.To = full
+		if o := r.of(full); o != nil && !s.miss(r, o.seat(full), st, false) {
+			r.lost = append(r.lost, full)
+		}
+	}
 }
 
 // missAll has all sessions that were on a node be looked for: it has left, and may have given them to others that have yet to tell (XEP-0198 §5). The caller
@@ -50,8 +63,16 @@ func (s *Service) miss(r *room, to *seat, st *stanza.Stanza) bool {
 func (s *Service) missAll(r *room, on string) {
 	for _, o := range r.all {
 		for i := range o.seats {
-			if has, ok := o.seats[i].session.(*node); ok && has.name == on {
-				s.leaveOpen(r, &o.seats[i], has)
+			to := &o.seats[i]
+			switch has := to.session.(type) {
+			case *node:
+				if has.name == on {
+					s.leaveOpen(r, to, has).sure = true
+				}
+			case *absent:
+				if has.name == on && !has.sure {
+					has.sure, has.until = true, time.Now().Add(absence)
+				}
 			}
 		}
 	}

@@ -205,7 +205,7 @@ func (s *Service) introduce(b *router.Batch, r *room, o *occupant, to *seat) {
 func (s *Service) send(b *router.Batch, r *room, to *seat, st *stanza.Stanza) bool {
 	st.To = to.jid
 	if n, ok := to.session.(*node); ok {
-		return r.sendNode(b, n, st)
+		return s.sendNode(b, r, n, st)
 	}
 	if state := to.session.State(); state != nil && state.Blocked.Load().Matches(st.From) && st.Type != stanza.Unavailable {
 		return false // XEP-0191 §3.3
@@ -223,13 +223,13 @@ func (s *Service) send(b *router.Batch, r *room, to *seat, st *stanza.Stanza) bo
 	}
 	s.follow(r, to, row) // which has taken over
 	if n, ok := to.session.(*node); ok {
-		return r.sendNode(b, n, st)
+		return s.sendNode(b, r, n, st)
 	}
 	return to.session.Send(b, st)
 }
 
 // sendNode gives st to one of a node's sessions: with others there, if what is sent is gathered.
-func (r *room) sendNode(b *router.Batch, n *node, st *stanza.Stanza) bool {
+func (s *Service) sendNode(b *router.Batch, r *room, n *node, st *stanza.Stanza) bool {
 	if n.name == r.rep.gone {
 		return false
 	}
@@ -239,7 +239,7 @@ func (r *room) sendNode(b *router.Batch, n *node, st *stanza.Stanza) bool {
 		return true
 	}
 	if !n.Send(b, st) {
-		r.lost = append(r.lost, st.To)
+		s.unsent(r, st, []stanza.JID{st.To})
 		return false
 	}
 	return true

@@ -206,6 +206,35 @@ func TestReturned(t *testing.T) {
 	}
 }
 
+// TestUnsent has a room say something when the node of a session is gone, which nobody has been told yet, and has given the session to another before or after that.
+func TestUnsent(t *testing.T) {
+	for _, before := range []bool{true, false} {
+		for _, left := range []bool{true, false} {
+			c, alice, bob := aliceAndBob(t)
+			c.mu.Lock()
+			c.node("b").down = true
+			c.mu.Unlock()
+			if before {
+				bob = c.node("c").resumed("bob@chat.test/1")
+			}
+			alice.shout("r", "once")
+			if !before {
+				bob = c.node("c").resumed("bob@chat.test/1")
+			}
+			c.sees("a", []string{"a", "c"}, []string{"a"})
+			c.sees("c", []string{"a", "c"}, []string{"a"})
+			c.node("a").Down("b", left, nil)
+			c.node("a").Placed(context.Background())
+			if got := texts(bob.await(1)); !slices.Equal(got, []string{"once"}) {
+				t.Errorf("before %v, left %v: bob heard %q", before, left, got)
+			}
+			if got := alice.hears("unavailable"); len(got) > 0 {
+				t.Errorf("before %v, left %v: alice was told %q", before, left, got)
+			}
+		}
+	}
+}
+
 // TestResumedTwice has a session end that goes on elsewhere.
 func TestResumedTwice(t *testing.T) {
 	c, alice, bob := aliceAndBob(t)

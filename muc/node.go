@@ -91,10 +91,9 @@ func (s *Service) gather(r *room) {
 
 func (s *Service) scatter(r *room) {
 	for _, to := range r.gathering {
-		if to.node.cast(frameCast, to.st, to.to) {
-			continue
+		if !to.node.cast(frameCast, to.st, to.to) {
+			s.unsent(r, to.st, to.to)
 		}
-		r.lost = append(r.lost, to.to...)
 	}
 	r.gathering = nil
 }
@@ -215,7 +214,7 @@ func (s *Service) missed(b *router.Batch, node, name string, payload []byte) boo
 			}
 			s.found(b, r, to, row, waiting)
 		case r.rep.nodeOf(to.session) != node: // its user has logged in anew and is in the room again
-		case !s.miss(r, to, st):
+		case !s.miss(r, to, st, true):
 			r.lost = append(r.lost, st.To)
 		}
 	}
@@ -235,8 +234,8 @@ func (s *Service) sendAfter(b *router.Batch, r *room, to *seat, st *stanza.Stanz
 		return
 	}
 	r.rep.sent++
-	if !n.cast(frameFollow, st, []stanza.JID{to.jid}) {
-		r.lost = append(r.lost, to.jid)
+	if to := []stanza.JID{to.jid}; !n.cast(frameFollow, st, to) {
+		s.unsent(r, st, to)
 	}
 }
 

@@ -184,15 +184,15 @@ func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node stri
 		if r.rep.second == node { // if it is back already it has no copy
 			r.rep.second = ""
 		}
-		s.followAll(r, node)
+		s.followAll(b, r, node)
 		if home := s.Place.Home(name); home == r.rep.self || !s.reaches(home) { // else it goes there, where that node may be reached
 			if left {
 				s.missAll(r, node)
 			}
 			r.rep.gone = node
 			s.departAll(b, r, func(who *seat) bool {
-				_, away := who.session.(*absent) // is looked for
-				return !away && r.rep.nodeOf(who.session) == node
+				a, away := who.session.(*absent)
+				return r.rep.nodeOf(who.session) == node && !(away && a.sure) // is looked for
 			})
 			r.rep.gone = ""
 		}
@@ -212,14 +212,19 @@ func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node stri
 }
 
 // followAll has sessions that were on a node be where they are now, if it gave them to others before it went (XEP-0198 §5). The caller holds the room's lock.
-func (s *Service) followAll(r *room, node string) {
+func (s *Service) followAll(b *router.Batch, r *room, node string) {
 	for _, o := range r.all {
 		for i := range o.seats {
 			to := &o.seats[i]
-			if _, away := to.session.(*absent); away || r.rep.nodeOf(to.session) != node {
+			a, away := to.session.(*absent)
+			if away && a.sure || r.rep.nodeOf(to.session) != node {
 				continue
 			}
-			if row, ok := s.rowOf(to.jid, to.bound); ok && row.Node() != node {
+			if row, ok := s.rowOf(to.jid, to.bound); !ok || row.Node() == node {
+				continue
+			} else if away {
+				s.found(b, r, to, row, a.waiting)
+			} else {
 				s.follow(r, to, row)
 			}
 		}
