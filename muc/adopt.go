@@ -39,7 +39,10 @@ func (s *Service) adopt(ctx context.Context, b *router.Batch, x *State, lost, me
 			s.correct(b, r, n, told)
 		}
 	}
+	retold := r.rep.retold
+	r.rep.retold = nil
 	s.unlock(b, r)
+	s.heardHere(x.Name, retold)
 	s.settle(r)
 	return asked
 }

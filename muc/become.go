@@ -71,7 +71,12 @@ func (s *Service) reseat(r *room, m *State) error {
 		}
 		if o != nil {
 			all = append(all, o)
-		} else if s.Watcher != nil { // its session is gone with its node
+			continue
+		}
+		if s.outOfReach(x) {
+			s.await(r, time.Now().Add(settling))
+		}
+		if s.Watcher != nil { // its session is gone with its node
 			s.Watcher.RoomLeft(r.at, stanza.Restore(x.user()), x.Nick, Unreachable)
 		}
 	}
@@ -116,6 +121,11 @@ func (s *Service) seatAll(r *room, x *OccupantState) (o *occupant, err error) {
 	o.at, o.role, o.affiliation, o.id = at, role, r.affiliation(user), r.secret.identify(user)
 	o.sit(seats)
 	return o, nil
+}
+
+// outOfReach reports whether an occupant may be on a node that is not reached from here, and thinks that it is in the room.
+func (s *Service) outOfReach(x *OccupantState) bool {
+	return s.Place != nil && slices.ContainsFunc(x.Sessions, func(session SessionState) bool { return !s.reaches(session.Node) })
 }
 
 // findSession gives a seat its session, which was on a node, and reports whether it is anywhere.

@@ -210,7 +210,7 @@ func (s *Service) release(sh *laneShard, name string, ln *lane) bool {
 	}
 	var strays []byte
 	if r := s.find(name); r != nil {
-		if s.strays(r) {
+		if m.strays || s.strays(r) {
 			strays = []byte{1}
 		}
 		if !s.sendRoom(sh, r, m.to) {
@@ -228,11 +228,18 @@ func (s *Service) release(sh *laneShard, name string, ln *lane) bool {
 	return true
 }
 
-// strays reports whether somebody is in the room whose node is not reached from here. It may be from the new home, and has not heard all then.
+// strays reports whether somebody is in the room whose node is not reached from here, or was not lately. It may be from the new home, and has not heard all then.
 func (s *Service) strays(r *room) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.ContainsFunc(r.nodes(), func(n string) bool { return !s.reaches(n) })
+	return r.rep.strays || slices.ContainsFunc(r.nodes(), func(n string) bool { return !s.reaches(n) })
+}
+
+// hasOn reports whether somebody on a node is in the room.
+func (r *room) hasOn(node string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Contains(r.nodes(), node)
 }
 
 func (s *Service) sendRoom(sh *laneShard, r *room, to string) bool {
@@ -241,7 +248,7 @@ func (s *Service) sendRoom(sh *laneShard, r *room, to string) bool {
 	if r.phase != open && r.phase != locked || !s.sendState(r, to, frameState) {
 		return r.phase == gone
 	}
-	a := &away{home: to, token: s.Place.Token(), lent: s.Place.Home(r.at.Local()) == r.rep.self}
+	a := &away{home: to, token: s.Place.Token(), lent: s.Place.Home(r.at.Local()) == r.rep.self, secret: r.secret}
 	for _, o := range r.all {
 		if mine := o.state(r.rep, r.rep.self); len(mine.Sessions) > 0 {
 			a.seats.Occupants = append(a.seats.Occupants, mine)

@@ -215,6 +215,22 @@ func (s *Service) heardOf(sh *laneShard, name string, id stanza.ID) {
 	}
 }
 
+// heardHere takes out of a line what sessions here have been told by what others have heard, as the room has come here.
+func (s *Service) heardHere(name string, ids []stanza.ID) {
+	if len(ids) == 0 {
+		return
+	}
+	sh := s.laneShard(name)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if l := sh.lines[name]; l != nil {
+		told := func(m saying) bool { return slices.Contains(ids, m.st.StanzaID) }
+		onTheWay := slices.DeleteFunc(slices.Clone(l.said[:l.sent]), told)
+		l.said, l.sent = slices.DeleteFunc(l.said, told), len(onTheWay)
+		sh.tidyLine(name)
+	}
+}
+
 // answeredFor notes that the first n have an answer.
 func (s *Service) answeredFor(sh *laneShard, name string, n int) {
 	if n == 0 {

@@ -91,6 +91,11 @@ func (s *Service) disown(node string) (lines []string) {
 				lines = append(lines, name)
 			}
 		}
+		for name, ln := range sh.lanes {
+			if r := s.find(name); r != nil && ln.moving != nil && r.hasOn(node) { // that may be back before the room is gone
+				ln.moving.strays = true
+			}
+		}
 		for _, c := range sh.copies {
 			if c.home == node {
 				c.of, c.home = node, ""
@@ -195,6 +200,8 @@ func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node stri
 				return r.rep.nodeOf(who.session) == node && !(away && a.sure) // is looked for
 			})
 			r.rep.gone = ""
+		} else if slices.Contains(r.nodes(), node) {
+			r.rep.strays = true
 		}
 		if r.phase == open {
 			s.await(r, time.Now().Add(settling))

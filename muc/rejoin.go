@@ -16,6 +16,7 @@ type away struct {
 	next    string // who may be the next one
 	strayed bool   // that one was out of reach: the room has to be looked for
 	lent    bool   // the room is there only for a while: this node is its home
+	secret  secret // of the room, if it is lent
 	token   Token
 	rejoins bool  // home is where it is looked for, and has not answered; another may
 	seats   State // Occupants only
@@ -145,6 +146,9 @@ func (s *Service) rejoined(ctx context.Context, b *router.Batch, node, room stri
 		return false
 	}
 	if s.find(room) == nil {
+		if s.rejoinsWith(room, x) {
+			return true
+		}
 		if home := s.homeOrCopied(room); home != s.Place.Node() {
 			x.Asked = 0
 			s.sendJSON(home, frameRejoin, room, x) // if that is gone, it comes back here when this node sees it too
@@ -157,6 +161,19 @@ func (s *Service) rejoined(ctx context.Context, b *router.Batch, node, room stri
 	}
 	s.adopt(ctx, b, x, false, false)
 	s.answered(ctx, b, room, whoMark+x.Whole)
+	return true
+}
+
+// rejoinsWith has sessions of a node wait for the room that they are in, if that is on its way here.
+func (s *Service) rejoinsWith(room string, x *State) bool {
+	sh := s.laneShard(room)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	ln := sh.lanes[room]
+	if !sh.moves(room) || ln.moving.to != "" || !ln.moving.comes && len(ln.moving.come) == 0 {
+		return false
+	}
+	ln.moving.rejoins = append(ln.moving.rejoins, x)
 	return true
 }
 

@@ -27,13 +27,15 @@ type replication struct {
 	asked      int64           // when nodes were asked who of theirs is in the room, nanoseconds since 1970
 	doubted    map[string]bool // sessions that were in it then by somebody else's word, and of which their node has not told
 	lost       time.Time       // when it came back after its home was lost
+	strays     bool            // a node was lost with sessions that stay in it, as it goes to where that may be reached
 	awaits     map[string]bool // nodes that have yet to tell: until then they are not told who comes and goes
 	known      map[string]bool // nodes that have told since: what their sessions have been shown is known here better than by them
 	touched    []touch         // sessions that have entered, changed or left
 	seated     int             // how many of these their nodes know of
 	told       []store.HistoryMessage
-	affiliated []string // whose affiliation has changed
-	voiced     []string // of whom what is remembered of their voice has changed
+	retold     []stanza.ID // messages that sessions here have just been told, which may be in this node's line
+	affiliated []string    // whose affiliation has changed
+	voiced     []string    // of whom what is remembered of their voice has changed
 }
 
 type touch struct {
