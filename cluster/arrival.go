@@ -101,20 +101,22 @@ func (a *arrival) deal(j job, payload []byte) (wait func()) {
 // stanza deals with a stanza for a full JID.
 func (a *arrival) stanza(st *stanza.Stanza, full stanza.JID, from settler) {
 	var id stanza.ID
+	had := false
 	if p, ok := from.(*Peer); ok {
 		if a.belated(st, p) {
 			return
 		}
 		if router.Storable(st) {
 			id = st.WrittenID()
-			if a.s.had.add(id, full, p, time.Now()) {
+			again := false
+			if had, again = a.s.had.add(id, full, p, time.Now()); again {
 				return
 			}
 		}
 	}
 	noted := a.s.held.notes.Load()
-	if a.s.r.Arrived(a.s.ctx, &a.batch, st, full) && id != (stanza.ID{}) {
-		a.s.had.took(id)
+	if by := a.s.r.Arrived(a.s.ctx, &a.batch, st, full, had); !by.IsZero() && id != (stanza.ID{}) {
+		a.s.had.took(id, by)
 	}
 	if a.s.held.notes.Load() != noted {
 		a.told = a.s.held.appendTold(a.told, full.Bare().String())

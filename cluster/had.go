@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -33,21 +34,24 @@ type hadMessage struct {
 }
 
 type hadBy struct {
-	peer  *Peer
-	full  string // JID of the resource
-	taken bool   // by its session
+	peer *Peer
+	by   []string // JIDs of the resources whose sessions have taken it, bare for others than it was for
 }
 
-// add notes a message of a peer that is to be dealt with now, and reports whether the resource has it already: another session had it too, and
-// has found this one for what it could not get rid of.
-func (h *had) add(id stanza.ID, full stanza.JID, p *Peer, now time.Time) (again bool) {
+// add notes a message of a peer that is to be dealt with now. It reports whether a session of the user's has it, since it was for several resources,
+// or was with another session that has found this one for what it could not get rid of, and with again whether the resource needs it no more.
+func (h *had) add(id stanza.ID, full stanza.JID, p *Peer, now time.Time) (taken, again bool) {
 	if id == (stanza.ID{}) {
-		return false
+		return false, false
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if by := h.byLocked(id); by != nil && by.full == full.String() {
-		return true
+	next := &hadBy{peer: p}
+	if last := h.byLocked(id); last != nil {
+		if slices.Contains(last.by, full.String()) || slices.Contains(last.by, full.Bare().String()) {
+			return true, true
+		}
+		next.by = slices.Clone(last.by)
 	}
 	if h.known == nil {
 		h.known, h.doubted = make(map[stanza.ID]*hadBy), make(map[stanza.ID]*hadBy)
@@ -57,26 +61,26 @@ func (h *had) add(id stanza.ID, full stanza.JID, p *Peer, now time.Time) (again 
 		h.recent = h.recent[1:]
 	}
 	h.recent = append(h.recent, hadMessage{id, now})
-	h.known[id] = &hadBy{peer: p, full: full.Clone().String()}
-	return false
+	h.known[id] = next
+	return len(next.by) > 0, false
 }
 
-// took notes that the resource's session has taken it, unless it was stored or sent on since.
-func (h *had) took(id stanza.ID) {
+// took notes that a session has taken it, as hadBy.by says, unless it was stored or sent on since.
+func (h *had) took(id stanza.ID, by stanza.JID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, by := range []*hadBy{h.known[id], h.doubted[id]} {
-		if by != nil {
-			by.taken = true
+	for _, m := range []*hadBy{h.known[id], h.doubted[id]} {
+		if m != nil && !slices.Contains(m.by, by.String()) {
+			m.by = append(m.by, by.Clone().String())
 		}
 	}
 }
 
 // byLocked is who has taken a message; nil: nobody.
 func (h *had) byLocked(id stanza.ID) *hadBy {
-	for _, by := range []*hadBy{h.known[id], h.doubted[id]} {
-		if by != nil && by.taken {
-			return by
+	for _, m := range []*hadBy{h.known[id], h.doubted[id]} {
+		if m != nil && len(m.by) > 0 {
+			return m
 		}
 	}
 	return nil
@@ -109,12 +113,15 @@ func (s *Service) Had(id stanza.ID) bool {
 
 // HadBy is the messages of Had to one user: a session that moves takes them along.
 func (s *Service) HadBy(user stanza.JID) (ids []stanza.ID) {
-	h, prefix := &s.had, user.Bare().String()+"/"
+	h, bare := &s.had, user.Bare().String()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, all := range []map[stanza.ID]*hadBy{h.known, h.doubted} {
-		for id, by := range all {
-			if by.taken && strings.HasPrefix(by.full, prefix) {
+		for id, m := range all {
+			if len(m.by) == 0 {
+				continue
+			}
+			if of, _, _ := strings.Cut(m.by[0], "/"); of == bare {
 				ids = append(ids, id)
 			}
 		}

@@ -21,24 +21,28 @@ func TestHad(t *testing.T) {
 	taken, stored, at := stanza.NewID(), stanza.NewID(), stanza.NewID()
 	s.had.add(taken, full, p, now)
 	is("under way", taken, false)
-	s.had.took(taken)
+	s.had.took(taken, full)
 	is("taken", taken, true)
-	if !s.had.add(taken, full, other, now) {
+	if _, again := s.had.add(taken, full, other, now); !again {
 		t.Error("it is taken again")
 	}
-	if s.had.add(taken, stanza.MustJID("juliet@chat.test/phone"), other, now) {
-		t.Error("another resource does not get it")
+	phone := stanza.MustJID("juliet@chat.test/phone")
+	if had, again := s.had.add(taken, phone, other, now); !had || again {
+		t.Errorf("another resource: had %t, again %t", had, again)
 	}
-	s.had.took(taken)
+	s.had.took(taken, user) // who had it instead
+	if _, again := s.had.add(taken, phone, other, now); !again {
+		t.Error("the resource that has had it in the place of another one gets it again")
+	}
 
 	s.had.add(stored, full, p, now)
 	s.Stored(stored)
-	s.had.took(stored) // its session was faster
+	s.had.took(stored, full) // its session was faster
 	is("stored", stored, false)
 	s.Stored(stanza.ID{})
 
 	s.had.add(at, full, p, now)
-	s.had.took(at)
+	s.had.took(at, full)
 	s.had.down(p)
 	for range 3 {
 		s.had.add(stanza.NewID(), full, other, now.Add(2*hadFor))
