@@ -601,3 +601,35 @@ func TestServiceGivesOnce(t *testing.T) {
 		})
 	}
 }
+
+// TestServiceKeepsOrderWithoutStore: what comes back from a node that is dead, while the store is out, is given to a session that its recipient has here by
+// then, whoever else has to wait for the store, and is not overtaken by what comes from a third node.
+func TestServiceKeepsOrderWithoutStore(t *testing.T) {
+	onSites(t, 3, func(t *testing.T, c *sites) {
+		alice := c.all[0].bind("alice@chat.test/game", 0, 0)
+		users := []string{"bob"}
+		for i := range 4 * returnLanes {
+			users = append(users, fmt.Sprint("carol", i))
+		}
+		for _, user := range users {
+			c.all[1].bind(user+"@chat.test/game", 0, 0)
+		}
+		time.Sleep(time.Second)
+		c.all[0].out.Store(true)
+		c.Split([]string{simIP(1), simIP(3)}, []string{simIP(2)})
+		for _, user := range users {
+			alice.say("<message to='%s@chat.test/game' type='chat'><body>one</body></message>", user)
+		}
+		time.Sleep(5 * time.Second)
+		bob := c.all[0].bind("bob@chat.test/game", 0, 0)
+		time.Sleep(10 * time.Millisecond)
+		c.all[2].bind("alice@chat.test/phone", 0, 0).say("<message to='bob@chat.test/game' type='chat'><body>two</body></message>")
+		time.Sleep(2 * returnPauseMax)
+		want(t, "bob", bob.bodies(), "one", "two")
+		c.all[0].out.Store(false)
+		time.Sleep(2 * returnPauseMax)
+		for _, user := range users[1:] {
+			want(t, user, c.store.bodies(user), "one")
+		}
+	})
+}
