@@ -77,6 +77,7 @@ type Service struct {
 	held     held
 	had      had
 	moving   moving
+	back     moving // those of them whose messages come from a link that is down
 	receding receding
 	missing  missing
 	returned returned
@@ -87,9 +88,11 @@ type Service struct {
 	bad      atomic.Uint64 // frames that could not be used
 	seldom   seldom
 
-	ctx    context.Context // of what goes on in the background
-	cancel context.CancelFunc
-	work   sync.WaitGroup
+	ctx     context.Context // of what goes on in the background
+	cancel  context.CancelFunc
+	leaving context.Context // done: what arrives waits for nothing any more; before ctx
+	leave   context.CancelFunc
+	work    sync.WaitGroup
 }
 
 // New makes the service of a node whose router has no rows yet.
@@ -99,6 +102,7 @@ func New(r *router.Router, cfg Config) *Service {
 	s.replica = NewReplica(ReplicaConfig{Placed: s.Rooms.placed, Node: cfg.Node, Secret: cfg.Secret, Log: cfg.Log, Duplicate: s.duplicate, Arrived: s.appeared, Receded: s.receded, Complete: s.complete, Settled: s.Rooms.settled})
 	s.rows = s.replica.Rows
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.leaving, s.leave = context.WithCancel(s.ctx)
 	r.Table.Elsewhere = s
 	return s
 }
@@ -127,6 +131,7 @@ func (s *Service) Leave(ctx context.Context) error {
 	s.leaveSent(ctx)
 	s.leaveHeld()
 	err := s.node.Leave(ctx)
+	s.leave()
 	s.arrivals.stop()
 	s.leaveYielded(ctx) // that were given since
 	s.cancel()
@@ -247,6 +252,7 @@ func (s *Service) Abouts() map[string][]byte {
 func (s *Service) PeerDown(p *Peer, unacked []Frame, left bool) {
 	r := s.returned.begin(p, unacked)
 	s.moving.begin(r.users)
+	s.back.begin(r.users)
 	s.missing.set(p.Name, !left)
 	s.had.down(p)
 	s.about.Delete(p)
@@ -256,7 +262,6 @@ func (s *Service) PeerDown(p *Peer, unacked []Frame, left bool) {
 	s.background(func(ctx context.Context) {
 		s.takeBack(ctx, unacked, r)
 		close(p.back)
-		s.moved(r.users)
 	})
 	s.background(func(ctx context.Context) { // which is not to wait for the store
 		s.tellLost(ctx, lost)

@@ -3,11 +3,13 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,6 +36,7 @@ type site struct {
 	name  string
 	stale func(user stanza.JID, what router.Kept) // may block
 	slow  time.Duration                           // of the database, as this node has it
+	out   atomic.Bool                             // it is out of this node's reach
 
 	mu    sync.Mutex
 	heard []string // of Lost, Found and Stale
@@ -163,6 +166,9 @@ func (s *site) Hold(_ context.Context, st *stanza.Stanza) (int64, error) {
 		}
 	}
 	time.Sleep(time.Millisecond + s.slow) // of a database
+	if s.out.Load() {
+		return 0, errOut
+	}
 	return s.of.store.add(st.To.Local(), st.Append(nil)), nil
 }
 
@@ -170,6 +176,8 @@ func (s *site) Forget(_ context.Context, user string, seqs []int64) error {
 	s.of.store.remove(user, seqs)
 	return nil
 }
+
+var errOut = errors.New("the store is out")
 
 // A sharedStore is what waits for users.
 type sharedStore struct {

@@ -118,27 +118,29 @@ func (r *Router) await(ctx context.Context, b *Batch, st *stanza.Stanza, full st
 // session is ending and marked so in the table.
 func (r *Router) Reroute(ctx context.Context, st *stanza.Stanza) { r.reroute(ctx, st, r.Table.Rows) }
 
-// reroute looks for resources in rows only, and does not wait for the session whose end this is.
-func (r *Router) reroute(ctx context.Context, st *stanza.Stanza, rows func(stanza.JID) []Row) {
+// reroute looks for resources in rows only, and does not wait for the session whose end this is. It reports whether another session has
+// taken st.
+func (r *Router) reroute(ctx context.Context, st *stanza.Stanza, rows func(stanza.JID) []Row) (taken bool) {
 	switch {
 	case st.Type == stanza.TypeError || st.Type == stanza.Result || st.Kind == stanza.Presence:
 		r.drop(dropErrorUndeliverable)
 	case st.Kind == stanza.Message && st.Type == stanza.Headline:
 		r.drop(dropNoResource)
 	case st.Kind == stanza.Message && st.Type != stanza.Groupchat:
-		if !r.toMostAvailable(ctx, nil, rows(st.To), st) {
-			r.holdAccepted(ctx, st, rows)
-		}
+		return r.toMostAvailable(ctx, nil, rows(st.To), st) || r.holdAccepted(ctx, st, rows)
 	default:
 		r.Fail(nil, st, stanza.ErrServiceUnavailable, dropNoResource)
 	}
+	return false
 }
 
 // holdAccepted is hold for a message that its sender takes for delivered, and may have left.
-func (r *Router) holdAccepted(ctx context.Context, st *stanza.Stanza, rows func(stanza.JID) []Row) {
-	if err := r.hold(ctx, nil, st, rows); err != nil {
+func (r *Router) holdAccepted(ctx context.Context, st *stanza.Stanza, rows func(stanza.JID) []Row) (taken bool) {
+	taken, err := r.hold(ctx, nil, st, rows)
+	if err != nil {
 		r.later(st, err)
 	}
+	return taken
 }
 
 // later is for such a message that the spool does not keep now.

@@ -228,7 +228,7 @@ func (r *Router) toBare(ctx context.Context, b *Batch, st *stanza.Stanza) {
 		}
 	default:
 		if !r.toMostAvailable(ctx, b, rows, st) {
-			if err := r.hold(ctx, b, st, func(stanza.JID) []Row { return r.rows(ctx, b, st) }); err != nil {
+			if _, err := r.hold(ctx, b, st, func(stanza.JID) []Row { return r.rows(ctx, b, st) }); err != nil {
 				r.notHeld(b, st, err)
 			}
 		}
@@ -298,8 +298,8 @@ func (r *Router) presenceToBare(ctx context.Context, b *Batch, rows []Row, st *s
 }
 
 // hold is RFC 6121 §8.5.2.2: nobody is reachable, the message waits. rows is how to
-// look again when somebody has become reachable. An error is why the spool does not keep it.
-func (r *Router) hold(ctx context.Context, b *Batch, st *stanza.Stanza, rows func(stanza.JID) []Row) error {
+// look again when somebody has become reachable, who has taken it then. An error is why the spool does not keep it.
+func (r *Router) hold(ctx context.Context, b *Batch, st *stanza.Stanza, rows func(stanza.JID) []Row) (taken bool, err error) {
 	b.Flush()
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
@@ -310,13 +310,13 @@ func (r *Router) hold(ctx context.Context, b *Batch, st *stanza.Stanza, rows fun
 		case err == nil:
 			r.Metrics.Held.Inc()
 			r.Table.Elsewhere.Held(st.To)
-			return nil
+			return false, nil
 		case !errors.Is(err, ErrReachable):
-			return err
+			return false, err
 		case r.toMostAvailable(ctx, b, rows(st.To), st):
-			return nil
+			return true, nil
 		case ctx.Err() != nil:
-			return err
+			return false, err
 		}
 	}
 }
