@@ -235,6 +235,47 @@ func TestUnsent(t *testing.T) {
 	}
 }
 
+// TestMovesFromHome has a session go from the room's home to another node, and one that is there end: the room says something in each moment of that. Who goes on
+// hears all of it, and who does not says so itself.
+func TestMovesFromHome(t *testing.T) {
+	for _, moves := range []bool{true, false} {
+		c := newFakeCluster(t, "a", "b", "c")
+		c.place([]string{"a", "b", "c"}, []string{"a"})
+		alice, bob := c.node("b").client("alice@chat.test/1"), c.node("a").client("bob@chat.test/1")
+		alice.makes("r", "alice")
+		bob.enter("r", "bob")
+		c.quiet()
+		alice.hears("")
+		shout := func(text string) {
+			alice.shout("r", text)
+			c.quiet()
+		}
+		bob.gone.Store(true)
+		shout("takes nothing")
+		c.node("a").table.Unbind(bob)
+		shout("is nowhere")
+		if got := alice.hears("unavailable"); len(got) > 0 {
+			t.Errorf("moves %v: alice was told %q", moves, got)
+		}
+		if !moves {
+			bob.says("<presence type='unavailable' to='r@%s/bob'><status>bye</status></presence>", fakeHost)
+			c.quiet()
+			if got := alice.hears("unavailable"); len(got) != 1 || !strings.Contains(got[0], "bye") || strings.Contains(got[0], "333") {
+				t.Errorf("bob left, and alice was told %q", got)
+			}
+			continue
+		}
+		bob = c.node("c").resumed("bob@chat.test/1")
+		if got := texts(bob.await(2)); !slices.Equal(got, []string{"takes nothing", "is nowhere"}) {
+			t.Errorf("bob heard %q", got)
+		}
+		shout("is there")
+		if got := texts(bob.hears("<body>")); !slices.Equal(got, []string{"is there"}) {
+			t.Errorf("bob heard %q", got)
+		}
+	}
+}
+
 // TestResumedTwice has a session end that goes on elsewhere.
 func TestResumedTwice(t *testing.T) {
 	c, alice, bob := aliceAndBob(t)
