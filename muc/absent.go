@@ -17,11 +17,12 @@ const (
 	maxWaiting = 256
 )
 
-// An absent is a session that its node has given away (XEP-0198 §5) while the one that has it now has yet to tell that. What it is told waits. It
-// belongs to the room's lock.
+// An absent is a session that its node, which may be this one, has given away (XEP-0198 §5) while the one that has it now has yet to tell that. What it is told
+// waits. It belongs to the room's lock.
 type absent struct {
-	*node        // where it was
-	sure    bool // that has said that it is not there, or that it leaves
+	*node   // where it was
+	was     router.Session
+	sure    bool // its node has said that it is not there, or that it leaves
 	until   time.Time
 	waiting []*stanza.Stanza
 }
@@ -79,8 +80,8 @@ func (s *Service) missAll(r *room, on string) {
 }
 
 // leaveOpen has a session be looked for that was on a node.
-func (s *Service) leaveOpen(r *room, to *seat, was *node) *absent {
-	a := &absent{node: was, until: time.Now().Add(absence)}
+func (s *Service) leaveOpen(r *room, to *seat, on *node) *absent {
+	a := &absent{node: on, was: to.session, until: time.Now().Add(absence)}
 	to.session = a
 	s.lookLater(r, to.jid)
 	return a
@@ -115,7 +116,7 @@ func (s *Service) lookFor(b *router.Batch, name, session string) {
 		to := o.seat(full)
 		if a, ok := to.session.(*absent); ok {
 			switch row, there := s.rowOf(full, to.bound); {
-			case there && row.Node() != a.name:
+			case there && row.Node() != a.name && row.Session != a.was:
 				s.found(b, r, to, row, a.waiting)
 			case time.Now().After(a.until) && (time.Now().After(a.until.Add(absenceApart)) || !s.Place.Split()):
 				r.lost = append(r.lost, full)

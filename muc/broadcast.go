@@ -214,14 +214,18 @@ func (s *Service) send(b *router.Batch, r *room, to *seat, st *stanza.Stanza) bo
 		return true
 	}
 	row, ok := s.rowOf(to.jid, to.bound)
-	if !ok {
+	_, away := to.session.(*absent)
+	switch {
+	case away || !ok && s.Place == nil:
 		r.lost = append(r.lost, to.jid)
 		return false
-	}
-	if row.Session == to.session {
+	case ok && row.Session != to.session: // which has taken over
+	case s.Place == nil:
 		return false // ending: it says so itself
+	default: // ending, or on its way to another node (XEP-0198 §5)
+		return s.leaveOpen(r, to, s.node(r.rep.self)).Send(b, st)
 	}
-	s.follow(r, to, row) // which has taken over
+	s.follow(r, to, row)
 	if n, ok := to.session.(*node); ok {
 		return s.sendNode(b, r, n, st)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"chatd/router"
+	"chatd/stanza"
 )
 
 // hold has a node deal with nothing more than what it has been given already, until what it returns is called.
@@ -232,6 +233,83 @@ func TestUnsent(t *testing.T) {
 				t.Errorf("before %v, left %v: alice was told %q", before, left, got)
 			}
 		}
+	}
+}
+
+// TestMovesFromHome has a session go from the room's home to another node, and one that is there end: the room says something in each moment of that. Who goes on
+// hears all of it, and who does not says so itself.
+func TestMovesFromHome(t *testing.T) {
+	for _, moves := range []bool{true, false} {
+		c := newFakeCluster(t, "a", "b", "c")
+		c.place([]string{"a", "b", "c"}, []string{"a"})
+		alice, bob := c.node("b").client("alice@chat.test/1"), c.node("a").client("bob@chat.test/1")
+		alice.makes("r", "alice")
+		bob.enter("r", "bob")
+		c.quiet()
+		alice.hears("")
+		shout := func(text string) {
+			alice.shout("r", text)
+			c.quiet()
+		}
+		bob.gone.Store(true)
+		shout("takes nothing")
+		c.node("a").table.Unbind(bob)
+		shout("is nowhere")
+		if got := alice.hears("unavailable"); len(got) > 0 {
+			t.Errorf("moves %v: alice was told %q", moves, got)
+		}
+		if !moves {
+			bob.says("<presence type='unavailable' to='r@%s/bob'><status>bye</status></presence>", fakeHost)
+			c.quiet()
+			if got := alice.hears("unavailable"); len(got) != 1 || !strings.Contains(got[0], "bye") || strings.Contains(got[0], "333") {
+				t.Errorf("bob left, and alice was told %q", got)
+			}
+			continue
+		}
+		bob = c.node("c").resumed("bob@chat.test/1")
+		if got := texts(bob.await(2)); !slices.Equal(got, []string{"takes nothing", "is nowhere"}) {
+			t.Errorf("bob heard %q", got)
+		}
+		shout("is there")
+		if got := texts(bob.hears("<body>")); !slices.Equal(got, []string{"is there"}) {
+			t.Errorf("bob heard %q", got)
+		}
+	}
+}
+
+// TestOlderElsewhere has somebody who has logged in anew go to another node, while the session from before that, which had been resumed, is still on a third, and ends.
+func TestOlderElsewhere(t *testing.T) {
+	c := newFakeCluster(t, "a", "b", "c")
+	c.place([]string{"a", "b", "c"}, []string{"a"})
+	alice := c.node("a").client("alice@chat.test/1")
+	bob := func(node string, begun int64) *fakeClient {
+		who := &fakeClient{n: c.node(node), jid: stanza.MustJID("bob@chat.test/1"), done: make(chan struct{}), state: router.State{Begun: time.Unix(begun, 0)}}
+		who.n.table.Bind(who, false)
+		who.n.table.SetPresence(who, true, 0)
+		return who
+	}
+	anew := bob("b", 2)
+	alice.makes("r", "alice")
+	anew.enter("r", "bob")
+	c.quiet()
+	old := bob("c", 1)
+	old.n.table.SetFlags(old, router.Resumed, 0)
+	anew.n.table.Unbind(anew)
+	alice.shout("r", "once")
+	c.quiet()
+	old.says("<presence type='unavailable' to='r@%s/bob'/>", fakeHost)
+	c.quiet()
+	old.n.table.Unbind(old)
+	anew = bob("c", 3)
+	anew.n.table.SetFlags(anew, router.Resumed, 0)
+	if got := texts(anew.await(1)); !slices.Equal(got, []string{"once"}) {
+		t.Errorf("bob heard %q", got)
+	}
+	if got := texts(old.hears("")); len(got) > 0 {
+		t.Errorf("his old session heard %q", got)
+	}
+	if got := alice.hears("unavailable"); len(got) > 0 {
+		t.Errorf("alice was told %q", got)
 	}
 }
 

@@ -239,15 +239,23 @@ func (s *Service) sendAfter(b *router.Batch, r *room, to *seat, st *stanza.Stanz
 	}
 }
 
-// rowOf is the row of a session that was bound at a time, or of the one that goes on with it on another node (XEP-0198 §5). It is false if that is nowhere,
-// also if its user has logged in anew with its address.
+// rowOf is the row of a session that was bound at a time, or of the one that goes on with it on another node (XEP-0198 §5), where it is bound later. It is false
+// if that is nowhere, also if its user has logged in anew with its address, or an older session of that address is still somewhere.
 func (s *Service) rowOf(full stanza.JID, bound int64) (router.Row, bool) {
 	row, ok := s.r.Table.Row(full)
-	return row, ok && (bound == 0 || boundAt(row) == bound || row.Flags&router.Resumed != 0)
+	return row, ok && (bound == 0 || boundAt(row) == bound || boundAt(row) > bound && row.Flags&router.Resumed != 0)
 }
 
 // boundAt is when the session of a row was bound, nanoseconds since 1970.
-func boundAt(row router.Row) int64 { return row.Session.State().Begun.UnixNano() }
+func boundAt(row router.Row) int64 { return boundOf(row.Session) }
+
+// boundOf is when a session was bound; 0: that is not known.
+func boundOf(sess router.Session) int64 {
+	if sess == nil || sess.State() == nil {
+		return 0
+	}
+	return sess.State().Begun.UnixNano()
+}
 
 // follow has a seat be where its session is now. The caller holds the room's lock.
 func (s *Service) follow(r *room, to *seat, row router.Row) {
