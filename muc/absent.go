@@ -54,7 +54,7 @@ func (s *Service) unsent(r *room, st *stanza.Stanza, to []stanza.JID) {
 	for _, full := range to {
 		st.To = full
 		if o := r.of(full); o != nil && !s.miss(r, o.seat(full), st, false) {
-			r.lost = append(r.lost, full)
+			r.lose(full, o.seat(full).session)
 		}
 	}
 }
@@ -119,7 +119,7 @@ func (s *Service) lookFor(b *router.Batch, name, session string) {
 			case there && row.Node() != a.name && row.Session != a.was:
 				s.found(b, r, to, row, a.waiting)
 			case time.Now().After(a.until) && (time.Now().After(a.until.Add(absenceApart)) || !s.Place.Split()):
-				r.lost = append(r.lost, full)
+				r.lose(full, a)
 			default:
 				s.lookLater(r, full)
 			}

@@ -25,13 +25,14 @@ func (s *Service) adopt(ctx context.Context, b *router.Batch, x *State, lost, me
 		r.rep.lost = time.Now()
 	}
 	mine := r.sessionsOn(r.rep.self)
+	r.rep.asks = lost || merged || was && x.Config != nil
 	if x.Whole != r.rep.self { // what this node knows of its own sessions it knows best now
 		s.join(b, r, x)
 	}
 	moved := s.keepMoved(r, x, mine)
 	s.joinOwn(b, r, mine)
 	switch {
-	case lost || merged || was && x.Config != nil:
+	case r.rep.asks:
 		asked = s.who(r, moved)
 	case x.Config != nil: // all that were in it have been told the same; but not everybody may be reached from here
 		told := r.told(x)
@@ -126,7 +127,7 @@ func (s *Service) join(b *router.Batch, r *room, x *State) {
 		}
 	}
 	for _, n := range nodes {
-		if n != x.Whole && !r.rep.awaits[n] {
+		if n != x.Whole && !r.rep.awaits[n] && (n == r.rep.self || !r.rep.asks) {
 			s.correct(b, r, n, before)
 		}
 	}

@@ -79,12 +79,13 @@ func (m *moving) whole() (x *State) {
 	return x
 }
 
-// hasStill reports whether a room is here, or lent, of which x, or what x is a part of, is a copy that its second node has kept since: only the link was lost. The caller holds mu.
+// hasStill reports whether a room is here, or has gone from here to where it is now, of which x, or what x is a part of, is a copy that its second node has kept since: only
+// the link was lost. The caller holds mu.
 func (s *Service) hasStill(sh *laneShard, name string, x *State) bool {
 	r := s.find(name)
 	if r == nil {
 		a := sh.away[name]
-		return a != nil && a.lent && s.reaches(a.home) && bytes.Equal(a.secret[:], x.Secret)
+		return a != nil && s.reaches(a.home) && bytes.Equal(a.secret[:], x.Secret)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -217,7 +217,7 @@ func (s *Service) send(b *router.Batch, r *room, to *seat, st *stanza.Stanza) bo
 	_, away := to.session.(*absent)
 	switch {
 	case away || !ok && s.Place == nil:
-		r.lost = append(r.lost, to.jid)
+		r.lose(to.jid, to.session)
 		return false
 	case ok && row.Session != to.session: // which has taken over
 	case s.Place == nil:

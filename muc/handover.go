@@ -210,7 +210,7 @@ func (s *Service) release(sh *laneShard, name string, ln *lane) bool {
 	}
 	var strays []byte
 	if r := s.find(name); r != nil {
-		if m.strays || s.strays(r) {
+		if s.strays(r, m.gone) {
 			strays = []byte{1}
 		}
 		if !s.sendRoom(sh, r, m.to) {
@@ -228,18 +228,11 @@ func (s *Service) release(sh *laneShard, name string, ln *lane) bool {
 	return true
 }
 
-// strays reports whether somebody is in the room whose node is not reached from here, or was not lately. It may be from the new home, and has not heard all then.
-func (s *Service) strays(r *room) bool {
+// strays reports whether somebody is in the room whose node is not reached from here, or was lost lately. It may be reached from the new home, and has not heard all then.
+func (s *Service) strays(r *room, lost []string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.rep.strays || slices.ContainsFunc(r.nodes(), func(n string) bool { return !s.reaches(n) })
-}
-
-// hasOn reports whether somebody on a node is in the room.
-func (r *room) hasOn(node string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return slices.Contains(r.nodes(), node)
+	return r.rep.strays || slices.ContainsFunc(r.nodes(), func(n string) bool { return slices.Contains(lost, n) || !s.reaches(n) })
 }
 
 func (s *Service) sendRoom(sh *laneShard, r *room, to string) bool {

@@ -26,7 +26,7 @@ type moving struct {
 	come     []arrival
 	comes    bool      // its old home has said that it sends it here
 	lost     bool      // its home was lost
-	strays   bool      // a node was lost with sessions in it, which is told where it goes
+	gone     []string  // nodes that were lost meanwhile
 	borrowed bool      // it goes back soon
 	rejoins  []*State  // who of other nodes' sessions was in it there
 	parked   []parked  // what other nodes have sent meanwhile, in order

@@ -215,7 +215,7 @@ func (s *Service) missed(b *router.Batch, node, name string, payload []byte) boo
 			s.found(b, r, to, row, waiting)
 		case r.rep.nodeOf(to.session) != node: // its user has logged in anew and is in the room again
 		case !s.miss(r, to, st, true):
-			r.lost = append(r.lost, st.To)
+			r.lose(st.To, to.session)
 		}
 	}
 	empty := len(r.all) == 0

@@ -91,9 +91,9 @@ func (s *Service) disown(node string) (lines []string) {
 				lines = append(lines, name)
 			}
 		}
-		for name, ln := range sh.lanes {
-			if r := s.find(name); r != nil && ln.moving != nil && r.hasOn(node) { // that may be back before the room is gone
-				ln.moving.strays = true
+		for _, ln := range sh.lanes {
+			if ln.moving != nil && !slices.Contains(ln.moving.gone, node) { // it may be back before the room is gone
+				ln.moving.gone = append(ln.moving.gone, node)
 			}
 		}
 		for _, c := range sh.copies {
@@ -190,7 +190,7 @@ func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node stri
 			r.rep.second = ""
 		}
 		s.followAll(b, r, node)
-		if home := s.Place.Home(name); home == r.rep.self || !s.reaches(home) { // else it goes there, where that node may be reached
+		if !s.goes(name) { // to where that node may be reached
 			if left {
 				s.missAll(r, node)
 			}
@@ -216,6 +216,12 @@ func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node stri
 	}
 	s.answered(ctx, b, name, node)
 	s.answered(ctx, b, name, whoMark+node)
+}
+
+// goes reports whether a room that is here should be on another node, which is reached.
+func (s *Service) goes(name string) bool {
+	home := s.Place.Home(name)
+	return home != s.Place.Node() && s.reaches(home)
 }
 
 // followAll has sessions that were on a node be where they are now, if it gave them to others before it went (XEP-0198 §5). The caller holds the room's lock.

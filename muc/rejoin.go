@@ -16,7 +16,7 @@ type away struct {
 	next    string // who may be the next one
 	strayed bool   // that one was out of reach: the room has to be looked for
 	lent    bool   // the room is there only for a while: this node is its home
-	secret  secret // of the room, if it is lent
+	secret  secret // of the room, if it has gone from here
 	token   Token
 	rejoins bool  // home is where it is looked for, and has not answered; another may
 	seats   State // Occupants only
@@ -160,7 +160,9 @@ func (s *Service) rejoined(ctx context.Context, b *router.Batch, node, room stri
 		}
 	}
 	s.adopt(ctx, b, x, false, false)
-	s.answered(ctx, b, room, whoMark+x.Whole)
+	if x.Asked != 0 || len(x.Occupants) == 0 { // else its answer is behind it, and what it says of who is in the room must not be older than what its sessions have done there
+		s.answered(ctx, b, room, whoMark+x.Whole)
+	}
 	return true
 }
 
@@ -252,7 +254,7 @@ const whoMark = "who "
 // who asks the nodes of a room's occupants which these are: some may have left without the room's having heard of it, but not those that have moved to
 // nodes which were not told that they are in it. It returns the nodes. The caller holds the room's lock.
 func (s *Service) who(r *room, moved map[string]bool) (nodes []string) {
-	r.rep.asked = time.Now().UnixNano()
+	r.rep.asked, r.rep.asks = time.Now().UnixNano(), false
 	r.rep.doubted = make(map[string]bool)
 	for _, o := range r.all {
 		for i := range o.seats {

@@ -25,6 +25,7 @@ type replication struct {
 	sent       uint64          // how much sessions of other nodes were sent
 	spoken     stanza.ID       // of the last message that all were told
 	asked      int64           // when nodes were asked who of theirs is in the room, nanoseconds since 1970
+	asks       bool            // they are about to be: they say whom their sessions have been shown, of whom some may not be in it
 	doubted    map[string]bool // sessions that were in it then by somebody else's word, and of which their node has not told
 	lost       time.Time       // when it came back after its home was lost
 	strays     bool            // a node was lost with sessions that stay in it, as it goes to where that may be reached
