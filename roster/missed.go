@@ -14,6 +14,8 @@ import (
 const (
 	// missedFor is longer than one node's rows take to get to another one that is up, mostly.
 	missedFor = time.Second
+	// lostFor is longer than what a node says may take that is not down.
+	lostFor = 3 * time.Second
 	// missedMost bounds what is remembered; the oldest go first.
 	missedMost = 1 << 16
 )
@@ -89,11 +91,11 @@ func (m *missed) all(now time.Time) (all []lately) {
 }
 
 // Appeared is for a resource that has become available on another node, or whose session has come here from one. If some of this node's users
-// became available at the same moment tell gives it their presence, and them its own; nil: none did. tell may block on the store; it is not for a
-// goroutine that other nodes' rows wait for.
+// became available at the same moment tell gives it their presence, and them its own, and those who were told that it is gone ask for it; nil: none did.
+// tell may block on the store; it is not for a goroutine that other nodes' rows wait for.
 func (s *Service) Appeared(full stanza.JID) (tell func(context.Context)) {
-	all := s.missed.of(full.Bare(), time.Now())
-	if len(all) == 0 {
+	all, outlived := s.missed.of(full.Bare(), time.Now()), s.outlivedNode(full)
+	if len(all) == 0 && !outlived {
 		return nil
 	}
 	full = full.Clone()
@@ -102,12 +104,30 @@ func (s *Service) Appeared(full stanza.JID) (tell func(context.Context)) {
 		defer cancel()
 		var b router.Batch
 		defer b.Flush()
-		if row, ok := s.r.Table.Row(full); ok {
-			for _, who := range all {
-				s.introduce(ctx, &b, row, who)
-			}
+		row, ok := s.r.Table.Row(full)
+		if !ok {
+			return
+		}
+		for _, who := range all {
+			s.introduce(ctx, &b, row, who)
+		}
+		if !outlived {
+			return
+		}
+		if err := s.outlived(ctx, full, row.Node()); err != nil {
+			s.log.Log(ctx, stanza.FaultLevel(err), "presence not asked of a resource that has moved", "jid", full, "err", err)
 		}
 	}
+}
+
+// outlivedNode reports whether users here may have been told just now that a resource is gone with its node, although its session had moved to another one before: it
+// says nothing by itself, since for its contacts it was there all the time.
+func (s *Service) outlivedNode(full stanza.JID) bool {
+	if time.Since(time.Unix(0, s.lost.Load())) > lostFor {
+		return false
+	}
+	row, ok := s.r.Table.Row(full)
+	return ok && row.Remote && row.Flags&router.Resumed != 0
 }
 
 // introduce has a resource and one of this node's that became available lately see one another as they are to.

@@ -98,7 +98,8 @@ type Service struct {
 	accounts    accounts
 	missed      missed
 	owed        owed
-	left        missed // whose last word here was that they are unavailable, each under the own bare JID
+	left        missed       // whose last word here was that they are unavailable, each under the own bare JID
+	lost        atomic.Int64 // when somebody was told last that others are gone with their node, in ns since 1970
 
 	requestsPerMinute atomic.Int64
 	lists             *cache[[]Friend] // for Friends
