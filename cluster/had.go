@@ -22,15 +22,17 @@ const (
 // with or without its session, is not among them any more.
 type had struct {
 	mu      sync.Mutex
-	recent  []hadMessage // oldest first
+	recent  []hadMessage           // oldest first
+	users   map[string][]stanza.ID // those of recent, by the user's bare JID
 	known   map[stanza.ID]*hadBy
 	doubted map[stanza.ID]*hadBy
 	order   []stanza.ID // of doubted, oldest first; those that are not in it any more are void
 }
 
 type hadMessage struct {
-	id stanza.ID
-	at time.Time
+	id   stanza.ID
+	user string
+	at   time.Time
 }
 
 type hadBy struct {
@@ -46,21 +48,26 @@ func (h *had) add(id stanza.ID, full stanza.JID, p *Peer, now time.Time) (taken,
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	next := &hadBy{peer: p}
+	next, user := &hadBy{peer: p}, full.Bare().Clone().String()
 	if last := h.byLocked(id); last != nil {
-		if slices.Contains(last.by, full.String()) || slices.Contains(last.by, full.Bare().String()) {
+		if slices.Contains(last.by, full.String()) || slices.Contains(last.by, user) {
 			return true, true
 		}
 		next.by = slices.Clone(last.by)
 	}
 	if h.known == nil {
-		h.known, h.doubted = make(map[stanza.ID]*hadBy), make(map[stanza.ID]*hadBy)
+		h.known, h.doubted, h.users = make(map[stanza.ID]*hadBy), make(map[stanza.ID]*hadBy), make(map[string][]stanza.ID)
 	}
 	for len(h.recent) > 0 && (len(h.recent) >= hadRecent || now.Sub(h.recent[0].at) > hadFor) {
-		delete(h.known, h.recent[0].id)
+		old := h.recent[0]
 		h.recent = h.recent[1:]
+		delete(h.known, old.id)
+		if h.users[old.user] = h.users[old.user][1:]; len(h.users[old.user]) == 0 {
+			delete(h.users, old.user)
+		}
 	}
-	h.recent = append(h.recent, hadMessage{id, now})
+	h.recent = append(h.recent, hadMessage{id, user, now})
+	h.users[user] = append(h.users[user], id)
 	h.known[id] = next
 	return len(next.by) > 0, false
 }
@@ -111,19 +118,27 @@ func (s *Service) Had(id stanza.ID) bool {
 	return s.had.byLocked(id) != nil // its link may end only after that of who hands it over
 }
 
-// HadBy is the messages of Had to one user: a session that moves takes them along.
+// HadBy is the messages of Had to one user: a session that moves takes them along. Those of nodes that are down are among them as long as nodes do not
+// all see each other.
 func (s *Service) HadBy(user stanza.JID) (ids []stanza.ID) {
 	h, bare := &s.had, user.Bare().String()
+	uncertain := s.Uncertain()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, all := range []map[stanza.ID]*hadBy{h.known, h.doubted} {
-		for id, m := range all {
-			if len(m.by) == 0 {
-				continue
-			}
-			if of, _, _ := strings.Cut(m.by[0], "/"); of == bare {
-				ids = append(ids, id)
-			}
+	for _, id := range h.users[bare] {
+		if h.byLocked(id) != nil && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	if !uncertain {
+		return ids
+	}
+	for id, m := range h.doubted {
+		if len(m.by) == 0 || h.known[id] != nil {
+			continue
+		}
+		if of, _, _ := strings.Cut(m.by[0], "/"); of == bare {
+			ids = append(ids, id)
 		}
 	}
 	return ids
