@@ -24,6 +24,7 @@ const (
 // node had no row of theirs yet when it told the contacts, nor had that node one of this user's when it asked. So does a contact whose session is
 // just on its way here: it has left the node that is told and asked.
 type missed struct {
+	keep  time.Duration // for how long; fixed
 	count atomic.Int32
 
 	mu    sync.Mutex
@@ -53,7 +54,7 @@ func (m *missed) add(who lately, contacts []stanza.JID, now time.Time) {
 		m.by[contact.String()] = append(m.by[contact.String()], who)
 		m.order = append(m.order, missedOne{now, contact.String()})
 	}
-	for len(m.order) > missedMost || len(m.order) > 0 && now.Sub(m.order[0].at) > missedFor {
+	for len(m.order) > missedMost || len(m.order) > 0 && now.Sub(m.order[0].at) > m.keep {
 		old := m.order[0]
 		m.order = m.order[1:]
 		if m.by[old.contact] = m.by[old.contact][1:]; len(m.by[old.contact]) == 0 {
@@ -70,7 +71,7 @@ func (m *missed) of(contact stanza.JID, now time.Time) []lately {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.order) > 0 && now.Sub(m.order[len(m.order)-1].at) > missedFor {
+	if len(m.order) > 0 && now.Sub(m.order[len(m.order)-1].at) > m.keep {
 		return nil
 	}
 	return slices.Clone(m.by[contact.String()])
@@ -82,7 +83,7 @@ func (m *missed) all(now time.Time) (all []lately) {
 	defer m.mu.Unlock()
 	seen := make(map[string]bool)
 	for _, one := range m.order {
-		if now.Sub(one.at) <= missedFor && !seen[one.contact] {
+		if now.Sub(one.at) <= m.keep && !seen[one.contact] {
 			seen[one.contact] = true
 			all = append(all, m.by[one.contact]...)
 		}
@@ -91,11 +92,12 @@ func (m *missed) all(now time.Time) (all []lately) {
 }
 
 // Appeared is for a resource that has become available on another node, or whose session has come here from one. If some of this node's users
-// became available at the same moment tell gives it their presence, and them its own, and those who were told that it is gone ask for it; nil: none did.
+// became available at the same moment tell gives it their presence, and them its own, and those who were told that it is gone, by this node or with another one, hear
+// of it; nil: there are none.
 // tell may block on the store; it is not for a goroutine that other nodes' rows wait for.
 func (s *Service) Appeared(full stanza.JID) (tell func(context.Context)) {
-	all, outlived := s.missed.of(full.Bare(), time.Now()), s.outlivedNode(full)
-	if len(all) == 0 && !outlived {
+	all, outlived, back := s.missed.of(full.Bare(), time.Now()), s.outlivedNode(full), s.hasLeft(full)
+	if len(all) == 0 && !outlived && !back {
 		return nil
 	}
 	full = full.Clone()
@@ -111,13 +113,27 @@ func (s *Service) Appeared(full stanza.JID) (tell func(context.Context)) {
 		for _, who := range all {
 			s.introduce(ctx, &b, row, who)
 		}
-		if !outlived {
-			return
+		var err error
+		switch {
+		case row.Remote && outlived:
+			err = s.outlived(ctx, full, row.Node())
+		case !row.Remote && back:
+			_, err = s.announceAgain(ctx, &b, row.Session)
 		}
-		if err := s.outlived(ctx, full, row.Node()); err != nil {
-			s.log.Log(ctx, stanza.FaultLevel(err), "presence not asked of a resource that has moved", "jid", full, "err", err)
+		if err != nil {
+			s.log.Log(ctx, stanza.FaultLevel(err), "presence not brought up to date of a resource that has moved", "jid", full, "err", err)
 		}
 	}
+}
+
+// hasLeft reports whether this node's last word of a resource, whose next session has come here since, was just now that it is unavailable: contacts elsewhere may
+// have heard that behind what the next one's node had told them.
+func (s *Service) hasLeft(full stanza.JID) bool {
+	if !slices.ContainsFunc(s.left.of(full.Bare(), time.Now()), func(l lately) bool { return l.full == full }) {
+		return false
+	}
+	row, ok := s.r.Table.Row(full)
+	return ok && !row.Remote
 }
 
 // outlivedNode reports whether users here may have been told just now that a resource is gone with its node, although its session had moved to another one before: it

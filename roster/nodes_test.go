@@ -202,7 +202,7 @@ func TestOutlived(t *testing.T) {
 		there.expect()
 		w.s.Found(t.Context(), "b")
 		there.expect(orchard.seenBy(juliet, "", ""), "<presence from='"+romeo+"/orchard' to='"+juliet+"' type='probe'/>")
-		time.Sleep(2 * missedFor)
+		time.Sleep(2 * lostFor)
 		w.s.Found(t.Context(), "b")
 		there.expect(orchard.seenBy(juliet, "", ""))
 	})
@@ -235,6 +235,38 @@ func TestOutlivedNode(t *testing.T) {
 				tell(t.Context())
 				there.expect("<presence from='" + romeo + "/orchard' to='" + juliet + "' type='probe'/>")
 			}
+		}
+	})
+}
+
+// TestCameBack: a resource's session here ended, its next one was on another node and has come here. Contacts are told of it, as they may hear of the end of the first one
+// only now; of one that ended long ago they are not.
+func TestCameBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{})
+		w.s.Nodes = true
+		w.friends("juliet", "romeo")
+		there := w.remote(juliet+"/balcony", "b")
+		for _, late := range []bool{false, true} {
+			orchard := w.login(romeo + "/orchard")
+			orchard.end()
+			if late {
+				time.Sleep(2 * lostFor)
+			}
+			orchard = w.login(romeo + "/orchard") // as if it had come
+			time.Sleep(2 * missedFor)
+			there.take()
+			if tell := w.s.Appeared(orchard.jid); tell != nil {
+				tell(t.Context())
+			}
+			if late {
+				there.expect()
+			} else {
+				there.expect(orchard.seenBy(juliet, "", ""))
+			}
+			orchard.end()
+			time.Sleep(2 * lostFor)
+			there.take()
 		}
 	})
 }

@@ -113,6 +113,7 @@ func New(r *router.Router, st Store, cfg Config, log *slog.Logger) *Service {
 		lists:   newCache(cachedDetails, func(l []Friend) int { return len(l) + 1 }),
 		circles: newCache(cachedFriends, func(f circle) int { return len(f) + 8 }),
 	}
+	s.missed.keep, s.left.keep = missedFor, lostFor
 	s.accounts.init()
 	s.Reload(cfg)
 	return s
