@@ -95,16 +95,20 @@ func (s *Service) Had(id stanza.ID) bool {
 	return s.had.known.has(id) || s.had.doubted.has(id) // its link may end only after that of who hands it over
 }
 
-// HadBy is the messages of Had to one user: a session that moves takes them along.
+// HadBy is the messages of Had to one user: a session that moves takes them along. Those of nodes that are down are among them as long as nodes do not
+// all see each other.
 func (s *Service) HadBy(user stanza.JID) (ids []stanza.ID) {
-	h := &s.had
+	h, uncertain := &s.had, s.Uncertain()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.known.all == nil {
 		return nil
 	}
 	hash := h.user(user)
-	return h.known.appendOf(h.doubted.appendOf(nil, hash), hash)
+	if uncertain {
+		ids = h.doubted.appendOf(ids, hash)
+	}
+	return h.known.appendOf(ids, hash)
 }
 
 // Stored notes that this node itself stores a message, so that it is to be handed over, or that it gives it to another one.

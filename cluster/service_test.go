@@ -633,3 +633,23 @@ func TestServiceKeepsOrderWithoutStore(t *testing.T) {
 		}
 	})
 }
+
+// TestServiceCrossing: two nodes send one another messages for a user whose sessions on both have just gone. Neither waits for the other one to have dealt with
+// what it was sent before it stores what it was.
+func TestServiceCrossing(t *testing.T) {
+	onSites(t, 2, func(t *testing.T, c *sites) {
+		alice, carol := c.all[0].bind("alice@chat.test/game", 0, 0), c.all[1].bind("carol@chat.test/game", 0, 0)
+		phone, desk := c.all[0].bind("bob@chat.test/phone", 0, 0), c.all[1].bind("bob@chat.test/desk", 0, 0)
+		time.Sleep(time.Second)
+		c.Shape(simIP(1), simIP(2), 50*time.Millisecond, 0, 0)
+		c.Shape(simIP(2), simIP(1), 50*time.Millisecond, 0, 0)
+		phone.site.Table.Unbind(phone)
+		desk.site.Table.Unbind(desk)
+		alice.say("<message to='bob@chat.test/desk' type='chat'><body>one</body></message>")
+		carol.say("<message to='bob@chat.test/phone' type='chat'><body>two</body></message>")
+		time.Sleep(time.Second)
+		if got := c.store.bodies("bob"); len(got) != 2 {
+			t.Errorf("%q are stored after a second", got)
+		}
+	})
+}

@@ -92,7 +92,8 @@ func (r *Router) Arrived(ctx context.Context, b *Batch, st *stanza.Stanza, full 
 		rows = r.Table.Local(full)
 	}
 	b.Flush()
-	if !had && r.reroute(ctx, st, r.Table.Local) {
+	// What is being moved may be so for as long as another node does not confirm what it was sent, and that one may be waiting here.
+	if !had && r.reroute(ctx, st, r.Table.Local, r.holdNow) {
 		return full.Bare()
 	}
 	return stanza.JID{}

@@ -116,18 +116,23 @@ func (r *Router) await(ctx context.Context, b *Batch, st *stanza.Stanza, full st
 // Reroute finds another way for a stanza that a session took and could not
 // send: another resource of its user, the spool, at once or later, or an error to the sender. The
 // session is ending and marked so in the table.
-func (r *Router) Reroute(ctx context.Context, st *stanza.Stanza) { r.reroute(ctx, st, r.Table.Rows) }
+func (r *Router) Reroute(ctx context.Context, st *stanza.Stanza) {
+	r.reroute(ctx, st, r.Table.Rows, r.hold)
+}
+
+// A holder is hold or holdNow.
+type holder func(context.Context, *Batch, *stanza.Stanza, func(stanza.JID) []Row) (taken bool, err error)
 
 // reroute looks for resources in rows only, and does not wait for the session whose end this is. It reports whether another session has
 // taken st.
-func (r *Router) reroute(ctx context.Context, st *stanza.Stanza, rows func(stanza.JID) []Row) (taken bool) {
+func (r *Router) reroute(ctx context.Context, st *stanza.Stanza, rows func(stanza.JID) []Row, hold holder) (taken bool) {
 	switch {
 	case st.Type == stanza.TypeError || st.Type == stanza.Result || st.Kind == stanza.Presence:
 		r.drop(dropErrorUndeliverable)
 	case st.Kind == stanza.Message && st.Type == stanza.Headline:
 		r.drop(dropNoResource)
 	case st.Kind == stanza.Message && st.Type != stanza.Groupchat:
-		return r.toMostAvailable(ctx, nil, rows(st.To), st) || r.holdAccepted(ctx, st, rows)
+		return r.toMostAvailable(ctx, nil, rows(st.To), st) || r.holdAccepted(ctx, st, rows, hold)
 	default:
 		r.Fail(nil, st, stanza.ErrServiceUnavailable, dropNoResource)
 	}
@@ -135,8 +140,8 @@ func (r *Router) reroute(ctx context.Context, st *stanza.Stanza, rows func(stanz
 }
 
 // holdAccepted is hold for a message that its sender takes for delivered, and may have left.
-func (r *Router) holdAccepted(ctx context.Context, st *stanza.Stanza, rows func(stanza.JID) []Row) (taken bool) {
-	taken, err := r.hold(ctx, nil, st, rows)
+func (r *Router) holdAccepted(ctx context.Context, st *stanza.Stanza, rows func(stanza.JID) []Row, hold holder) (taken bool) {
+	taken, err := hold(ctx, nil, st, rows)
 	if err != nil {
 		r.later(st, err)
 	}
