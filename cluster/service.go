@@ -38,8 +38,8 @@ const (
 type Sessions struct {
 	// Stale brings up to date what sessions and caches here keep of a user, whom another node has changed.
 	Stale func(ctx context.Context, user stanza.JID, what router.Kept)
-	// Forget drops what is in memory of the store of a user who logs in here: another node has just ended or given away the user's
-	// session, and may have stored what its client had not acknowledged. It does not block.
+	// Forget drops what is in memory of the store of a user who logs in here, or of all if user is empty: another node has just ended or given away the user's
+	// session, and may have stored what its client had not acknowledged, or it has stored what it can not tell of. It does not block.
 	Forget func(user string)
 	// Look hands over what waits for a user who has reachable sessions here, and returns when that has been done.
 	Look func(ctx context.Context, user stanza.JID)
@@ -250,6 +250,7 @@ func (s *Service) Abouts() map[string][]byte {
 // PeerDown implements Handler. From before the node's rows are gone until what comes back is in the store, messages for the users whom
 // that is for wait.
 func (s *Service) PeerDown(p *Peer, unacked []Frame, left bool) {
+	s.Sessions.Forget("")
 	r := s.returned.begin(p, unacked)
 	s.moving.begin(r.users)
 	s.back.begin(r.users)
@@ -369,6 +370,7 @@ const (
 
 // complete is called when all rows of a node are known, for the first time or after a gap.
 func (s *Service) complete(o *Owner) {
+	s.Sessions.Forget("") // before met: who is bound later is handed what that node has stored
 	unknown, met := s.missing.set(o.Node, false), s.Now()
 	unknown = s.missing.meet(o.Node, o.Incarnation) || unknown
 	s.background(func(ctx context.Context) {

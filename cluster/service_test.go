@@ -332,7 +332,7 @@ func TestServiceMovesSessions(t *testing.T) {
 			t.Fatalf("%s, %v", session, err)
 		}
 		kept()
-		want(t, "forgotten", c.all[0].notes("forget"), "forget bob")
+		want(t, "forgotten", c.all[0].notes("forget bob"), "forget bob")
 		if _, _, err = c.all[0].Fetch(t.Context(), "n02.2", "bob"); err != nil {
 			t.Fatal(err)
 		}

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -83,7 +84,7 @@ func (c *sites) start(i int) {
 				s.stale(user, what)
 			}
 		},
-		Forget: func(user string) { s.note("forget " + user) },
+		Forget: func(user string) { s.note("forget " + cmp.Or(user, "all")) },
 		Look:   s.look,
 		Yield: func(id, user string) ([]byte, error) {
 			s.note("yield " + id)

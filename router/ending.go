@@ -71,8 +71,8 @@ func detached(rows []Row, st *stanza.Stanza) bool {
 	return false
 }
 
-// arrivingTime is how long a resource that was bound is expected to say that it is available.
-const arrivingTime = 10 * time.Second
+// ArrivingTime is how long a resource that was bound is expected to say that it is available.
+const ArrivingTime = 10 * time.Second
 
 // arriving reports whether a message is for a resource that has just come and has yet to be handed what waits, which it is when it says that
 // it is available (XEP-0160 §3). Where nobody else can be reached the message waits, too, so that it does not overtake that (RFC 6120 §10.1).
@@ -81,7 +81,7 @@ func (r *Router) arriving(ctx context.Context, b *Batch, rows []Row, st *stanza.
 	if i < 0 || !Storable(st) || highestPriority(rows) >= 0 {
 		return false
 	}
-	if row := &rows[i]; row.Available && row.Priority != Pending || !row.Available && time.Since(row.Session.State().Begun) > arrivingTime {
+	if row := &rows[i]; row.Available && row.Priority != Pending || !row.Available && row.Flags&Arriving == 0 {
 		return false
 	}
 	b.Flush()
