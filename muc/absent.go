@@ -36,6 +36,27 @@ func (a *absent) Send(_ *router.Batch, st *stanza.Stanza) bool {
 	return true
 }
 
+// waits is what waits, raw XML, for another process; await takes that.
+func (a *absent) waits() (all []string) {
+	for _, st := range a.waiting {
+		all = append(all, string(st.Append(nil)))
+	}
+	return all
+}
+
+func (a *absent) await(all []string) {
+	for _, text := range all {
+		if st, err := stanza.Parse([]byte(text)); err == nil {
+			a.Send(nil, st)
+		}
+	}
+}
+
+// goesOn reports whether a row is where a session has gone on that was on a node.
+func (to *seat) goesOn(row router.Row, node string) bool {
+	return row.Node() != node || boundAt(row) > to.bound
+}
+
 // miss has what a session was missed for wait until it is known where it is. It reports whether it may be anywhere.
 func (s *Service) miss(r *room, to *seat, st *stanza.Stanza, sure bool) bool {
 	if has, ok := to.session.(*node); ok {
@@ -116,7 +137,7 @@ func (s *Service) lookFor(b *router.Batch, name, session string) {
 		to := o.seat(full)
 		if a, ok := to.session.(*absent); ok {
 			switch row, there := s.rowOf(full, to.bound); {
-			case there && row.Node() != a.name && row.Session != a.was:
+			case there && row.Session != a.was && (to.goesOn(row, a.name) || !a.sure && s.reaches(a.name)):
 				s.found(b, r, to, row, a.waiting)
 			case time.Now().After(a.until) && (time.Now().After(a.until.Add(absenceApart)) || !s.Place.Split()):
 				r.lost = append(r.lost, full)
