@@ -59,14 +59,17 @@ func (to *seat) goesOn(row router.Row, node string) bool {
 
 // miss has what a session was missed for wait until it is known where it is. It reports whether it may be anywhere.
 func (s *Service) miss(r *room, to *seat, st *stanza.Stanza, sure bool) bool {
-	if has, ok := to.session.(*node); ok {
-		s.leaveOpen(r, to, has)
+	a := s.doubt(r, to)
+	a.sure = a.sure || sure
+	return a.Send(nil, st)
+}
+
+// doubt has a session be looked for of which it is not known whether it is still where it was.
+func (s *Service) doubt(r *room, to *seat) *absent {
+	if a, ok := to.session.(*absent); ok {
+		return a
 	}
-	a, ok := to.session.(*absent)
-	if ok {
-		a.sure = a.sure || sure
-	}
-	return ok && a.Send(nil, st)
+	return s.leaveOpen(r, to, r.rep.nodeOf(to.session))
 }
 
 // unsent has sessions be looked for whose node does not take what is for them: it is gone, say, which the room is about to be told, and may have given them to others
@@ -85,15 +88,9 @@ func (s *Service) unsent(r *room, st *stanza.Stanza, to []stanza.JID) {
 func (s *Service) missAll(r *room, on string) {
 	for _, o := range r.all {
 		for i := range o.seats {
-			to := &o.seats[i]
-			switch has := to.session.(type) {
-			case *node:
-				if has.name == on {
-					s.leaveOpen(r, to, has).sure = true
-				}
-			case *absent:
-				if has.name == on && !has.sure {
-					has.sure, has.until = true, time.Now().Add(absence)
+			if to := &o.seats[i]; r.rep.nodeOf(to.session) == on {
+				if a := s.doubt(r, to); !a.sure {
+					a.sure, a.until = true, time.Now().Add(absence)
 				}
 			}
 		}
@@ -101,8 +98,8 @@ func (s *Service) missAll(r *room, on string) {
 }
 
 // leaveOpen has a session be looked for that was on a node.
-func (s *Service) leaveOpen(r *room, to *seat, on *node) *absent {
-	a := &absent{node: on, was: to.session, until: time.Now().Add(absence)}
+func (s *Service) leaveOpen(r *room, to *seat, on string) *absent {
+	a := &absent{node: s.node(on), was: to.session, until: time.Now().Add(absence)}
 	to.session = a
 	s.lookLater(r, to.jid)
 	return a

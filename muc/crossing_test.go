@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"chatd/router"
+	"chatd/stanza"
 )
 
 // hold has a node deal with nothing more than what it has been given already, until what it returns is called.
@@ -373,6 +374,34 @@ func roomMovesMeanwhile(t *testing.T, home string, missed, left bool) {
 	}
 	if got := alice.hears("unavailable"); len(got) > 0 {
 		t.Errorf("alice was told %q", got)
+	}
+}
+
+// TestBouncedMeanwhile has an error say that a session is nowhere, as that goes to another node or ends.
+func TestBouncedMeanwhile(t *testing.T) {
+	for _, moves := range []bool{true, false} {
+		c, alice, bob := aliceAndBob(t)
+		c.node("b").table.Unbind(bob)
+		c.node("b").Handle(t.Context(), nil, nil, &stanza.Stanza{Kind: stanza.Message, Type: stanza.TypeError, From: bob.jid, To: stanza.MustJID("r@" + fakeHost),
+			Inner: []byte("<error type='cancel'><service-unavailable xmlns='" + stanza.NSStanzas + "'/></error>")})
+		c.quiet()
+		if got := alice.hears("unavailable"); len(got) > 0 {
+			t.Errorf("alice was told %q", got)
+		}
+		if !moves {
+			if got := alice.await(1); len(got) != 1 || !strings.Contains(got[0], "333") {
+				t.Errorf("bob is nowhere, and alice was told %q", got)
+			}
+			continue
+		}
+		bob = c.node("c").resumed("bob@chat.test/1")
+		alice.shout("r", "once")
+		if got := texts(bob.await(1)); !slices.Equal(got, []string{"once"}) {
+			t.Errorf("bob heard %q", got)
+		}
+		if got := alice.hears("unavailable"); len(got) > 0 {
+			t.Errorf("alice was told %q", got)
+		}
 	}
 }
 
