@@ -36,16 +36,40 @@ func (a *absent) Send(_ *router.Batch, st *stanza.Stanza) bool {
 	return true
 }
 
+// waits is what waits, raw XML, for another process; await takes that.
+func (a *absent) waits() (all []string) {
+	for _, st := range a.waiting {
+		all = append(all, string(st.Append(nil)))
+	}
+	return all
+}
+
+func (a *absent) await(all []string) {
+	for _, text := range all {
+		if st, err := stanza.Parse([]byte(text)); err == nil {
+			a.Send(nil, st)
+		}
+	}
+}
+
+// goesOn reports whether a row is where a session has gone on that was on a node.
+func (to *seat) goesOn(row router.Row, node string) bool {
+	return row.Node() != node || boundAt(row) > to.bound
+}
+
 // miss has what a session was missed for wait until it is known where it is. It reports whether it may be anywhere.
 func (s *Service) miss(r *room, to *seat, st *stanza.Stanza, sure bool) bool {
-	if has, ok := to.session.(*node); ok {
-		s.leaveOpen(r, to, has)
+	a := s.doubt(r, to)
+	a.sure = a.sure || sure
+	return a.Send(nil, st)
+}
+
+// doubt has a session be looked for of which it is not known whether it is still where it was.
+func (s *Service) doubt(r *room, to *seat) *absent {
+	if a, ok := to.session.(*absent); ok {
+		return a
 	}
-	a, ok := to.session.(*absent)
-	if ok {
-		a.sure = a.sure || sure
-	}
-	return ok && a.Send(nil, st)
+	return s.leaveOpen(r, to, r.rep.nodeOf(to.session))
 }
 
 // unsent has sessions be looked for whose node does not take what is for them: it is gone, say, which the room is about to be told, and may have given them to others
@@ -64,15 +88,9 @@ func (s *Service) unsent(r *room, st *stanza.Stanza, to []stanza.JID) {
 func (s *Service) missAll(r *room, on string) {
 	for _, o := range r.all {
 		for i := range o.seats {
-			to := &o.seats[i]
-			switch has := to.session.(type) {
-			case *node:
-				if has.name == on {
-					s.leaveOpen(r, to, has).sure = true
-				}
-			case *absent:
-				if has.name == on && !has.sure {
-					has.sure, has.until = true, time.Now().Add(absence)
+			if to := &o.seats[i]; r.rep.nodeOf(to.session) == on {
+				if a := s.doubt(r, to); !a.sure {
+					a.sure, a.until = true, time.Now().Add(absence)
 				}
 			}
 		}
@@ -80,8 +98,8 @@ func (s *Service) missAll(r *room, on string) {
 }
 
 // leaveOpen has a session be looked for that was on a node.
-func (s *Service) leaveOpen(r *room, to *seat, on *node) *absent {
-	a := &absent{node: on, was: to.session, until: time.Now().Add(absence)}
+func (s *Service) leaveOpen(r *room, to *seat, on string) *absent {
+	a := &absent{node: s.node(on), was: to.session, until: time.Now().Add(absence)}
 	to.session = a
 	s.lookLater(r, to.jid)
 	return a
@@ -116,7 +134,7 @@ func (s *Service) lookFor(b *router.Batch, name, session string) {
 		to := o.seat(full)
 		if a, ok := to.session.(*absent); ok {
 			switch row, there := s.rowOf(full, to.bound); {
-			case there && row.Node() != a.name && row.Session != a.was:
+			case there && row.Session != a.was && (to.goesOn(row, a.name) || !a.sure && s.reaches(a.name)):
 				s.found(b, r, to, row, a.waiting)
 			case time.Now().After(a.until) && (time.Now().After(a.until.Add(absenceApart)) || !s.Place.Split()):
 				r.lose(full, a)

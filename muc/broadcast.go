@@ -223,7 +223,7 @@ func (s *Service) send(b *router.Batch, r *room, to *seat, st *stanza.Stanza) bo
 	case s.Place == nil:
 		return false // ending: it says so itself
 	default: // ending, or on its way to another node (XEP-0198 §5)
-		return s.leaveOpen(r, to, s.node(r.rep.self)).Send(b, st)
+		return s.doubt(r, to).Send(b, st)
 	}
 	s.follow(r, to, row)
 	if n, ok := to.session.(*node); ok {

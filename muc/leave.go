@@ -88,9 +88,12 @@ func (s *Service) bounced(b *router.Batch, st *stanza.Stanza) {
 		return
 	}
 	o := r.of(st.From)
+	_, there := s.r.Table.Row(st.From)
 	switch {
 	case o == nil:
-	case s.undeliverable(st):
+	case !there && s.Place != nil: // or on its way to another node (XEP-0198 §5)
+		s.doubt(r, o.seat(st.From))
+	case !there || undeliverable(st):
 		s.Metrics.bounced.Inc()
 		s.depart(b, r, o, st.From, &notice{codes: []int{333}})
 	case st.Kind == stanza.Message && s.mayRefuse(o, st):
@@ -117,10 +120,7 @@ func (s *Service) mayRefuse(o *occupant, st *stanza.Stanza) bool {
 }
 
 // undeliverable reports whether an error says that the session that it comes from is not there.
-func (s *Service) undeliverable(st *stanza.Stanza) bool {
-	if _, ok := s.r.Table.Row(st.From); !ok {
-		return true
-	}
+func undeliverable(st *stanza.Stanza) bool {
 	at := bytes.LastIndex(st.Inner, []byte("<error"))
 	if at < 0 {
 		return false

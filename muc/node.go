@@ -207,7 +207,7 @@ func (s *Service) missed(b *router.Batch, node, name string, payload []byte) boo
 	if o := r.of(st.To); o != nil {
 		to := o.seat(st.To)
 		switch row, ok := s.rowOf(st.To, to.bound); {
-		case ok && row.Node() != node && row.Flags&router.Resumed != 0:
+		case ok && to.goesOn(row, node) && row.Flags&router.Resumed != 0:
 			waiting := []*stanza.Stanza{st}
 			if a, ok := to.session.(*absent); ok {
 				waiting = append(a.waiting, st)

@@ -233,7 +233,7 @@ func (s *Service) followAll(b *router.Batch, r *room, node string) {
 			if away && a.sure || r.rep.nodeOf(to.session) != node {
 				continue
 			}
-			if row, ok := s.rowOf(to.jid, to.bound); !ok || row.Node() == node {
+			if row, ok := s.rowOf(to.jid, to.bound); !ok || !to.goesOn(row, node) {
 				continue
 			} else if away {
 				s.found(b, r, to, row, a.waiting)
