@@ -185,6 +185,8 @@ func (s *Service) vanish(r *room) {
 
 // fill reads a room from the store; store.ErrNotFound if it is not there. The caller holds r.admin.
 func (s *Service) fill(ctx context.Context, name string, r *room) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
 	rec, err := s.store.Room(ctx, name)
 	if errors.Is(err, store.ErrNotFound) {
 		return store.ErrNotFound

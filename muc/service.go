@@ -119,8 +119,11 @@ func (s *Service) toRoom(ctx context.Context, b *router.Batch, sess router.Sessi
 		s.bounced(b, st)
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
+	if st.Kind != stanza.Presence && st.Type != stanza.Groupchat { // for which only fill and change ask the store, seldom
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, storeTimeout)
+		defer cancel()
+	}
 	switch st.Kind {
 	case stanza.Presence:
 		s.presence(ctx, b, sess, bound, st)
