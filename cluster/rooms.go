@@ -104,7 +104,7 @@ func (r *Rooms) note() {
 func (r *Rooms) Split() bool { return r.s.Split() }
 
 // Send sends a frame, kinds being counted from 0, to another node or to this one. It never blocks; false: the node is not there, or has too
-// much to do.
+// much to do; this one takes all until it stops.
 func (r *Rooms) Send(node string, kind byte, room string, parts ...[]byte) bool {
 	buf := encoded.Get().(*[]byte)
 	defer encoded.Put(buf)

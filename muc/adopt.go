@@ -26,6 +26,9 @@ func (s *Service) adopt(ctx context.Context, b *router.Batch, x *State, lost, me
 	}
 	mine := r.sessionsOn(r.rep.self)
 	r.rep.asks = lost || merged || was && x.Config != nil
+	if was {
+		s.dropLeft(x, mine)
+	}
 	if x.Whole != r.rep.self { // what this node knows of its own sessions it knows best now
 		s.join(b, r, x)
 	}
@@ -46,6 +49,19 @@ func (s *Service) adopt(ctx context.Context, b *router.Batch, x *State, lost, me
 	s.heardHere(x.Name, retold)
 	s.settle(r)
 	return asked
+}
+
+// dropLeft takes those sessions of this node out of another half of a room that are in neither this one nor elsewhere: they have left, and see nothing of it any more.
+func (s *Service) dropLeft(x *State, mine map[string]bool) {
+	self := s.Place.Node()
+	for _, was := range sittings(x) {
+		if was.Node != self || mine[was.JID] {
+			continue
+		}
+		if row, ok := s.rowOf(stanza.Restore(was.JID), was.Bound); !ok || !row.Remote {
+			x.unseat(was.JID)
+		}
+	}
 }
 
 // keepMoved notes which sessions have come to other nodes from where they are by x (XEP-0198 §5), of which those have not been told: they are in the

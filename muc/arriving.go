@@ -170,6 +170,7 @@ func (s *Service) notMine(node, name string) {
 		x.Asked = 0
 		s.sendJSON(node, frameRejoin, name, x)
 	}
+	ln.moving.rejoins = nil
 	s.moved(sh, name, ln)
 	if a := sh.away[name]; a == nil || a.home == "" { // or else one speaks to whom one hears
 		s.redirect(sh, name, node)

@@ -218,6 +218,10 @@ func (s *Service) release(sh *laneShard, name string, ln *lane) bool {
 		}
 	}
 	s.Place.Send(m.to, frameArrived, name, strays)
+	for _, x := range m.rejoins {
+		s.sendJSON(m.to, frameRejoin, name, x)
+	}
+	m.rejoins = nil
 	for i := range m.parked {
 		s.reject(&m.parked[i], m.to)
 	}
@@ -255,6 +259,7 @@ func (s *Service) sendRoom(sh *laneShard, r *room, to string) bool {
 	}
 	if a.lent || len(a.seats.Occupants) > 0 {
 		sh.putAway(r.at.Local(), a)
+		sh.leftInLine(r.at.Local())
 	}
 	s.Metrics.occupants.Sub(float64(r.seats))
 	s.vanish(r)

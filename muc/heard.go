@@ -41,8 +41,8 @@ func spokenID(wire []byte) (id stanza.ID, ok bool) {
 	return stanza.ID(wire[at:]), bytes.HasPrefix(child, []byte("stanza-id ")) && wire[at-1] == '\''
 }
 
-// hear notes a message that sessions here are told, and reports whether they were before.
-func (s *Service) hear(room string, wire []byte) (again bool) {
+// hear notes a message that sessions here are told, and reports whether they were before, if it is one that is kept.
+func (s *Service) hear(room string, wire []byte, kept bool) (again bool) {
 	id, ok := spokenID(wire)
 	if !ok {
 		return false
@@ -52,7 +52,7 @@ func (s *Service) hear(room string, wire []byte) (again bool) {
 	defer sh.mu.Unlock()
 	s.heardOf(sh, room, id)
 	a := sh.away[room]
-	if a == nil {
+	if a == nil || !kept {
 		return false
 	}
 	if slices.ContainsFunc(a.heard, func(m utterance) bool { return m.id == id }) {

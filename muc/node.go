@@ -118,7 +118,7 @@ func (s *Service) castTo(b *router.Batch, from, room string, payload []byte, fol
 	}
 	st.Wire = rest
 	s.noteShown(from, room, token, st, to)
-	if isCast(st) && s.hear(room, rest) && !follows {
+	if isCast(st) && s.hear(room, rest, memorable(st)) && !follows {
 		return true
 	}
 	for _, full := range to {

@@ -63,8 +63,12 @@ func (s *Service) Down(node string, left bool, unacked []Frame) {
 	}
 	for _, f := range unacked {
 		switch f.Kind { // the rest was for the node only, or waits for an answer anyway
-		case frameState, frameArrived, frameRejoin:
+		case frameState, frameArrived:
 			s.Place.Send(self, f.Kind, f.Room, f.Payload)
+		case frameRejoin: // of its own sessions it tells what they are in now
+			if x, _, ok := readState(f.Room, f.Payload); ok && x.Whole != self {
+				s.Place.Send(self, f.Kind, f.Room, f.Payload)
+			}
 		case frameCast, frameFollow: // its sessions may have come to other nodes before it left
 			s.Place.Send(self, frameReturned, f.Room, appendText(nil, node), f.Payload)
 		}

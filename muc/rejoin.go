@@ -54,7 +54,7 @@ func (s *Service) seated(node, room string, payload []byte) bool {
 	a.token, a.rejoins = token, false
 	a.entered(x)
 	a.seats.apply(x)
-	if len(a.seats.Occupants) == 0 && !a.lent {
+	if l := sh.lines[room]; len(a.seats.Occupants) == 0 && !a.lent && (l == nil || len(l.said) == 0) { // else when the room knows that all have left: until then it may say again what they have heard
 		s.dropAway(sh, room)
 	}
 	s.redirect(sh, room, node)
@@ -81,6 +81,15 @@ func (sh *laneShard) left(name string, st *stanza.Stanza) {
 		return
 	}
 	a.seats.unseat(st.From.String())
+}
+
+// leftInLine notes who has left since a room has moved. The caller holds mu.
+func (sh *laneShard) leftInLine(name string) {
+	if l := sh.lines[name]; l != nil {
+		for i := range l.said {
+			sh.left(name, l.said[i].st)
+		}
+	}
 }
 
 // fenced reports whether a node that speaks for a room is not its home any more, by what is known here.
@@ -159,6 +168,11 @@ func (s *Service) rejoined(ctx context.Context, b *router.Batch, node, room stri
 			return true
 		}
 	}
+	if !s.reaches(x.Whole) && s.goes(room) { // to where they may be reached
+		s.handOver(room, s.Place.Home(room))
+		s.rejoinsThere(room, x)
+		return true
+	}
 	s.adopt(ctx, b, x, false, false)
 	if x.Asked != 0 || len(x.Occupants) == 0 { // else its answer is behind it, and what it says of who is in the room must not be older than what its sessions have done there
 		s.answered(ctx, b, room, whoMark+x.Whole)
@@ -177,6 +191,16 @@ func (s *Service) rejoinsWith(room string, x *State) bool {
 	}
 	ln.moving.rejoins = append(ln.moving.rejoins, x)
 	return true
+}
+
+// rejoinsThere has sessions of a node be told of where a room goes.
+func (s *Service) rejoinsThere(room string, x *State) {
+	sh := s.laneShard(room)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	m := sh.lanes[room].moving
+	x.Asked = 0
+	m.rejoins = append(m.rejoins, x)
 }
 
 // rejoinLater has sessions of a node wait for the room that they are in, if that is not here and may come: its home may be another that they do not reach.

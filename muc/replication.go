@@ -91,19 +91,19 @@ func (r *room) setAffiliate(a affiliate) {
 		if p.stamps == nil {
 			p.stamps = make(map[string]int64)
 		}
-		p.stamps[a.jid] = time.Now().UnixNano()
+		p.stamps[a.jid] = max(time.Now().UnixNano(), p.stamps[a.jid]+1)
 		p.affiliated = append(p.affiliated, a.jid)
 	}
 }
 
-// stamp notes when the configuration or the subject was changed, which is now, and reports whether they were.
+// stamp notes when the configuration or the subject was changed, which is now, and after it was the last time whatever the clock says, and reports whether they were.
 func (p *replication) stamp(r *room) (configured, subject bool) {
 	now := time.Now().UnixNano()
 	if p.cfg != r.cfg || p.phase != r.phase {
-		p.cfg, p.phase, p.configured, configured = r.cfg, r.phase, now, true
+		p.cfg, p.phase, p.configured, configured = r.cfg, r.phase, max(now, p.configured+1), true
 	}
 	if len(p.subject) != len(r.subject) || len(r.subject) > 0 && &p.subject[0] != &r.subject[0] {
-		p.subject, p.subjectSet, subject = r.subject, now, true
+		p.subject, p.subjectSet, subject = r.subject, max(now, p.subjectSet+1), true
 	}
 	return configured, subject
 }

@@ -174,6 +174,7 @@ func (s *Service) Import(x *State) error {
 	if !s.insert(x.Name, r) {
 		return nil
 	}
+	s.restore(r, x)
 	s.Metrics.occupants.Add(float64(r.seats))
 	var b router.Batch
 	defer b.Flush()
@@ -184,6 +185,21 @@ func (s *Service) Import(x *State) error {
 		}
 	}
 	return nil
+}
+
+// restore gives a room of a cluster what other nodes go by, and what it has yet to do with the store. The caller holds its lock.
+func (s *Service) restore(r *room, x *State) {
+	p := r.rep
+	if p == nil {
+		return
+	}
+	p.cfg, p.phase, p.configured, p.subject, p.subjectSet, p.stamps, p.dealt = r.cfg, r.phase, x.Configured, r.subject, x.SubjectSet, maps.Clone(x.Stamps), maps.Clone(x.Dealt)
+	if r.unread = x.Unread; r.unread {
+		s.tryLater(r)
+	}
+	if x.Unkept && r.cfg.Persistent {
+		s.keepMerged(r)
+	}
 }
 
 // occupant is one of a room that is imported. Who has no session any more keeps one without.
