@@ -169,6 +169,7 @@ func (s *Service) check(ctx context.Context, b *router.Batch, name string) {
 		return
 	}
 	if r := s.lock(b, name); r != nil { // its copy may belong elsewhere
+		r.rep.apart = ""
 		s.unlock(b, r)
 	}
 }
@@ -192,6 +193,8 @@ func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node stri
 				return r.rep.nodeOf(who.session) == node && !(away && a.sure) // is looked for
 			})
 			r.rep.gone = ""
+		} else {
+			r.rep.apart = node
 		}
 		if r.phase == open {
 			s.await(r, time.Now().Add(settling))

@@ -22,6 +22,7 @@ type replication struct {
 
 	dealt      map[string]mark // how far it has come with what each node has sent
 	gone       string          // the node whose sessions leave now, and are told nothing of that
+	apart      string          // the last node that is gone whose sessions stay, as the room goes to where they may be reached
 	sent       uint64          // how much sessions of other nodes were sent
 	spoken     stanza.ID       // of the last message that all were told
 	asked      int64           // when nodes were asked who of theirs is in the room, nanoseconds since 1970
