@@ -84,7 +84,7 @@ func (s *Service) doubt(r *room, to *seat) *absent {
 }
 
 // unsent has sessions be looked for whose node does not take what is for them: it is gone, say, which the room is about to be told, and may have given them to others
-// (XEP-0198 §5). If the room has been told they are out of reach.
+// (XEP-0198 §5). If the room has been told that, they are out of reach.
 func (s *Service) unsent(r *room, on *node, st *stanza.Stanza, to []stanza.JID) {
 	for _, full := range to {
 		st.To = full
