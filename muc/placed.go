@@ -228,6 +228,9 @@ func (s *Service) goes(name string) bool {
 	return home != s.Place.Node() && s.reaches(home)
 }
 
+// beyond reports whether a node that is not reached may be where the room goes.
+func (s *Service) beyond(r *room, n *node) bool { return !s.reaches(n.name) && s.goes(r.at.Local()) }
+
 // followAll has sessions that were on a node be where they are now, if it gave them to others before it went (XEP-0198 §5). The caller holds the room's lock.
 func (s *Service) followAll(b *router.Batch, r *room, node string) {
 	for _, o := range r.all {

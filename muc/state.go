@@ -116,7 +116,7 @@ func (o *occupant) state(rep *replication, only string) OccupantState {
 		node := rep.nodeOf(seat.session)
 		if only == "" || node == only {
 			x := SessionState{JID: seat.jid.String(), Presence: seat.presence.Value(), Node: node, Since: seat.since, Bound: seat.bound}
-			if a, ok := seat.session.(*absent); ok {
+			if a, ok := seat.session.(*absent); ok && a.sure {
 				x.Absent, x.Waits = true, a.waits()
 			}
 			os.Sessions = append(os.Sessions, x)
