@@ -28,20 +28,20 @@ type had struct {
 
 // A hadMessage has hashes in place of its addresses: nobody outside of the process can find two with the same.
 type hadMessage struct {
-	id    stanza.ID
-	taken bool   // by its session
-	user  uint64 // the bare JID
-	full  uint64 // the resource
-	peer  *Peer  // nil: it need not be doubted, or is already
-	at    time.Time
+	id   stanza.ID
+	user uint64 // the bare JID
+	full uint64 // the resource that it was for
+	by   uint64 // whose session has taken it: full, or user if another of the user's has; 0: none
+	peer *Peer  // nil: it need not be doubted, or is already
+	at   time.Time
 	hadLinks
 }
 
-// add notes a message of a peer that is to be dealt with now, and reports whether the resource has it already: another session had it too, and
-// has found this one for what it could not get rid of.
-func (h *had) add(id stanza.ID, full stanza.JID, p *Peer, now time.Time) (again bool) {
+// add notes a message of a peer that is to be dealt with now. It reports whether a session of the user's has it, since it was for several resources,
+// or was with another session that has found this one for what it could not get rid of, and with again whether the resource needs it no more.
+func (h *had) add(id stanza.ID, full stanza.JID, p *Peer, now time.Time) (taken, again bool) {
 	if id == (stanza.ID{}) {
-		return false
+		return false, false
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -49,26 +49,27 @@ func (h *had) add(id stanza.ID, full stanza.JID, p *Peer, now time.Time) (again 
 		h.seed, h.known.all, h.doubted.all = maphash.MakeSeed(), make(map[stanza.ID]uint64), make(map[stanza.ID]uint64)
 	}
 	m := hadMessage{id: id, user: h.user(full), full: h.full(full), peer: p, at: now}
-	if h.known.taken(id, m.full) || h.doubted.taken(id, m.full) {
-		return true
+	if h.known.needless(&m) || h.doubted.needless(&m) {
+		return true, true
 	}
 	for h.known.len() > 0 && (h.known.len() >= hadRecent || now.Sub(h.known.oldest().at) > hadFor) {
 		h.known.drop()
 	}
+	taken = h.known.has(id) || h.doubted.has(id)
 	h.known.add(m)
-	return false
+	return taken, false
 }
 
 func (h *had) full(full stanza.JID) uint64 { return maphash.String(h.seed, full.String()) }
 func (h *had) user(jid stanza.JID) uint64  { return maphash.String(h.seed, jid.Bare().String()) }
 
-// took notes that the resource's session has taken it, unless it was stored or sent on since.
-func (h *had) took(id stanza.ID, full stanza.JID) {
+// took notes that the resource's session has taken it, or with a bare JID that another one has in its place, unless it was stored or sent on since.
+func (h *had) took(id stanza.ID, by stanza.JID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	hash := h.full(full)
-	h.known.take(id, hash)
-	h.doubted.take(id, hash)
+	hash, instead := h.full(by), by.Resource() == ""
+	h.known.take(id, hash, instead)
+	h.doubted.take(id, hash, instead)
 }
 
 // down is for a peer that may have stored what it has not heard of any more.
@@ -94,16 +95,20 @@ func (s *Service) Had(id stanza.ID) bool {
 	return s.had.known.has(id) || s.had.doubted.has(id) // its link may end only after that of who hands it over
 }
 
-// HadBy is the messages of Had to one user: a session that moves takes them along.
+// HadBy is the messages of Had to one user: a session that moves takes them along. Those of nodes that are down are among them as long as nodes do not
+// all see each other.
 func (s *Service) HadBy(user stanza.JID) (ids []stanza.ID) {
-	h := &s.had
+	h, uncertain := &s.had, s.Uncertain()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.known.all == nil {
 		return nil
 	}
 	hash := h.user(user)
-	return h.known.appendOf(h.doubted.appendOf(nil, hash), hash)
+	if uncertain {
+		ids = h.doubted.appendOf(ids, hash)
+	}
+	return h.known.appendOf(ids, hash)
 }
 
 // Stored notes that this node itself stores a message, so that it is to be handed over, or that it gives it to another one.

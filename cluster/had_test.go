@@ -23,19 +23,26 @@ func TestHad(t *testing.T) {
 	is("under way", taken, false)
 	s.had.took(taken, full)
 	is("taken", taken, true)
-	if !s.had.add(taken, full, other, now) {
+	if _, again := s.had.add(taken, full, other, now); !again {
 		t.Error("it is taken again")
 	}
 	phone := stanza.MustJID("juliet@chat.test/phone")
-	if s.had.add(taken, phone, other, now) {
-		t.Error("another resource does not get it")
+	if had, again := s.had.add(taken, phone, other, now); !had || again {
+		t.Errorf("another resource: had %t, again %t", had, again)
 	}
 	is("under way to another resource", taken, true)
 	s.had.took(taken, phone)
 	for _, full := range []stanza.JID{full, phone} {
-		if !s.had.add(taken, full, p, now) {
+		if _, again := s.had.add(taken, full, p, now); !again {
 			t.Errorf("%s takes it again", full)
 		}
+	}
+	instead := stanza.NewID()
+	s.had.add(instead, phone, p, now)
+	s.had.took(instead, user)
+	is("taken by another resource", instead, true)
+	if _, again := s.had.add(instead, full, other, now); !again {
+		t.Error("the resource that has had it in the place of another one gets it again")
 	}
 
 	s.had.add(stored, full, p, now)

@@ -73,18 +73,20 @@ func (l *hadLog) drop() {
 	}
 }
 
-func (l *hadLog) take(id stanza.ID, full uint64) {
+// take is for the last that was for a resource, or instead for the last of all, which another one than it was for has taken.
+func (l *hadLog) take(id stanza.ID, by uint64, instead bool) {
 	for m := range l.named(id) {
-		if m.full == full {
-			m.taken = true
+		if instead || m.full == by {
+			m.by = by
 			return
 		}
 	}
 }
 
-func (l *hadLog) taken(id stanza.ID, full uint64) bool {
-	for m := range l.named(id) {
-		if m.taken && m.full == full {
+// needless reports whether the resource that a message is for has it, or another one has taken it instead.
+func (l *hadLog) needless(of *hadMessage) bool {
+	for m := range l.named(of.id) {
+		if m.by != 0 && (m.by == of.full || m.by == of.user) {
 			return true
 		}
 	}
@@ -93,7 +95,7 @@ func (l *hadLog) taken(id stanza.ID, full uint64) bool {
 
 func (l *hadLog) has(id stanza.ID) bool {
 	for m := range l.named(id) {
-		if m.taken {
+		if m.by != 0 {
 			return true
 		}
 	}
@@ -104,7 +106,7 @@ func (l *hadLog) has(id stanza.ID) bool {
 func (l *hadLog) appendOf(ids []stanza.ID, user uint64) []stanza.ID {
 	before := len(ids)
 	for n := l.chains[user%hadChains]; n > l.dropped; n = l.at(n).near {
-		if m := l.at(n); m.taken && m.user == user {
+		if m := l.at(n); m.by != 0 && m.user == user {
 			ids = append(ids, m.id)
 		}
 	}
@@ -115,7 +117,7 @@ func (l *hadLog) appendOf(ids []stanza.ID, user uint64) []stanza.ID {
 // forget leaves all with an id in their places, as void.
 func (l *hadLog) forget(id stanza.ID) {
 	for m := range l.named(id) {
-		m.taken, m.peer = false, nil
+		m.by, m.peer = 0, nil
 	}
 	delete(l.all, id)
 }

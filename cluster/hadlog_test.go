@@ -28,8 +28,8 @@ func TestHadLog(t *testing.T) {
 	peer := new(Peer)
 	for range 20_000 {
 		n := rng.IntN(len(ids))
-		id, user := ids[n], uint64(n%7*hadChains) // the first of them are in one chain
-		full := user<<8 + rng.Uint64N(3)
+		id, user := ids[n], uint64((n%7+1)*hadChains) // the first of them are in one chain
+		full := user<<8 + rng.Uint64N(3) + 1
 		ofFull := func(m hadMessage) bool { return m.full == full }
 		switch rng.IntN(8) {
 		case 0, 1, 2:
@@ -37,15 +37,19 @@ func TestHadLog(t *testing.T) {
 			l.add(m)
 			list = append(list, m)
 		case 3, 4:
-			l.take(id, full)
-			if m := last(id, ofFull); m != nil {
-				m.taken = true
+			by, match := full, ofFull
+			if instead := rng.IntN(4) == 0; instead {
+				by, match = user, func(hadMessage) bool { return true }
+			}
+			l.take(id, by, by == user)
+			if m := last(id, match); m != nil {
+				m.by = by
 			}
 		case 5:
 			l.forget(id)
 			for i := range list {
 				if m := &list[i]; m.id == id {
-					m.taken, m.peer = false, nil
+					m.by, m.peer = 0, nil
 				}
 			}
 		default:
@@ -54,16 +58,17 @@ func TestHadLog(t *testing.T) {
 				list = list[1:]
 			}
 		}
-		taken := func(m hadMessage) bool { return m.taken }
+		taken := func(m hadMessage) bool { return m.by != 0 }
 		if want := last(id, taken) != nil; l.has(id) != want {
 			t.Fatalf("has is %t", !want)
 		}
-		if want := last(id, func(m hadMessage) bool { return m.taken && m.full == full }) != nil; l.taken(id, full) != want {
-			t.Fatalf("taken by the resource is %t", !want)
+		needless := func(m hadMessage) bool { return m.by != 0 && (m.by == full || m.by == user) }
+		if want := last(id, needless) != nil; l.needless(&hadMessage{id: id, user: user, full: full}) != want {
+			t.Fatalf("needless for the resource is %t", !want)
 		}
 		var of []stanza.ID
 		for _, m := range list {
-			if m.taken && m.user == user {
+			if m.by != 0 && m.user == user {
 				of = append(of, m.id)
 			}
 		}

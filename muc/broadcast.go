@@ -224,7 +224,7 @@ func (s *Service) introduce(b *router.Batch, r *room, o *occupant, to *seat) {
 func (s *Service) send(b *router.Batch, r *room, to *seat, st *stanza.Stanza) bool {
 	st.To = to.jid
 	if n, ok := to.session.(*node); ok {
-		return r.sendNode(b, n, st)
+		return s.sendNode(b, r, n, st)
 	}
 	if state := to.session.State(); state != nil && state.Blocked.Load().Matches(st.From) && st.Type != stanza.Unavailable {
 		return false // XEP-0191 §3.3
@@ -233,22 +233,26 @@ func (s *Service) send(b *router.Batch, r *room, to *seat, st *stanza.Stanza) bo
 		return true
 	}
 	row, ok := s.rowOf(to.jid, to.bound)
-	if !ok {
-		r.lost = append(r.lost, to.jid)
+	_, away := to.session.(*absent)
+	switch {
+	case away || !ok && s.Place == nil:
+		r.lose(to.jid, to.session)
 		return false
-	}
-	if row.Session == to.session {
+	case ok && row.Session != to.session: // which has taken over
+	case s.Place == nil:
 		return false // ending: it says so itself
+	default: // ending, or on its way to another node (XEP-0198 §5)
+		return s.doubt(r, to).Send(b, st)
 	}
-	s.follow(r, to, row) // which has taken over
+	s.follow(r, to, row)
 	if n, ok := to.session.(*node); ok {
-		return r.sendNode(b, n, st)
+		return s.sendNode(b, r, n, st)
 	}
 	return to.session.Send(b, st)
 }
 
 // sendNode gives st to one of a node's sessions: with others there, if what is sent is gathered.
-func (r *room) sendNode(b *router.Batch, n *node, st *stanza.Stanza) bool {
+func (s *Service) sendNode(b *router.Batch, r *room, n *node, st *stanza.Stanza) bool {
 	if n.name == r.rep.gone {
 		return false
 	}
@@ -258,7 +262,7 @@ func (r *room) sendNode(b *router.Batch, n *node, st *stanza.Stanza) bool {
 		return true
 	}
 	if !n.Send(b, st) {
-		r.lost = append(r.lost, st.To)
+		s.unsent(r, st, []stanza.JID{st.To})
 		return false
 	}
 	return true
