@@ -107,9 +107,12 @@ func (s *Service) catchUp(b *router.Batch, r *room, before []utterance, x *State
 		newest = max(newest, at)
 		heard[x.History[i].ID] = true
 		if !had && m.at >= oldest && !overtaken(before, &m) {
-			s.catchUpOn(b, r, m, func(to *seat) bool { return r.rep.nodeOf(to.session) != x.Whole })
+			s.catchUpOn(b, r, m, func(to *seat) bool { n := r.rep.nodeOf(to.session); return n != x.Whole && !r.rep.tells(n) })
 			r.rep.remember(m)
 		}
+	}
+	if r.rep.tells(x.Whole) {
+		return
 	}
 	in := x.sessions() // only of these it says what they have heard
 	for _, m := range r.lately() {

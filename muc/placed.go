@@ -218,8 +218,8 @@ func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node stri
 		s.unlock(b, r)
 		s.settle(r)
 	}
+	s.answered(ctx, b, name, whoMark+node) // before it may be asked again, if it is back
 	s.answered(ctx, b, name, node)
-	s.answered(ctx, b, name, whoMark+node)
 }
 
 // goes reports whether a room that is here should be on another node, which is reached.

@@ -59,6 +59,17 @@ func (p *replication) nodeOf(s router.Session) string {
 	return p.self
 }
 
+// tells reports whether a node is about to tell what its sessions know, and is told all that they do not know when it has.
+func (p *replication) tells(node string) bool { return p.awaits[node] || p.asks && node != p.self }
+
+// knows notes that a node has told of its sessions.
+func (p *replication) knows(node string) {
+	if p.known == nil {
+		p.known = make(map[string]bool)
+	}
+	p.known[node] = true
+}
+
 func (p *replication) touch(full stanza.JID, s router.Session) {
 	if p != nil {
 		p.touched = append(p.touched, touch{full, p.nodeOf(s)})

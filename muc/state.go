@@ -37,6 +37,7 @@ type State struct {
 	Dealt      map[string]mark   `json:"dealt,omitempty"`       // how far it has come with what each node has sent
 	Awaited    int64             `json:"awaited,omitempty"`     // until when it is there for those who are out of reach
 	Asked      int64             `json:"asked,omitempty"`       // it answers this frameWho
+	Behind     bool              `json:"behind,omitempty"`      // the sessions of Whole may have missed something; Asked is to be in the answer
 	CopyOf     string            `json:"copy_of,omitempty"`     // it is a copy of the room of this node, which was gone
 	Unkept     bool              `json:"unkept,omitempty"`      // the store may have something else of it
 	Unread     bool              `json:"unread,omitempty"`      // the store could not be asked for it
