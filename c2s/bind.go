@@ -151,6 +151,8 @@ func (n *negotiation) bindTo(s *Session, policy ConflictPolicy) (ok bool, err er
 		n.srv.bound(n.wire, nil)
 		return false, nil
 	}
+	table := n.srv.router.Table
+	time.AfterFunc(router.ArrivingTime, func() { table.Arrived(s) })
 	if old != nil {
 		if err := n.replace(old); err != nil {
 			n.leave(s)

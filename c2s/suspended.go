@@ -59,7 +59,7 @@ func (s *Session) export() *Suspended {
 		Handed: s.state.Handed.All(),
 	}
 	if row, ok := s.srv.router.Table.Row(s.jid); ok && row.Session == router.Session(s) {
-		x.Available, x.Priority, x.Flags = row.Available, row.Priority, row.Flags&^router.Resumed // whoever goes on with it knows
+		x.Available, x.Priority, x.Flags = row.Available, row.Priority, row.Flags&^(router.Resumed|router.Arriving) // whoever goes on with it knows
 	}
 	if p := s.state.Presence.Load(); p != nil {
 		x.Presence = string(p.Append(nil))

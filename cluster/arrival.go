@@ -51,13 +51,13 @@ func (a *arrival) flush() (wait func()) {
 
 func (a *arrival) overflow(kind byte, payload []byte) { a.s.overflowed(kind, payload) }
 
-func (a *arrival) deal(j job, payload []byte) (wait func()) {
+func (a *arrival) deal(j job, payload []byte) (wait func(), again bool) {
 	kind := j.kind
 	if kind >= firstRoomKind && kind <= lastRoomKind {
 		if !a.s.Rooms.deal(&a.batch, kind, payload) {
 			a.malformed(j)
 		}
-		return nil
+		return nil, false
 	}
 	to, rest, _ := cutTo(payload)
 	jid, ok := a.s.r.Table.Intern(to)
@@ -65,16 +65,20 @@ func (a *arrival) deal(j job, payload []byte) (wait func()) {
 		var err error
 		if jid, err = stanza.ParseJID(string(to)); err != nil {
 			a.malformed(j)
-			return nil
+			return nil, false
 		}
 	}
 	switch kind {
 	case kindStanza:
-		if st := a.load(rest); st != nil {
-			a.stanza(st, jid, j.peer)
-		} else {
+		st := a.load(rest)
+		if st == nil {
 			a.malformed(j)
+			return nil, false
 		}
+		if wait := a.behind(st, jid); wait != nil {
+			return wait, true
+		}
+		a.stanza(st, jid, j.peer)
 	case kindEnd:
 		a.end(jid, rest)
 	case kindStale:
@@ -87,34 +91,51 @@ func (a *arrival) deal(j job, payload []byte) (wait func()) {
 		a.s.held.add(user.String(), time.Now(), true)
 		a.s.tellHeld(user)
 		if len(a.s.r.Table.Local(user)) == 0 {
-			return nil
+			return nil, false
 		}
 		fallthrough
 	case kindLook:
 		a.batch.Flush()
 		user := jid.Clone()
-		return func() { a.s.Sessions.Look(a.s.ctx, user) }
+		return func() { a.s.Sessions.Look(a.s.ctx, user) }, false
 	}
-	return nil
+	return nil, false
+}
+
+// behind is to wait for what has come back for a message's user from a link that is down, which the message must not overtake (RFC 6120 §10.1): its
+// sender may have moved to a node that does not know of that. nil: nothing has.
+func (a *arrival) behind(st *stanza.Stanza, full stanza.JID) (wait func()) {
+	done, leaving := a.s.back.of(full), a.s.leaving
+	if done == nil || st.Kind != stanza.Message || leaving.Err() != nil {
+		return nil
+	}
+	return func() {
+		select {
+		case <-done:
+		case <-leaving.Done():
+		}
+	}
 }
 
 // stanza deals with a stanza for a full JID.
 func (a *arrival) stanza(st *stanza.Stanza, full stanza.JID, from settler) {
 	var id stanza.ID
+	had := false
 	if p, ok := from.(*Peer); ok {
 		if a.belated(st, p) {
 			return
 		}
 		if router.Storable(st) {
 			id = st.WrittenID()
-			if a.s.had.add(id, full, p, time.Now()) {
+			again := false
+			if had, again = a.s.had.add(id, full, p, time.Now()); again {
 				return
 			}
 		}
 	}
 	noted := a.s.held.notes.Load()
-	if a.s.r.Arrived(a.s.ctx, &a.batch, st, full) && id != (stanza.ID{}) {
-		a.s.had.took(id)
+	if by := a.s.r.Arrived(a.s.ctx, &a.batch, st, full, had); !by.IsZero() && id != (stanza.ID{}) {
+		a.s.had.took(id, by)
 	}
 	if a.s.held.notes.Load() != noted {
 		a.told = a.s.held.appendTold(a.told, full.Bare().String())

@@ -61,8 +61,8 @@ type settler interface{ Settled(seq uint64) }
 // A dealer deals with frames on one worker's goroutine.
 type dealer interface {
 	// deal takes one frame. The payload is a view. If it returns a function, that is run on a goroutine of its own, and
-	// what comes for the same user waits until it has ended.
-	deal(j job, payload []byte) (wait func())
+	// what comes for the same user waits until it has ended; with again so does the frame itself, which has not been dealt with.
+	deal(j job, payload []byte) (wait func(), again bool)
 	// flush comes when nothing more is at hand. If it returns a function, that is run on a goroutine of its own, and what was dealt
 	// with is settled when it has ended.
 	flush() (wait func())
@@ -163,8 +163,13 @@ func (w *worker) dealAll(d dealer, jobs []job, text []byte) {
 				continue
 			}
 			d.overflow(j.kind, payload)
-		} else if wait := d.deal(j, payload); wait != nil {
-			w.park(string(bareOf(to)), wait)
+		} else if wait, again := d.deal(j, payload); wait != nil {
+			p := w.park(string(bareOf(to)), wait)
+			if again {
+				p.jobs, p.text = append(p.jobs, j), append(p.text, payload...)
+				w.size += j.size
+				jobs[i].peer = nil
+			}
 		}
 	}
 	wait := d.flush()
@@ -192,8 +197,9 @@ func settle(jobs []job) {
 }
 
 // park has everything for a user wait until a function has ended.
-func (w *worker) park(user string, wait func()) {
-	w.parked[user] = &parked{}
+func (w *worker) park(user string, wait func()) *parked {
+	p := &parked{}
+	w.parked[user] = p
 	go func() { // run waits for it
 		wait()
 		w.mu.Lock()
@@ -201,4 +207,5 @@ func (w *worker) park(user string, wait func()) {
 		w.done = append(w.done, user)
 		w.come.Signal()
 	}()
+	return p
 }

@@ -20,15 +20,15 @@ type notebook struct {
 	slow    chan struct{} // what was dealt with is certain when it is closed; nil: at once
 }
 
-func (n *notebook) deal(j job, payload []byte) (wait func()) {
+func (n *notebook) deal(j job, payload []byte) (wait func(), again bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	_, text, _ := cutTo(payload)
 	n.dealt = append(n.dealt, string(text))
 	if j.kind == kindLook {
-		return func() { <-n.free }
+		return func() { <-n.free }, false
 	}
-	return nil
+	return nil, false
 }
 
 func (n *notebook) flush() (wait func()) {

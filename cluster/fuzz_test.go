@@ -98,7 +98,7 @@ func FuzzArrivals(f *testing.F) {
 		s.of.t = t
 		session := s.bind(bob.String(), 0, 0)
 		deal := func(kind byte, payload []byte) {
-			if wait := a.deal(job{kind: kind}, payload); wait != nil {
+			if wait, _ := a.deal(job{kind: kind}, payload); wait != nil {
 				wait()
 			}
 			if wait := a.flush(); wait != nil {

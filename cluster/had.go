@@ -1,7 +1,7 @@
 package cluster
 
 import (
-	"strings"
+	"hash/maphash"
 	"sync"
 	"time"
 
@@ -21,82 +21,70 @@ const (
 // with or without its session, is not among them any more.
 type had struct {
 	mu      sync.Mutex
-	recent  []hadMessage // oldest first
-	known   map[stanza.ID]*hadBy
-	doubted map[stanza.ID]*hadBy
-	order   []stanza.ID // of doubted, oldest first; those that are not in it any more are void
+	seed    maphash.Seed
+	known   hadLog
+	doubted hadLog // of nodes that are down
 }
 
+// A hadMessage has hashes in place of its addresses: nobody outside of the process can find two with the same.
 type hadMessage struct {
-	id stanza.ID
-	at time.Time
+	id   stanza.ID
+	user uint64 // the bare JID
+	full uint64 // the resource that it was for
+	by   uint64 // whose session has taken it: full, or user if another of the user's has; 0: none
+	peer *Peer  // nil: it need not be doubted, or is already
+	at   time.Time
+	hadLinks
 }
 
-type hadBy struct {
-	peer  *Peer
-	full  string // JID of the resource
-	taken bool   // by its session
-}
-
-// add notes a message of a peer that is to be dealt with now, and reports whether the resource has it already: another session had it too, and
-// has found this one for what it could not get rid of.
-func (h *had) add(id stanza.ID, full stanza.JID, p *Peer, now time.Time) (again bool) {
+// add notes a message of a peer that is to be dealt with now. It reports whether a session of the user's has it, since it was for several resources,
+// or was with another session that has found this one for what it could not get rid of, and with again whether the resource needs it no more.
+func (h *had) add(id stanza.ID, full stanza.JID, p *Peer, now time.Time) (taken, again bool) {
 	if id == (stanza.ID{}) {
-		return false
+		return false, false
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if by := h.byLocked(id); by != nil && by.full == full.String() {
-		return true
+	if h.known.all == nil {
+		h.seed, h.known.all, h.doubted.all = maphash.MakeSeed(), make(map[stanza.ID]uint64), make(map[stanza.ID]uint64)
 	}
-	if h.known == nil {
-		h.known, h.doubted = make(map[stanza.ID]*hadBy), make(map[stanza.ID]*hadBy)
+	m := hadMessage{id: id, user: h.user(full), full: h.full(full), peer: p, at: now}
+	if h.known.needless(&m) || h.doubted.needless(&m) {
+		return true, true
 	}
-	for len(h.recent) > 0 && (len(h.recent) >= hadRecent || now.Sub(h.recent[0].at) > hadFor) {
-		delete(h.known, h.recent[0].id)
-		h.recent = h.recent[1:]
+	for h.known.len() > 0 && (h.known.len() >= hadRecent || now.Sub(h.known.oldest().at) > hadFor) {
+		h.known.drop()
 	}
-	h.recent = append(h.recent, hadMessage{id, now})
-	h.known[id] = &hadBy{peer: p, full: full.Clone().String()}
-	return false
+	taken = h.known.has(id) || h.doubted.has(id)
+	h.known.add(m)
+	return taken, false
 }
 
-// took notes that the resource's session has taken it, unless it was stored or sent on since.
-func (h *had) took(id stanza.ID) {
+func (h *had) full(full stanza.JID) uint64 { return maphash.String(h.seed, full.String()) }
+func (h *had) user(jid stanza.JID) uint64  { return maphash.String(h.seed, jid.Bare().String()) }
+
+// took notes that the resource's session has taken it, or with a bare JID that another one has in its place, unless it was stored or sent on since.
+func (h *had) took(id stanza.ID, by stanza.JID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, by := range []*hadBy{h.known[id], h.doubted[id]} {
-		if by != nil {
-			by.taken = true
-		}
-	}
-}
-
-// byLocked is who has taken a message; nil: nobody.
-func (h *had) byLocked(id stanza.ID) *hadBy {
-	for _, by := range []*hadBy{h.known[id], h.doubted[id]} {
-		if by != nil && by.taken {
-			return by
-		}
-	}
-	return nil
+	hash, instead := h.full(by), by.Resource() == ""
+	h.known.take(id, hash, instead)
+	h.doubted.take(id, hash, instead)
 }
 
 // down is for a peer that may have stored what it has not heard of any more.
 func (h *had) down(p *Peer) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, m := range h.recent {
-		by := h.known[m.id]
-		if by == nil || by.peer != p {
+	for m := range h.known.each() {
+		if m.peer != p {
 			continue
 		}
-		if len(h.order) >= hadMost {
-			delete(h.doubted, h.order[0])
-			h.order = h.order[1:]
+		if h.doubted.len() >= hadMost {
+			h.doubted.drop()
 		}
-		h.doubted[m.id] = by
-		h.order = append(h.order, m.id)
+		m.peer = nil
+		h.doubted.add(*m)
 	}
 }
 
@@ -104,22 +92,23 @@ func (h *had) down(p *Peer) {
 func (s *Service) Had(id stanza.ID) bool {
 	s.had.mu.Lock()
 	defer s.had.mu.Unlock()
-	return s.had.byLocked(id) != nil // its link may end only after that of who hands it over
+	return s.had.known.has(id) || s.had.doubted.has(id) // its link may end only after that of who hands it over
 }
 
-// HadBy is the messages of Had to one user: a session that moves takes them along.
+// HadBy is the messages of Had to one user: a session that moves takes them along. Those of nodes that are down are among them as long as nodes do not
+// all see each other.
 func (s *Service) HadBy(user stanza.JID) (ids []stanza.ID) {
-	h, prefix := &s.had, user.Bare().String()+"/"
+	h, uncertain := &s.had, s.Uncertain()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, all := range []map[stanza.ID]*hadBy{h.known, h.doubted} {
-		for id, by := range all {
-			if by.taken && strings.HasPrefix(by.full, prefix) {
-				ids = append(ids, id)
-			}
-		}
+	if h.known.all == nil {
+		return nil
 	}
-	return ids
+	hash := h.user(user)
+	if uncertain {
+		ids = h.doubted.appendOf(ids, hash)
+	}
+	return h.known.appendOf(ids, hash)
 }
 
 // Stored notes that this node itself stores a message, so that it is to be handed over, or that it gives it to another one.
@@ -129,6 +118,6 @@ func (s *Service) Stored(id stanza.ID) {
 	}
 	s.had.mu.Lock()
 	defer s.had.mu.Unlock()
-	delete(s.had.known, id)
-	delete(s.had.doubted, id)
+	s.had.known.forget(id)
+	s.had.doubted.forget(id)
 }

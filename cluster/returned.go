@@ -116,28 +116,74 @@ func (t *returned) take(node string, incarnation uint64) *returnedTo {
 	return r
 }
 
-// takeBack stores the messages that a peer did not confirm, those of each user in order.
+// takeBack stores the messages that a peer did not confirm, those of each user in order. When a user's have been no more messages are moving for that one.
 func (s *Service) takeBack(ctx context.Context, unacked []Frame, r *returnedTo) {
 	defer close(r.ready)
 	ctx, cancel := context.WithTimeout(ctx, returnPatience)
 	defer cancel()
 	seed := maphash.MakeSeed()
-	var lanes [returnLanes][]Frame
+	var lanes [returnLanes]map[string][]Frame
 	for _, f := range unacked {
 		if to, _, ok := cutTo(f.Payload); ok && f.Kind == kindStanza {
-			lane := &lanes[maphash.Bytes(seed, bareOf(to))%returnLanes]
-			*lane = append(*lane, f)
+			bare := bareOf(to)
+			lane := &lanes[maphash.Bytes(seed, bare)%returnLanes]
+			if *lane == nil {
+				*lane = make(map[string][]Frame)
+			}
+			(*lane)[string(bare)] = append((*lane)[string(bare)], f)
 		}
 	}
 	var work sync.WaitGroup
 	for _, lane := range lanes {
-		work.Go(func() {
-			for _, f := range onceEach(lane) {
-				s.takeOneBack(ctx, f, r)
-			}
-		})
+		work.Go(func() { s.takeLaneBack(ctx, lane, r) })
 	}
 	work.Wait()
+}
+
+// takeLaneBack tries until ctx ends, and at least once: nobody else has the messages. Who can be reached does not wait for those for whom the store has
+// to work.
+func (s *Service) takeLaneBack(ctx context.Context, users map[string][]Frame, r *returnedTo) {
+	for bare, frames := range users {
+		users[bare] = onceEach(frames)
+	}
+	for pause := returnPauseMin; ; pause = min(2*pause, returnPauseMax) {
+		for bare, frames := range users {
+			if users[bare] = s.takeUserBack(ctx, frames, r); len(users[bare]) == 0 {
+				delete(users, bare)
+				s.back.end(map[string]bool{bare: true})
+				s.moved(map[string]bool{bare: true})
+			}
+		}
+		if len(users) == 0 {
+			return
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done(): // the next time nothing is left
+		}
+	}
+}
+
+// takeUserBack returns what could not be stored now. When ctx has ended that waits with what else does.
+func (s *Service) takeUserBack(ctx context.Context, frames []Frame, r *returnedTo) (rest []Frame) {
+	for i, f := range frames {
+		_, raw, _ := cutTo(f.Payload)
+		st, err := stanza.Parse(raw)
+		if err != nil {
+			s.log.Error("a stanza that came back cannot be read", "err", err)
+			continue
+		}
+		switch seq, err := s.r.Returned(context.WithoutCancel(ctx), st); {
+		case err == nil && seq != 0:
+			s.returned.add(r, returnedFrame{f.Seq, st.To.Local(), seq})
+		case err == nil:
+		case ctx.Err() == nil:
+			return frames[i:]
+		default:
+			s.r.NotReturned(st, err)
+		}
+	}
+	return nil
 }
 
 // onceEach leaves out what was sent to several resources of a user, but for the first of them. Messages have ids: equal ones are one.
@@ -149,31 +195,6 @@ func onceEach(frames []Frame) []Frame {
 		seen[view(raw)] = true
 		return again
 	})
-}
-
-// takeOneBack tries until ctx ends, and at least once: nobody else has the message.
-func (s *Service) takeOneBack(ctx context.Context, f Frame, r *returnedTo) {
-	_, raw, _ := cutTo(f.Payload)
-	st, err := stanza.Parse(raw)
-	if err != nil {
-		s.log.Error("a stanza that came back cannot be read", "err", err)
-		return
-	}
-	for pause := returnPauseMin; ; pause = min(2*pause, returnPauseMax) {
-		seq, err := s.r.Returned(context.WithoutCancel(ctx), st)
-		if err == nil {
-			if seq != 0 {
-				s.returned.add(r, returnedFrame{f.Seq, st.To.Local(), seq})
-			}
-			return
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			s.r.NotReturned(st, err)
-			return
-		}
-	}
 }
 
 // PeerReceived implements Handler: what the node had is taken out of the store again. Until then nobody looks there for

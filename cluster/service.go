@@ -38,8 +38,8 @@ const (
 type Sessions struct {
 	// Stale brings up to date what sessions and caches here keep of a user, whom another node has changed.
 	Stale func(ctx context.Context, user stanza.JID, what router.Kept)
-	// Forget drops what is in memory of the store of a user who logs in here: another node has just ended or given away the user's
-	// session, and may have stored what its client had not acknowledged. It does not block.
+	// Forget drops what is in memory of the store of a user who logs in here, or of all if user is empty: another node has just ended or given away the user's
+	// session, and may have stored what its client had not acknowledged, or it has stored what it can not tell of. It does not block.
 	Forget func(user string)
 	// Look hands over what waits for a user who has reachable sessions here, and returns when that has been done.
 	Look func(ctx context.Context, user stanza.JID)
@@ -77,6 +77,7 @@ type Service struct {
 	held     held
 	had      had
 	moving   moving
+	back     moving // those of them whose messages come from a link that is down
 	receding receding
 	missing  missing
 	returned returned
@@ -87,9 +88,11 @@ type Service struct {
 	bad      atomic.Uint64 // frames that could not be used
 	seldom   seldom
 
-	ctx    context.Context // of what goes on in the background
-	cancel context.CancelFunc
-	work   sync.WaitGroup
+	ctx     context.Context // of what goes on in the background
+	cancel  context.CancelFunc
+	leaving context.Context // done: what arrives waits for nothing any more; before ctx
+	leave   context.CancelFunc
+	work    sync.WaitGroup
 }
 
 // New makes the service of a node whose router has no rows yet.
@@ -99,6 +102,7 @@ func New(r *router.Router, cfg Config) *Service {
 	s.replica = NewReplica(ReplicaConfig{Placed: s.Rooms.placed, Node: cfg.Node, Secret: cfg.Secret, Log: cfg.Log, Duplicate: s.duplicate, Arrived: s.appeared, Receded: s.receded, Complete: s.complete, Settled: s.Rooms.settled})
 	s.rows = s.replica.Rows
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.leaving, s.leave = context.WithCancel(s.ctx)
 	r.Table.Elsewhere = s
 	return s
 }
@@ -127,6 +131,7 @@ func (s *Service) Leave(ctx context.Context) error {
 	s.leaveSent(ctx)
 	s.leaveHeld()
 	err := s.node.Leave(ctx)
+	s.leave()
 	s.arrivals.stop()
 	s.leaveYielded(ctx) // that were given since
 	s.cancel()
@@ -218,7 +223,7 @@ func (s *Service) peers() []*Peer {
 // PeerUp implements Handler.
 func (s *Service) PeerUp(p *Peer) {
 	s.returned.expect(p.Name, p.Incarnation)
-	s.Rooms.left(p.Name)
+	s.Rooms.rises(p)
 	p.Send(kindAbout, s.About())
 	p.Send(kindAfter, binary.BigEndian.AppendUint64(nil, s.previous))
 	s.replica.PeerUp(p, p.Name, p.Incarnation)
@@ -245,18 +250,19 @@ func (s *Service) Abouts() map[string][]byte {
 // PeerDown implements Handler. From before the node's rows are gone until what comes back is in the store, messages for the users whom
 // that is for wait.
 func (s *Service) PeerDown(p *Peer, unacked []Frame, left bool) {
+	s.Sessions.Forget("")
 	r := s.returned.begin(p, unacked)
 	s.moving.begin(r.users)
+	s.back.begin(r.users)
 	s.missing.set(p.Name, !left)
 	s.had.down(p)
 	s.about.Delete(p)
-	s.Rooms.leaves(p.Name, left, unacked)
+	s.Rooms.leaves(p, left, unacked)
 	lost := s.replica.PeerDown(p)
-	s.Rooms.hidden(p.Name)
+	s.Rooms.hidden(p)
 	s.background(func(ctx context.Context) {
 		s.takeBack(ctx, unacked, r)
 		close(p.back)
-		s.moved(r.users)
 	})
 	s.background(func(ctx context.Context) { // which is not to wait for the store
 		s.tellLost(ctx, lost)
@@ -364,6 +370,7 @@ const (
 
 // complete is called when all rows of a node are known, for the first time or after a gap.
 func (s *Service) complete(o *Owner) {
+	s.Sessions.Forget("") // before met: who is bound later is handed what that node has stored
 	unknown, met := s.missing.set(o.Node, false), s.Now()
 	unknown = s.missing.meet(o.Node, o.Incarnation) || unknown
 	s.background(func(ctx context.Context) {

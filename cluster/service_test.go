@@ -332,7 +332,7 @@ func TestServiceMovesSessions(t *testing.T) {
 			t.Fatalf("%s, %v", session, err)
 		}
 		kept()
-		want(t, "forgotten", c.all[0].notes("forget"), "forget bob")
+		want(t, "forgotten", c.all[0].notes("forget bob"), "forget bob")
 		if _, _, err = c.all[0].Fetch(t.Context(), "n02.2", "bob"); err != nil {
 			t.Fatal(err)
 		}
@@ -566,5 +566,90 @@ func TestServiceLooksBeforeItConfirms(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		want(t, "desk", desk.bodies(), "one", "two")
 		want(t, "phone", phone.bodies())
+	})
+}
+
+// TestServiceGivesOnce: a message that was for several resources of a user, of which one has just gone, is not given to another one once more in its place,
+// whichever is dealt with first, and counts as had however it was taken.
+func TestServiceGivesOnce(t *testing.T) {
+	for _, gone := range []string{"bob@chat.test/desk", "bob@chat.test/phone"} {
+		t.Run(gone, func(t *testing.T) {
+			onSites(t, 2, func(t *testing.T, c *sites) {
+				alice := c.all[0].bind("alice@chat.test/game", 0, 0)
+				bobs := map[string]*fakeSession{}
+				for _, full := range []string{"bob@chat.test/desk", "bob@chat.test/phone"} {
+					bobs[full] = c.all[1].bind(full, 0, 0)
+				}
+				time.Sleep(time.Second)
+				c.Shape(simIP(2), simIP(1), 200*time.Millisecond, 0, 0)
+				ready := make(chan struct{})
+				close(ready)
+				c.all[1].Table.Detach(bobs[gone], ready)
+				c.all[1].Table.Settled(bobs[gone])
+				alice.say("<message to='bob@chat.test' type='chat'><body>one</body></message>")
+				time.Sleep(5 * time.Second)
+				want(t, gone, bobs[gone].bodies())
+				delete(bobs, gone)
+				for full, bob := range bobs {
+					want(t, full, bob.bodies(), "one")
+				}
+				want(t, "store", c.store.bodies("bob"))
+				if n := len(c.all[1].HadBy(stanza.MustJID("bob@chat.test"))); n != 1 {
+					t.Errorf("%d messages are known to be had", n)
+				}
+			})
+		})
+	}
+}
+
+// TestServiceKeepsOrderWithoutStore: what comes back from a node that is dead, while the store is out, is given to a session that its recipient has here by
+// then, whoever else has to wait for the store, and is not overtaken by what comes from a third node.
+func TestServiceKeepsOrderWithoutStore(t *testing.T) {
+	onSites(t, 3, func(t *testing.T, c *sites) {
+		alice := c.all[0].bind("alice@chat.test/game", 0, 0)
+		users := []string{"bob"}
+		for i := range 4 * returnLanes {
+			users = append(users, fmt.Sprint("carol", i))
+		}
+		for _, user := range users {
+			c.all[1].bind(user+"@chat.test/game", 0, 0)
+		}
+		time.Sleep(time.Second)
+		c.all[0].out.Store(true)
+		c.Split([]string{simIP(1), simIP(3)}, []string{simIP(2)})
+		for _, user := range users {
+			alice.say("<message to='%s@chat.test/game' type='chat'><body>one</body></message>", user)
+		}
+		time.Sleep(5 * time.Second)
+		bob := c.all[0].bind("bob@chat.test/game", 0, 0)
+		time.Sleep(10 * time.Millisecond)
+		c.all[2].bind("alice@chat.test/phone", 0, 0).say("<message to='bob@chat.test/game' type='chat'><body>two</body></message>")
+		time.Sleep(2 * returnPauseMax)
+		want(t, "bob", bob.bodies(), "one", "two")
+		c.all[0].out.Store(false)
+		time.Sleep(2 * returnPauseMax)
+		for _, user := range users[1:] {
+			want(t, user, c.store.bodies(user), "one")
+		}
+	})
+}
+
+// TestServiceCrossing: two nodes send one another messages for a user whose sessions on both have just gone. Neither waits for the other one to have dealt with
+// what it was sent before it stores what it was.
+func TestServiceCrossing(t *testing.T) {
+	onSites(t, 2, func(t *testing.T, c *sites) {
+		alice, carol := c.all[0].bind("alice@chat.test/game", 0, 0), c.all[1].bind("carol@chat.test/game", 0, 0)
+		phone, desk := c.all[0].bind("bob@chat.test/phone", 0, 0), c.all[1].bind("bob@chat.test/desk", 0, 0)
+		time.Sleep(time.Second)
+		c.Shape(simIP(1), simIP(2), 50*time.Millisecond, 0, 0)
+		c.Shape(simIP(2), simIP(1), 50*time.Millisecond, 0, 0)
+		phone.site.Table.Unbind(phone)
+		desk.site.Table.Unbind(desk)
+		alice.say("<message to='bob@chat.test/desk' type='chat'><body>one</body></message>")
+		carol.say("<message to='bob@chat.test/phone' type='chat'><body>two</body></message>")
+		time.Sleep(time.Second)
+		if got := c.store.bodies("bob"); len(got) != 2 {
+			t.Errorf("%q are stored after a second", got)
+		}
 	})
 }

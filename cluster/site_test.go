@@ -2,12 +2,15 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,6 +37,7 @@ type site struct {
 	name  string
 	stale func(user stanza.JID, what router.Kept) // may block
 	slow  time.Duration                           // of the database, as this node has it
+	out   atomic.Bool                             // it is out of this node's reach
 
 	mu    sync.Mutex
 	heard []string // of Lost, Found and Stale
@@ -80,7 +84,7 @@ func (c *sites) start(i int) {
 				s.stale(user, what)
 			}
 		},
-		Forget: func(user string) { s.note("forget " + user) },
+		Forget: func(user string) { s.note("forget " + cmp.Or(user, "all")) },
 		Look:   s.look,
 		Yield: func(id, user string) ([]byte, error) {
 			s.note("yield " + id)
@@ -163,6 +167,9 @@ func (s *site) Hold(_ context.Context, st *stanza.Stanza) (int64, error) {
 		}
 	}
 	time.Sleep(time.Millisecond + s.slow) // of a database
+	if s.out.Load() {
+		return 0, errOut
+	}
 	return s.of.store.add(st.To.Local(), st.Append(nil)), nil
 }
 
@@ -170,6 +177,8 @@ func (s *site) Forget(_ context.Context, user string, seqs []int64) error {
 	s.of.store.remove(user, seqs)
 	return nil
 }
+
+var errOut = errors.New("the store is out")
 
 // A sharedStore is what waits for users.
 type sharedStore struct {

@@ -97,7 +97,8 @@ func (s *Service) joinOwn(b *router.Batch, r *room, were map[string]bool) {
 	}
 	s.departAll(b, r, func(who *seat) bool {
 		full := who.jid.String()
-		return r.rep.nodeOf(who.session) == own.Whole && !in[full] && !were[full]
+		_, away := who.session.(*absent)
+		return r.rep.nodeOf(who.session) == own.Whole && !away && !in[full] && !were[full]
 	})
 	r.rep.gone = ""
 	if ok {
@@ -339,7 +340,8 @@ func (s *Service) prune(b *router.Batch, r *room, x *State) {
 			return false
 		}
 		delete(r.rep.doubted, full)
-		return !in[full]
+		_, away := who.session.(*absent)
+		return !away && !in[full]
 	})
 }
 

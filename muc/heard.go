@@ -149,14 +149,17 @@ func (s *Service) sayAgain(b *router.Batch, r *room, node string, st *stanza.Sta
 	return m != nil
 }
 
-// retell tells a message to those of some sessions that were in the room when it was said.
+// retell tells a message to those of some sessions that were in the room when it was said. What one that is looked for has heard no node knows.
 func (s *Service) retell(b *router.Batch, r *room, m utterance, who func(*seat) bool) {
 	st, err := stanza.Parse(m.wire)
 	if err != nil {
 		return
 	}
 	st.Wire = m.wire
-	s.sendAll(b, r, st, func(_ *occupant, to *seat) bool { return to.since <= m.at && who(to) })
+	s.sendAll(b, r, st, func(_ *occupant, to *seat) bool {
+		_, away := to.session.(*absent)
+		return !away && to.since <= m.at && who(to)
+	})
 }
 
 // kept is what sessions here have heard lately, as others are told.

@@ -76,7 +76,7 @@ func (s *Service) dispatch(ctx context.Context, b *router.Batch, sess router.Ses
 	if s.isHere(sh, name) {
 		s.lane(sh, name).active++
 		sh.mu.Unlock()
-		s.toRoom(ctx, b, sess, st)
+		s.toRoom(ctx, b, sess, boundOf(sess), st)
 		s.leaveLane(name)
 		return
 	}

@@ -111,7 +111,7 @@ func (sh *laneShard) seats(name string) bool {
 
 func (s *Service) sendSaid(name string, l *line) bool {
 	m := &l.said[l.sent]
-	t := turn{of: s.process, number: m.number, try: l.try}
+	t := turn{of: s.process, number: m.number, bound: uint64(boundOf(m.sess)), try: l.try}
 	if l.sent > 0 {
 		t.after = l.said[l.sent-1].number
 	}

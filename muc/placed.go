@@ -160,6 +160,9 @@ func (s *Service) Leave(ctx context.Context) error {
 
 // check moves a room that is here to where it should be, and sees to one that has lost its home.
 func (s *Service) check(ctx context.Context, b *router.Batch, name string) {
+	if s.ctx.Err() != nil { // this node stops, and its rooms have gone: a copy of one that is elsewhere is not to come to life here as the others go out of sight
+		return
+	}
 	home := s.Place.Home(name)
 	if home == s.Place.Node() {
 		s.resurrect(ctx, b, name)
@@ -190,15 +193,15 @@ func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node stri
 		if r.rep.second == node { // if it is back already it has no copy
 			r.rep.second = ""
 		}
-		s.followAll(r, node)
+		s.followAll(b, r, node)
 		if !s.goes(name) { // to where that node may be reached
 			if left {
 				s.missAll(r, node)
 			}
 			r.rep.gone = node
 			s.departAll(b, r, func(who *seat) bool {
-				_, away := who.session.(*absent) // is looked for
-				return !away && r.rep.nodeOf(who.session) == node
+				a, away := who.session.(*absent)
+				return r.rep.nodeOf(who.session) == node && !(away && a.sure) // is looked for
 			})
 			r.rep.gone = ""
 		} else if slices.Contains(r.nodes(), node) {
@@ -225,15 +228,23 @@ func (s *Service) goes(name string) bool {
 	return home != s.Place.Node() && s.reaches(home)
 }
 
+// beyond reports whether a node that is not reached may be where the room goes.
+func (s *Service) beyond(r *room, n *node) bool { return !s.reaches(n.name) && s.goes(r.at.Local()) }
+
 // followAll has sessions that were on a node be where they are now, if it gave them to others before it went (XEP-0198 §5). The caller holds the room's lock.
-func (s *Service) followAll(r *room, node string) {
+func (s *Service) followAll(b *router.Batch, r *room, node string) {
 	for _, o := range r.all {
 		for i := range o.seats {
 			to := &o.seats[i]
-			if _, away := to.session.(*absent); away || r.rep.nodeOf(to.session) != node {
+			a, away := to.session.(*absent)
+			if away && a.sure || r.rep.nodeOf(to.session) != node {
 				continue
 			}
-			if row, ok := s.rowOf(to.jid, to.bound); ok && row.Node() != node {
+			if row, ok := s.rowOf(to.jid, to.bound); !ok || !to.goesOn(row, node) {
+				continue
+			} else if away {
+				s.found(b, r, to, row, a.waiting)
+			} else {
 				s.follow(r, to, row)
 			}
 		}

@@ -293,7 +293,7 @@ func (s *Service) who(r *room, moved map[string]bool) (nodes []string) {
 	for _, o := range r.all {
 		for i := range o.seats {
 			n := r.rep.nodeOf(o.seats[i].session)
-			if n == r.rep.self {
+			if _, away := o.seats[i].session.(*absent); away || n == r.rep.self {
 				continue
 			}
 			if full := o.seats[i].jid.String(); !moved[full] {

@@ -104,7 +104,7 @@ func (s *Service) unlock(b *router.Batch, r *room) {
 			if o == nil || o.seat(l.full).session != l.session { // another has come with its address
 				continue
 			}
-			if n, ok := l.session.(*node); ok && !s.reaches(n.name) && s.goes(r.at.Local()) { // to where that node may be reached
+			if n, ok := l.session.(*node); ok && s.beyond(r, n) {
 				r.rep.strays = true
 				continue
 			}
@@ -185,6 +185,8 @@ func (s *Service) vanish(r *room) {
 
 // fill reads a room from the store; store.ErrNotFound if it is not there. The caller holds r.admin.
 func (s *Service) fill(ctx context.Context, name string, r *room) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
 	rec, err := s.store.Room(ctx, name)
 	if errors.Is(err, store.ErrNotFound) {
 		return store.ErrNotFound

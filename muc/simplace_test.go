@@ -221,5 +221,5 @@ func (n *simNode) routed(b *router.Batch, payload []byte) {
 	if err != nil {
 		panic(err)
 	}
-	n.r.Arrived(context.Background(), b, st, stanza.MustJID(string(full)))
+	n.r.Arrived(context.Background(), b, st, stanza.MustJID(string(full)), false)
 }

@@ -61,6 +61,9 @@ type SessionState struct {
 	Node     string `json:"node,omitempty"`     // where it is connected
 	Since    int64  `json:"since,omitempty"`    // when it entered, milliseconds since 1970
 	Bound    int64  `json:"bound,omitempty"`    // when it was bound, nanoseconds since 1970
+
+	Absent bool     `json:"absent,omitempty"` // it is not there any more, and is looked for
+	Waits  []string `json:"waits,omitempty"`  // what it is to be told then, raw XML
 }
 
 // Export yields every room that somebody is in.
@@ -113,7 +116,11 @@ func (o *occupant) state(rep *replication, only string) OccupantState {
 	for _, seat := range o.seats {
 		node := rep.nodeOf(seat.session)
 		if only == "" || node == only {
-			os.Sessions = append(os.Sessions, SessionState{seat.jid.String(), seat.presence.Value(), node, seat.since, seat.bound})
+			x := SessionState{JID: seat.jid.String(), Presence: seat.presence.Value(), Node: node, Since: seat.since, Bound: seat.bound}
+			if a, ok := seat.session.(*absent); ok && a.sure {
+				x.Absent, x.Waits = true, a.waits()
+			}
+			os.Sessions = append(os.Sessions, x)
 		}
 	}
 	return os

@@ -14,6 +14,8 @@ import (
 const (
 	// missedFor is longer than one node's rows take to get to another one that is up, mostly.
 	missedFor = time.Second
+	// lostFor is longer than what a node says may take that is not down.
+	lostFor = 3 * time.Second
 	// missedMost bounds what is remembered; the oldest go first.
 	missedMost = 1 << 16
 )
@@ -22,6 +24,7 @@ const (
 // node had no row of theirs yet when it told the contacts, nor had that node one of this user's when it asked. So does a contact whose session is
 // just on its way here: it has left the node that is told and asked.
 type missed struct {
+	keep  time.Duration // for how long; fixed
 	count atomic.Int32
 
 	mu    sync.Mutex
@@ -51,7 +54,7 @@ func (m *missed) add(who lately, contacts []stanza.JID, now time.Time) {
 		m.by[contact.String()] = append(m.by[contact.String()], who)
 		m.order = append(m.order, missedOne{now, contact.String()})
 	}
-	for len(m.order) > missedMost || len(m.order) > 0 && now.Sub(m.order[0].at) > missedFor {
+	for len(m.order) > missedMost || len(m.order) > 0 && now.Sub(m.order[0].at) > m.keep {
 		old := m.order[0]
 		m.order = m.order[1:]
 		if m.by[old.contact] = m.by[old.contact][1:]; len(m.by[old.contact]) == 0 {
@@ -68,7 +71,7 @@ func (m *missed) of(contact stanza.JID, now time.Time) []lately {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.order) > 0 && now.Sub(m.order[len(m.order)-1].at) > missedFor {
+	if len(m.order) > 0 && now.Sub(m.order[len(m.order)-1].at) > m.keep {
 		return nil
 	}
 	return slices.Clone(m.by[contact.String()])
@@ -80,7 +83,7 @@ func (m *missed) all(now time.Time) (all []lately) {
 	defer m.mu.Unlock()
 	seen := make(map[string]bool)
 	for _, one := range m.order {
-		if now.Sub(one.at) <= missedFor && !seen[one.contact] {
+		if now.Sub(one.at) <= m.keep && !seen[one.contact] {
 			seen[one.contact] = true
 			all = append(all, m.by[one.contact]...)
 		}
@@ -89,11 +92,12 @@ func (m *missed) all(now time.Time) (all []lately) {
 }
 
 // Appeared is for a resource that has become available on another node, or whose session has come here from one. If some of this node's users
-// became available at the same moment tell gives it their presence, and them its own; nil: none did. tell may block on the store; it is not for a
-// goroutine that other nodes' rows wait for.
+// became available at the same moment tell gives it their presence, and them its own, and those who were told that it is gone, by this node or with another one, hear
+// of it; nil: there are none.
+// tell may block on the store; it is not for a goroutine that other nodes' rows wait for.
 func (s *Service) Appeared(full stanza.JID) (tell func(context.Context)) {
-	all := s.missed.of(full.Bare(), time.Now())
-	if len(all) == 0 {
+	all, outlived, back := s.missed.of(full.Bare(), time.Now()), s.outlivedNode(full), s.hasLeft(full)
+	if len(all) == 0 && !outlived && !back {
 		return nil
 	}
 	full = full.Clone()
@@ -102,12 +106,44 @@ func (s *Service) Appeared(full stanza.JID) (tell func(context.Context)) {
 		defer cancel()
 		var b router.Batch
 		defer b.Flush()
-		if row, ok := s.r.Table.Row(full); ok {
-			for _, who := range all {
-				s.introduce(ctx, &b, row, who)
-			}
+		row, ok := s.r.Table.Row(full)
+		if !ok {
+			return
+		}
+		for _, who := range all {
+			s.introduce(ctx, &b, row, who)
+		}
+		var err error
+		switch {
+		case row.Remote && outlived:
+			err = s.outlived(ctx, full, row.Node())
+		case !row.Remote && back:
+			_, err = s.announceAgain(ctx, &b, row.Session)
+		}
+		if err != nil {
+			s.log.Log(ctx, stanza.FaultLevel(err), "presence not brought up to date of a resource that has moved", "jid", full, "err", err)
 		}
 	}
+}
+
+// hasLeft reports whether this node's last word of a resource, whose next session has come here since, was just now that it is unavailable: contacts elsewhere may
+// have heard that behind what the next one's node had told them.
+func (s *Service) hasLeft(full stanza.JID) bool {
+	if !slices.ContainsFunc(s.left.of(full.Bare(), time.Now()), func(l lately) bool { return l.full == full }) {
+		return false
+	}
+	row, ok := s.r.Table.Row(full)
+	return ok && !row.Remote
+}
+
+// outlivedNode reports whether users here may have been told just now that a resource is gone with its node, although its session had moved to another one before: it
+// says nothing by itself, since for its contacts it was there all the time.
+func (s *Service) outlivedNode(full stanza.JID) bool {
+	if time.Since(time.Unix(0, s.lost.Load())) > lostFor {
+		return false
+	}
+	row, ok := s.r.Table.Row(full)
+	return ok && row.Remote && row.Flags&router.Resumed != 0
 }
 
 // introduce has a resource and one of this node's that became available lately see one another as they are to.

@@ -75,6 +75,9 @@ func (s *Service) viewersInMemory(user stanza.JID) []stanza.JID {
 
 // tellGone tells a user's resources here that others are unavailable, unless they are connected again.
 func (s *Service) tellGone(b *router.Batch, user stanza.JID, gone []stanza.JID) {
+	if len(gone) > 0 {
+		s.lost.Store(time.Now().UnixNano()) // first: who is seen elsewhere only after this has looked is asked for (Appeared)
+	}
 	for _, full := range gone {
 		if row, ok := s.r.Table.Row(full); ok && row.Available {
 			continue
@@ -104,8 +107,9 @@ func (s *Service) Found(ctx context.Context, node string) {
 	}
 }
 
-// outlived asks a node that has come, on behalf of those here who see it, for the presence of a resource that is bound there. Its session here ended for
-// that when the node's rows were not seen yet, so that they were told of the end, maybe after what the node said.
+// outlived asks a node, on behalf of those here who see it, for the presence of a resource that is bound there. Its session here ended for
+// that when the node's rows were not seen yet, so that they were told of the end, maybe after what the node said; or it was on another node, and they were
+// told that it is gone with that.
 func (s *Service) outlived(ctx context.Context, full stanza.JID, node string) error {
 	row, ok := s.r.Table.Row(full)
 	if !ok || !row.Available || row.Node() != node {

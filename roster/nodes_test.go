@@ -15,7 +15,8 @@ import (
 // A far is a resource that is connected to another node.
 type far struct {
 	*client
-	node string
+	node  string
+	flags router.Flags
 }
 
 func (f *far) Node() string { return f.node }
@@ -29,7 +30,7 @@ type nodes struct {
 func (n *nodes) Rows(rows []router.Row, user stanza.JID) []router.Row {
 	for _, f := range n.all {
 		if f.jid.Bare() == user.Bare() {
-			rows = append(rows, router.Row{Session: f, Available: true, Remote: true})
+			rows = append(rows, router.Row{Session: f, Available: true, Remote: true, Flags: f.flags})
 		}
 	}
 	return rows
@@ -42,7 +43,7 @@ func (w *world) remote(jid, node string) *far {
 		n = &nodes{Elsewhere: w.r.Table.Elsewhere}
 		w.r.Table.Elsewhere = n
 	}
-	f := &far{&client{w: w, jid: stanza.MustJID(jid)}, node}
+	f := &far{client: &client{w: w, jid: stanza.MustJID(jid)}, node: node}
 	n.all = append(n.all, f)
 	return f
 }
@@ -201,9 +202,72 @@ func TestOutlived(t *testing.T) {
 		there.expect()
 		w.s.Found(t.Context(), "b")
 		there.expect(orchard.seenBy(juliet, "", ""), "<presence from='"+romeo+"/orchard' to='"+juliet+"' type='probe'/>")
-		time.Sleep(2 * missedFor)
+		time.Sleep(2 * lostFor)
 		w.s.Found(t.Context(), "b")
 		there.expect(orchard.seenBy(juliet, "", ""))
+	})
+}
+
+// TestOutlivedNode: users here are told that a resource is gone with its node, and hear only then that its session had moved to another one before. They ask there;
+// for one that has logged in there they do not, and not later.
+func TestOutlivedNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, c := range []struct {
+			flags router.Flags
+			pause time.Duration
+			asked bool
+		}{{router.Resumed, 0, true}, {0, 0, false}, {router.Resumed, 2 * lostFor, false}} {
+			w := newWorld(t, Config{})
+			w.s.Nodes = true
+			w.friends("juliet", "romeo")
+			orchard := w.login(romeo + "/orchard")
+			time.Sleep(2 * missedFor)
+			w.s.Lost(t.Context(), gone(juliet+"/balcony"))
+			orchard.expect(unavailable(juliet+"/balcony", romeo))
+			time.Sleep(c.pause)
+			there := w.remote(juliet+"/balcony", "b")
+			there.flags = c.flags
+			tell := w.s.Appeared(there.jid)
+			if (tell != nil) != c.asked {
+				t.Fatalf("%+v: is to be asked: %t", c, tell != nil)
+			}
+			if tell != nil {
+				tell(t.Context())
+				there.expect("<presence from='" + romeo + "/orchard' to='" + juliet + "' type='probe'/>")
+			}
+		}
+	})
+}
+
+// TestCameBack: a resource's session here ended, its next one was on another node and has come here. Contacts are told of it, as they may hear of the end of the first one
+// only now; of one that ended long ago they are not.
+func TestCameBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{})
+		w.s.Nodes = true
+		w.friends("juliet", "romeo")
+		there := w.remote(juliet+"/balcony", "b")
+		for _, late := range []bool{false, true} {
+			orchard := w.login(romeo + "/orchard")
+			orchard.end()
+			if late {
+				time.Sleep(2 * lostFor)
+			}
+			orchard = w.login(romeo + "/orchard") // as if it had come
+			time.Sleep(2 * missedFor)
+			there.take()
+			if tell := w.s.Appeared(orchard.jid); tell != nil {
+				tell(t.Context())
+			}
+			if late {
+				there.expect()
+			} else {
+				there.expect(orchard.seenBy(juliet, "", ""))
+			}
+			orchard.end()
+			time.Sleep(2 * lostFor)
+			there.take()
+		}
 	})
 }
 

@@ -98,7 +98,8 @@ type Service struct {
 	accounts    accounts
 	missed      missed
 	owed        owed
-	left        missed // whose last word here was that they are unavailable, each under the own bare JID
+	left        missed       // whose last word here was that they are unavailable, each under the own bare JID
+	lost        atomic.Int64 // when somebody was told last that others are gone with their node, in ns since 1970
 
 	requestsPerMinute atomic.Int64
 	lists             *cache[[]Friend] // for Friends
@@ -112,6 +113,7 @@ func New(r *router.Router, st Store, cfg Config, log *slog.Logger) *Service {
 		lists:   newCache(cachedDetails, func(l []Friend) int { return len(l) + 1 }),
 		circles: newCache(cachedFriends, func(f circle) int { return len(f) + 8 }),
 	}
+	s.missed.keep, s.left.keep = missedFor, lostFor
 	s.accounts.init()
 	s.Reload(cfg)
 	return s

@@ -68,17 +68,17 @@ func (alone) Take(context.Context, stanza.JID) error { return nil }
 
 // Arrived takes a stanza that another node has routed to a resource here. What the sender's node could not check, since
 // it is kept with the recipient's sessions, is checked now. A stanza that arrives goes to no third node: if
-// its resource has gone it finds another way here. It may block on the store and calls b.Flush before it does.
-// taken says that the resource's session has it.
-func (r *Router) Arrived(ctx context.Context, b *Batch, st *stanza.Stanza, full stanza.JID) (taken bool) {
+// its resource has gone it finds another way here, unless another resource of the user's has it. It may block on the store and calls
+// b.Flush before it does. by is the resource whose session has it now, the bare JID if that is another one; zero if it is none.
+func (r *Router) Arrived(ctx context.Context, b *Batch, st *stanza.Stanza, full stanza.JID, had bool) (by stanza.JID) {
 	rows := r.settledRows(ctx, b, st, r.Table.Local(full), r.Table.Local)
 	if rule, err := r.arrivedRule(ctx, b, rows, st); rule != "" || err != nil {
 		r.refuseArrived(ctx, b, st, full, rule, err)
-		return false
+		return stanza.JID{}
 	}
 	if st.Kind == stanza.Presence && st.Type == stanza.Probe {
 		r.presenceToBare(ctx, b, rows, st)
-		return false
+		return stanza.JID{}
 	}
 	for range resourceAttempts {
 		i := resourceIn(rows, full)
@@ -86,14 +86,17 @@ func (r *Router) Arrived(ctx context.Context, b *Batch, st *stanza.Stanza, full 
 			break
 		}
 		if rows[i].Session.State().Handed.Has(st) || rows[i].Session.Send(b, st) {
-			return true
+			return full
 		}
 		r.refused(ctx, b, st, rows[i].Session)
 		rows = r.Table.Local(full)
 	}
 	b.Flush()
-	r.reroute(ctx, st, r.Table.Local)
-	return false
+	// What is being moved may be so for as long as another node does not confirm what it was sent, and that one may be waiting here.
+	if !had && r.reroute(ctx, st, r.Table.Local, r.holdNow) {
+		return full.Bare()
+	}
+	return stanza.JID{}
 }
 
 // arrivedRule is the rule by which a stanza that arrived is refused. A copy is judged as what it is a copy of: whoever

@@ -71,8 +71,8 @@ func detached(rows []Row, st *stanza.Stanza) bool {
 	return false
 }
 
-// arrivingTime is how long a resource that was bound is expected to say that it is available.
-const arrivingTime = 10 * time.Second
+// ArrivingTime is how long a resource that was bound is expected to say that it is available.
+const ArrivingTime = 10 * time.Second
 
 // arriving reports whether a message is for a resource that has just come and has yet to be handed what waits, which it is when it says that
 // it is available (XEP-0160 §3). Where nobody else can be reached the message waits, too, so that it does not overtake that (RFC 6120 §10.1).
@@ -81,7 +81,7 @@ func (r *Router) arriving(ctx context.Context, b *Batch, rows []Row, st *stanza.
 	if i < 0 || !Storable(st) || highestPriority(rows) >= 0 {
 		return false
 	}
-	if row := &rows[i]; row.Available && row.Priority != Pending || !row.Available && time.Since(row.Session.State().Begun) > arrivingTime {
+	if row := &rows[i]; row.Available && row.Priority != Pending || !row.Available && row.Flags&Arriving == 0 {
 		return false
 	}
 	b.Flush()
@@ -116,29 +116,36 @@ func (r *Router) await(ctx context.Context, b *Batch, st *stanza.Stanza, full st
 // Reroute finds another way for a stanza that a session took and could not
 // send: another resource of its user, the spool, at once or later, or an error to the sender. The
 // session is ending and marked so in the table.
-func (r *Router) Reroute(ctx context.Context, st *stanza.Stanza) { r.reroute(ctx, st, r.Table.Rows) }
+func (r *Router) Reroute(ctx context.Context, st *stanza.Stanza) {
+	r.reroute(ctx, st, r.Table.Rows, r.hold)
+}
 
-// reroute looks for resources in rows only, and does not wait for the session whose end this is.
-func (r *Router) reroute(ctx context.Context, st *stanza.Stanza, rows func(stanza.JID) []Row) {
+// A holder is hold or holdNow.
+type holder func(context.Context, *Batch, *stanza.Stanza, func(stanza.JID) []Row) (taken bool, err error)
+
+// reroute looks for resources in rows only, and does not wait for the session whose end this is. It reports whether another session has
+// taken st.
+func (r *Router) reroute(ctx context.Context, st *stanza.Stanza, rows func(stanza.JID) []Row, hold holder) (taken bool) {
 	switch {
 	case st.Type == stanza.TypeError || st.Type == stanza.Result || st.Kind == stanza.Presence:
 		r.drop(dropErrorUndeliverable)
 	case st.Kind == stanza.Message && st.Type == stanza.Headline:
 		r.drop(dropNoResource)
 	case st.Kind == stanza.Message && st.Type != stanza.Groupchat:
-		if !r.toMostAvailable(ctx, nil, rows(st.To), st) {
-			r.holdAccepted(ctx, st, rows)
-		}
+		return r.toMostAvailable(ctx, nil, rows(st.To), st) || r.holdAccepted(ctx, st, rows, hold)
 	default:
 		r.Fail(nil, st, stanza.ErrServiceUnavailable, dropNoResource)
 	}
+	return false
 }
 
 // holdAccepted is hold for a message that its sender takes for delivered, and may have left.
-func (r *Router) holdAccepted(ctx context.Context, st *stanza.Stanza, rows func(stanza.JID) []Row) {
-	if err := r.hold(ctx, nil, st, rows); err != nil {
+func (r *Router) holdAccepted(ctx context.Context, st *stanza.Stanza, rows func(stanza.JID) []Row, hold holder) (taken bool) {
+	taken, err := hold(ctx, nil, st, rows)
+	if err != nil {
 		r.later(st, err)
 	}
+	return taken
 }
 
 // later is for such a message that the spool does not keep now.

@@ -228,7 +228,7 @@ func (r *Router) toBare(ctx context.Context, b *Batch, st *stanza.Stanza) {
 		}
 	default:
 		if !r.toMostAvailable(ctx, b, rows, st) {
-			if err := r.hold(ctx, b, st, func(stanza.JID) []Row { return r.rows(ctx, b, st) }); err != nil {
+			if _, err := r.hold(ctx, b, st, func(stanza.JID) []Row { return r.rows(ctx, b, st) }); err != nil {
 				r.notHeld(b, st, err)
 			}
 		}
@@ -297,28 +297,44 @@ func (r *Router) presenceToBare(ctx context.Context, b *Batch, rows []Row, st *s
 	}
 }
 
-// hold is RFC 6121 §8.5.2.2: nobody is reachable, the message waits. rows is how to
-// look again when somebody has become reachable. An error is why the spool does not keep it.
-func (r *Router) hold(ctx context.Context, b *Batch, st *stanza.Stanza, rows func(stanza.JID) []Row) error {
+// hold is RFC 6121 §8.5.2.2: nobody is reachable, the message waits, behind what is being moved for its recipient. rows is how to
+// look again when somebody has become reachable, who has taken it then. An error is why the spool does not keep it.
+func (r *Router) hold(ctx context.Context, b *Batch, st *stanza.Stanza, rows func(stanza.JID) []Row) (taken bool, err error) {
 	b.Flush()
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	for {
+	for again := true; again; {
 		r.settle(ctx, st)
-		_, err := r.Spool.Hold(ctx, st)
-		switch {
-		case err == nil:
-			r.Metrics.Held.Inc()
-			r.Table.Elsewhere.Held(st.To)
-			return nil
-		case !errors.Is(err, ErrReachable):
-			return err
-		case r.toMostAvailable(ctx, b, rows(st.To), st):
-			return nil
-		case ctx.Err() != nil:
-			return err
-		}
+		taken, again, err = r.holdOnce(ctx, b, st, rows)
 	}
+	return taken, err
+}
+
+// holdNow is hold of what waits for nothing.
+func (r *Router) holdNow(ctx context.Context, b *Batch, st *stanza.Stanza, rows func(stanza.JID) []Row) (taken bool, err error) {
+	b.Flush()
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	for again := true; again; {
+		taken, again, err = r.holdOnce(ctx, b, st, rows)
+	}
+	return taken, err
+}
+
+// holdOnce asks to be called again when somebody was reachable and is not any more.
+func (r *Router) holdOnce(ctx context.Context, b *Batch, st *stanza.Stanza, rows func(stanza.JID) []Row) (taken, again bool, err error) {
+	_, err = r.Spool.Hold(ctx, st)
+	switch {
+	case err == nil:
+		r.Metrics.Held.Inc()
+		r.Table.Elsewhere.Held(st.To)
+	case !errors.Is(err, ErrReachable):
+	case r.toMostAvailable(ctx, b, rows(st.To), st):
+		return true, false, nil
+	default:
+		again = ctx.Err() == nil
+	}
+	return false, again, err
 }
 
 // notHeld is for a message that the spool does not keep.

@@ -26,6 +26,8 @@ const (
 	BlockPushes
 	// Resumed sessions are of another process, which they go on with (XEP-0198 §5).
 	Resumed
+	// Arriving resources were bound just now, as the clock of their own node has it, and have yet to say that they are available.
+	Arriving
 )
 
 // A Row is one connected resource in the table. Rows are values; changing one
@@ -185,7 +187,7 @@ func (t *Table) Bind(s Session, replace bool) (old Session, ok bool) {
 	rows := sh.users[bare]
 	i := slices.IndexFunc(rows, func(r Row) bool { return r.Session.JID() == s.JID() })
 	if i < 0 {
-		row := Row{Session: s, Since: t.clock.Add(1)}
+		row := Row{Session: s, Flags: Arriving, Since: t.clock.Add(1)}
 		sh.users[bare] = append(slices.Clip(rows), row)
 		t.Elsewhere.Changed(row)
 		return nil, true
@@ -195,7 +197,7 @@ func (t *Table) Bind(s Session, replace bool) (old Session, ok bool) {
 	}
 	old = rows[i].Session
 	rows = slices.Clone(rows)
-	rows[i] = Row{Session: s, Since: t.clock.Add(1), Wait: old.Done()}
+	rows[i] = Row{Session: s, Flags: Arriving, Since: t.clock.Add(1), Wait: old.Done()}
 	sh.users[bare] = rows
 	t.Elsewhere.Changed(rows[i])
 	return old, true
@@ -242,7 +244,21 @@ func (t *Table) Unbind(s Session) bool {
 // SetPresence records a resource's availability and priority. It does nothing
 // for a session that is not in the table.
 func (t *Table) SetPresence(s Session, available bool, priority int8) {
-	t.update(s, func(r *Row, now uint64) { r.Available, r.Priority, r.Since = available, priority, now })
+	t.update(s, func(r *Row, now uint64) {
+		r.Available, r.Priority, r.Since = available, priority, now
+		if available {
+			r.Flags &^= Arriving
+		}
+	})
+}
+
+// Arrived marks a session that has not said within ArrivingTime that it is available as one that may never do.
+func (t *Table) Arrived(s Session) {
+	t.update(s, func(r *Row, now uint64) {
+		if r.Flags&Arriving != 0 {
+			r.Flags, r.Since = r.Flags&^Arriving, now
+		}
+	})
 }
 
 // SetFlags adds and removes flags. It does nothing for a session that is not
@@ -274,10 +290,10 @@ func (t *Table) Attach(s Session) {
 	t.update(s, func(r *Row, now uint64) { r.Detached, r.Since = false, now })
 }
 
-// Resume gives old's row to s, a session of the same full JID, as it is.
+// Resume gives old's row to s, a session of the same full JID, as it is, but that it is not arriving.
 // It does nothing if old has no row any more.
 func (t *Table) Resume(old, s Session) {
-	t.update(old, func(r *Row, _ uint64) { r.Session = s })
+	t.update(old, func(r *Row, _ uint64) { r.Session, r.Flags = s, r.Flags&^Arriving })
 }
 
 // update changes the session's row; now is the clock's tick for that.

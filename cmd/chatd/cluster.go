@@ -175,7 +175,7 @@ func (j *joined) leaves(x *c2s.Suspended) *c2s.Suspended {
 			j.Stored(st.WrittenID())
 		}
 	}
-	if full, err := stanza.ParseJID(x.JID); err == nil && j.Uncertain() {
+	if full, err := stanza.ParseJID(x.JID); err == nil {
 		for _, id := range j.HadBy(full) {
 			x.Handed = append(x.Handed, router.Given{ID: string(id[:]), Had: true})
 		}

@@ -308,11 +308,11 @@ func (s *simSchedule) awaited(m *simMessage, to simReceipt) bool {
 	})
 }
 
-// detoured reports whether a message may have come to a device that was not there yet when it was sent (RFC 6121 §8.5.3.2.1) by way of a node which
-// had another one of the recipient's, and was cut off.
+// detoured reports whether a message may have come to a session that was not there yet when it was sent (RFC 6121 §8.5.3.2.1) by way of a node which
+// had another one of the recipient's, maybe of the same device, and was cut off. What that one was given and did not get rid of, only that node knows.
 func (s *simSchedule) detoured(m *simMessage, to simReceipt) bool {
 	return to.link.opened.After(m.at) && slices.ContainsFunc(s.links, func(l *simLink) bool {
-		return l.d.user == m.user && l.d != to.link.d && l.opened.Before(m.at) && (l.closed.IsZero() || l.closed.After(m.at.Add(-simNotice))) &&
+		return l.d.user == m.user && l.session != to.link.session && l.opened.Before(m.at) && (l.closed.IsZero() || l.closed.After(m.at.Add(-simNotice))) &&
 			s.troubled(m.at, to.at, l.node)
 	})
 }

@@ -99,10 +99,15 @@ func (d *simDevice) login(n *simNode, resume bool) error {
 	return nil
 }
 
-func (l *simLink) negotiate(resume bool) error {
+func (l *simLink) authenticate() error {
 	plain := base64.StdEncoding.EncodeToString([]byte("\x00" + l.d.user + "\x00" + simPassword))
 	l.write(simHeader + "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>" + plain + "</auth>")
-	if _, err := l.expect("success"); err != nil {
+	_, err := l.expect("success")
+	return err
+}
+
+func (l *simLink) negotiate(resume bool) error {
+	if err := l.authenticate(); err != nil {
 		return err
 	}
 	l.scanner.Reset()

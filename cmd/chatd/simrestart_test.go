@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"chatd/xmlstream"
 )
 
 // TestNodesRestartDuringCut restarts each of three nodes while two of them do not reach each other. Clients go on with their sessions wherever
@@ -272,4 +274,43 @@ func (s *simSchedule) say(d *simDevice, id, to string) {
 	s.messages[id] = m
 	s.mu.Unlock()
 	d.say(fmt.Sprintf("<message type='chat' id='%s' to='%s'><body>%[1]s</body></message>", id, to), m)
+}
+
+// TestNodeForgetsWhatItRead: a client begins to log in, which has its node read what waits for the user. Another node stores a message during a split, and is
+// killed. When the client gets on with its login after that, it is handed the message.
+func TestNodeForgetsWhatItRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSimSchedule(t, 1)
+		s.three()
+		one, other := s.nodes[0], s.nodes[2]
+		from, to := s.devices[0], s.devices[len(s.devices)-1]
+		s.login(from, other, false)
+		time.Sleep(time.Second)
+		for _, n := range s.nodes[:2] {
+			s.net.Cut(n.ip, other.ip)
+			s.net.Cut(other.ip, n.ip)
+		}
+		conn, err := to.host.Dial(t.Context(), one.ip+":5222")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := &simLink{d: to, node: one, conn: conn, scanner: xmlstream.NewScanner(xmlstream.Limits{})}
+		if err := l.authenticate(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * time.Second)
+		s.say(from, "m", to.jid())
+		time.Sleep(time.Second)
+		other.retire().kill()
+		s.net.Heal()
+		if err := other.start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		conn.Close()
+		s.login(to, one, false)
+		time.Sleep(10 * time.Second)
+		s.once()
+		s.end()
+	})
 }
