@@ -117,6 +117,7 @@ type Server struct {
 	admission     atomic.Pointer[rate.Limiter] // logins, whole node; nil = unlimited
 	registrations *addressLimiter
 	arrivals      chan arrival // to a negotiator that has nothing to do
+	gathering     gathering
 	web           *web
 	gate          *gate         // TLS handshakes
 	watched       func() *watch // of all sockets, from the first one on; nil: nobody sleeps

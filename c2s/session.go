@@ -49,6 +49,7 @@ type Session struct {
 	smID     string      // by which the session can be resumed
 	graceful bool        // the client closed its stream
 	napping  bool        // goes back to sleep after the next input
+	alone    uint8       // how often it does not gather
 	managed  bool        // stream management is on (XEP-0198)
 	handled  uint32      // stanzas from the client that were dealt with since then, modulo 2^32
 	sure     uint32      // ... and that no other node has yet to confirm
@@ -328,6 +329,7 @@ func (s *Session) work() error {
 	s.grown.Store(true)
 	s.rest = nil
 	err := s.workOff()
+	s.gather()
 	s.scratch.batch.Flush()
 	if err != nil {
 		return err

@@ -102,12 +102,13 @@ func (a *arrivals) stop() {
 	a.ended.Wait()
 }
 
-// put gives a frame to the worker of a user and reports whether there was room. It copies the payload.
+// put gives a frame to the worker of a user and reports whether there was room. It copies the payload. What this node tells itself about its rooms is always taken: nobody else can be
+// told that it was not, and there is no more of it than there is of rooms and of what waits for nodes that are gone.
 func (a *arrivals) put(user []byte, j job, payload []byte) bool {
 	w := &a.workers[maphash.Bytes(a.seed, user)%workerCount]
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.stopped || len(w.text)+len(payload) > roomFor(j.kind) {
+	if w.stopped || j.peer != nil && len(w.text)+len(payload) > roomFor(j.kind) {
 		return false
 	}
 	j.size = len(payload)

@@ -1,8 +1,7 @@
 package cluster
 
 import (
-	"slices"
-	"strings"
+	"hash/maphash"
 	"sync"
 	"time"
 
@@ -22,22 +21,20 @@ const (
 // with or without its session, is not among them any more.
 type had struct {
 	mu      sync.Mutex
-	recent  []hadMessage           // oldest first
-	users   map[string][]stanza.ID // those of recent, by the user's bare JID
-	known   map[stanza.ID]*hadBy
-	doubted map[stanza.ID]*hadBy
-	order   []stanza.ID // of doubted, oldest first; those that are not in it any more are void
+	seed    maphash.Seed
+	known   hadLog
+	doubted hadLog // of nodes that are down
 }
 
+// A hadMessage has hashes in place of its addresses: nobody outside of the process can find two with the same.
 type hadMessage struct {
 	id   stanza.ID
-	user string
+	user uint64 // the bare JID
+	full uint64 // the resource that it was for
+	by   uint64 // whose session has taken it: full, or user if another of the user's has; 0: none
+	peer *Peer  // nil: it need not be doubted, or is already
 	at   time.Time
-}
-
-type hadBy struct {
-	peer *Peer
-	by   []string // JIDs of the resources whose sessions have taken it, bare for others than it was for
+	hadLinks
 }
 
 // add notes a message of a peer that is to be dealt with now. It reports whether a session of the user's has it, since it was for several resources,
@@ -48,66 +45,46 @@ func (h *had) add(id stanza.ID, full stanza.JID, p *Peer, now time.Time) (taken,
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	next, user := &hadBy{peer: p}, full.Bare().Clone().String()
-	if last := h.byLocked(id); last != nil {
-		if slices.Contains(last.by, full.String()) || slices.Contains(last.by, user) {
-			return true, true
-		}
-		next.by = slices.Clone(last.by)
+	if h.known.all == nil {
+		h.seed, h.known.all, h.doubted.all = maphash.MakeSeed(), make(map[stanza.ID]uint64), make(map[stanza.ID]uint64)
 	}
-	if h.known == nil {
-		h.known, h.doubted, h.users = make(map[stanza.ID]*hadBy), make(map[stanza.ID]*hadBy), make(map[string][]stanza.ID)
+	m := hadMessage{id: id, user: h.user(full), full: h.full(full), peer: p, at: now}
+	if h.known.needless(&m) || h.doubted.needless(&m) {
+		return true, true
 	}
-	for len(h.recent) > 0 && (len(h.recent) >= hadRecent || now.Sub(h.recent[0].at) > hadFor) {
-		old := h.recent[0]
-		h.recent = h.recent[1:]
-		delete(h.known, old.id)
-		if h.users[old.user] = h.users[old.user][1:]; len(h.users[old.user]) == 0 {
-			delete(h.users, old.user)
-		}
+	for h.known.len() > 0 && (h.known.len() >= hadRecent || now.Sub(h.known.oldest().at) > hadFor) {
+		h.known.drop()
 	}
-	h.recent = append(h.recent, hadMessage{id, user, now})
-	h.users[user] = append(h.users[user], id)
-	h.known[id] = next
-	return len(next.by) > 0, false
+	taken = h.known.has(id) || h.doubted.has(id)
+	h.known.add(m)
+	return taken, false
 }
 
-// took notes that a session has taken it, as hadBy.by says, unless it was stored or sent on since.
+func (h *had) full(full stanza.JID) uint64 { return maphash.String(h.seed, full.String()) }
+func (h *had) user(jid stanza.JID) uint64  { return maphash.String(h.seed, jid.Bare().String()) }
+
+// took notes that the resource's session has taken it, or with a bare JID that another one has in its place, unless it was stored or sent on since.
 func (h *had) took(id stanza.ID, by stanza.JID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, m := range []*hadBy{h.known[id], h.doubted[id]} {
-		if m != nil && !slices.Contains(m.by, by.String()) {
-			m.by = append(m.by, by.Clone().String())
-		}
-	}
-}
-
-// byLocked is who has taken a message; nil: nobody.
-func (h *had) byLocked(id stanza.ID) *hadBy {
-	for _, m := range []*hadBy{h.known[id], h.doubted[id]} {
-		if m != nil && len(m.by) > 0 {
-			return m
-		}
-	}
-	return nil
+	hash, instead := h.full(by), by.Resource() == ""
+	h.known.take(id, hash, instead)
+	h.doubted.take(id, hash, instead)
 }
 
 // down is for a peer that may have stored what it has not heard of any more.
 func (h *had) down(p *Peer) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, m := range h.recent {
-		by := h.known[m.id]
-		if by == nil || by.peer != p {
+	for m := range h.known.each() {
+		if m.peer != p {
 			continue
 		}
-		if len(h.order) >= hadMost {
-			delete(h.doubted, h.order[0])
-			h.order = h.order[1:]
+		if h.doubted.len() >= hadMost {
+			h.doubted.drop()
 		}
-		h.doubted[m.id] = by
-		h.order = append(h.order, m.id)
+		m.peer = nil
+		h.doubted.add(*m)
 	}
 }
 
@@ -115,33 +92,23 @@ func (h *had) down(p *Peer) {
 func (s *Service) Had(id stanza.ID) bool {
 	s.had.mu.Lock()
 	defer s.had.mu.Unlock()
-	return s.had.byLocked(id) != nil // its link may end only after that of who hands it over
+	return s.had.known.has(id) || s.had.doubted.has(id) // its link may end only after that of who hands it over
 }
 
 // HadBy is the messages of Had to one user: a session that moves takes them along. Those of nodes that are down are among them as long as nodes do not
 // all see each other.
 func (s *Service) HadBy(user stanza.JID) (ids []stanza.ID) {
-	h, bare := &s.had, user.Bare().String()
-	uncertain := s.Uncertain()
+	h, uncertain := &s.had, s.Uncertain()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, id := range h.users[bare] {
-		if h.byLocked(id) != nil && !slices.Contains(ids, id) {
-			ids = append(ids, id)
-		}
+	if h.known.all == nil {
+		return nil
 	}
-	if !uncertain {
-		return ids
+	hash := h.user(user)
+	if uncertain {
+		ids = h.doubted.appendOf(ids, hash)
 	}
-	for id, m := range h.doubted {
-		if len(m.by) == 0 || h.known[id] != nil {
-			continue
-		}
-		if of, _, _ := strings.Cut(m.by[0], "/"); of == bare {
-			ids = append(ids, id)
-		}
-	}
-	return ids
+	return h.known.appendOf(ids, hash)
 }
 
 // Stored notes that this node itself stores a message, so that it is to be handed over, or that it gives it to another one.
@@ -151,6 +118,6 @@ func (s *Service) Stored(id stanza.ID) {
 	}
 	s.had.mu.Lock()
 	defer s.had.mu.Unlock()
-	delete(s.had.known, id)
-	delete(s.had.doubted, id)
+	s.had.known.forget(id)
+	s.had.doubted.forget(id)
 }

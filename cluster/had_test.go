@@ -30,8 +30,18 @@ func TestHad(t *testing.T) {
 	if had, again := s.had.add(taken, phone, other, now); !had || again {
 		t.Errorf("another resource: had %t, again %t", had, again)
 	}
-	s.had.took(taken, user) // who had it instead
-	if _, again := s.had.add(taken, phone, other, now); !again {
+	is("under way to another resource", taken, true)
+	s.had.took(taken, phone)
+	for _, full := range []stanza.JID{full, phone} {
+		if _, again := s.had.add(taken, full, p, now); !again {
+			t.Errorf("%s takes it again", full)
+		}
+	}
+	instead := stanza.NewID()
+	s.had.add(instead, phone, p, now)
+	s.had.took(instead, user)
+	is("taken by another resource", instead, true)
+	if _, again := s.had.add(instead, full, other, now); !again {
 		t.Error("the resource that has had it in the place of another one gets it again")
 	}
 
@@ -53,4 +63,41 @@ func TestHad(t *testing.T) {
 	if n := len(s.HadBy(stanza.MustJID("romeo@chat.test"))); n > 0 {
 		t.Errorf("%d of somebody else", n)
 	}
+}
+
+// TestHadBounds: what is over the bounds of number and time is forgotten, the oldest first.
+func TestHadBounds(t *testing.T) {
+	s, p, full, now := new(Service), new(Peer), stanza.MustJID("juliet@chat.test/balcony"), time.Now()
+	var ids []stanza.ID
+	take := func(n int) {
+		for range n {
+			id := stanza.NewID()
+			s.had.add(id, full, p, now)
+			s.had.took(id, full)
+			ids = append(ids, id)
+		}
+	}
+	has := func(what string, want []stanza.ID) {
+		t.Helper()
+		if got := s.HadBy(full); !slices.Equal(got, want) {
+			t.Errorf("%s: %d, not %d", what, len(got), len(want))
+		}
+	}
+	take(hadRecent + 10)
+	has("at once", ids[10:])
+	now = now.Add(hadFor + 1)
+	take(1)
+	has("later", ids[len(ids)-1:])
+	s.had.down(p)
+	s.had.down(p) // before anything else came
+	if n := s.had.doubted.len(); n != 1 {
+		t.Errorf("%d are doubted for one", n)
+	}
+	for range hadMost / hadRecent {
+		take(hadRecent)
+		s.had.down(p)
+	}
+	now = now.Add(hadFor + 1)
+	take(1)
+	has("of a node that is down", ids[len(ids)-1-hadMost:])
 }

@@ -1,9 +1,27 @@
 package cluster
 
 import (
+	"hash/maphash"
 	"log/slog"
 	"testing"
 )
+
+// TestOwnFramesAreTaken has a node have room for what it tells itself about its rooms when there is none for what comes from others.
+func TestOwnFramesAreTaken(t *testing.T) {
+	a := arrivals{seed: maphash.MakeSeed()} // nobody deals with anything
+	for i := range a.workers {
+		a.workers[i].come.L = &a.workers[i].mu
+	}
+	theirs := job{kind: firstRoomKind, peer: &Peer{}}
+	for a.put([]byte("lobby"), theirs, make([]byte, 1<<20)) {
+	}
+	if a.put([]byte("lobby"), theirs, make([]byte, 1<<20)) {
+		t.Error("a frame of another node is taken")
+	}
+	if !a.put([]byte("lobby"), job{kind: firstRoomKind}, make([]byte, 1<<20)) {
+		t.Error("a frame of this node is refused")
+	}
+}
 
 // TestRoomOverflow has rooms be told what frame there was no room for.
 func TestRoomOverflow(t *testing.T) {

@@ -34,19 +34,19 @@ type Rooms struct {
 
 	telling sync.Mutex // taken before mu
 	mu      sync.Mutex
-	leaving []*leaving // in order
-	held    atomic.Int32
+	linked  []*linked // in order
+	names   atomic.Pointer[[]string]
 }
 
 // maxHeld bounds the frames for a node that is gone while others may not have noticed.
 const maxHeld = 1 << 16
 
-// A leaving is a node that is gone, of which rooms are told when all others know it that will.
-type leaving struct {
-	name   string
-	frames []RoomFrame
-	left   bool // it has not died
-	hidden bool // its rows are
+// A linked is a node from when it is up until rooms have been told that it is gone, which they are when all others know it that will: there is one of a name.
+type linked struct {
+	peer   *Peer
+	frames []RoomFrame // for rooms when it is gone
+	left   bool        // it has not died
+	hidden bool        // its rows are
 }
 
 // A RoomFrame is a frame that was sent.
@@ -82,28 +82,29 @@ func (r *Rooms) Second(room string) string {
 // Token is that of the placement.
 func (r *Rooms) Token() Token { return r.s.replica.Places.Current().Token }
 
-// Nodes is the names of the other nodes that are up, in order.
-func (r *Rooms) Nodes() (names []string) {
-	for _, p := range r.s.peers() {
-		names = append(names, p.Name)
+// Nodes is the names of the other nodes that are up, in order. The caller must not change the slice.
+func (r *Rooms) Nodes() []string {
+	if names := r.names.Load(); names != nil {
+		return *names
 	}
-	if r.held.Load() > 0 {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		for _, l := range r.leaving {
-			names = append(names, l.name)
-		}
-		slices.Sort(names)
-		names = slices.Compact(names)
+	return nil
+}
+
+// note has Nodes be what is linked. The caller holds mu.
+func (r *Rooms) note() {
+	names := make([]string, len(r.linked))
+	for i, l := range r.linked {
+		names[i] = l.peer.Name
 	}
-	return names
+	slices.Sort(names)
+	r.names.Store(&names)
 }
 
 // Split reports whether a node is missing that has not said that it leaves.
 func (r *Rooms) Split() bool { return r.s.Split() }
 
 // Send sends a frame, kinds being counted from 0, to another node or to this one. It never blocks; false: the node is not there, or has too
-// much to do.
+// much to do; this one takes all until it stops.
 func (r *Rooms) Send(node string, kind byte, room string, parts ...[]byte) bool {
 	buf := encoded.Get().(*[]byte)
 	defer encoded.Put(buf)
@@ -119,37 +120,50 @@ func (r *Rooms) Send(node string, kind byte, room string, parts ...[]byte) bool 
 			continue
 		}
 		r.s.replica.Flush(p) // so that the other node knows who it is from
-		_, ok := p.Send(firstRoomKind+kind, append([][]byte{*buf}, parts...)...)
-		return ok
+		if _, ok := p.Send(firstRoomKind+kind, append([][]byte{*buf}, parts...)...); ok {
+			return true
+		}
 	}
-	return r.held.Load() > 0 && r.hold(node, RoomFrame{kind, room, bytes.Join(parts, nil)})
+	return r.hold(node, RoomFrame{kind, room, bytes.Join(parts, nil)})
 }
 
-// hold keeps a frame for a node that is gone with those that it has not confirmed.
+// hold keeps a frame for a node that is gone, be it that nobody has been told, with those that it has not confirmed.
 func (r *Rooms) hold(node string, f RoomFrame) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	i := slices.IndexFunc(r.leaving, func(l *leaving) bool { return l.name == node })
-	if i < 0 || len(r.leaving[i].frames) >= maxHeld {
+	i := slices.IndexFunc(r.linked, func(l *linked) bool { return l.peer.Name == node })
+	if i < 0 || r.linked[i].peer.Down() == nil || len(r.linked[i].frames) >= maxHeld {
 		return false
 	}
-	r.leaving[i].frames = append(r.leaving[i].frames, f)
+	r.linked[i].frames = append(r.linked[i].frames, f)
 	return true
 }
 
-// leaves notes that a node is gone, before its rows are hidden.
-func (r *Rooms) leaves(node string, left bool, unacked []Frame) {
+// rises notes that a node is up, when rooms know the end of the one before it.
+func (r *Rooms) rises(p *Peer) {
+	r.left(p.Name)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.leaving = append(r.leaving, &leaving{name: node, left: left, frames: r.unacked(unacked)})
-	r.held.Store(int32(len(r.leaving)))
+	r.linked = append(r.linked, &linked{peer: p})
+	r.note()
+}
+
+// leaves notes that a node is gone, before its rows are hidden.
+func (r *Rooms) leaves(p *Peer, left bool, unacked []Frame) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, l := range r.linked {
+		if l.peer == p {
+			l.left, l.frames = left, append(r.unacked(unacked), l.frames...)
+		}
+	}
 }
 
 // hidden notes that they are.
-func (r *Rooms) hidden(node string) {
+func (r *Rooms) hidden(p *Peer) {
 	r.mu.Lock()
-	for _, l := range r.leaving {
-		l.hidden = l.hidden || l.name == node
+	for _, l := range r.linked {
+		l.hidden = l.hidden || l.peer == p
 	}
 	r.mu.Unlock()
 	if r.s.replica.settled.Load() {
@@ -161,21 +175,21 @@ func (r *Rooms) hidden(node string) {
 func (r *Rooms) left(node string) {
 	r.telling.Lock()
 	defer r.telling.Unlock()
-	var rest, gone []*leaving
+	var rest, gone []*linked
 	r.mu.Lock()
-	for _, l := range r.leaving {
-		if l.hidden && (node == "" || l.name == node) {
+	for _, l := range r.linked {
+		if l.hidden && (node == "" || l.peer.Name == node) {
 			gone = append(gone, l)
 		} else {
 			rest = append(rest, l)
 		}
 	}
-	r.leaving = rest
-	r.held.Store(int32(len(rest)))
+	r.linked = rest
+	r.note()
 	r.mu.Unlock()
 	for _, l := range gone {
 		if r.Down != nil {
-			r.Down(l.name, l.left, l.frames)
+			r.Down(l.peer.Name, l.left, l.frames)
 		}
 	}
 }

@@ -223,7 +223,7 @@ func (s *Service) peers() []*Peer {
 // PeerUp implements Handler.
 func (s *Service) PeerUp(p *Peer) {
 	s.returned.expect(p.Name, p.Incarnation)
-	s.Rooms.left(p.Name)
+	s.Rooms.rises(p)
 	p.Send(kindAbout, s.About())
 	p.Send(kindAfter, binary.BigEndian.AppendUint64(nil, s.previous))
 	s.replica.PeerUp(p, p.Name, p.Incarnation)
@@ -257,9 +257,9 @@ func (s *Service) PeerDown(p *Peer, unacked []Frame, left bool) {
 	s.missing.set(p.Name, !left)
 	s.had.down(p)
 	s.about.Delete(p)
-	s.Rooms.leaves(p.Name, left, unacked)
+	s.Rooms.leaves(p, left, unacked)
 	lost := s.replica.PeerDown(p)
-	s.Rooms.hidden(p.Name)
+	s.Rooms.hidden(p)
 	s.background(func(ctx context.Context) {
 		s.takeBack(ctx, unacked, r)
 		close(p.back)

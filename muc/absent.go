@@ -17,10 +17,12 @@ const (
 	maxWaiting = 256
 )
 
-// An absent is a session that its node has given away (XEP-0198 §5) while the one that has it now has yet to tell that. What it is told waits. It
-// belongs to the room's lock.
+// An absent is a session that its node, which may be this one, has given away (XEP-0198 §5) while the one that has it now has yet to tell that. What it is told
+// waits. It belongs to the room's lock.
 type absent struct {
 	*node   // where it was
+	was     router.Session
+	sure    bool // its node has said that it is not there, or that it leaves
 	until   time.Time
 	waiting []*stanza.Stanza
 }
@@ -34,15 +36,51 @@ func (a *absent) Send(_ *router.Batch, st *stanza.Stanza) bool {
 	return true
 }
 
-// miss has what a session was missed for wait until it is known where it is. It reports whether it may be anywhere.
-func (s *Service) miss(r *room, to *seat, st *stanza.Stanza) bool {
-	switch has := to.session.(type) {
-	case *absent:
-		return has.Send(nil, st)
-	case *node:
-		return s.leaveOpen(r, to, has).Send(nil, st)
+// waits is what waits, raw XML, for another process; await takes that.
+func (a *absent) waits() (all []string) {
+	for _, st := range a.waiting {
+		all = append(all, string(st.Append(nil)))
 	}
-	return false
+	return all
+}
+
+func (a *absent) await(all []string) {
+	for _, text := range all {
+		if st, err := stanza.Parse([]byte(text)); err == nil {
+			a.Send(nil, st)
+		}
+	}
+}
+
+// goesOn reports whether a row is where a session has gone on that was on a node.
+func (to *seat) goesOn(row router.Row, node string) bool {
+	return row.Node() != node || boundAt(row) > to.bound
+}
+
+// miss has what a session was missed for wait until it is known where it is. It reports whether it may be anywhere.
+func (s *Service) miss(r *room, to *seat, st *stanza.Stanza, sure bool) bool {
+	a := s.doubt(r, to)
+	a.sure = a.sure || sure
+	return a.Send(nil, st)
+}
+
+// doubt has a session be looked for of which it is not known whether it is still where it was.
+func (s *Service) doubt(r *room, to *seat) *absent {
+	if a, ok := to.session.(*absent); ok {
+		return a
+	}
+	return s.leaveOpen(r, to, r.rep.nodeOf(to.session))
+}
+
+// unsent has sessions be looked for whose node does not take what is for them: it is gone, say, which the room is about to be told, and may have given them to others
+// (XEP-0198 §5).
+func (s *Service) unsent(r *room, st *stanza.Stanza, to []stanza.JID) {
+	for _, full := range to {
+		st.To = full
+		if o := r.of(full); o != nil && !s.miss(r, o.seat(full), st, false) {
+			r.lose(full, o.seat(full).session)
+		}
+	}
 }
 
 // missAll has all sessions that were on a node be looked for: it has left, and may have given them to others that have yet to tell (XEP-0198 §5). The caller
@@ -50,16 +88,18 @@ func (s *Service) miss(r *room, to *seat, st *stanza.Stanza) bool {
 func (s *Service) missAll(r *room, on string) {
 	for _, o := range r.all {
 		for i := range o.seats {
-			if has, ok := o.seats[i].session.(*node); ok && has.name == on {
-				s.leaveOpen(r, &o.seats[i], has)
+			if to := &o.seats[i]; r.rep.nodeOf(to.session) == on {
+				if a := s.doubt(r, to); !a.sure {
+					a.sure, a.until = true, time.Now().Add(absence)
+				}
 			}
 		}
 	}
 }
 
 // leaveOpen has a session be looked for that was on a node.
-func (s *Service) leaveOpen(r *room, to *seat, was *node) *absent {
-	a := &absent{node: was, until: time.Now().Add(absence)}
+func (s *Service) leaveOpen(r *room, to *seat, on string) *absent {
+	a := &absent{node: s.node(on), was: to.session, until: time.Now().Add(absence)}
 	to.session = a
 	s.lookLater(r, to.jid)
 	return a
@@ -94,10 +134,10 @@ func (s *Service) lookFor(b *router.Batch, name, session string) {
 		to := o.seat(full)
 		if a, ok := to.session.(*absent); ok {
 			switch row, there := s.rowOf(full, to.bound); {
-			case there && row.Node() != a.name:
+			case there && row.Session != a.was && (to.goesOn(row, a.name) || !a.sure && s.reaches(a.name)):
 				s.found(b, r, to, row, a.waiting)
 			case time.Now().After(a.until) && (time.Now().After(a.until.Add(absenceApart)) || !s.Place.Split()):
-				r.lost = append(r.lost, full)
+				r.lose(full, a)
 			default:
 				s.lookLater(r, full)
 			}

@@ -25,13 +25,17 @@ func (s *Service) adopt(ctx context.Context, b *router.Batch, x *State, lost, me
 		r.rep.lost = time.Now()
 	}
 	mine := r.sessionsOn(r.rep.self)
+	r.rep.asks = lost || merged || was && x.Config != nil
+	if was {
+		s.dropLeft(x, mine)
+	}
 	if x.Whole != r.rep.self { // what this node knows of its own sessions it knows best now
 		s.join(b, r, x)
 	}
 	moved := s.keepMoved(r, x, mine)
 	s.joinOwn(b, r, mine)
 	switch {
-	case lost || merged || was && x.Config != nil:
+	case r.rep.asks:
 		asked = s.who(r, moved)
 	case x.Config != nil: // all that were in it have been told the same; but not everybody may be reached from here
 		told := r.told(x)
@@ -39,9 +43,25 @@ func (s *Service) adopt(ctx context.Context, b *router.Batch, x *State, lost, me
 			s.correct(b, r, n, told)
 		}
 	}
+	retold := r.rep.retold
+	r.rep.retold = nil
 	s.unlock(b, r)
+	s.heardHere(x.Name, retold)
 	s.settle(r)
 	return asked
+}
+
+// dropLeft takes those sessions of this node out of another half of a room that are in neither this one nor elsewhere: they have left, and see nothing of it any more.
+func (s *Service) dropLeft(x *State, mine map[string]bool) {
+	self := s.Place.Node()
+	for _, was := range sittings(x) {
+		if was.Node != self || mine[was.JID] {
+			continue
+		}
+		if row, ok := s.rowOf(stanza.Restore(was.JID), was.Bound); !ok || !row.Remote {
+			x.unseat(was.JID)
+		}
+	}
 }
 
 // keepMoved notes which sessions have come to other nodes from where they are by x (XEP-0198 §5), of which those have not been told: they are in the
@@ -74,7 +94,8 @@ func (s *Service) joinOwn(b *router.Batch, r *room, were map[string]bool) {
 	in := own.sessions()
 	s.departAll(b, r, func(who *seat) bool {
 		full := who.jid.String()
-		return r.rep.nodeOf(who.session) == own.Whole && !in[full] && !were[full]
+		_, away := who.session.(*absent)
+		return r.rep.nodeOf(who.session) == own.Whole && !away && !in[full] && !were[full]
 	})
 	if ok {
 		s.join(b, r, own)
@@ -123,7 +144,7 @@ func (s *Service) join(b *router.Batch, r *room, x *State) {
 		}
 	}
 	for _, n := range nodes {
-		if n != x.Whole && !r.rep.awaits[n] {
+		if n != x.Whole && !r.rep.awaits[n] && (n == r.rep.self || !r.rep.asks) {
 			s.correct(b, r, n, before)
 		}
 	}
@@ -293,7 +314,8 @@ func (s *Service) prune(b *router.Batch, r *room, x *State) {
 			return false
 		}
 		delete(r.rep.doubted, full)
-		return !in[full]
+		_, away := who.session.(*absent)
+		return !away && !in[full]
 	})
 }
 

@@ -53,7 +53,7 @@ func (s *Service) arriving(node, name string, payload []byte) bool {
 	defer sh.mu.Unlock()
 	m := s.coming(sh, node, name)
 	switch {
-	case x.CopyOf == s.Place.Node() && s.hasStill(name, x):
+	case x.CopyOf == s.Place.Node() && s.hasStill(sh, name, x):
 	case x.Config != nil: // the first part
 		m.come = slices.Insert(m.come, 0, arrival{node, x})
 	default:
@@ -79,11 +79,13 @@ func (m *moving) whole() (x *State) {
 	return x
 }
 
-// hasStill reports whether a room is here of which x, or what x is a part of, is a copy that its second node has kept since: only the link was lost.
-func (s *Service) hasStill(name string, x *State) bool {
+// hasStill reports whether a room is here, or has gone from here to where it is now, of which x, or what x is a part of, is a copy that its second node has kept since: only
+// the link was lost. The caller holds mu.
+func (s *Service) hasStill(sh *laneShard, name string, x *State) bool {
 	r := s.find(name)
 	if r == nil {
-		return false
+		a := sh.away[name]
+		return a != nil && s.reaches(a.home) && bytes.Equal(a.secret[:], x.Secret)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -164,6 +166,11 @@ func (s *Service) notMine(node, name string) {
 	for i := range ln.moving.parked {
 		s.reject(&ln.moving.parked[i], node)
 	}
+	for _, x := range ln.moving.rejoins {
+		x.Asked = 0
+		s.sendJSON(node, frameRejoin, name, x)
+	}
+	ln.moving.rejoins = nil
 	s.moved(sh, name, ln)
 	if a := sh.away[name]; a == nil || a.home == "" { // or else one speaks to whom one hears
 		s.redirect(sh, name, node)

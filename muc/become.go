@@ -71,7 +71,12 @@ func (s *Service) reseat(r *room, m *State) error {
 		}
 		if o != nil {
 			all = append(all, o)
-		} else if s.Watcher != nil { // its session is gone with its node
+			continue
+		}
+		if s.outOfReach(x) {
+			s.await(r, time.Now().Add(settling))
+		}
+		if s.Watcher != nil { // its session is gone with its node
 			s.Watcher.RoomLeft(r.at, stanza.Restore(x.user()), x.Nick, Unreachable)
 		}
 	}
@@ -102,7 +107,7 @@ func (s *Service) seatAll(r *room, x *OccupantState) (o *occupant, err error) {
 			if o == nil {
 				o = has
 			}
-		} else if to := (seat{full, nil, session.Bound, unique.Make(session.Presence), session.Since}); s.findSession(&to, session.Node) {
+		} else if to := (seat{full, nil, session.Bound, unique.Make(session.Presence), session.Since}); s.findSession(r, &to, &session) {
 			seats = append(seats, to)
 		}
 	}
@@ -118,15 +123,22 @@ func (s *Service) seatAll(r *room, x *OccupantState) (o *occupant, err error) {
 	return o, nil
 }
 
-// findSession gives a seat its session, which was on a node, and reports whether it is anywhere.
-func (s *Service) findSession(to *seat, on string) bool {
+// outOfReach reports whether an occupant may be on a node that is not reached from here, and thinks that it is in the room.
+func (s *Service) outOfReach(x *OccupantState) bool {
+	return s.Place != nil && slices.ContainsFunc(x.Sessions, func(session SessionState) bool { return !s.reaches(session.Node) })
+}
+
+// findSession gives a seat its session, and reports whether it may be anywhere.
+func (s *Service) findSession(r *room, to *seat, was *SessionState) bool {
 	row, ok := s.rowOf(to.jid, to.bound)
 	switch {
+	case !ok && row.Session != nil && boundAt(row) > to.bound: // its user has logged in anew
+	case was.Absent, !ok && s.Place != nil && was.Node == s.Place.Node() && to.bound > int64(s.process): // it has just been here
+		s.leaveOpen(r, to, was.Node).await(was.Waits)
 	case ok:
 		to.session, to.bound = s.sessionOf(row), boundAt(row)
-	case row.Session != nil && boundAt(row) > to.bound: // its user has logged in anew
-	case s.Place != nil && slices.Contains(s.Place.Nodes(), on): // whose rows are yet to come
-		to.session = s.node(on)
+	case s.Place != nil && slices.Contains(s.Place.Nodes(), was.Node): // whose rows are yet to come
+		to.session = s.node(was.Node)
 	}
 	return to.session != nil
 }

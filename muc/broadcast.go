@@ -24,8 +24,11 @@ type notice struct {
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}
 
+// keptBuffer is the largest buffer that goes back to a pool.
+const keptBuffer = 64 << 10
+
 func putBuffer(b *[]byte) {
-	if cap(*b) <= 64<<10 {
+	if cap(*b) <= keptBuffer {
 		*b = (*b)[:0]
 		buffers.Put(b)
 	}
@@ -152,10 +155,30 @@ func (s *Service) showOthers(b *router.Batch, r *room, o *occupant, n *notice) {
 	s.showTo(b, r, r.all, o, n)
 }
 
+// A showing is a presence in the forms in which it is told: what showTo needs, and nobody after it.
+type showing struct {
+	told  [forms]bool // the rest of it is for those
+	inner [forms][]byte
+	wire  [forms][]byte
+	st    [forms]stanza.Stanza
+}
+
+var showings = sync.Pool{New: func() any { return new(showing) }}
+
+func (as *showing) free() {
+	for f := range as.told {
+		if max(cap(as.inner[f]), cap(as.wire[f])) > keptBuffer {
+			return
+		}
+	}
+	as.told = [forms]bool{}
+	showings.Put(as)
+}
+
 // showTo tells some of the others.
 func (s *Service) showTo(b *router.Batch, r *room, them []*occupant, o *occupant, n *notice) {
-	var bufs [forms]*[]byte
-	var wire [forms]stanza.Stanza
+	as := showings.Get().(*showing)
+	defer as.free()
 	s.gather(r)
 	for _, to := range them {
 		if to == o {
@@ -165,25 +188,20 @@ func (s *Service) showTo(b *router.Batch, r *room, them []*occupant, o *occupant
 		if r.reveals(to) {
 			f = revealed
 		}
-		if bufs[f] == nil {
-			bufs[f] = buffers.Get().(*[]byte)
-			st := presenceOf(o, n, r.appendPresence(nil, o, f == revealed, false, n))
-			*bufs[f] = st.Append((*bufs[f])[:0])
-			st.Wire = *bufs[f]
-			wire[f] = st
+		if !as.told[f] {
+			as.told[f] = true
+			as.inner[f] = r.appendPresence(as.inner[f][:0], o, f == revealed, false, n)
+			as.st[f] = presenceOf(o, n, as.inner[f])
+			as.wire[f] = as.st[f].Append(as.wire[f][:0])
+			as.st[f].Wire = as.wire[f]
 		}
 		for i := range to.seats {
 			if n, ok := to.seats[i].session.(*node); !ok || !r.rep.awaits[n.name] || !r.rep.doubted[to.seats[i].jid.String()] {
-				s.send(b, r, &to.seats[i], &wire[f])
+				s.send(b, r, &to.seats[i], &as.st[f])
 			}
 		}
 	}
 	s.scatter(r)
-	for _, buf := range bufs {
-		if buf != nil {
-			putBuffer(buf)
-		}
-	}
 }
 
 // introduce shows a session all others in the room (XEP-0045 §7.2.2).
@@ -191,12 +209,13 @@ func (s *Service) introduce(b *router.Batch, r *room, o *occupant, to *seat) {
 	buf := buffers.Get().(*[]byte)
 	defer putBuffer(buf)
 	none, reveal := &notice{}, r.reveals(o)
+	var st stanza.Stanza
 	for _, other := range r.all {
 		if other == o || !r.shown(other.role) {
 			continue
 		}
 		*buf = r.appendPresence((*buf)[:0], other, reveal, false, none)
-		st := presenceOf(other, none, *buf)
+		st = presenceOf(other, none, *buf)
 		s.send(b, r, to, &st)
 	}
 }
@@ -205,7 +224,7 @@ func (s *Service) introduce(b *router.Batch, r *room, o *occupant, to *seat) {
 func (s *Service) send(b *router.Batch, r *room, to *seat, st *stanza.Stanza) bool {
 	st.To = to.jid
 	if n, ok := to.session.(*node); ok {
-		return r.sendNode(b, n, st)
+		return s.sendNode(b, r, n, st)
 	}
 	if state := to.session.State(); state != nil && state.Blocked.Load().Matches(st.From) && st.Type != stanza.Unavailable {
 		return false // XEP-0191 §3.3
@@ -214,22 +233,26 @@ func (s *Service) send(b *router.Batch, r *room, to *seat, st *stanza.Stanza) bo
 		return true
 	}
 	row, ok := s.rowOf(to.jid, to.bound)
-	if !ok {
-		r.lost = append(r.lost, to.jid)
+	_, away := to.session.(*absent)
+	switch {
+	case away || !ok && s.Place == nil:
+		r.lose(to.jid, to.session)
 		return false
-	}
-	if row.Session == to.session {
+	case ok && row.Session != to.session: // which has taken over
+	case s.Place == nil:
 		return false // ending: it says so itself
+	default: // ending, or on its way to another node (XEP-0198 §5)
+		return s.doubt(r, to).Send(b, st)
 	}
-	s.follow(r, to, row) // which has taken over
+	s.follow(r, to, row)
 	if n, ok := to.session.(*node); ok {
-		return r.sendNode(b, n, st)
+		return s.sendNode(b, r, n, st)
 	}
 	return to.session.Send(b, st)
 }
 
 // sendNode gives st to one of a node's sessions: with others there, if what is sent is gathered.
-func (r *room) sendNode(b *router.Batch, n *node, st *stanza.Stanza) bool {
+func (s *Service) sendNode(b *router.Batch, r *room, n *node, st *stanza.Stanza) bool {
 	if n.name == r.rep.gone {
 		return false
 	}
@@ -239,7 +262,7 @@ func (r *room) sendNode(b *router.Batch, n *node, st *stanza.Stanza) bool {
 		return true
 	}
 	if !n.Send(b, st) {
-		r.lost = append(r.lost, st.To)
+		s.unsent(r, st, []stanza.JID{st.To})
 		return false
 	}
 	return true

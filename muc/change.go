@@ -42,7 +42,9 @@ func (s *Service) changeLocked(ctx context.Context, b *router.Batch, r *room, de
 	p, err := decide(r)
 	if err == nil && p.store != nil {
 		s.unlock(b, r)
+		ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 		err = p.store(ctx)
+		cancel()
 		r.mu.Lock()
 	}
 	if err == nil && r.phase != gone && p.apply != nil {

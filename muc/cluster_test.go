@@ -151,6 +151,24 @@ func TestHomeDies(t *testing.T) {
 	}
 }
 
+// TestStops has a node lose sight of the others when it has stopped: rooms of which it has copies stay theirs.
+func TestStops(t *testing.T) {
+	c := newFakeCluster(t, "a", "b")
+	b, room := c.node("b"), "r0"
+	for i := 1; b.Home(room) != "a"; i++ {
+		room = fmt.Sprint("r", i)
+	}
+	c.node("a").client("ann@chat.test/1").makes(room, "Ann")
+	if err := b.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.place([]string{"b"}, []string{"b"})
+	c.quiet()
+	if all := b.orphaned(); len(all) != 1 || all[0] != room || b.count.Load() > 0 {
+		t.Errorf("%d rooms are here, copies of %v", b.count.Load(), all)
+	}
+}
+
 // TestSplit cuts a cluster in two, has both sides talk, and heals it.
 func TestSplit(t *testing.T) {
 	c := newFakeCluster(t, "a", "b", "c")

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"chatd/router"
+	"chatd/stanza"
 )
 
 // hold has a node deal with nothing more than what it has been given already, until what it returns is called.
@@ -27,9 +28,11 @@ func (n *fakeNode) flushJobs() {
 	}
 }
 
-// resumed is a session that goes on here (XEP-0198 §5).
-func (n *fakeNode) resumed(full string) *fakeClient {
-	c := n.client(full)
+// resumed is a session that goes on here (XEP-0198 §5), resumedAt is one that is bound here since a time.
+func (n *fakeNode) resumed(full string) *fakeClient { return n.resumedAt(full, time.Time{}) }
+
+func (n *fakeNode) resumedAt(full string, begun time.Time) *fakeClient {
+	c := n.clientSince(full, begun)
 	n.table.SetFlags(c, router.Resumed, 0)
 	return c
 }
@@ -203,6 +206,202 @@ func TestReturned(t *testing.T) {
 	}
 	if got := alice.hears("unavailable"); len(got) > 0 {
 		t.Errorf("alice was told %q", got)
+	}
+}
+
+// TestUnsent has a room say something when the node of a session is gone, which nobody has been told yet, and has given the session to another before or after that.
+func TestUnsent(t *testing.T) {
+	for _, before := range []bool{true, false} {
+		for _, left := range []bool{true, false} {
+			c, alice, bob := aliceAndBob(t)
+			c.mu.Lock()
+			c.node("b").down = true
+			c.mu.Unlock()
+			if before {
+				bob = c.node("c").resumed("bob@chat.test/1")
+			}
+			alice.shout("r", "once")
+			if !before {
+				bob = c.node("c").resumed("bob@chat.test/1")
+			}
+			c.sees("a", []string{"a", "c"}, []string{"a"})
+			c.sees("c", []string{"a", "c"}, []string{"a"})
+			c.node("a").Down("b", left, nil)
+			c.node("a").Placed(context.Background())
+			if got := texts(bob.await(1)); !slices.Equal(got, []string{"once"}) {
+				t.Errorf("before %v, left %v: bob heard %q", before, left, got)
+			}
+			if got := alice.hears("unavailable"); len(got) > 0 {
+				t.Errorf("before %v, left %v: alice was told %q", before, left, got)
+			}
+		}
+	}
+}
+
+// TestMovesFromHome has a session go from the room's home to another node, and one that is there end: the room says something in each moment of that. Who goes on
+// hears all of it, and who does not says so itself.
+func TestMovesFromHome(t *testing.T) {
+	for _, moves := range []bool{true, false} {
+		c := newFakeCluster(t, "a", "b", "c")
+		c.place([]string{"a", "b", "c"}, []string{"a"})
+		alice, bob := c.node("b").client("alice@chat.test/1"), c.node("a").client("bob@chat.test/1")
+		alice.makes("r", "alice")
+		bob.enter("r", "bob")
+		c.quiet()
+		alice.hears("")
+		shout := func(text string) {
+			alice.shout("r", text)
+			c.quiet()
+		}
+		bob.gone.Store(true)
+		shout("takes nothing")
+		c.node("a").table.Unbind(bob)
+		shout("is nowhere")
+		if got := alice.hears("unavailable"); len(got) > 0 {
+			t.Errorf("moves %v: alice was told %q", moves, got)
+		}
+		if !moves {
+			bob.says("<presence type='unavailable' to='r@%s/bob'><status>bye</status></presence>", fakeHost)
+			c.quiet()
+			if got := alice.hears("unavailable"); len(got) != 1 || !strings.Contains(got[0], "bye") || strings.Contains(got[0], "333") {
+				t.Errorf("bob left, and alice was told %q", got)
+			}
+			continue
+		}
+		bob = c.node("c").resumed("bob@chat.test/1")
+		if got := texts(bob.await(2)); !slices.Equal(got, []string{"takes nothing", "is nowhere"}) {
+			t.Errorf("bob heard %q", got)
+		}
+		shout("is there")
+		if got := texts(bob.hears("<body>")); !slices.Equal(got, []string{"is there"}) {
+			t.Errorf("bob heard %q", got)
+		}
+	}
+}
+
+// TestOlderElsewhere has somebody who has logged in anew go to another node, while the session from before that, which had been resumed, is still on a third, and ends.
+func TestOlderElsewhere(t *testing.T) {
+	c := newFakeCluster(t, "a", "b", "c")
+	c.place([]string{"a", "b", "c"}, []string{"a"})
+	alice := c.node("a").client("alice@chat.test/1")
+	begun := time.Now()
+	anew := c.node("b").clientSince("bob@chat.test/1", begun.Add(1))
+	alice.makes("r", "alice")
+	anew.enter("r", "bob")
+	c.quiet()
+	old := c.node("c").clientSince("bob@chat.test/1", begun)
+	old.n.table.SetFlags(old, router.Resumed, 0)
+	anew.n.table.Unbind(anew)
+	alice.shout("r", "once")
+	c.quiet()
+	old.says("<presence type='unavailable' to='r@%s/bob'/>", fakeHost)
+	c.quiet()
+	old.n.table.Unbind(old)
+	anew = c.node("c").resumedAt("bob@chat.test/1", begun.Add(2))
+	if got := texts(anew.await(1)); !slices.Equal(got, []string{"once"}) {
+		t.Errorf("bob heard %q", got)
+	}
+	if got := texts(old.hears("")); len(got) > 0 {
+		t.Errorf("his old session heard %q", got)
+	}
+	if got := alice.hears("unavailable"); len(got) > 0 {
+		t.Errorf("alice was told %q", got)
+	}
+}
+
+// TestUnreachable has the node of a session be out of reach for a moment.
+func TestUnreachable(t *testing.T) {
+	c, alice, bob := aliceAndBob(t)
+	bob.hears("")
+	c.sees("a", []string{"a", "c"}, []string{"a"})
+	alice.shout("r", "once")
+	c.quiet()
+	c.sees("a", []string{"a", "b", "c"}, []string{"a"})
+	if got := texts(bob.await(1)); !slices.Equal(got, []string{"once"}) {
+		t.Errorf("bob heard %q", got)
+	}
+	alice.shout("r", "twice")
+	c.quiet()
+	if got := texts(bob.hears("<body>")); !slices.Equal(got, []string{"twice"}) {
+		t.Errorf("bob heard %q", got)
+	}
+}
+
+// TestRoomMovesMeanwhile has a session go from one node to another while the room goes to a third, or to the one that the session was on: its old home has missed it or not,
+// and its node may have left.
+func TestRoomMovesMeanwhile(t *testing.T) {
+	t.Run("to where it was", func(t *testing.T) { roomMovesMeanwhile(t, "b", false, false) })
+	t.Run("missed, to where it was", func(t *testing.T) { roomMovesMeanwhile(t, "b", true, false) })
+	t.Run("missed, to another", func(t *testing.T) { roomMovesMeanwhile(t, "c", true, false) })
+	t.Run("missed, its node left", func(t *testing.T) { roomMovesMeanwhile(t, "c", true, true) })
+}
+
+func roomMovesMeanwhile(t *testing.T, home string, missed, left bool) {
+	c, all, begun := newFakeCluster(t, "a", "b", "c", "d"), []string{"a", "b", "c", "d"}, time.Now()
+	c.place(all, []string{"a"})
+	alice, bob := c.node("d").client("alice@chat.test/1"), c.node("b").clientSince("bob@chat.test/1", begun)
+	alice.makes("r", "alice")
+	bob.enter("r", "bob")
+	c.quiet()
+	alice.hears("")
+	c.node("b").table.Unbind(bob)
+	var want []string
+	if missed {
+		alice.shout("r", "before")
+		c.quiet()
+		want = []string{"before"}
+	}
+	if left {
+		c.mu.Lock()
+		c.node("b").down = true
+		c.mu.Unlock()
+		all = []string{"a", "c", "d"}
+		for _, n := range all {
+			c.sees(n, all, []string{"a"})
+			c.node(n).Down("b", true, nil)
+		}
+	}
+	c.place(all, []string{home})
+	c.quiet()
+	if c.node(home).find("r") == nil {
+		t.Fatal("the room has not moved")
+	}
+	alice.shout("r", "after")
+	c.quiet()
+	bob = c.node("a").resumedAt("bob@chat.test/1", begun.Add(time.Millisecond))
+	if got := texts(bob.await(len(want) + 1)); !slices.Equal(got, append(want, "after")) {
+		t.Errorf("bob heard %q", got)
+	}
+	if got := alice.hears("unavailable"); len(got) > 0 {
+		t.Errorf("alice was told %q", got)
+	}
+}
+
+// TestBouncedMeanwhile has an error say that a session is nowhere, as that goes to another node or ends.
+func TestBouncedMeanwhile(t *testing.T) {
+	for _, moves := range []bool{true, false} {
+		c, alice, bob := aliceAndBob(t)
+		c.node("b").table.Unbind(bob)
+		c.node("b").Handle(t.Context(), nil, nil, &stanza.Stanza{Kind: stanza.Message, Type: stanza.TypeError, From: bob.jid, To: stanza.MustJID("r@" + fakeHost),
+			Inner: []byte("<error type='cancel'><service-unavailable xmlns='" + stanza.NSStanzas + "'/></error>")})
+		c.quiet()
+		if got := alice.hears("unavailable"); len(got) > 0 {
+			t.Errorf("alice was told %q", got)
+		}
+		if !moves {
+			if got := alice.await(1); len(got) != 1 || !strings.Contains(got[0], "333") {
+				t.Errorf("bob is nowhere, and alice was told %q", got)
+			}
+			continue
+		}
+		bob = c.node("c").resumed("bob@chat.test/1")
+		alice.shout("r", "once")
+		if got := texts(bob.await(1)); !slices.Equal(got, []string{"once"}) {
+			t.Errorf("bob heard %q", got)
+		}
+		if got := alice.hears("unavailable"); len(got) > 0 {
+			t.Errorf("alice was told %q", got)
+		}
 	}
 }
 

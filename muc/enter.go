@@ -21,13 +21,13 @@ var (
 const spareOccupants = 20
 
 // enter is XEP-0045 §7.2, and §10.1 if the room is not there.
-func (s *Service) enter(ctx context.Context, b *router.Batch, sess router.Session, st *stanza.Stanza, inner []byte, join *joining) error {
+func (s *Service) enter(ctx context.Context, b *router.Batch, sess router.Session, bound int64, st *stanza.Stanza, inner []byte, join *joining) error {
 	now := time.Now()
 	if !s.joins.take(st.From, now, s.cfg.Load().JoinsPerMinute) {
 		s.Metrics.refuse(refusedJoinRate)
 		return errTooFast
 	}
-	who, ok := s.seatOf(st.From, sess)
+	who, ok := s.seatOf(st.From, sess, bound)
 	if !ok {
 		return nil // has gone meanwhile
 	}
@@ -49,14 +49,17 @@ func (s *Service) enter(ctx context.Context, b *router.Batch, sess router.Sessio
 	return err
 }
 
-// seatOf is the seat of a session that enters; nil: of the one that is in the table. It is false for one whose address another has by now: it ends.
-func (s *Service) seatOf(full stanza.JID, sess router.Session) (who seat, ok bool) {
-	row, ok := s.r.Table.Row(full)
-	if !ok { // it is about to be there, or has just gone
-		return seat{jid: full, session: sess}, sess != nil
+// seatOf is the seat of a session that enters; nil: of the one that is in the table. It is false for one whose address another has by now that was bound later: it
+// ends.
+func (s *Service) seatOf(full stanza.JID, sess router.Session, bound int64) (who seat, ok bool) {
+	row, ok := s.rowOf(full, bound)
+	switch {
+	case ok:
+		return seat{jid: full, session: s.sessionOf(row), bound: boundAt(row)}, true
+	case sess == nil || row.Session != nil && boundAt(row) > bound:
+		return who, false
 	}
-	who = seat{jid: full, session: s.sessionOf(row), bound: boundAt(row)}
-	return who, sess == nil || who.session == sess || row.Flags&router.Resumed != 0
+	return seat{jid: full, session: sess, bound: bound}, true // it is about to be there, or has just gone
 }
 
 // createdBy makes a new room because a user wants to enter it (XEP-0045 §10.1.1).

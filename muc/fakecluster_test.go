@@ -262,8 +262,10 @@ type fakeClient struct {
 	got []string
 }
 
-func (n *fakeNode) client(full string) *fakeClient {
-	c := &fakeClient{n: n, jid: stanza.MustJID(full), done: make(chan struct{})}
+func (n *fakeNode) client(full string) *fakeClient { return n.clientSince(full, time.Time{}) }
+
+func (n *fakeNode) clientSince(full string, begun time.Time) *fakeClient {
+	c := &fakeClient{n: n, jid: stanza.MustJID(full), done: make(chan struct{}), state: router.State{Begun: begun}}
 	n.table.Bind(c, false)
 	n.table.SetPresence(c, true, 0)
 	return c

@@ -210,7 +210,7 @@ func (s *Service) release(sh *laneShard, name string, ln *lane) bool {
 	}
 	var strays []byte
 	if r := s.find(name); r != nil {
-		if s.strays(r) {
+		if s.strays(r, m.gone) {
 			strays = []byte{1}
 		}
 		if !s.sendRoom(sh, r, m.to) {
@@ -218,6 +218,10 @@ func (s *Service) release(sh *laneShard, name string, ln *lane) bool {
 		}
 	}
 	s.Place.Send(m.to, frameArrived, name, strays)
+	for _, x := range m.rejoins {
+		s.sendJSON(m.to, frameRejoin, name, x)
+	}
+	m.rejoins = nil
 	for i := range m.parked {
 		s.reject(&m.parked[i], m.to)
 	}
@@ -228,11 +232,11 @@ func (s *Service) release(sh *laneShard, name string, ln *lane) bool {
 	return true
 }
 
-// strays reports whether somebody is in the room whose node is not reached from here. It may be from the new home, and has not heard all then.
-func (s *Service) strays(r *room) bool {
+// strays reports whether somebody is in the room whose node is not reached from here, or was lost lately. It may be reached from the new home, and has not heard all then.
+func (s *Service) strays(r *room, lost []string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.ContainsFunc(r.nodes(), func(n string) bool { return !s.reaches(n) })
+	return r.rep.strays || slices.ContainsFunc(r.nodes(), func(n string) bool { return slices.Contains(lost, n) || !s.reaches(n) })
 }
 
 func (s *Service) sendRoom(sh *laneShard, r *room, to string) bool {
@@ -241,9 +245,11 @@ func (s *Service) sendRoom(sh *laneShard, r *room, to string) bool {
 	if r.phase != open && r.phase != locked || !s.sendState(r, to, frameState) {
 		return r.phase == gone
 	}
-	a := &away{home: to, token: s.Place.Token(), lent: s.Place.Home(r.at.Local()) == r.rep.self}
+	a := &away{home: to, token: s.Place.Token(), lent: s.Place.Home(r.at.Local()) == r.rep.self, secret: r.secret}
 	for _, o := range r.all {
-		if mine := o.state(r.rep, r.rep.self); len(mine.Sessions) > 0 {
+		mine := o.state(r.rep, r.rep.self)
+		mine.Sessions = slices.DeleteFunc(mine.Sessions, func(x SessionState) bool { return x.Absent })
+		if len(mine.Sessions) > 0 {
 			a.seats.Occupants = append(a.seats.Occupants, mine)
 		}
 	}
@@ -253,6 +259,7 @@ func (s *Service) sendRoom(sh *laneShard, r *room, to string) bool {
 	}
 	if a.lent || len(a.seats.Occupants) > 0 {
 		sh.putAway(r.at.Local(), a)
+		sh.leftInLine(r.at.Local())
 	}
 	s.Metrics.occupants.Sub(float64(r.seats))
 	s.vanish(r)

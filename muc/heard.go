@@ -41,8 +41,8 @@ func spokenID(wire []byte) (id stanza.ID, ok bool) {
 	return stanza.ID(wire[at:]), bytes.HasPrefix(child, []byte("stanza-id ")) && wire[at-1] == '\''
 }
 
-// hear notes a message that sessions here are told, and reports whether they were before.
-func (s *Service) hear(room string, wire []byte) (again bool) {
+// hear notes a message that sessions here are told, and reports whether they were before, if it is one that is kept.
+func (s *Service) hear(room string, wire []byte, kept bool) (again bool) {
 	id, ok := spokenID(wire)
 	if !ok {
 		return false
@@ -52,7 +52,7 @@ func (s *Service) hear(room string, wire []byte) (again bool) {
 	defer sh.mu.Unlock()
 	s.heardOf(sh, room, id)
 	a := sh.away[room]
-	if a == nil {
+	if a == nil || !kept {
 		return false
 	}
 	if slices.ContainsFunc(a.heard, func(m utterance) bool { return m.id == id }) {
@@ -92,48 +92,68 @@ func (s *Service) catchUp(b *router.Batch, r *room, before []utterance, x *State
 	if len(before) > 0 {
 		oldest = before[0].at
 	}
-	had := make(map[string]bool, len(before))
+	said := make(map[string]int64, len(before)) // which the node has heard later
 	for _, m := range before {
-		had[string(m.id[:])] = true
+		said[string(m.id[:])] = m.at
 	}
 	heard := make(map[string]bool, len(x.History))
 	var newest int64 // nobody is told what is older than what they have heard: that was said elsewhere
 	for i := range x.History {
 		m := remembered(x.History[i])
-		if had[x.History[i].ID] {
-			newest = max(newest, m.at)
+		at, had := said[x.History[i].ID]
+		if !had {
+			at = m.at
 		}
+		newest = max(newest, at)
 		heard[x.History[i].ID] = true
-		if !had[x.History[i].ID] && m.at >= oldest {
-			s.retell(b, r, m, func(node string) bool { return node != x.Whole })
+		if !had && m.at >= oldest && !overtaken(before, &m) {
+			s.catchUpOn(b, r, m, func(to *seat) bool { return r.rep.nodeOf(to.session) != x.Whole })
 			r.rep.remember(m)
 		}
 	}
+	in := x.sessions() // only of these it says what they have heard
 	for _, m := range r.lately() {
-		if !heard[string(m.id[:])] && had[string(m.id[:])] && m.at >= newest {
-			s.retell(b, r, m, func(node string) bool { return node == x.Whole })
+		if _, had := said[string(m.id[:])]; had && !heard[string(m.id[:])] && m.at >= newest {
+			s.catchUpOn(b, r, m, func(to *seat) bool { return in[to.jid.String()] && r.rep.nodeOf(to.session) == x.Whole })
 		}
 	}
 }
 
-// sayAgain tells a node what has come from there again, if that has been said to all: its sessions may not have heard it, which it knows. The caller holds the
-// room's lock.
+// overtaken reports whether all have heard something later of who has said a message: it was said on another side of a split then, and is in the history only.
+func overtaken(by []utterance, m *utterance) bool {
+	return slices.ContainsFunc(by, func(o utterance) bool { return o.by == m.by && o.at > m.at })
+}
+
+func (s *Service) catchUpOn(b *router.Batch, r *room, m utterance, who func(*seat) bool) {
+	s.retell(b, r, m, func(to *seat) bool {
+		if !who(to) {
+			return false
+		}
+		if r.rep.nodeOf(to.session) == r.rep.self && !slices.Contains(r.rep.retold, m.id) {
+			r.rep.retold = append(r.rep.retold, m.id)
+		}
+		return true
+	})
+}
+
+// sayAgain tells a node what has come from there again, if that has been said to all: its sessions may not have heard it. Another node knows that of what comes to it; of what is
+// in this one's line nobody here has heard. The caller holds the room's lock.
 func (s *Service) sayAgain(b *router.Batch, r *room, node string, st *stanza.Stanza) (said bool) {
 	m := r.past.find(string(st.StanzaID[:]))
-	if m != nil && node != r.rep.self {
-		s.retell(b, r, *m, func(at string) bool { return at == node })
+	if m != nil {
+		s.retell(b, r, *m, func(to *seat) bool { return r.rep.nodeOf(to.session) == node })
 	}
 	return m != nil
 }
 
-// retell tells a message to those sessions of some nodes that were in the room when it was said.
-func (s *Service) retell(b *router.Batch, r *room, m utterance, on func(node string) bool) {
+// retell tells a message to those of some sessions that were in the room when it was said.
+func (s *Service) retell(b *router.Batch, r *room, m utterance, who func(*seat) bool) {
 	st, err := stanza.Parse(m.wire)
 	if err != nil {
 		return
 	}
 	st.Wire = m.wire
-	s.sendAll(b, r, st, func(_ *occupant, to *seat) bool { return to.since <= m.at && on(r.rep.nodeOf(to.session)) })
+	s.sendAll(b, r, st, func(_ *occupant, to *seat) bool { return to.since <= m.at && who(to) })
 }
 
 // kept is what sessions here have heard lately, as others are told.

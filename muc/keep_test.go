@@ -186,3 +186,40 @@ func islandWithoutStore(t *testing.T, heals bool) {
 		t.Errorf("the store has the room %q, %v", rec.Config, err)
 	}
 }
+
+// TestUnreadIsRestored has a node stop and start again that has a room of which the store could not be asked: it asks then, and changes nothing that another node has changed.
+func TestUnreadIsRestored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newFakeCluster(t, "a")
+		ann := c.nodes[0].client("ann@chat.test/1")
+		ann.enter("r0", "Ann")
+		c.quiet()
+		ann.says("<iq type='set' id='u' to='r0@%s'><query xmlns='%s'><x xmlns='%s' type='submit'><field var='muc#roomconfig_persistentroom'><value>1</value></field>"+
+			"<field var='muc#roomconfig_roomname'><value>Kept</value></field></x></query></iq>", fakeHost, nsOwner, nsForms)
+		c.quiet()
+		x := slices.Collect(c.nodes[0].Export())[0]
+		blank, err := c.nodes[0].defaults.Load().encode(newSecret())
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.Config, x.Configured, x.Affiliations, x.Unread, x.Occupants[0].Sessions[0].Bound = blank, 0, nil, true, 0
+
+		d := newFakeCluster(t, "a")
+		n := d.nodes[0]
+		n.store = c.store
+		n.client("ann@chat.test/1")
+		if err := n.Import(x); err != nil {
+			t.Fatal(err)
+		}
+		r := n.find("r0")
+		if !r.unread || r.rep.configured != 0 {
+			t.Errorf("the room is restored as if all were known of it")
+		}
+		time.Sleep(2 * storeAgain)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.unread || r.cfg.Title != "Kept" || len(r.affiliates) != 1 || len(r.all) != 1 {
+			t.Errorf("the room is %+v, with %d affiliations and %d occupants", r.cfg, len(r.affiliates), len(r.all))
+		}
+	})
+}

@@ -26,8 +26,9 @@ type moving struct {
 	come     []arrival
 	comes    bool      // its old home has said that it sends it here
 	lost     bool      // its home was lost
+	gone     []string  // nodes that were lost meanwhile
 	borrowed bool      // it goes back soon
-	rejoins  []*State  // who of other nodes' sessions was in it there
+	rejoins  []*State  // who of other nodes' sessions was in it there, or is to be where it goes
 	parked   []parked  // what other nodes have sent meanwhile, in order
 	until    time.Time // when it has waited long enough
 	timer    *time.Timer
@@ -75,7 +76,7 @@ func (s *Service) dispatch(ctx context.Context, b *router.Batch, sess router.Ses
 	if s.isHere(sh, name) {
 		s.lane(sh, name).active++
 		sh.mu.Unlock()
-		s.toRoom(ctx, b, sess, st)
+		s.toRoom(ctx, b, sess, boundOf(sess), st)
 		s.leaveLane(name)
 		return
 	}
@@ -245,6 +246,9 @@ func (s *Service) next(name string) (p *parked, over []claim) {
 // moved ends the wait for a room. The caller holds mu.
 func (s *Service) moved(sh *laneShard, name string, ln *lane) {
 	ln.moving.timer.Stop()
+	for _, x := range ln.moving.rejoins { // it has stayed
+		s.sendJSON(s.Place.Node(), frameRejoin, name, x)
+	}
 	ln.moving = nil
 	sh.tidy(name, ln)
 	s.flow(sh, name)

@@ -8,12 +8,12 @@ import (
 )
 
 // leave is XEP-0045 §7.14. Unavailable presence of somebody who is not in the room is ignored (§17.3).
-func (s *Service) leave(b *router.Batch, sess router.Session, st *stanza.Stanza) {
+func (s *Service) leave(b *router.Batch, sess router.Session, bound int64, st *stanza.Stanza) {
 	r := s.lock(b, st.To.Local())
 	if r == nil {
 		return
 	}
-	if o := r.of(st.From); o != nil && !s.goesOn(r, o.seat(st.From), sess) {
+	if o := r.of(st.From); o != nil && !r.goesOn(o.seat(st.From), sess, bound) {
 		status, _, err := readPresence(st)
 		if limit := s.cfg.Load().PresenceBytes; err != nil || limit > 0 && len(status) > limit {
 			status = nil
@@ -27,17 +27,10 @@ func (s *Service) leave(b *router.Batch, sess router.Session, st *stanza.Stanza)
 	}
 }
 
-// goesOn reports whether somebody's session is on another node than what says that it ends: of a session that was resumed on two nodes one is ended (XEP-0198 §5).
-func (s *Service) goesOn(r *room, has *seat, sess router.Session) bool {
-	from := r.rep.nodeOf(sess)
-	if r.rep == nil || r.rep.nodeOf(has.session) == from {
-		return false
-	}
-	if sess != nil && sess.State() != nil && has.bound > sess.State().Begun.UnixNano() { // whose row may be yet to come
-		return true
-	}
-	row, ok := s.r.Table.Row(has.jid)
-	return ok && r.rep.nodeOf(s.sessionOf(row)) != from
+// goesOn reports whether somebody's session is another than what says that it ends: of a session that was resumed on two nodes one is ended (XEP-0198 §5), and the
+// end of the one before the last login may come late.
+func (r *room) goesOn(has *seat, sess router.Session, bound int64) bool {
+	return bound != 0 && (has.bound > bound || has.bound == bound && r.rep.nodeOf(has.session) != r.rep.nodeOf(sess))
 }
 
 // depart takes one session out of the room. The caller holds the room's lock.
@@ -95,9 +88,12 @@ func (s *Service) bounced(b *router.Batch, st *stanza.Stanza) {
 		return
 	}
 	o := r.of(st.From)
+	_, there := s.r.Table.Row(st.From)
 	switch {
 	case o == nil:
-	case s.undeliverable(st):
+	case !there && s.Place != nil: // or on its way to another node (XEP-0198 §5)
+		s.doubt(r, o.seat(st.From))
+	case !there || undeliverable(st):
 		s.Metrics.bounced.Inc()
 		s.depart(b, r, o, st.From, &notice{codes: []int{333}})
 	case st.Kind == stanza.Message && s.mayRefuse(o, st):
@@ -124,10 +120,7 @@ func (s *Service) mayRefuse(o *occupant, st *stanza.Stanza) bool {
 }
 
 // undeliverable reports whether an error says that the session that it comes from is not there.
-func (s *Service) undeliverable(st *stanza.Stanza) bool {
-	if _, ok := s.r.Table.Row(st.From); !ok {
-		return true
-	}
+func undeliverable(st *stanza.Stanza) bool {
 	at := bytes.LastIndex(st.Inner, []byte("<error"))
 	if at < 0 {
 		return false

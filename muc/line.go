@@ -111,7 +111,7 @@ func (sh *laneShard) seats(name string) bool {
 
 func (s *Service) sendSaid(name string, l *line) bool {
 	m := &l.said[l.sent]
-	t := turn{of: s.process, number: m.number, try: l.try}
+	t := turn{of: s.process, number: m.number, bound: uint64(boundOf(m.sess)), try: l.try}
 	if l.sent > 0 {
 		t.after = l.said[l.sent-1].number
 	}
@@ -203,25 +203,46 @@ func (s *Service) dealtWith(name string, payload []byte) bool {
 		for n < len(l.said) && l.said[n].number <= number {
 			n++
 		}
-		s.answeredFor(sh, name, n)
+		s.answeredFor(sh, name, 0, n)
 	}
 	return true
 }
 
-// heardOf notes that a message has been heard, which may be from here. The caller holds mu.
+// heardOf notes that a message has been heard, which may be from here. What is before it in the line may have to be said again: it may be another node that has told this one. The
+// caller holds mu.
 func (s *Service) heardOf(sh *laneShard, name string, id stanza.ID) {
-	if l := sh.lines[name]; l != nil {
-		s.answeredFor(sh, name, 1+slices.IndexFunc(l.said, func(m saying) bool { return m.st.StanzaID == id }))
+	l := sh.lines[name]
+	if l == nil {
+		return
+	}
+	if i := slices.IndexFunc(l.said, func(m saying) bool { return m.st.StanzaID == id }); i >= 0 {
+		s.answeredFor(sh, name, i, i+1)
 	}
 }
 
-// answeredFor notes that the first n have an answer.
-func (s *Service) answeredFor(sh *laneShard, name string, n int) {
-	if n == 0 {
+// heardHere takes out of a line what sessions here have been told by what others have heard, as the room has come here.
+func (s *Service) heardHere(name string, ids []stanza.ID) {
+	if len(ids) == 0 {
+		return
+	}
+	sh := s.laneShard(name)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if l := sh.lines[name]; l != nil {
+		told := func(m saying) bool { return slices.Contains(ids, m.st.StanzaID) }
+		onTheWay := slices.DeleteFunc(slices.Clone(l.said[:l.sent]), told)
+		l.said, l.sent = slices.DeleteFunc(l.said, told), len(onTheWay)
+		sh.tidyLine(name)
+	}
+}
+
+// answeredFor notes that those from one to another have an answer.
+func (s *Service) answeredFor(sh *laneShard, name string, from, to int) {
+	if from == to {
 		return
 	}
 	l := sh.lines[name]
-	l.said, l.sent, l.bounced = slices.Delete(l.said, 0, n), max(0, l.sent-n), 0
+	l.said, l.sent, l.bounced = slices.Delete(l.said, from, to), l.sent-max(0, min(l.sent, to)-from), 0
 	s.flow(sh, name)
 	sh.tidyLine(name)
 }

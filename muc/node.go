@@ -91,10 +91,9 @@ func (s *Service) gather(r *room) {
 
 func (s *Service) scatter(r *room) {
 	for _, to := range r.gathering {
-		if to.node.cast(frameCast, to.st, to.to) {
-			continue
+		if !to.node.cast(frameCast, to.st, to.to) {
+			s.unsent(r, to.st, to.to)
 		}
-		r.lost = append(r.lost, to.to...)
 	}
 	r.gathering = nil
 }
@@ -119,7 +118,7 @@ func (s *Service) castTo(b *router.Batch, from, room string, payload []byte, fol
 	}
 	st.Wire = rest
 	s.noteShown(from, room, token, st, to)
-	if isCast(st) && s.hear(room, rest) && !follows {
+	if isCast(st) && s.hear(room, rest, memorable(st)) && !follows {
 		return true
 	}
 	for _, full := range to {
@@ -208,15 +207,15 @@ func (s *Service) missed(b *router.Batch, node, name string, payload []byte) boo
 	if o := r.of(st.To); o != nil {
 		to := o.seat(st.To)
 		switch row, ok := s.rowOf(st.To, to.bound); {
-		case ok && row.Node() != node && row.Flags&router.Resumed != 0:
+		case ok && to.goesOn(row, node) && row.Flags&router.Resumed != 0:
 			waiting := []*stanza.Stanza{st}
 			if a, ok := to.session.(*absent); ok {
 				waiting = append(a.waiting, st)
 			}
 			s.found(b, r, to, row, waiting)
 		case r.rep.nodeOf(to.session) != node: // its user has logged in anew and is in the room again
-		case !s.miss(r, to, st):
-			r.lost = append(r.lost, st.To)
+		case !s.miss(r, to, st, true):
+			r.lose(st.To, to.session)
 		}
 	}
 	empty := len(r.all) == 0
@@ -235,20 +234,28 @@ func (s *Service) sendAfter(b *router.Batch, r *room, to *seat, st *stanza.Stanz
 		return
 	}
 	r.rep.sent++
-	if !n.cast(frameFollow, st, []stanza.JID{to.jid}) {
-		r.lost = append(r.lost, to.jid)
+	if to := []stanza.JID{to.jid}; !n.cast(frameFollow, st, to) {
+		s.unsent(r, st, to)
 	}
 }
 
-// rowOf is the row of a session that was bound at a time, or of the one that goes on with it on another node (XEP-0198 §5). It is false if that is nowhere,
-// also if its user has logged in anew with its address.
+// rowOf is the row of a session that was bound at a time, or of the one that goes on with it on another node (XEP-0198 §5), where it is bound later. It is false
+// if that is nowhere, also if its user has logged in anew with its address, or an older session of that address is still somewhere.
 func (s *Service) rowOf(full stanza.JID, bound int64) (router.Row, bool) {
 	row, ok := s.r.Table.Row(full)
-	return row, ok && (bound == 0 || boundAt(row) == bound || row.Flags&router.Resumed != 0)
+	return row, ok && (bound == 0 || boundAt(row) == bound || boundAt(row) > bound && row.Flags&router.Resumed != 0)
 }
 
 // boundAt is when the session of a row was bound, nanoseconds since 1970.
-func boundAt(row router.Row) int64 { return row.Session.State().Begun.UnixNano() }
+func boundAt(row router.Row) int64 { return boundOf(row.Session) }
+
+// boundOf is when a session was bound; 0: that is not known.
+func boundOf(sess router.Session) int64 {
+	if sess == nil || sess.State() == nil {
+		return 0
+	}
+	return sess.State().Begun.UnixNano()
+}
 
 // follow has a seat be where its session is now. The caller holds the room's lock.
 func (s *Service) follow(r *room, to *seat, row router.Row) {

@@ -53,6 +53,9 @@ func (x *State) parts() (all []*State) {
 		next(len(o.Nick) + 128)
 		for _, session := range o.Sessions {
 			next(len(session.JID) + len(session.Presence) + 64)
+			for _, text := range session.Waits {
+				next(len(text))
+			}
 		}
 	}
 	for _, m := range x.History {

@@ -24,7 +24,7 @@ type Place interface {
 	// Split reports whether a node is missing that has not said that it leaves: others may reach it.
 	Split() bool
 	// Send has a frame dealt with by Service.Frame of another node, or of this one: behind all that was sent for the same room before,
-	// on a goroutine that may block. False: the node is gone, or has too much to do.
+	// on a goroutine that may block. False: the node is gone, or has too much to do; this one takes all until it stops.
 	Send(node string, kind byte, room string, parts ...[]byte) bool
 }
 

@@ -63,8 +63,12 @@ func (s *Service) Down(node string, left bool, unacked []Frame) {
 	}
 	for _, f := range unacked {
 		switch f.Kind { // the rest was for the node only, or waits for an answer anyway
-		case frameState, frameArrived, frameRejoin:
+		case frameState, frameArrived:
 			s.Place.Send(self, f.Kind, f.Room, f.Payload)
+		case frameRejoin: // of its own sessions it tells what they are in now
+			if x, _, ok := readState(f.Room, f.Payload); ok && x.Whole != self {
+				s.Place.Send(self, f.Kind, f.Room, f.Payload)
+			}
 		case frameCast, frameFollow: // its sessions may have come to other nodes before it left
 			s.Place.Send(self, frameReturned, f.Room, appendText(nil, node), f.Payload)
 		}
@@ -89,6 +93,11 @@ func (s *Service) disown(node string) (lines []string) {
 			if l.home == node {
 				l.restart("")
 				lines = append(lines, name)
+			}
+		}
+		for _, ln := range sh.lanes {
+			if ln.moving != nil && !slices.Contains(ln.moving.gone, node) { // it may be back before the room is gone
+				ln.moving.gone = append(ln.moving.gone, node)
 			}
 		}
 		for _, c := range sh.copies {
@@ -151,6 +160,9 @@ func (s *Service) Leave(ctx context.Context) error {
 
 // check moves a room that is here to where it should be, and sees to one that has lost its home.
 func (s *Service) check(ctx context.Context, b *router.Batch, name string) {
+	if s.ctx.Err() != nil { // this node stops, and its rooms have gone: a copy of one that is elsewhere is not to come to life here as the others go out of sight
+		return
+	}
 	home := s.Place.Home(name)
 	if home == s.Place.Node() {
 		s.resurrect(ctx, b, name)
@@ -181,17 +193,19 @@ func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node stri
 		if r.rep.second == node { // if it is back already it has no copy
 			r.rep.second = ""
 		}
-		s.followAll(r, node)
-		if home := s.Place.Home(name); home == r.rep.self || !s.reaches(home) { // else it goes there, where that node may be reached
+		s.followAll(b, r, node)
+		if !s.goes(name) { // to where that node may be reached
 			if left {
 				s.missAll(r, node)
 			}
 			r.rep.gone = node
 			s.departAll(b, r, func(who *seat) bool {
-				_, away := who.session.(*absent) // is looked for
-				return !away && r.rep.nodeOf(who.session) == node
+				a, away := who.session.(*absent)
+				return r.rep.nodeOf(who.session) == node && !(away && a.sure) // is looked for
 			})
 			r.rep.gone = ""
+		} else if slices.Contains(r.nodes(), node) {
+			r.rep.strays = true
 		}
 		if r.phase == open {
 			s.await(r, time.Now().Add(settling))
@@ -208,15 +222,26 @@ func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node stri
 	s.answered(ctx, b, name, whoMark+node)
 }
 
+// goes reports whether a room that is here should be on another node, which is reached.
+func (s *Service) goes(name string) bool {
+	home := s.Place.Home(name)
+	return home != s.Place.Node() && s.reaches(home)
+}
+
 // followAll has sessions that were on a node be where they are now, if it gave them to others before it went (XEP-0198 §5). The caller holds the room's lock.
-func (s *Service) followAll(r *room, node string) {
+func (s *Service) followAll(b *router.Batch, r *room, node string) {
 	for _, o := range r.all {
 		for i := range o.seats {
 			to := &o.seats[i]
-			if _, away := to.session.(*absent); away || r.rep.nodeOf(to.session) != node {
+			a, away := to.session.(*absent)
+			if away && a.sure || r.rep.nodeOf(to.session) != node {
 				continue
 			}
-			if row, ok := s.rowOf(to.jid, to.bound); ok && row.Node() != node {
+			if row, ok := s.rowOf(to.jid, to.bound); !ok || !to.goesOn(row, node) {
+				continue
+			} else if away {
+				s.found(b, r, to, row, a.waiting)
+			} else {
 				s.follow(r, to, row)
 			}
 		}

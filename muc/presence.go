@@ -23,10 +23,10 @@ type joining struct {
 }
 
 // presence takes a presence for a room.
-func (s *Service) presence(ctx context.Context, b *router.Batch, sess router.Session, st *stanza.Stanza) {
+func (s *Service) presence(ctx context.Context, b *router.Batch, sess router.Session, bound int64, st *stanza.Stanza) {
 	switch st.Type {
 	case stanza.Unavailable:
-		s.leave(b, sess, st)
+		s.leave(b, sess, bound, st)
 		return
 	case stanza.None:
 	case stanza.Subscribe:
@@ -40,7 +40,7 @@ func (s *Service) presence(ctx context.Context, b *router.Batch, sess router.Ses
 		err = s.checkPresence(st, inner)
 	}
 	if err == nil && join != nil {
-		err = s.enter(ctx, b, sess, st, inner, join)
+		err = s.enter(ctx, b, sess, bound, st, inner, join)
 	} else if err == nil {
 		err = s.update(b, st, inner)
 	}

@@ -16,6 +16,7 @@ type away struct {
 	next    string // who may be the next one
 	strayed bool   // that one was out of reach: the room has to be looked for
 	lent    bool   // the room is there only for a while: this node is its home
+	secret  secret // of the room, if it has gone from here
 	token   Token
 	rejoins bool  // home is where it is looked for, and has not answered; another may
 	seats   State // Occupants only
@@ -53,7 +54,7 @@ func (s *Service) seated(node, room string, payload []byte) bool {
 	a.token, a.rejoins = token, false
 	a.entered(x)
 	a.seats.apply(x)
-	if len(a.seats.Occupants) == 0 && !a.lent {
+	if l := sh.lines[room]; len(a.seats.Occupants) == 0 && !a.lent && (l == nil || len(l.said) == 0) { // else when the room knows that all have left: until then it may say again what they have heard
 		s.dropAway(sh, room)
 	}
 	s.redirect(sh, room, node)
@@ -80,6 +81,15 @@ func (sh *laneShard) left(name string, st *stanza.Stanza) {
 		return
 	}
 	a.seats.unseat(st.From.String())
+}
+
+// leftInLine notes who has left since a room has moved. The caller holds mu.
+func (sh *laneShard) leftInLine(name string) {
+	if l := sh.lines[name]; l != nil {
+		for i := range l.said {
+			sh.left(name, l.said[i].st)
+		}
+	}
 }
 
 // fenced reports whether a node that speaks for a room is not its home any more, by what is known here.
@@ -145,6 +155,9 @@ func (s *Service) rejoined(ctx context.Context, b *router.Batch, node, room stri
 		return false
 	}
 	if s.find(room) == nil {
+		if s.rejoinsWith(room, x) {
+			return true
+		}
 		if home := s.homeOrCopied(room); home != s.Place.Node() {
 			x.Asked = 0
 			s.sendJSON(home, frameRejoin, room, x) // if that is gone, it comes back here when this node sees it too
@@ -155,9 +168,39 @@ func (s *Service) rejoined(ctx context.Context, b *router.Batch, node, room stri
 			return true
 		}
 	}
+	if !s.reaches(x.Whole) && s.goes(room) { // to where they may be reached
+		s.handOver(room, s.Place.Home(room))
+		s.rejoinsThere(room, x)
+		return true
+	}
 	s.adopt(ctx, b, x, false, false)
-	s.answered(ctx, b, room, whoMark+x.Whole)
+	if x.Asked != 0 || len(x.Occupants) == 0 { // else its answer is behind it, and what it says of who is in the room must not be older than what its sessions have done there
+		s.answered(ctx, b, room, whoMark+x.Whole)
+	}
 	return true
+}
+
+// rejoinsWith has sessions of a node wait for the room that they are in, if that is on its way here.
+func (s *Service) rejoinsWith(room string, x *State) bool {
+	sh := s.laneShard(room)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	ln := sh.lanes[room]
+	if !sh.moves(room) || ln.moving.to != "" || !ln.moving.comes && len(ln.moving.come) == 0 {
+		return false
+	}
+	ln.moving.rejoins = append(ln.moving.rejoins, x)
+	return true
+}
+
+// rejoinsThere has sessions of a node be told of where a room goes.
+func (s *Service) rejoinsThere(room string, x *State) {
+	sh := s.laneShard(room)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	m := sh.lanes[room].moving
+	x.Asked = 0
+	m.rejoins = append(m.rejoins, x)
 }
 
 // rejoinLater has sessions of a node wait for the room that they are in, if that is not here and may come: its home may be another that they do not reach.
@@ -235,12 +278,12 @@ const whoMark = "who "
 // who asks the nodes of a room's occupants which these are: some may have left without the room's having heard of it, but not those that have moved to
 // nodes which were not told that they are in it. It returns the nodes. The caller holds the room's lock.
 func (s *Service) who(r *room, moved map[string]bool) (nodes []string) {
-	r.rep.asked = time.Now().UnixNano()
+	r.rep.asked, r.rep.asks = time.Now().UnixNano(), false
 	r.rep.doubted = make(map[string]bool)
 	for _, o := range r.all {
 		for i := range o.seats {
 			n := r.rep.nodeOf(o.seats[i].session)
-			if n == r.rep.self {
+			if _, away := o.seats[i].session.(*absent); away || n == r.rep.self {
 				continue
 			}
 			if full := o.seats[i].jid.String(); !moved[full] {

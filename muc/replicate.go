@@ -90,12 +90,13 @@ func (s *Service) changed(r *room, configured, subject bool) *State {
 func (r *room) addTouched(x *State, touched []touch, only string) {
 	seen := make(map[*occupant]bool)
 	for _, t := range touched {
-		if only != "" && (t.node != only || r.rep.awaits[only] && r.rep.doubted[t.full.String()]) { // that node is about to tell it
+		if only != "" && t.node != only {
 			continue
 		}
 		switch o := r.of(t.full); {
 		case o == nil:
 			x.Left = append(x.Left, t.full.String())
+		case only != "" && r.rep.awaits[only] && r.rep.doubted[t.full.String()]: // that node is about to tell it
 		case only != "" && r.rep.nodeOf(o.seat(t.full).session) != only: // is elsewhere by now
 			x.Left = append(x.Left, t.full.String())
 		case !seen[o]:

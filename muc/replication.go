@@ -25,15 +25,18 @@ type replication struct {
 	sent       uint64          // how much sessions of other nodes were sent
 	spoken     stanza.ID       // of the last message that all were told
 	asked      int64           // when nodes were asked who of theirs is in the room, nanoseconds since 1970
+	asks       bool            // they are about to be: they say whom their sessions have been shown, of whom some may not be in it
 	doubted    map[string]bool // sessions that were in it then by somebody else's word, and of which their node has not told
 	lost       time.Time       // when it came back after its home was lost
+	strays     bool            // a node was lost with sessions that stay in it, as it goes to where that may be reached
 	awaits     map[string]bool // nodes that have yet to tell: until then they are not told who comes and goes
 	known      map[string]bool // nodes that have told since: what their sessions have been shown is known here better than by them
 	touched    []touch         // sessions that have entered, changed or left
 	seated     int             // how many of these their nodes know of
 	told       []store.HistoryMessage
-	affiliated []string // whose affiliation has changed
-	voiced     []string // of whom what is remembered of their voice has changed
+	retold     []stanza.ID // messages that sessions here have just been told, which may be in this node's line
+	affiliated []string    // whose affiliation has changed
+	voiced     []string    // of whom what is remembered of their voice has changed
 }
 
 type touch struct {
@@ -88,19 +91,19 @@ func (r *room) setAffiliate(a affiliate) {
 		if p.stamps == nil {
 			p.stamps = make(map[string]int64)
 		}
-		p.stamps[a.jid] = time.Now().UnixNano()
+		p.stamps[a.jid] = max(time.Now().UnixNano(), p.stamps[a.jid]+1)
 		p.affiliated = append(p.affiliated, a.jid)
 	}
 }
 
-// stamp notes when the configuration or the subject was changed, which is now, and reports whether they were.
+// stamp notes when the configuration or the subject was changed, which is now, and after it was the last time whatever the clock says, and reports whether they were.
 func (p *replication) stamp(r *room) (configured, subject bool) {
 	now := time.Now().UnixNano()
 	if p.cfg != r.cfg || p.phase != r.phase {
-		p.cfg, p.phase, p.configured, configured = r.cfg, r.phase, now, true
+		p.cfg, p.phase, p.configured, configured = r.cfg, r.phase, max(now, p.configured+1), true
 	}
 	if len(p.subject) != len(r.subject) || len(r.subject) > 0 && &p.subject[0] != &r.subject[0] {
-		p.subject, p.subjectSet, subject = r.subject, now, true
+		p.subject, p.subjectSet, subject = r.subject, max(now, p.subjectSet+1), true
 	}
 	return configured, subject
 }

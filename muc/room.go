@@ -46,8 +46,18 @@ type room struct {
 	voices     map[string]Role // of users who have left, if it is not what they would enter with
 	rate       bucket
 	entering   bucket
-	lost       []stanza.JID // sessions that took nothing and are nowhere; empty while mu is not held
-	gathering  gathering    // nil while nothing is gathered, and while mu is not held
+	lost       []loss    // sessions that took nothing and are nowhere; empty while mu is not held
+	gathering  gathering // nil while nothing is gathered, and while mu is not held
+}
+
+// A loss is a session that took nothing.
+type loss struct {
+	full    stanza.JID
+	session router.Session
+}
+
+func (r *room) lose(full stanza.JID, session router.Session) {
+	r.lost = append(r.lost, loss{full, session})
 }
 
 // errNoRoom is for a room that is not there.
@@ -89,11 +99,17 @@ func (s *Service) unlock(b *router.Batch, r *room) {
 	for len(r.lost) > 0 {
 		lost := r.lost
 		r.lost = nil
-		for _, full := range lost {
-			if o := r.of(full); o != nil {
-				s.Metrics.bounced.Inc()
-				s.depart(b, r, o, full, &notice{codes: []int{333}}) // XEP-0045 §11.1
+		for _, l := range lost {
+			o := r.of(l.full)
+			if o == nil || o.seat(l.full).session != l.session { // another has come with its address
+				continue
 			}
+			if n, ok := l.session.(*node); ok && !s.reaches(n.name) && s.goes(r.at.Local()) { // to where that node may be reached
+				r.rep.strays = true
+				continue
+			}
+			s.Metrics.bounced.Inc()
+			s.depart(b, r, o, l.full, &notice{codes: []int{333}}) // XEP-0045 §11.1
 		}
 	}
 	s.replicate(r)
@@ -169,6 +185,8 @@ func (s *Service) vanish(r *room) {
 
 // fill reads a room from the store; store.ErrNotFound if it is not there. The caller holds r.admin.
 func (s *Service) fill(ctx context.Context, name string, r *room) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
 	rec, err := s.store.Room(ctx, name)
 	if errors.Is(err, store.ErrNotFound) {
 		return store.ErrNotFound

@@ -109,20 +109,24 @@ func (s *Service) Handle(ctx context.Context, b *router.Batch, sess router.Sessi
 	case s.Place != nil:
 		s.dispatch(ctx, b, sess, st)
 	default:
-		s.toRoom(ctx, b, sess, st)
+		s.toRoom(ctx, b, sess, boundOf(sess), st)
 	}
 }
 
-func (s *Service) toRoom(ctx context.Context, b *router.Batch, sess router.Session, st *stanza.Stanza) {
+// toRoom deals with a stanza of a session's that was bound at a time, 0 if that is not known.
+func (s *Service) toRoom(ctx context.Context, b *router.Batch, sess router.Session, bound int64, st *stanza.Stanza) {
 	if st.Type == stanza.TypeError && st.Kind != stanza.IQ {
 		s.bounced(b, st)
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
+	if st.Kind != stanza.Presence && st.Type != stanza.Groupchat { // for which only fill and change ask the store, seldom
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, storeTimeout)
+		defer cancel()
+	}
 	switch st.Kind {
 	case stanza.Presence:
-		s.presence(ctx, b, sess, st)
+		s.presence(ctx, b, sess, bound, st)
 	case stanza.Message:
 		s.message(ctx, b, sess, st)
 	default:

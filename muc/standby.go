@@ -70,7 +70,7 @@ func (s *Service) takeCopy(room string) *standby {
 	return c
 }
 
-// homeOrCopied is the node whose room there is a copy of here, if that can be reached, or else where it should be.
+// homeOrCopied is the node whose room there is a copy of here, if that can be reached, or else the one that has borrowed it, or its home.
 func (s *Service) homeOrCopied(room string) string {
 	sh := s.laneShard(room)
 	sh.mu.Lock()
@@ -78,5 +78,5 @@ func (s *Service) homeOrCopied(room string) string {
 	if c := sh.copies[room]; c != nil && s.reaches(c.home) {
 		return c.home
 	}
-	return s.Place.Home(room)
+	return s.where(sh, room, true)
 }

@@ -60,6 +60,9 @@ type SessionState struct {
 	Node     string `json:"node,omitempty"`     // where it is connected
 	Since    int64  `json:"since,omitempty"`    // when it entered, milliseconds since 1970
 	Bound    int64  `json:"bound,omitempty"`    // when it was bound, nanoseconds since 1970
+
+	Absent bool     `json:"absent,omitempty"` // it is not there any more, and is looked for
+	Waits  []string `json:"waits,omitempty"`  // what it is to be told then, raw XML
 }
 
 // Export yields every room that somebody is in.
@@ -112,7 +115,11 @@ func (o *occupant) state(rep *replication, only string) OccupantState {
 	for _, seat := range o.seats {
 		node := rep.nodeOf(seat.session)
 		if only == "" || node == only {
-			os.Sessions = append(os.Sessions, SessionState{seat.jid.String(), seat.presence.Value(), node, seat.since, seat.bound})
+			x := SessionState{JID: seat.jid.String(), Presence: seat.presence.Value(), Node: node, Since: seat.since, Bound: seat.bound}
+			if a, ok := seat.session.(*absent); ok {
+				x.Absent, x.Waits = true, a.waits()
+			}
+			os.Sessions = append(os.Sessions, x)
 		}
 	}
 	return os
@@ -167,6 +174,7 @@ func (s *Service) Import(x *State) error {
 	if !s.insert(x.Name, r) {
 		return nil
 	}
+	s.restore(r, x)
 	s.Metrics.occupants.Add(float64(r.seats))
 	var b router.Batch
 	defer b.Flush()
@@ -177,6 +185,21 @@ func (s *Service) Import(x *State) error {
 		}
 	}
 	return nil
+}
+
+// restore gives a room of a cluster what other nodes go by, and what it has yet to do with the store. The caller holds its lock.
+func (s *Service) restore(r *room, x *State) {
+	p := r.rep
+	if p == nil {
+		return
+	}
+	p.cfg, p.phase, p.configured, p.subject, p.subjectSet, p.stamps, p.dealt = r.cfg, r.phase, x.Configured, r.subject, x.SubjectSet, maps.Clone(x.Stamps), maps.Clone(x.Dealt)
+	if r.unread = x.Unread; r.unread {
+		s.tryLater(r)
+	}
+	if x.Unkept && r.cfg.Persistent {
+		s.keepMerged(r)
+	}
 }
 
 // occupant is one of a room that is imported. Who has no session any more keeps one without.

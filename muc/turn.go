@@ -13,6 +13,7 @@ type turn struct {
 	of     uint64 // the process
 	number uint64
 	after  uint64 // the one before it, 0 if all before it have an answer
+	bound  uint64 // when its session was, nanoseconds since 1970
 	try    uint32
 }
 
@@ -23,13 +24,13 @@ type mark struct {
 }
 
 func (t turn) append(b []byte) []byte {
-	for _, n := range [...]uint64{t.of, t.number, t.after} {
+	for _, n := range [...]uint64{t.of, t.number, t.after, t.bound} {
 		b = binary.LittleEndian.AppendUint64(b, n)
 	}
 	return binary.LittleEndian.AppendUint32(b, t.try)
 }
 
-const turnBytes = 28
+const turnBytes = 36
 
 // said takes a stanza that a session of another node has sent to a room.
 func (s *Service) said(ctx context.Context, b *router.Batch, node string, payload []byte) bool {
@@ -37,7 +38,7 @@ func (s *Service) said(ctx context.Context, b *router.Batch, node string, payloa
 		return false
 	}
 	number := func(at int) uint64 { return binary.LittleEndian.Uint64(payload[at:]) }
-	t := turn{number(0), number(8), number(16), binary.LittleEndian.Uint32(payload[24:])}
+	t := turn{number(0), number(8), number(16), number(24), binary.LittleEndian.Uint32(payload[32:])}
 	st, err := stanza.Parse(payload[turnBytes+len(stanza.ID{}):])
 	if err != nil || st.To.Domain() != s.host.Domain() || st.To.Local() == "" {
 		return false
@@ -80,11 +81,11 @@ func (s *Service) inTurn(ctx context.Context, b *router.Batch, p *parked) {
 	case p.turn.number <= had.Number: // it was dealt with, and the answer lost
 		s.answerFor(p)
 	case p.node == "":
-		s.toRoom(ctx, b, p.sess, p.st)
+		s.toRoom(ctx, b, p.sess, boundOf(p.sess), p.st)
 	case p.turn.after != 0 && p.turn.after != had.Number:
 		s.reject(p, s.Place.Node())
 	default:
-		s.toRoom(ctx, b, s.node(p.node), p.st)
+		s.toRoom(ctx, b, s.node(p.node), int64(p.turn.bound), p.st)
 		if !s.marked(b, p) {
 			s.answerFor(p)
 		}

@@ -232,6 +232,9 @@ func (b *Batch) Add(f Flusher) {
 	b.dirty = append(b.dirty, f)
 }
 
+// Several reports whether Flush is to write to more than one session.
+func (b *Batch) Several() bool { return len(b.dirty) > 1 }
+
 // Flush writes out all that was queued. Call it before anything that may
 // block and when the input at hand is used up.
 func (b *Batch) Flush() {

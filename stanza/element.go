@@ -5,6 +5,9 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"sync"
+
+	"chatd/xmlstream"
 )
 
 // An Element is one XML element as a client sent it: a view into the stanza
@@ -82,6 +85,84 @@ func (e Element) Standalone() []byte {
 // split finds the child elements of a document's root, which needs no outer
 // declarations.
 func split(doc []byte) ([]Element, error) {
+	if all, ok := splitPlain(doc); ok {
+		return all, nil
+	}
+	return splitAny(doc)
+}
+
+var scanners = sync.Pool{New: func() any { return xmlstream.NewScanner(xmlstream.Limits{}) }}
+
+// splitPlain is split for what is usual: the scanner takes the root for a stream. It is not ok for text between the elements, attributes with prefixes,
+// and what is wrong.
+func splitPlain(doc []byte) (all []Element, ok bool) {
+	sc := scanners.Get().(*xmlstream.Scanner)
+	defer scanners.Put(sc)
+	sc.SetLimits(RescanLimits(len(doc)))
+	sc.Reset()
+	tok, content, err := sc.Scan(doc)
+	if err != nil || tok.Kind != xmlstream.Open || len(tok.Raw) != content || doc[1] == '?' {
+		return nil, false
+	}
+	scope, ok := appendDeclarations(nil, tok.Decls)
+	for at := content; ok; {
+		tok, n, err := sc.Scan(doc[at:])
+		at += n
+		if err != nil {
+			return nil, false
+		}
+		switch tok.Kind {
+		case xmlstream.Element:
+			e := Element{At: at - len(tok.Raw) - content, Raw: doc[at-len(tok.Raw) : at], scope: scope}
+			if e.StartElement, ok = startOf(tok); ok {
+				all = append(all, e)
+			}
+		case xmlstream.Close:
+			return all, at == len(doc)
+		default:
+			return nil, false
+		}
+	}
+	return nil, false
+}
+
+// startOf is a start tag as encoding/xml has it.
+func startOf(tok *xmlstream.Token) (start xml.StartElement, ok bool) {
+	start.Name = xml.Name{Space: string(tok.Space), Local: string(tok.Local)}
+	if start.Attr, ok = appendDeclarations(nil, tok.Decls); !ok {
+		return start, false
+	}
+	for _, a := range tok.Attrs {
+		if bytes.IndexByte(a.Name, ':') >= 0 || bytes.IndexByte(a.Value, '\r') >= 0 {
+			return start, false
+		}
+		start.Attr = append(start.Attr, xml.Attr{Name: xml.Name{Local: string(a.Name)}, Value: unescaped(a.Value)})
+	}
+	return start, true
+}
+
+func appendDeclarations(to []xml.Attr, decls []xmlstream.Attr) (all []xml.Attr, ok bool) {
+	for _, d := range decls {
+		if bytes.IndexByte(d.Value, '\r') >= 0 {
+			return nil, false
+		}
+		name := xml.Name{Local: "xmlns"}
+		if prefix, found := bytes.CutPrefix(d.Name, []byte("xmlns:")); found {
+			name = xml.Name{Space: "xmlns", Local: string(prefix)}
+		}
+		to = append(to, xml.Attr{Name: name, Value: unescaped(d.Value)})
+	}
+	return to, true
+}
+
+func unescaped(raw []byte) string {
+	if bytes.IndexByte(raw, '&') < 0 {
+		return string(raw)
+	}
+	return string(xmlstream.Unescape(nil, raw))
+}
+
+func splitAny(doc []byte) ([]Element, error) {
 	d := xml.NewDecoder(bytes.NewReader(doc))
 	tok, err := d.Token()
 	if err != nil {

@@ -2,7 +2,9 @@ package stanza
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/xml"
+	"slices"
 	"testing"
 )
 
@@ -73,4 +75,52 @@ func FuzzElements(f *testing.F) {
 			}
 		}
 	})
+}
+
+// FuzzSplit checks that elements are found as encoding/xml finds them.
+func FuzzSplit(f *testing.F) {
+	for _, doc := range []string{
+		"<iq xmlns='jabber:client' xmlns:p='urn:p' id='1'><query xmlns='jabber:iq:private' a='&lt;' b=\"'\"><a/></query> <p:b xmlns:p='urn:q'/></iq>",
+		"<x/>", "<x></x>", "<x xmlns='jabber:x:data'><field var='a'><value>1</value></field></x>",
+		"<x>t<y/></x>", "<x><y p:a='1' xmlns:p='q'/></x>", "<x><y a='\r\n'/></x>", "<x><!-- --><y/></x>", "<x><y/></x><z/>", "<p:x><y/></p:x>",
+		"<stream:stream xmlns='a' xmlns:stream='b'><stream:error/></stream:stream>", "<x xmlns='a'><y xmlns=''><z/></y></x>",
+		"<x xmlns='&amp;'><y xmlns:a='&#38;' xml:lang='en'/></x> ", "<?xml version='1.0'?><x><y/></x>",
+	} {
+		f.Add(doc)
+	}
+	sorted := func(all []xml.Attr) []xml.Attr {
+		return slices.SortedFunc(slices.Values(all), func(a, b xml.Attr) int {
+			return cmp.Or(cmp.Compare(a.Name.Space, b.Name.Space), cmp.Compare(a.Name.Local, b.Name.Local))
+		})
+	}
+	f.Fuzz(func(t *testing.T, doc string) {
+		got, ok := splitPlain([]byte(doc))
+		if !ok {
+			return
+		}
+		want, err := splitAny([]byte(doc))
+		if err != nil || len(got) != len(want) {
+			t.Fatalf("%q: %d elements, not %d, %v", doc, len(got), len(want), err)
+		}
+		for i, g := range got {
+			w := want[i]
+			if g.Name != w.Name || g.At != w.At || !bytes.Equal(g.Raw, w.Raw) || !slices.Equal(sorted(g.Attr), sorted(w.Attr)) || !slices.Equal(sorted(g.scope), sorted(w.scope)) {
+				t.Errorf("%q: %+v, not %+v", doc, g, w)
+			}
+		}
+	})
+}
+
+func BenchmarkElements(b *testing.B) {
+	st := &Stanza{Kind: IQ, Type: Set, ID: []byte("a"), Inner: []byte("<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'/></query>")}
+	b.ReportAllocs()
+	for b.Loop() {
+		all, err := Elements(st)
+		if err == nil {
+			all, err = all[0].Children()
+		}
+		if err != nil || len(all) != 1 {
+			b.Fatal(len(all), err)
+		}
+	}
 }
