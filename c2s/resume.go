@@ -100,6 +100,7 @@ func (s *Session) journal() {
 		if err != nil || !router.Storable(st) {
 			return 0
 		}
+		s.state.Handed.Stored(st.WrittenID())
 		seq, err := s.srv.router.Spool.Hold(ctx, st)
 		if errors.Is(err, router.ErrReachable) && !isCopy(st) {
 			seq, err = s.srv.router.Spool.Keep(ctx, st)

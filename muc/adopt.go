@@ -92,11 +92,15 @@ func (s *Service) keepMoved(r *room, x *State, in map[string]bool) (moved map[st
 func (s *Service) joinOwn(b *router.Batch, r *room, were map[string]bool) {
 	own, ok := s.takeAway(r.at.Local())
 	in := own.sessions()
+	if len(were) == 0 {
+		r.rep.gone = own.Whole // what those see who are in is corrected below, by what they have been shown
+	}
 	s.departAll(b, r, func(who *seat) bool {
 		full := who.jid.String()
 		_, away := who.session.(*absent)
 		return r.rep.nodeOf(who.session) == own.Whole && !away && !in[full] && !were[full]
 	})
+	r.rep.gone = ""
 	if ok {
 		s.join(b, r, own)
 	}

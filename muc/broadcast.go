@@ -226,6 +226,9 @@ func (s *Service) send(b *router.Batch, r *room, to *seat, st *stanza.Stanza) bo
 	if n, ok := to.session.(*node); ok {
 		return s.sendNode(b, r, n, st)
 	}
+	if r.rep != nil && r.rep.gone == r.rep.self && r.rep.nodeOf(to.session) == r.rep.self {
+		return false
+	}
 	if state := to.session.State(); state != nil && state.Blocked.Load().Matches(st.From) && st.Type != stanza.Unavailable {
 		return false // XEP-0191 §3.3
 	}

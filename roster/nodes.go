@@ -92,10 +92,17 @@ func (s *Service) tellGone(b *router.Batch, user stanza.JID, gone []stanza.JID) 
 }
 
 // Found tells the contacts of this node's users who are connected to a node that has come, or come back, the users' presence
-// (RFC 6121 §4.2.2). That node does the same: neither has to know the other's resources before it can be answered. It blocks as Lost does.
+// (RFC 6121 §4.2.2). That node does the same: neither has to know the other's resources before it can be answered. Who has just come here from another node
+// asks as well: the node may have told its users' contacts before it knew of that. It blocks as Lost does.
 func (s *Service) Found(ctx context.Context, node string) {
 	s.eachUser(ctx, func(b *router.Batch, user stanza.JID) {
-		if err := s.tell(ctx, b, user, node); err != nil {
+		err := s.tell(ctx, b, user, node)
+		for _, row := range s.r.Table.Local(user) {
+			if err == nil && row.Available && row.Session.State().Strayed.Load() {
+				err = s.Moved(ctx, b, row.Session)
+			}
+		}
+		if err != nil {
 			s.owe(user, err)
 			s.log.Log(ctx, stanza.FaultLevel(err), "presence not told to a node that has come", "user", user, "node", node, "err", err)
 		}

@@ -271,6 +271,23 @@ func TestCameBack(t *testing.T) {
 	})
 }
 
+// TestFoundByStrayed: a session that has come here during a split asks each node that comes for its contacts there.
+func TestFoundByStrayed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{})
+		w.s.Nodes = true
+		w.friends("juliet", "romeo")
+		orchard := w.login(romeo + "/orchard")
+		there := w.remote(juliet+"/balcony", "b")
+		w.s.Found(t.Context(), "b")
+		there.expect(orchard.seenBy(juliet, "", ""))
+		orchard.State().Strayed.Store(true)
+		w.s.Found(t.Context(), "b")
+		there.expect(orchard.seenBy(juliet, "", ""), orchard.seenBy(juliet, "", ""), "<presence from='"+romeo+"/orchard' to='"+juliet+"' type='probe'/>")
+		time.Sleep(2 * missedFor)
+	})
+}
+
 // TestProbeIsNotSentOn: a probe of a resource elsewhere is answered here, and by its own node's doing by the others. Else those of two users who are both on
 // two nodes would go to and fro for ever.
 func TestProbeIsNotSentOn(t *testing.T) {

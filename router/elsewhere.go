@@ -85,7 +85,13 @@ func (r *Router) Arrived(ctx context.Context, b *Batch, st *stanza.Stanza, full 
 		if i < 0 || rows[i].Detached && Storable(st) {
 			break
 		}
-		if rows[i].Session.State().Handed.Has(st) || rows[i].Session.Send(b, st) {
+		if rows[i].Session.State().Handed.Has(st) {
+			return full
+		}
+		if rows[i].Session.Send(b, st) {
+			if st.To.IsBare() && len(r.Table.Rows(full)) > 1 {
+				share(&rows[i], st)
+			}
 			return full
 		}
 		r.refused(ctx, b, st, rows[i].Session)
@@ -125,7 +131,7 @@ func (r *Router) speaksFor(full stanza.JID, st *stanza.Stanza) bool {
 		return true
 	}
 	rows := r.Table.Rows(full)
-	best := highestPriority(rows)
+	best, _ := highestPriority(rows)
 	for i := range rows {
 		if rows[i].Reachable() && (rows[i].Priority == best || st.Type == stanza.Headline) &&
 			rows[i].Session.JID().String() < full.String() {
@@ -193,7 +199,7 @@ func (r *Router) Returned(ctx context.Context, st *stanza.Stanza) (seq int64, er
 // mostAvailable is the states of the user's sessions here that messages go to.
 func (r *Router) mostAvailable(user stanza.JID) (states []*State) {
 	rows := r.Table.Local(user)
-	best := highestPriority(rows)
+	best, _ := highestPriority(rows)
 	for i := range rows {
 		if rows[i].Reachable() && rows[i].Priority == best {
 			states = append(states, rows[i].Session.State())

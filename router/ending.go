@@ -78,7 +78,7 @@ const ArrivingTime = 10 * time.Second
 // it is available (XEP-0160 §3). Where nobody else can be reached the message waits, too, so that it does not overtake that (RFC 6120 §10.1).
 func (r *Router) arriving(ctx context.Context, b *Batch, rows []Row, st *stanza.Stanza) bool {
 	i := resourceIn(rows, st.To)
-	if i < 0 || !Storable(st) || highestPriority(rows) >= 0 {
+	if best, _ := highestPriority(rows); i < 0 || !Storable(st) || best >= 0 {
 		return false
 	}
 	if row := &rows[i]; row.Available && row.Priority != Pending || !row.Available && row.Flags&Arriving == 0 {
@@ -132,7 +132,8 @@ func (r *Router) reroute(ctx context.Context, st *stanza.Stanza, rows func(stanz
 	case st.Kind == stanza.Message && st.Type == stanza.Headline:
 		r.drop(dropNoResource)
 	case st.Kind == stanza.Message && st.Type != stanza.Groupchat:
-		return r.toMostAvailable(ctx, nil, rows(st.To), st) || r.holdAccepted(ctx, st, rows, hold)
+		to := rows(st.To)
+		return hasShared(to, st) || r.toMostAvailable(ctx, nil, to, st) || r.holdAccepted(ctx, st, rows, hold)
 	default:
 		r.Fail(nil, st, stanza.ErrServiceUnavailable, dropNoResource)
 	}

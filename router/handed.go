@@ -10,11 +10,17 @@ import (
 // handedMost bounds what is remembered of one session. What is older may come twice, with the same stanza-id (XEP-0359).
 const handedMost = 256
 
+// sharedMost bounds what is remembered of one session that other resources of its user were given, too: some devices are connected for long. What is
+// older may likewise come twice.
+const sharedMost = 32
+
 // Handed is which of the messages that a session was given are, or may come to be, in the store more than once: a node that could not be reached had them as
-// well, and stores them when it is back and finds that its session of the user's was replaced. The zero value has none.
+// well, and stores them when it is back and finds that its session of the user's was replaced; or another resource was given them as well, and could not get rid of
+// them. The zero value has none.
 type Handed struct {
-	mu  sync.Mutex
-	all []handed // oldest first
+	mu     sync.Mutex
+	all    []handed    // oldest first
+	shared []stanza.ID // that the session has taken and others were given, too; oldest first
 }
 
 type handed struct {
@@ -40,6 +46,9 @@ func (h *Handed) All() (all []Given) {
 			all = append(all, Given{string(m.id[:]), m.seq, m.had})
 		}
 	}
+	for _, id := range h.shared {
+		all = append(all, Given{string(id[:]), 0, true})
+	}
 	return all
 }
 
@@ -63,6 +72,9 @@ func (h *Handed) Take(id stanza.ID, seq int64) (give, had bool) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if slices.Contains(h.shared, id) {
+		return false, true
+	}
 	known := false
 	for _, m := range h.all {
 		switch {
@@ -82,6 +94,19 @@ func (h *Handed) Take(id stanza.ID, seq int64) (give, had bool) {
 	return !known, false
 }
 
+// Share notes that the session has taken a message that others of its user were given, too.
+func (h *Handed) Share(id stanza.ID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if id == (stanza.ID{}) || slices.Contains(h.shared, id) {
+		return
+	}
+	if len(h.shared) == sharedMost {
+		h.shared = slices.Delete(h.shared, 0, 1)
+	}
+	h.shared = append(h.shared, id)
+}
+
 // Has reports whether the client has a message that another session could not get rid of.
 func (h *Handed) Has(st *stanza.Stanza) bool {
 	return h.contains(st, func(m *handed) bool { return m.had })
@@ -95,17 +120,18 @@ func (h *Handed) Knows(st *stanza.Stanza) bool {
 func (h *Handed) contains(st *stanza.Stanza, which func(*handed) bool) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.all) == 0 {
+	if len(h.all)+len(h.shared) == 0 {
 		return false
 	}
 	id := st.WrittenID()
-	return slices.ContainsFunc(h.all, func(m handed) bool { return m.id == id && which(&m) })
+	return slices.Contains(h.shared, id) || slices.ContainsFunc(h.all, func(m handed) bool { return m.id == id && which(&m) })
 }
 
-// Stored notes that this node stores a message: if the session took it, it may be for the session to be given it from there.
+// Stored notes that a message is stored which the session took and could not get rid of: it is for the session to be given it from there.
 func (h *Handed) Stored(id stanza.ID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.shared = slices.DeleteFunc(h.shared, func(one stanza.ID) bool { return one == id })
 	h.all = slices.DeleteFunc(h.all, func(m handed) bool { return m.id == id && m.seq == 0 })
 }
 
@@ -137,4 +163,21 @@ func (h *Handed) Again() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.all = slices.DeleteFunc(h.all, func(m handed) bool { return !m.had })
+}
+
+// share notes that a session here has taken a message that other resources are given, too: what these cannot get rid of is not for it.
+func share(row *Row, st *stanza.Stanza) {
+	if row.Remote || !Storable(st) {
+		return // its own node notes it
+	}
+	id := st.StanzaID
+	if id == (stanza.ID{}) {
+		id = st.WrittenID()
+	}
+	row.Session.State().Handed.Share(id)
+}
+
+// hasShared reports whether one of some sessions here that messages go to has a message that another one could not get rid of.
+func hasShared(rows []Row, st *stanza.Stanza) bool {
+	return slices.ContainsFunc(rows, func(row Row) bool { return !row.Remote && row.Reachable() && row.Session.State().Handed.Has(st) })
 }

@@ -61,6 +61,62 @@ func TestHandedTaken(t *testing.T) {
 	}
 }
 
+// TestHandedShared: what a session has taken, and others of its user too, is not given to it in the place of these, also where it has moved, unless its own node had
+// to store it. So many are remembered.
+func TestHandedShared(t *testing.T) {
+	var h, moved Handed
+	x, y := stanza.NewID(), stanza.NewID()
+	h.Share(stanza.ID{})
+	h.Share(x)
+	h.Share(x)
+	h.Share(y)
+	moved.Restore(h.All())
+	for _, h := range []*Handed{&h, &moved} {
+		if give, had := h.Take(x, 5); give || !had {
+			t.Error("it comes twice")
+		}
+		h.Stored(x)
+		if give, _ := h.Take(x, 6); !give {
+			t.Error("it is lost")
+		}
+		if give, had := h.Take(y, 7); give || !had {
+			t.Error("another one comes twice")
+		}
+	}
+	for range 2 * sharedMost {
+		h.Share(stanza.NewID())
+	}
+	if len(h.shared) != sharedMost {
+		t.Errorf("%d are remembered", len(h.shared))
+	}
+}
+
+// TestSharedIsNotRerouted: of several resources that were given a message one cannot get rid of it. The others do not get it again.
+func TestSharedIsNotRerouted(t *testing.T) {
+	f := newFixture(t)
+	phone, desk := f.online("juliet@chat.test/phone", 0), f.online("juliet@chat.test/desk", 0)
+	f.fromRomeo(t, "<message to='juliet@chat.test' type='chat'><body>both</body></message>")
+	sent := phone.take()
+	if len(sent) != 1 || len(desk.take()) != 1 {
+		t.Fatal("not both got it")
+	}
+	f.Table.Ending(phone)
+	st, err := stanza.Parse([]byte(sent[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Reroute(t.Context(), st)
+	if n := len(desk.take()); n > 0 || len(f.spool.held) > 0 {
+		t.Errorf("%d came again, %d are stored", n, len(f.spool.held))
+	}
+	desk.end()
+	f.Table.Unbind(desk)
+	f.Reroute(t.Context(), st)
+	if len(f.spool.held) != 1 {
+		t.Errorf("%d are stored when nobody is left", len(f.spool.held))
+	}
+}
+
 // TestReturnedAfterHandedOver: what comes back from a node that has stored it, and was handed over since, is not sent again.
 func TestReturnedAfterHandedOver(t *testing.T) {
 	f := newFixture(t)

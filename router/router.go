@@ -239,7 +239,7 @@ func (r *Router) toBare(ctx context.Context, b *Batch, st *stanza.Stanza) {
 // priority, all of them if they are several, and reports whether any took it.
 func (r *Router) toMostAvailable(ctx context.Context, b *Batch, rows []Row, st *stanza.Stanza) bool {
 	for {
-		best := highestPriority(rows)
+		best, several := highestPriority(rows)
 		if best < 0 {
 			return false
 		}
@@ -247,6 +247,9 @@ func (r *Router) toMostAvailable(ctx context.Context, b *Batch, rows []Row, st *
 		for i := range rows {
 			if rows[i].Reachable() && rows[i].Priority == best && rows[i].Session.Send(b, st) {
 				sent = true
+				if several {
+					share(&rows[i], st)
+				}
 			}
 		}
 		if sent {
@@ -266,15 +269,15 @@ func (r *Router) toMostAvailable(ctx context.Context, b *Batch, rows []Row, st *
 	}
 }
 
-// highestPriority is that of the reachable resources, negative if there is none.
-func highestPriority(rows []Row) int8 {
-	best := int8(-1)
+// highestPriority is that of the reachable resources, negative if there is none, and whether several have it.
+func highestPriority(rows []Row) (best int8, several bool) {
+	best = -1
 	for i := range rows {
-		if rows[i].Reachable() {
-			best = max(best, rows[i].Priority)
+		if rows[i].Reachable() && rows[i].Priority >= best {
+			best, several = rows[i].Priority, rows[i].Priority == best
 		}
 	}
-	return best
+	return best, several
 }
 
 // presenceToBare is RFC 6121 §8.5.2.1.2.

@@ -74,15 +74,12 @@ func (o *Offline) handOver(ctx context.Context, s router.Session, after int64, r
 }
 
 // withoutHad leaves out what was delivered here already, or given to the session by another number: the node that has stored it could not
-// know. It is removed, or will be when the client has acknowledged the other one.
+// know, or it was stored for another resource. It is removed, or will be when the client has acknowledged the other one.
 func (o *Offline) withoutHad(ctx context.Context, s router.Session, page []store.OfflineMessage) (rest []store.OfflineMessage) {
-	if o.Had == nil {
-		return page
-	}
 	var all []int64
 	for _, m := range page {
 		id := idOf(m)
-		give, had := false, o.Had(id)
+		give, had := false, o.Had != nil && o.Had(id)
 		if !had {
 			give, had = s.State().Handed.Take(id, m.Seq)
 		}

@@ -56,7 +56,7 @@ func (o *Offline) HoldLater(st *stanza.Stanza, cause error) bool {
 	if l.closed || l.bytes+st.Size() > lateBytes {
 		return false
 	}
-	o.stores(st.To, knownAs(st))
+	o.stores(knownAs(st))
 	user := st.To.Local()
 	l.waiting[user] = append(l.waiting[user], &lateMessage{st.Clone(), !errors.Is(cause, store.ErrNotTried)})
 	l.count++

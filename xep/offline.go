@@ -104,7 +104,7 @@ func (o *Offline) permitted(ctx context.Context, st *stanza.Stanza) (store.Offli
 }
 
 func (o *Offline) append(ctx context.Context, to stanza.JID, m store.OfflineMessage) (seq int64, err error) {
-	o.stores(to, m.ID)
+	o.stores(m.ID)
 	seq, err = o.messages.AppendOffline(ctx, to.Local(), m, o.max)
 	if errors.Is(err, store.ErrFull) {
 		return 0, stanza.ErrServiceUnavailable // XEP-0160 §2
@@ -116,14 +116,9 @@ func (o *Offline) append(ctx context.Context, to stanza.JID, m store.OfflineMess
 }
 
 // stores notes that this node stores a message, now or later, by the id that its recipient's account knows it by.
-func (o *Offline) stores(to stanza.JID, known string) {
-	id := idOf(store.OfflineMessage{ID: known})
-	if o.Stored == nil || id == (stanza.ID{}) {
-		return
-	}
-	o.Stored(id)
-	for _, row := range o.r.Table.Local(to) {
-		row.Session.State().Handed.Stored(id)
+func (o *Offline) stores(known string) {
+	if id := idOf(store.OfflineMessage{ID: known}); o.Stored != nil && id != (stanza.ID{}) {
+		o.Stored(id)
 	}
 }
 

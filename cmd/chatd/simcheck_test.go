@@ -212,28 +212,54 @@ func (s *simSchedule) checkLost() (wrong []string) {
 	return wrong
 }
 
-// checkMessages: no message has arrived more than once, or come back besides, and those of one session are in order.
+// checkMessages: no message has arrived more than once at a device, or at two that have not the same priority, or come back besides, and those of one session
+// are in order.
 func (s *simSchedule) checkMessages() (wrong []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	last := make(map[string]*simMessage) // by session of the sender, address, and full JID of the recipient
+	type arrived struct {
+		m *simMessage
+		r simReceipt
+	}
+	last := make(map[string]arrived) // by session of the sender, address, and full JID of the recipient
 	all := slices.SortedFunc(maps.Values(s.messages), func(a, b *simMessage) int { return a.order - b.order })
 	for _, m := range all {
 		m.mu.Lock()
-		if len(m.receipts)+m.refused > 1 && !s.excusedTwice(m) {
-			wrong = append(wrong, fmt.Sprintf("%s arrived %d times and came back %d times: %s", m.id, len(m.receipts), m.refused, m.story()))
+		if len(m.receipts) == 0 && m.refused > 1 {
+			wrong = append(wrong, fmt.Sprintf("%s came back %d times", m.id, m.refused))
 		}
-		if len(m.receipts) > 0 && (m.to == m.receipts[0].link.d.jid() || !strings.Contains(m.to, "/")) {
-			r := m.receipts[0]
-			key := fmt.Sprint(m.session, " ", m.to, " ", r.link.d.jid())
-			if before := last[key]; before != nil && before.receipts[0].at.After(r.at) && !s.excusedOvertaking(m, before) {
-				wrong = append(wrong, fmt.Sprintf("%s overtook %s", m.id, before.id))
+		for _, receipts := range s.arrivals(m) {
+			if len(receipts)+m.refused > 1 && !s.excusedTwice(m, receipts) {
+				wrong = append(wrong, fmt.Sprintf("%s arrived %d times and came back %d times: %s", m.id, len(m.receipts), m.refused, m.story()))
 			}
-			last[key] = m
+			r := receipts[0]
+			if m.to != r.link.d.jid() && strings.Contains(m.to, "/") {
+				continue
+			}
+			key := fmt.Sprint(m.session, " ", m.to, " ", r.link.d.jid())
+			if before, ok := last[key]; ok && before.r.at.After(r.at) && !s.excusedOvertaking(before.m, r, before.r) {
+				wrong = append(wrong, fmt.Sprintf("%s overtook %s", m.id, before.m.id))
+			}
+			last[key] = arrived{m, r}
 		}
 		m.mu.Unlock()
 	}
 	return wrong
+}
+
+// arrivals is the receipts of a message, those of each device for which it was by themselves.
+func (s *simSchedule) arrivals(m *simMessage) (all [][]simReceipt) {
+	for _, r := range m.receipts {
+		i := slices.IndexFunc(all, func(of []simReceipt) bool {
+			return !s.equal || strings.Contains(m.to, "/") || of[0].link.d == r.link.d
+		})
+		if i < 0 {
+			all = append(all, nil)
+			i = len(all) - 1
+		}
+		all[i] = append(all[i], r)
+	}
+	return all
 }
 
 func (m *simMessage) story() (text string) {
@@ -246,12 +272,12 @@ func (m *simMessage) story() (text string) {
 // excusedTwice reports whether nobody could have prevented that a message came more than once: the connection over which it came first
 // broke before its node can have known that it had arrived, two devices of the user came at the same moment, or one of the nodes
 // on its way was cut off or killed. It has the same id then (XEP-0359), and did not come to the same session.
-func (s *simSchedule) excusedTwice(m *simMessage) bool {
+func (s *simSchedule) excusedTwice(m *simMessage, receipts []simReceipt) bool {
 	if m.refused > 0 {
 		return false
 	}
-	for i, r := range m.receipts[:len(m.receipts)-1] {
-		next := m.receipts[i+1]
+	for i, r := range receipts[:len(receipts)-1] {
+		next := receipts[i+1]
 		both := next.link.d != r.link.d && next.at.Sub(r.at) < simNotice && (r.at.Sub(r.link.opened) < simNotice || next.at.Sub(next.link.opened) < simNotice)
 		broke := !r.link.closed.IsZero() && r.link.closed.Sub(r.at) < simNotice
 		if r.stanzaID() != next.stanzaID() || r.link.session == next.link.session || !both && !broke && !s.troubled(m.at, next.at, m.node, r.link.node, next.link.node) {
@@ -293,8 +319,7 @@ func (s *simSchedule) diedWith(m *simMessage) bool {
 // excusedOvertaking reports whether a message went past one in the store for a reason: while nodes were cut off from one another or from the
 // store, or since the other one had waited for another of the user's devices (XEP-0198 §5), which did not come back for it, or was on its way to one
 // that could not be reached.
-func (s *simSchedule) excusedOvertaking(m, before *simMessage) bool {
-	r, late := m.receipts[0], before.receipts[0]
+func (s *simSchedule) excusedOvertaking(before *simMessage, r, late simReceipt) bool {
 	if late.link.opened.Before(r.link.opened) {
 		return true // of two connections, the order is the network's
 	}

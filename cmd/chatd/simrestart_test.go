@@ -314,3 +314,54 @@ func TestNodeForgetsWhatItRead(t *testing.T) {
 		s.end()
 	})
 }
+
+// TestNodeGivesBothOnce: a message goes to two devices, one of which has lost its connection and nobody knows. When its session is replaced, or ends, the other
+// one does not get the message again: on one node, and on two.
+func TestNodeGivesBothOnce(t *testing.T) {
+	for where := range 2 {
+		for _, resume := range []bool{false, true} {
+			t.Run(fmt.Sprintf("n%02d,resume=%t", where+1, resume), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { newSimSchedule(t, 1).givesBothOnce(where, resume) })
+			})
+		}
+	}
+}
+
+func (s *simSchedule) givesBothOnce(where int, resume bool) {
+	s.three()
+	const lost = "10.2.0.1"
+	phone, desk, from := s.devices[0], s.devices[1], s.devices[len(s.devices)-1]
+	phone.user, phone.resource, phone.priority, phone.host = "user0", "phone", 0, s.net.Host(lost)
+	desk.user, desk.resource, desk.priority = "user0", "desk", 0
+	from.user, from.resource = "user1", "phone"
+	s.login(phone, s.nodes[0], false)
+	s.login(desk, s.nodes[where], false)
+	s.login(from, s.nodes[2], false)
+	time.Sleep(time.Second)
+	s.net.Freeze(lost)
+	s.say(from, "m", phone.user+"@"+simDomain)
+	time.Sleep(time.Second)
+	if !resume {
+		phone.abandon()
+	}
+	phone.host = s.net.Host("10.2.0.2")
+	s.login(phone, s.nodes[0], resume)
+	time.Sleep(15 * time.Second)
+	if resume {
+		phone.leave(true)
+		time.Sleep(5 * time.Second)
+	}
+	m := s.messages["m"]
+	at := map[*simDevice]int{}
+	for _, r := range m.receipts {
+		at[r.link.d]++
+	}
+	if at[desk] != 1 || at[phone] > 1 || resume && at[phone] != 1 {
+		s.t.Errorf("the message came %d times to the one that is there, %d times to the other: %s", at[desk], at[phone], m.story())
+	}
+	for _, wrong := range s.checkStore() {
+		s.t.Error(wrong)
+	}
+	s.net.Thaw(lost)
+	s.end()
+}

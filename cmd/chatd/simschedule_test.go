@@ -64,6 +64,7 @@ type simSchedule struct {
 	nodes   []*simNode
 	devices []*simDevice
 	start   time.Time
+	equal   bool // all devices have the same priority, so that messages to a bare JID go to all of a user's (RFC 6121 §8.5.2.1.1)
 	running sync.WaitGroup
 
 	lastKill time.Time
@@ -88,7 +89,7 @@ type simTrouble struct {
 
 func newSimSchedule(t *testing.T, seed uint64) *simSchedule {
 	s := &simSchedule{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 4)), net: simnet.New(seed), store: memory.New(), start: time.Now(),
-		messages: make(map[string]*simMessage), frozen: make(map[*simNode]bool), happened: make(map[string]int)}
+		equal: seed%2 == 1, messages: make(map[string]*simMessage), frozen: make(map[*simNode]bool), happened: make(map[string]int)}
 	for i := range 2 + s.rng.IntN(3) {
 		name := fmt.Sprintf("n%02d", i+1)
 		s.nodes = append(s.nodes, &simNode{s: s, name: name, ip: simNodeIP(i + 1)})
@@ -98,7 +99,11 @@ func newSimSchedule(t *testing.T, seed uint64) *simSchedule {
 		user := fmt.Sprintf("user%d", i)
 		users = append(users, user)
 		for k := range 1 + s.rng.IntN(2) {
-			s.devices = append(s.devices, &simDevice{s: s, user: user, resource: []string{"phone", "desk"}[k], priority: 5 - 4*k,
+			priority := 5 - 4*k
+			if s.equal {
+				priority = 0
+			}
+			s.devices = append(s.devices, &simDevice{s: s, user: user, resource: []string{"phone", "desk"}[k], priority: priority,
 				host: s.net.Host(fmt.Sprintf("10.1.%d.%d", i+1, k+1))})
 		}
 	}
