@@ -115,7 +115,7 @@ func (o *occupant) state(rep *replication, only string) OccupantState {
 	os := OccupantState{Nick: o.nick(), Role: o.role.String(), Affiliation: o.affiliation.String(), Since: o.since}
 	for _, seat := range o.seats {
 		node := rep.nodeOf(seat.session)
-		if only == "" || node == only {
+		if only == "" || rep.isOn(&seat, only) {
 			x := SessionState{JID: seat.jid.String(), Presence: seat.presence.Value(), Node: node, Since: seat.since, Bound: seat.bound}
 			if a, ok := seat.session.(*absent); ok && a.sure {
 				x.Absent, x.Waits = a.since, a.waits()
