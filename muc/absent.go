@@ -23,7 +23,8 @@ const (
 type absent struct {
 	*node   // where it was
 	was     router.Session
-	sure    bool // that it is not there any more: its node has said so, or that it leaves
+	sure    bool  // that it is not there any more: its node has said so, or that it leaves
+	since   int64 // it has heard nothing, milliseconds since 1970
 	until   time.Time
 	waiting []*stanza.Stanza
 }
@@ -110,7 +111,8 @@ func (s *Service) missAll(r *room, on string) {
 
 // leaveOpen has a session be looked for that was on a node.
 func (s *Service) leaveOpen(r *room, to *seat, on string) *absent {
-	a := &absent{node: s.node(on), was: to.session, until: time.Now().Add(absence)}
+	now := time.Now()
+	a := &absent{node: s.node(on), was: to.session, since: now.UnixMilli(), until: now.Add(absence)}
 	to.session = a
 	s.lookLater(r, to.jid)
 	return a

@@ -467,6 +467,33 @@ func TestApartMeanwhile(t *testing.T) {
 	}
 }
 
+// TestRetoldWhileAbsent has a session that is looked for be told again what has been said: it hears nothing of that twice.
+func TestRetoldWhileAbsent(t *testing.T) {
+	c, alice, bob := aliceAndBob(t)
+	alice.shout("r", "heard")
+	c.quiet()
+	bob.hears("")
+	for at := time.Now().UnixMilli(); time.Now().UnixMilli() < at+2; { // what was said in the millisecond in which it is missed may come again
+	}
+	c.node("b").table.Unbind(bob)
+	for _, text := range []string{"missed", "since"} {
+		alice.shout("r", text)
+		c.quiet()
+	}
+	a := c.node("a")
+	var b router.Batch
+	r := a.lock(&b, "r")
+	for _, m := range r.past.messages {
+		a.retell(&b, r, m, func(*seat) bool { return true })
+	}
+	a.unlock(&b, r)
+	b.Flush()
+	bob = c.node("c").resumed("bob@chat.test/1")
+	if got := texts(bob.await(2)); !slices.Equal(got, []string{"missed", "since"}) {
+		t.Errorf("bob heard %q", got)
+	}
+}
+
 // TestResumedTwice has a session end that goes on elsewhere.
 func TestResumedTwice(t *testing.T) {
 	c, alice, bob := aliceAndBob(t)

@@ -149,7 +149,7 @@ func (s *Service) sayAgain(b *router.Batch, r *room, node string, st *stanza.Sta
 	return m != nil
 }
 
-// retell tells a message to those of some sessions that were in the room when it was said. What one that is looked for has heard no node knows.
+// retell tells a message to those of some sessions that were in the room when it was said. What one that is looked for heard before no node knows.
 func (s *Service) retell(b *router.Batch, r *room, m utterance, who func(*seat) bool) {
 	st, err := stanza.Parse(m.wire)
 	if err != nil {
@@ -157,8 +157,8 @@ func (s *Service) retell(b *router.Batch, r *room, m utterance, who func(*seat) 
 	}
 	st.Wire = m.wire
 	s.sendAll(b, r, st, func(_ *occupant, to *seat) bool {
-		_, away := to.session.(*absent)
-		return !away && to.since <= m.at && who(to)
+		a, away := to.session.(*absent)
+		return to.since <= m.at && (!away || a.since <= m.at) && who(to)
 	})
 }
 

@@ -62,7 +62,7 @@ type SessionState struct {
 	Since    int64  `json:"since,omitempty"`    // when it entered, milliseconds since 1970
 	Bound    int64  `json:"bound,omitempty"`    // when it was bound, nanoseconds since 1970
 
-	Absent bool     `json:"absent,omitempty"` // it is not there any more, and is looked for
+	Absent int64    `json:"absent,omitempty"` // since when it is not there any more, and is looked for, milliseconds since 1970
 	Waits  []string `json:"waits,omitempty"`  // what it is to be told then, raw XML
 }
 
@@ -118,7 +118,7 @@ func (o *occupant) state(rep *replication, only string) OccupantState {
 		if only == "" || rep.isOn(&seat, only) {
 			x := SessionState{JID: seat.jid.String(), Presence: seat.presence.Value(), Node: node, Since: seat.since, Bound: seat.bound}
 			if a, ok := seat.session.(*absent); ok && a.sure {
-				x.Absent, x.Waits = true, a.waits()
+				x.Absent, x.Waits = a.since, a.waits()
 			}
 			os.Sessions = append(os.Sessions, x)
 		}

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"chatd/c2s"
 	"chatd/cluster"
@@ -168,6 +169,9 @@ func (j *joined) marked(x *c2s.Suspended) *c2s.Suspended {
 	return x
 }
 
+// freshFor is for how long what a session has asked for when it came may be on its way to it: longer than a link can be silent that is not missed.
+const freshFor = 3 * time.Second
+
 // leaves is marked for a session of this node's, which takes along what came for it, too: nodes that do not know that have stored it, or are about to.
 func (j *joined) leaves(x *c2s.Suspended) *c2s.Suspended {
 	for _, u := range x.Unacked {
@@ -180,6 +184,7 @@ func (j *joined) leaves(x *c2s.Suspended) *c2s.Suspended {
 			x.Handed = append(x.Handed, router.Given{ID: string(id[:]), Had: true})
 		}
 	}
+	x.Strayed = x.Strayed || time.Since(x.Begun) < freshFor // the answers of its contacts' nodes would come here
 	return j.marked(x)
 }
 
