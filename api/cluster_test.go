@@ -32,6 +32,7 @@ func (f *fixture) inCluster(join string) *cluster.Service {
 	s := cluster.New(f.router, cfg)
 	s.About = func() []byte { return nil }
 	s.Sessions.Found = func(context.Context, string) {}
+	s.Sessions.Forget = func(string) {}
 	if err := s.Start(f.t.Context(), cfg); err != nil {
 		f.t.Fatal(err)
 	}
@@ -79,8 +80,8 @@ func TestForgetNode(t *testing.T) {
 	gossip := s.Overview().Gossip
 	cfg := cluster.Config{Node: "b", Gossip: "127.0.0.1:0", Link: "127.0.0.1:0", Join: []string{gossip}, Log: slog.New(slog.DiscardHandler)}
 	b := cluster.New(other.router, cfg)
-	b.About = func() []byte { return nil }
-	b.Sessions.Found = s.Sessions.Found
+	b.About = s.About
+	b.Sessions.Found, b.Sessions.Forget = s.Sessions.Found, s.Sessions.Forget
 	if err := b.Start(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package muc
 
 import (
+	"slices"
 	"time"
 
 	"chatd/router"
@@ -22,18 +23,29 @@ const (
 type absent struct {
 	*node   // where it was
 	was     router.Session
-	sure    bool // its node has said that it is not there, or that it leaves
+	sure    bool  // that it is not there any more: its node has said so, or that it leaves
+	since   int64 // it has heard nothing, milliseconds since 1970
 	until   time.Time
 	waiting []*stanza.Stanza
 }
 
 // Send implements router.Session.
 func (a *absent) Send(_ *router.Batch, st *stanza.Stanza) bool {
+	if isCast(st) && slices.ContainsFunc(a.waiting, func(has *stanza.Stanza) bool { return sameSpoken(has, st) }) {
+		return true
+	}
 	if len(a.waiting) >= maxWaiting {
 		return false
 	}
 	a.waiting = append(a.waiting, st.Clone())
 	return true
+}
+
+// sameSpoken reports whether two are the same message of a room's.
+func sameSpoken(a, b *stanza.Stanza) bool {
+	id, ok := spokenID(a.Append(nil))
+	other, also := spokenID(b.Append(nil))
+	return ok && also && id == other
 }
 
 // waits is what waits, raw XML, for another process; await takes that.
@@ -73,11 +85,11 @@ func (s *Service) doubt(r *room, to *seat) *absent {
 }
 
 // unsent has sessions be looked for whose node does not take what is for them: it is gone, say, which the room is about to be told, and may have given them to others
-// (XEP-0198 §5).
-func (s *Service) unsent(r *room, st *stanza.Stanza, to []stanza.JID) {
+// (XEP-0198 §5). They are not if the room has been told that and goes to where they may be.
+func (s *Service) unsent(r *room, on *node, st *stanza.Stanza, to []stanza.JID) {
 	for _, full := range to {
 		st.To = full
-		if o := r.of(full); o != nil && !s.miss(r, o.seat(full), st, false) {
+		if o := r.of(full); o != nil && (s.beyond(r, on) || !s.miss(r, o.seat(full), st, false)) {
 			r.lose(full, o.seat(full).session)
 		}
 	}
@@ -99,23 +111,25 @@ func (s *Service) missAll(r *room, on string) {
 
 // leaveOpen has a session be looked for that was on a node.
 func (s *Service) leaveOpen(r *room, to *seat, on string) *absent {
-	a := &absent{node: s.node(on), was: to.session, until: time.Now().Add(absence)}
+	now := time.Now()
+	a := &absent{node: s.node(on), was: to.session, since: now.UnixMilli(), until: now.Add(absence)}
 	to.session = a
 	s.lookLater(r, to.jid)
 	return a
 }
 
-// isAbsent reports whether a session that is in a room is looked for.
-func (s *Service) isAbsent(b *router.Batch, name string, full stanza.JID) (is bool) {
+// isAbsent reports whether a session that is in a room is surely not where it was, and looked for.
+func (s *Service) isAbsent(b *router.Batch, name string, full stanza.JID) bool {
 	r := s.lock(b, name)
 	if r == nil {
 		return false
 	}
 	defer r.mu.Unlock()
 	if o := r.of(full); o != nil {
-		_, is = o.seat(full).session.(*absent)
+		a, away := o.seat(full).session.(*absent)
+		return away && a.sure
 	}
-	return is
+	return false
 }
 
 func (s *Service) lookLater(r *room, full stanza.JID) {

@@ -92,11 +92,15 @@ func (s *Service) keepMoved(r *room, x *State, in map[string]bool) (moved map[st
 func (s *Service) joinOwn(b *router.Batch, r *room, were map[string]bool) {
 	own, ok := s.takeAway(r.at.Local())
 	in := own.sessions()
+	if len(were) == 0 {
+		r.rep.gone = own.Whole // what those see who are in is corrected below, by what they have been shown
+	}
 	s.departAll(b, r, func(who *seat) bool {
 		full := who.jid.String()
 		_, away := who.session.(*absent)
 		return r.rep.nodeOf(who.session) == own.Whole && !away && !in[full] && !were[full]
 	})
+	r.rep.gone = ""
 	if ok {
 		s.join(b, r, own)
 	}
@@ -118,21 +122,26 @@ func (r *room) told(x *State) map[string]string {
 // join makes x a part of the room.
 func (s *Service) join(b *router.Batch, r *room, x *State) {
 	before, nodes, heard := r.sees(), r.nodes(), slices.Clone(r.past.messages)
-	seen := x.Sees
+	seen, news := x.Sees, x
 	if x.Whole != "" {
 		r.rep.gone = x.Whole // what its sessions see is corrected below, by what it says of that
 		s.prune(b, r, x)
 		r.rep.gone = ""
-		if x.Asked != 0 && x.Asked == r.rep.asked {
+		switch {
+		case x.Asked != 0 && x.Asked == r.rep.asked:
 			delete(r.rep.awaits, x.Whole)
-			r.rep.known[x.Whole] = true
-		} else if r.rep.known[x.Whole] && slices.Contains(nodes, x.Whole) { // what it has been shown since may be behind its word on the way
-			seen = before
+		case x.Behind:
+			news = r.news(x)
+		case r.rep.known[x.Whole] && slices.Contains(nodes, x.Whole): // what it has been shown since may be behind its word on the way, and what its sessions have done has been dealt with
+			seen, news = before, r.news(x)
+		}
+		if !r.rep.awaits[x.Whole] {
+			r.rep.knows(x.Whole)
 		}
 	}
 	mine, err := r.state()
 	if err == nil {
-		err = s.become(b, r, mine.with(x))
+		err = s.become(b, r, mine.with(news))
 	}
 	if err != nil {
 		s.log.Error("room of another node not taken", "room", x.Name, "err", err)
@@ -144,7 +153,7 @@ func (s *Service) join(b *router.Batch, r *room, x *State) {
 		}
 	}
 	for _, n := range nodes {
-		if n != x.Whole && !r.rep.awaits[n] && (n == r.rep.self || !r.rep.asks) {
+		if n != x.Whole && !r.rep.tells(n) {
 			s.correct(b, r, n, before)
 		}
 	}
@@ -154,6 +163,23 @@ func (s *Service) join(b *router.Batch, r *room, x *State) {
 	if x.Whole != "" && !r.rep.awaits[x.Whole] {
 		s.correct(b, r, x.Whole, seen)
 	}
+}
+
+// news is x without those sessions of its node of which the room knows.
+func (r *room) news(x *State) *State {
+	y := *x
+	y.Occupants = nil
+	for _, o := range x.Occupants {
+		o.Sessions = slices.DeleteFunc(slices.Clone(o.Sessions), func(was SessionState) bool {
+			full := stanza.Restore(was.JID)
+			has := r.of(full)
+			return has != nil && has.seat(full).bound == was.Bound && r.rep.nodeOf(has.seat(full).session) == x.Whole
+		})
+		if len(o.Sessions) > 0 {
+			y.Occupants = append(y.Occupants, o)
+		}
+	}
+	return &y
 }
 
 // sessionsOn are those of one node that are in the room.

@@ -1,6 +1,7 @@
 package muc
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -133,8 +134,10 @@ func (s *Service) findSession(r *room, to *seat, was *SessionState) bool {
 	row, ok := s.rowOf(to.jid, to.bound)
 	switch {
 	case !ok && row.Session != nil && boundAt(row) > to.bound: // its user has logged in anew
-	case was.Absent, !ok && s.Place != nil && was.Node == s.Place.Node() && to.bound > int64(s.process): // it has just been here
-		s.leaveOpen(r, to, was.Node).await(was.Waits)
+	case was.Absent != 0, !ok && s.Place != nil && was.Node == s.Place.Node() && to.bound > int64(s.process): // it has just been here
+		a := s.leaveOpen(r, to, was.Node)
+		a.sure, a.since = true, cmp.Or(was.Absent, a.since)
+		a.await(was.Waits)
 	case ok:
 		to.session, to.bound = s.sessionOf(row), boundAt(row)
 	case s.Place != nil && slices.Contains(s.Place.Nodes(), was.Node): // whose rows are yet to come

@@ -226,6 +226,9 @@ func (s *Service) send(b *router.Batch, r *room, to *seat, st *stanza.Stanza) bo
 	if n, ok := to.session.(*node); ok {
 		return s.sendNode(b, r, n, st)
 	}
+	if r.rep != nil && r.rep.gone == r.rep.self && r.rep.nodeOf(to.session) == r.rep.self {
+		return false
+	}
 	if state := to.session.State(); state != nil && state.Blocked.Load().Matches(st.From) && st.Type != stanza.Unavailable {
 		return false // XEP-0191 §3.3
 	}
@@ -242,7 +245,7 @@ func (s *Service) send(b *router.Batch, r *room, to *seat, st *stanza.Stanza) bo
 	case s.Place == nil:
 		return false // ending: it says so itself
 	default: // ending, or on its way to another node (XEP-0198 §5)
-		return s.doubt(r, to).Send(b, st)
+		return s.miss(r, to, st, true)
 	}
 	s.follow(r, to, row)
 	if n, ok := to.session.(*node); ok {
@@ -262,7 +265,7 @@ func (s *Service) sendNode(b *router.Batch, r *room, n *node, st *stanza.Stanza)
 		return true
 	}
 	if !n.Send(b, st) {
-		s.unsent(r, st, []stanza.JID{st.To})
+		s.unsent(r, n, st, []stanza.JID{st.To})
 		return false
 	}
 	return true

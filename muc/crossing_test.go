@@ -405,6 +405,95 @@ func TestBouncedMeanwhile(t *testing.T) {
 	}
 }
 
+// TestApartMeanwhile has the node of a session be cut off from a room's home, which is about to go to one that reaches both: what is said until then is heard once at most, and
+// they see each other.
+func TestApartMeanwhile(t *testing.T) {
+	c := newFakeCluster(t, "a", "b", "c")
+	c.place([]string{"a", "b", "c"}, []string{"c"})
+	alice, bob, carol := c.node("a").client("alice@chat.test/1"), c.node("b").client("bob@chat.test/1"), c.node("c").client("carol@chat.test/1")
+	carol.makes("r", "carol")
+	bob.enter("r", "bob")
+	alice.enter("r", "alice")
+	c.quiet()
+	goOn := c.node("b").hold()
+	carol.shout("r", "under way")
+	var unacked []Frame
+	c.mu.Lock()
+	for _, f := range c.node("c").cast["b"] {
+		if strings.Contains(string(f.Payload), "under way") {
+			unacked = append(unacked, f)
+		}
+	}
+	c.node("b").misses = true
+	c.mu.Unlock()
+	c.sees("a", []string{"a", "b", "c"}, []string{"a"})
+	c.sees("b", []string{"a", "b"}, []string{"a"})
+	c.sees("c", []string{"a", "c"}, []string{"a"})
+	c.node("c").Down("b", false, unacked)
+	c.node("b").Down("c", false, nil)
+	c.node("c").flushJobs()
+	carol.shout("r", "apart")
+	alice.says("<presence type='unavailable' to='r@%s/alice'/>", fakeHost)
+	c.node("c").flushJobs()
+	alice.enter("r", "alice")
+	c.node("c").flushJobs()
+	c.mu.Lock()
+	c.node("b").misses = false
+	c.mu.Unlock()
+	goOn()
+	for _, n := range c.nodes {
+		n.Placed(t.Context())
+	}
+	c.quiet()
+	alice.shout("r", "after")
+	var all []string
+	for range 10 {
+		if all = append(all, bob.await(1)...); strings.Contains(strings.Join(all, ""), "<body>after") {
+			break
+		}
+	}
+	said := texts(slices.DeleteFunc(slices.Clone(all), func(m string) bool { return !strings.Contains(m, "<body>") }))
+	if !slices.Equal(said, []string{"under way", "after"}) && !slices.Equal(said, []string{"under way", "apart", "after"}) {
+		t.Errorf("bob heard %q", said)
+	}
+	sees := false
+	for _, p := range all {
+		if strings.Contains(p, "/alice'") && strings.HasPrefix(p, "<presence") {
+			sees = !strings.Contains(p, "unavailable")
+		}
+	}
+	if !sees {
+		t.Errorf("bob does not see alice: %q", all)
+	}
+}
+
+// TestRetoldWhileAbsent has a session that is looked for be told again what has been said: it hears nothing of that twice.
+func TestRetoldWhileAbsent(t *testing.T) {
+	c, alice, bob := aliceAndBob(t)
+	alice.shout("r", "heard")
+	c.quiet()
+	bob.hears("")
+	for at := time.Now().UnixMilli(); time.Now().UnixMilli() < at+2; { // what was said in the millisecond in which it is missed may come again
+	}
+	c.node("b").table.Unbind(bob)
+	for _, text := range []string{"missed", "since"} {
+		alice.shout("r", text)
+		c.quiet()
+	}
+	a := c.node("a")
+	var b router.Batch
+	r := a.lock(&b, "r")
+	for _, m := range r.past.messages {
+		a.retell(&b, r, m, func(*seat) bool { return true })
+	}
+	a.unlock(&b, r)
+	b.Flush()
+	bob = c.node("c").resumed("bob@chat.test/1")
+	if got := texts(bob.await(2)); !slices.Equal(got, []string{"missed", "since"}) {
+		t.Errorf("bob heard %q", got)
+	}
+}
+
 // TestResumedTwice has a session end that goes on elsewhere.
 func TestResumedTwice(t *testing.T) {
 	c, alice, bob := aliceAndBob(t)

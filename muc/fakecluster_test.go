@@ -43,6 +43,7 @@ type fakeNode struct {
 	down    bool               // guarded by c.mu: nothing leaves it or gets there
 	deaf    bool               // guarded by c.mu: it does not answer what rooms it has
 	full    bool               // guarded by c.mu: it has no room for what other nodes' sessions say
+	crowded bool               // guarded by c.mu: it has no room for anything about rooms of other nodes
 	misses  bool               // guarded by c.mu: what rooms tell its sessions does not get there
 }
 
@@ -212,7 +213,7 @@ func (n *fakeNode) Send(to string, kind byte, room string, parts ...[]byte) bool
 	if o.deaf && kind == frameList || o.misses && kind == frameCast {
 		return true
 	}
-	if o.full && kind == frameStanza {
+	if o.full && kind == frameStanza || o.crowded && to != n.name {
 		o.jobs <- func(*router.Batch) { o.Overflowed(n.name, kind, room, payload) }
 		return true
 	}

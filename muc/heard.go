@@ -107,9 +107,12 @@ func (s *Service) catchUp(b *router.Batch, r *room, before []utterance, x *State
 		newest = max(newest, at)
 		heard[x.History[i].ID] = true
 		if !had && m.at >= oldest && !overtaken(before, &m) {
-			s.catchUpOn(b, r, m, func(to *seat) bool { return r.rep.nodeOf(to.session) != x.Whole })
+			s.catchUpOn(b, r, m, func(to *seat) bool { n := r.rep.nodeOf(to.session); return n != x.Whole && !r.rep.tells(n) })
 			r.rep.remember(m)
 		}
+	}
+	if r.rep.tells(x.Whole) {
+		return
 	}
 	in := x.sessions() // only of these it says what they have heard
 	for _, m := range r.lately() {
@@ -146,14 +149,17 @@ func (s *Service) sayAgain(b *router.Batch, r *room, node string, st *stanza.Sta
 	return m != nil
 }
 
-// retell tells a message to those of some sessions that were in the room when it was said.
+// retell tells a message to those of some sessions that were in the room when it was said. What one that is looked for heard before no node knows.
 func (s *Service) retell(b *router.Batch, r *room, m utterance, who func(*seat) bool) {
 	st, err := stanza.Parse(m.wire)
 	if err != nil {
 		return
 	}
 	st.Wire = m.wire
-	s.sendAll(b, r, st, func(_ *occupant, to *seat) bool { return to.since <= m.at && who(to) })
+	s.sendAll(b, r, st, func(_ *occupant, to *seat) bool {
+		a, away := to.session.(*absent)
+		return to.since <= m.at && (!away || a.since <= m.at) && who(to)
+	})
 }
 
 // kept is what sessions here have heard lately, as others are told.

@@ -212,9 +212,11 @@ func TestUnreadIsRestored(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := n.find("r0")
+		r.mu.Lock()
 		if !r.unread || r.rep.configured != 0 {
 			t.Errorf("the room is restored as if all were known of it")
 		}
+		r.mu.Unlock()
 		time.Sleep(2 * storeAgain)
 		r.mu.Lock()
 		defer r.mu.Unlock()

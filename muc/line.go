@@ -253,7 +253,7 @@ func (sh *laneShard) tidyLine(name string) {
 	if l := sh.lines[name]; l == nil || len(l.said) > 0 {
 		return
 	}
-	if a := sh.away[name]; a != nil && !a.lent && !sh.seats(name) {
+	if a := sh.away[name]; a != nil && !a.lent && a.behind == 0 && !sh.seats(name) {
 		delete(sh.away, name)
 	}
 	if sh.away[name] == nil {

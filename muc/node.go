@@ -92,7 +92,7 @@ func (s *Service) gather(r *room) {
 func (s *Service) scatter(r *room) {
 	for _, to := range r.gathering {
 		if !to.node.cast(frameCast, to.st, to.to) {
-			s.unsent(r, to.st, to.to)
+			s.unsent(r, to.node, to.st, to.to)
 		}
 	}
 	r.gathering = nil
@@ -235,7 +235,7 @@ func (s *Service) sendAfter(b *router.Batch, r *room, to *seat, st *stanza.Stanz
 	}
 	r.rep.sent++
 	if to := []stanza.JID{to.jid}; !n.cast(frameFollow, st, to) {
-		s.unsent(r, st, to)
+		s.unsent(r, n, st, to)
 	}
 }
 

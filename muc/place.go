@@ -79,7 +79,7 @@ const (
 	frameDown     // a node is gone: which; not empty behind that: it has left
 	frameFrozen   // nobody is busy with the room any more
 	frameOverdue  // it waits for others no longer
-	frameAgain    // what has no answer is to be sent again
+	frameAgain    // what has no answer is to be sent again; not empty: what there was no room for has to be told again
 	frameAbsent   // a session was missed, and may be elsewhere by now: which
 	frameReturned // a frameCast that a node which is gone has not confirmed: which
 
@@ -104,7 +104,11 @@ func (s *Service) frame(ctx context.Context, b *router.Batch, node string, kind 
 	case frameElsewhere:
 		return s.elsewhere(node, room, payload)
 	case frameAgain:
-		s.again(b, room)
+		if len(payload) > 0 {
+			s.tellBehind(room)
+		} else {
+			s.again(b, room)
+		}
 	case frameCast:
 		return s.castTo(b, node, room, payload, false)
 	case frameFollow:

@@ -218,8 +218,8 @@ func (s *Service) lostNode(ctx context.Context, b *router.Batch, name, node stri
 		s.unlock(b, r)
 		s.settle(r)
 	}
+	s.answered(ctx, b, name, whoMark+node) // before it may be asked again, if it is back
 	s.answered(ctx, b, name, node)
-	s.answered(ctx, b, name, whoMark+node)
 }
 
 // goes reports whether a room that is here should be on another node, which is reached.
@@ -227,6 +227,9 @@ func (s *Service) goes(name string) bool {
 	home := s.Place.Home(name)
 	return home != s.Place.Node() && s.reaches(home)
 }
+
+// beyond reports whether a node that is not reached may be where the room goes.
+func (s *Service) beyond(r *room, n *node) bool { return !s.reaches(n.name) && s.goes(r.at.Local()) }
 
 // followAll has sessions that were on a node be where they are now, if it gave them to others before it went (XEP-0198 §5). The caller holds the room's lock.
 func (s *Service) followAll(b *router.Batch, r *room, node string) {

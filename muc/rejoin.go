@@ -18,6 +18,7 @@ type away struct {
 	lent    bool   // the room is there only for a while: this node is its home
 	secret  secret // of the room, if it has gone from here
 	token   Token
+	behind  int64 // when there was no room for something of the home's: nothing more is heard of it until it has answered (behind.go)
 	rejoins bool  // home is where it is looked for, and has not answered; another may
 	seats   State // Occupants only
 	shown   exposures
@@ -41,6 +42,9 @@ func (s *Service) seated(node, room string, payload []byte) bool {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	a := sh.away[room]
+	if a != nil && a.home == node {
+		s.caughtUp(sh, room, a, x.Asked)
+	}
 	switch {
 	case a == nil && len(x.Occupants) == 0, s.fencedBy(a, node, room, token):
 		return true
@@ -109,7 +113,7 @@ func (s *Service) fencedBy(a *away, node, room string, token Token) bool {
 	if a != nil && a.next == node {
 		a.home, a.next = node, ""
 	}
-	return s.find(room) != nil || a != nil && a.home != node && (len(a.seats.Occupants) > 0 && s.reaches(a.home) && !a.rejoins || a.token.fences(token))
+	return s.find(room) != nil || a != nil && a.behind != 0 || a != nil && a.home != node && (len(a.seats.Occupants) > 0 && s.reaches(a.home) && !a.rejoins || a.token.fences(token))
 }
 
 // rejoin tells a room's new home what sessions of this node are in it, if the old one is gone or the new one has asked.
@@ -159,7 +163,9 @@ func (s *Service) rejoined(ctx context.Context, b *router.Batch, node, room stri
 			return true
 		}
 		if home := s.homeOrCopied(room); home != s.Place.Node() {
-			x.Asked = 0
+			if !x.Behind {
+				x.Asked = 0
+			}
 			s.sendJSON(home, frameRejoin, room, x) // if that is gone, it comes back here when this node sees it too
 			return true
 		}
@@ -167,6 +173,10 @@ func (s *Service) rejoined(ctx context.Context, b *router.Batch, node, room stri
 		if s.rejoinLater(room, x) {
 			return true
 		}
+	}
+	if x.Behind {
+		s.tellAnew(ctx, b, x)
+		return true
 	}
 	if !s.reaches(x.Whole) && s.goes(room) { // to where they may be reached
 		s.handOver(room, s.Place.Home(room))

@@ -97,7 +97,7 @@ func (r *room) addTouched(x *State, touched []touch, only string) {
 		case o == nil:
 			x.Left = append(x.Left, t.full.String())
 		case only != "" && r.rep.awaits[only] && r.rep.doubted[t.full.String()]: // that node is about to tell it
-		case only != "" && r.rep.nodeOf(o.seat(t.full).session) != only: // is elsewhere by now
+		case only != "" && !r.rep.isOn(o.seat(t.full), only): // is elsewhere by now, or looked for
 			x.Left = append(x.Left, t.full.String())
 		case !seen[o]:
 			seen[o] = true

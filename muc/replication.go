@@ -59,6 +59,23 @@ func (p *replication) nodeOf(s router.Session) string {
 	return p.self
 }
 
+// isOn reports whether a session is on a node, as far as is known: one that is looked for is on none.
+func (p *replication) isOn(to *seat, node string) bool {
+	_, away := to.session.(*absent)
+	return !away && p.nodeOf(to.session) == node
+}
+
+// tells reports whether a node is about to tell what its sessions know, and is told all that they do not know when it has.
+func (p *replication) tells(node string) bool { return p.awaits[node] || p.asks && node != p.self }
+
+// knows notes that a node has told of its sessions.
+func (p *replication) knows(node string) {
+	if p.known == nil {
+		p.known = make(map[string]bool)
+	}
+	p.known[node] = true
+}
+
 func (p *replication) touch(full stanza.JID, s router.Session) {
 	if p != nil {
 		p.touched = append(p.touched, touch{full, p.nodeOf(s)})

@@ -104,7 +104,7 @@ func (s *Service) unlock(b *router.Batch, r *room) {
 			if o == nil || o.seat(l.full).session != l.session { // another has come with its address
 				continue
 			}
-			if n, ok := l.session.(*node); ok && !s.reaches(n.name) && s.goes(r.at.Local()) { // to where that node may be reached
+			if n, ok := l.session.(*node); ok && s.beyond(r, n) {
 				r.rep.strays = true
 				continue
 			}

@@ -37,6 +37,7 @@ type State struct {
 	Dealt      map[string]mark   `json:"dealt,omitempty"`       // how far it has come with what each node has sent
 	Awaited    int64             `json:"awaited,omitempty"`     // until when it is there for those who are out of reach
 	Asked      int64             `json:"asked,omitempty"`       // it answers this frameWho
+	Behind     bool              `json:"behind,omitempty"`      // the sessions of Whole may have missed something; Asked is to be in the answer
 	CopyOf     string            `json:"copy_of,omitempty"`     // it is a copy of the room of this node, which was gone
 	Unkept     bool              `json:"unkept,omitempty"`      // the store may have something else of it
 	Unread     bool              `json:"unread,omitempty"`      // the store could not be asked for it
@@ -61,7 +62,7 @@ type SessionState struct {
 	Since    int64  `json:"since,omitempty"`    // when it entered, milliseconds since 1970
 	Bound    int64  `json:"bound,omitempty"`    // when it was bound, nanoseconds since 1970
 
-	Absent bool     `json:"absent,omitempty"` // it is not there any more, and is looked for
+	Absent int64    `json:"absent,omitempty"` // since when it is not there any more, and is looked for, milliseconds since 1970
 	Waits  []string `json:"waits,omitempty"`  // what it is to be told then, raw XML
 }
 
@@ -114,10 +115,10 @@ func (o *occupant) state(rep *replication, only string) OccupantState {
 	os := OccupantState{Nick: o.nick(), Role: o.role.String(), Affiliation: o.affiliation.String(), Since: o.since}
 	for _, seat := range o.seats {
 		node := rep.nodeOf(seat.session)
-		if only == "" || node == only {
+		if only == "" || rep.isOn(&seat, only) {
 			x := SessionState{JID: seat.jid.String(), Presence: seat.presence.Value(), Node: node, Since: seat.since, Bound: seat.bound}
-			if a, ok := seat.session.(*absent); ok {
-				x.Absent, x.Waits = true, a.waits()
+			if a, ok := seat.session.(*absent); ok && a.sure {
+				x.Absent, x.Waits = a.since, a.waits()
 			}
 			os.Sessions = append(os.Sessions, x)
 		}

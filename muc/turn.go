@@ -53,14 +53,6 @@ func (s *Service) reject(p *parked, to string) {
 	s.Place.Send(p.node, frameElsewhere, p.st.To.Local(), binary.LittleEndian.AppendUint32(nil, p.turn.try), []byte(to))
 }
 
-// Overflowed is to be called with a frame of another node that there was no room for, instead of Frame. It does not block. What a session there has said is sent again after
-// a pause, with all that comes behind it; when that has gone on for too long the session gets an error.
-func (s *Service) Overflowed(node string, kind byte, room string, payload []byte) {
-	if kind == frameStanza && len(payload) >= turnBytes {
-		s.Place.Send(node, frameElsewhere, room, payload[turnBytes-4:turnBytes], []byte(s.Place.Node()))
-	}
-}
-
 // inTurn deals with a stanza here if it is its turn.
 func (s *Service) inTurn(ctx context.Context, b *router.Batch, p *parked) {
 	name, of := p.st.To.Local(), p.node

@@ -1,0 +1,107 @@
+package muc
+
+import (
+	"context"
+	"time"
+
+	"chatd/router"
+)
+
+// A node that has no room for what a room elsewhere tells its sessions hears nothing more of that room until it has been told anew: who of its sessions is in it, whom they see, and
+// what they have not heard lately. So nothing overtakes what is missing, and what is said there has an answer.
+
+// backlog is after how long, and how often, a room is asked to tell all anew.
+const backlog = time.Second
+
+// Overflowed is to be called with a frame of another node that there was no room for, instead of Frame. It does not block. What a session there has said is sent again after
+// a pause, with all that comes behind it; when that has gone on for too long the session gets an error. What a room there has told is told again when there is room, as far as it is not
+// older than a few seconds.
+func (s *Service) Overflowed(node string, kind byte, room string, payload []byte) {
+	switch kind {
+	case frameStanza:
+		if len(payload) >= turnBytes {
+			s.Place.Send(node, frameElsewhere, room, payload[turnBytes-4:turnBytes], []byte(s.Place.Node()))
+		}
+	case frameCast, frameFollow, frameSeats, frameDealt, frameElsewhere:
+		s.fallBehind(node, room)
+	}
+}
+
+// fallBehind notes that a node has told something of a room that is lost.
+func (s *Service) fallBehind(node, room string) {
+	if s.find(room) != nil {
+		return
+	}
+	sh := s.laneShard(room)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	a := sh.away[room]
+	if a == nil { // somebody has just entered
+		a = &away{home: node}
+		sh.putAway(room, a)
+	}
+	if a.home == node && a.behind == 0 {
+		a.behind = time.Now().UnixNano()
+		s.askAnew(room)
+	}
+}
+
+func (s *Service) askAnew(room string) {
+	time.AfterFunc(backlog, func() { s.Place.Send(s.Place.Node(), frameAgain, room, []byte{1}) })
+}
+
+// tellBehind tells a room what sessions here know of it, until it answers.
+func (s *Service) tellBehind(room string) {
+	sh := s.laneShard(room)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	a := sh.away[room]
+	if a == nil || a.behind == 0 {
+		return
+	}
+	if s.reaches(a.home) { // else it is looked for, and asked then
+		x := a.whole(room, s.Place.Node())
+		x.Asked, x.Behind = a.behind, true
+		s.sendJSON(a.home, frameRejoin, room, x)
+	}
+	s.askAnew(room)
+}
+
+// caughtUp takes the answer, and sends on what has no answer. The caller holds mu.
+func (s *Service) caughtUp(sh *laneShard, room string, a *away, asked int64) {
+	if asked == 0 || asked != a.behind {
+		return
+	}
+	a.behind = 0
+	if l := sh.lines[room]; l != nil && l.home != "" {
+		l.restart(l.home)
+	}
+}
+
+// tellAnew tells a node that is behind all that it may have missed. Sessions that have entered, and that it does not know of, are told as if they did now.
+func (s *Service) tellAnew(ctx context.Context, b *router.Batch, x *State) {
+	r := s.lock(b, x.Name)
+	if r == nil {
+		return
+	}
+	s.sendJSON(x.Whole, frameSeats, x.Name, &State{Name: x.Name, Asked: x.Asked}) // from here on it hears
+	r.rep.lost = time.Now()
+	delete(r.rep.known, x.Whole)
+	s.unlock(b, r)
+	x.Asked = 0
+	s.adopt(ctx, b, x, false, false)
+	if r = s.lock(b, x.Name); r == nil {
+		return
+	}
+	knows := x.sessions()
+	for _, o := range r.all {
+		for i := range o.seats {
+			to := &o.seats[i]
+			if n, away := to.session.(*node); away && n.name == x.Whole && !knows[to.jid.String()] {
+				r.rep.touch(to.jid, to.session)
+				s.welcome(b, r, o, to, &notice{}, everything)
+			}
+		}
+	}
+	s.unlock(b, r)
+}

@@ -1,0 +1,63 @@
+package muc
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestBehind has a node have no room for what a room elsewhere tells its sessions. When it has, they are told all in order, once, and what they have said has an answer; who has entered
+// meanwhile is in the room and sees it.
+func TestBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newFakeCluster(t, "a", "b")
+		home := c.node(c.node("a").Home("r0"))
+		other := c.node(home.Second("r0"))
+		ann, ben, cat := home.client("ann@chat.test/1"), other.client("ben@chat.test/1"), other.client("cat@chat.test/1")
+		ann.makes("r0", "Ann")
+		ben.enter("r0", "Ben")
+		c.quiet()
+		ann.shout("r0", "zero")
+		c.quiet()
+		crowd := func(crowded bool) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			other.crowded = crowded
+		}
+		ben.hears("")
+		crowd(true)
+		ann.shout("r0", "one")
+		synctest.Wait()
+		ben.shout("r0", "two")
+		ann.says("<presence to='r0@%s/Anna'/>", fakeHost)
+		cat.enter("r0", "Cat")
+		synctest.Wait()
+		crowd(false)
+		ann.shout("r0", "three")
+		synctest.Wait()
+		if got := ben.hears("<body>"); len(got) > 0 {
+			t.Errorf("ben heard what was said behind what is missing: %q", got)
+		}
+		time.Sleep(2 * backlog)
+		ben.shout("r0", "four")
+		c.quiet()
+		said := func(all []string) []string {
+			return texts(slices.DeleteFunc(slices.Clone(all), func(m string) bool { return !strings.Contains(m, "<body>") }))
+		}
+		got := ben.hears("")
+		if want := []string{"one", "two", "three", "four"}; !slices.Equal(said(got), want) {
+			t.Errorf("ben heard %v, not %v", said(got), want)
+		}
+		if all := strings.Join(got, ""); !strings.Contains(all, "/Anna'") || !strings.Contains(all, "/Cat'") {
+			t.Errorf("ben was shown %q", got)
+		}
+		if all := cat.hears(""); !strings.Contains(strings.Join(all, ""), "code='110'") || !slices.Contains(said(all), "four") {
+			t.Errorf("cat, who has entered, was told %q", all)
+		}
+		if moves := other.moves(); len(moves) > 0 {
+			t.Errorf("what was said has no answer in %v", moves)
+		}
+	})
+}
