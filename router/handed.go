@@ -94,6 +94,13 @@ func (h *Handed) Take(id stanza.ID, seq int64) (give, had bool) {
 	return !known, false
 }
 
+// Has reports whether the session has taken a message that others of its user were given, too, be it before it moved.
+func (h *Handed) Has(id stanza.ID) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Contains(h.shared, id) || slices.ContainsFunc(h.all, func(m handed) bool { return m.id == id && m.had })
+}
+
 // Share notes that the session has taken a message that others of its user were given, too.
 func (h *Handed) Share(id stanza.ID) {
 	h.mu.Lock()
