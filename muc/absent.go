@@ -26,32 +26,49 @@ type absent struct {
 	sure    bool  // that it is not there any more: its node has said so, or that it leaves
 	since   int64 // it has heard nothing, milliseconds since 1970
 	until   time.Time
-	waiting []*stanza.Stanza
+	waiting []waiting
+}
+
+// A waiting is one stanza that waits for a session.
+type waiting struct {
+	text string    // raw XML
+	id   stanza.ID // if it is a message of the room's to all
 }
 
 // Send implements router.Session.
 func (a *absent) Send(_ *router.Batch, st *stanza.Stanza) bool {
-	if isCast(st) && slices.ContainsFunc(a.waiting, func(has *stanza.Stanza) bool { return sameSpoken(has, st) }) {
+	buf := buffers.Get().(*[]byte)
+	defer putBuffer(buf)
+	*buf = st.Append((*buf)[:0])
+	var id stanza.ID
+	if isCast(st) {
+		id, _ = spokenID(*buf)
+	}
+	if id != (stanza.ID{}) && slices.ContainsFunc(a.waiting, func(has waiting) bool { return has.id == id }) {
 		return true
 	}
 	if len(a.waiting) >= maxWaiting {
 		return false
 	}
-	a.waiting = append(a.waiting, st.Clone())
+	a.waiting = append(a.waiting, waiting{string(*buf), id})
 	return true
 }
 
-// sameSpoken reports whether two are the same message of a room's.
-func sameSpoken(a, b *stanza.Stanza) bool {
-	id, ok := spokenID(a.Append(nil))
-	other, also := spokenID(b.Append(nil))
-	return ok && also && id == other
+// waits is what waits, raw XML, for another process; await takes that.
+func (a *absent) waits() []string {
+	all := make([]string, len(a.waiting))
+	for i := range a.waiting {
+		all[i] = a.waiting[i].text
+	}
+	return all
 }
 
-// waits is what waits, raw XML, for another process; await takes that.
-func (a *absent) waits() (all []string) {
-	for _, st := range a.waiting {
-		all = append(all, string(st.Append(nil)))
+// stanzas is what waits.
+func (a *absent) stanzas() (all []*stanza.Stanza) {
+	for _, has := range a.waiting {
+		if st, err := stanza.Parse([]byte(has.text)); err == nil {
+			all = append(all, st)
+		}
 	}
 	return all
 }
@@ -149,7 +166,7 @@ func (s *Service) lookFor(b *router.Batch, name, session string) {
 		if a, ok := to.session.(*absent); ok {
 			switch row, there := s.rowOf(full, to.bound); {
 			case there && row.Session != a.was && (to.goesOn(row, a.name) || !a.sure && s.reaches(a.name)):
-				s.found(b, r, to, row, a.waiting)
+				s.found(b, r, to, row, a.stanzas())
 			case time.Now().After(a.until) && (time.Now().After(a.until.Add(absenceApart)) || !s.Place.Split()):
 				r.lose(full, a)
 			default:
