@@ -2,8 +2,12 @@ package muc
 
 import (
 	"fmt"
+	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"chatd/router"
 	"chatd/stanza"
 )
 
@@ -52,5 +56,82 @@ func BenchmarkAbsent(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		a.Send(nil, last)
+	}
+}
+
+// TestFullLink has the link to a node take nothing for a while: what is for its sessions there waits, and they and the others are not told of that all the time. When there is
+// room they are told all in order, once, and they have been in the room all along.
+func TestFullLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newFakeCluster(t, "a", "b", "c")
+		home := c.node(c.node("a").Home("r0"))
+		second := c.node(home.Second("r0"))
+		other := c.nodes[slices.IndexFunc(c.nodes, func(n *fakeNode) bool { return n != home && n != second })]
+		ann := home.client("ann@chat.test/1")
+		ann.makes("r0", "Ann")
+		var all []*fakeClient
+		for i := range 10 {
+			u := other.client(fmt.Sprintf("u%d@chat.test/1", i))
+			u.enter("r0", fmt.Sprint("U", i))
+			c.quiet()
+			all = append(all, u)
+		}
+		ann.hears("")
+		for _, u := range all {
+			u.hears("")
+		}
+		stuff := func(stuffed bool) (changes, refused int) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			other.stuffed = stuffed
+			return home.sent[frameChange], other.refused
+		}
+		before, _ := stuff(true)
+		ann.shout("r0", "one")
+		ann.shout("r0", "two")
+		time.Sleep(4 * absence)
+		changes, refused := stuff(false)
+		if changes -= before; changes > 2 || refused > 20*len(all) {
+			t.Errorf("while there was no room for two messages, there were %d changes of the room, and %d attempts", changes, refused)
+		}
+		time.Sleep(maxPause)
+		ann.shout("r0", "three")
+		c.quiet()
+		for _, u := range all {
+			if got := texts(u.hears("")); !slices.Equal(got, []string{"one", "two", "three"}) {
+				t.Errorf("%s heard %q", u.jid, got)
+			}
+		}
+		if got := ann.hears("<presence"); len(got) > 0 {
+			t.Errorf("ann was told %q", got)
+		}
+	})
+}
+
+// TestFullLinkMeanwhile has a session become another in the eyes of the room while its node has yet to be told what there was no room for: that is not told that it has left.
+func TestFullLinkMeanwhile(t *testing.T) {
+	c, alice, bob := aliceAndBob(t)
+	a, other := c.node("a"), c.node("b")
+	alice.hears("")
+	bob.hears("")
+	var b router.Batch
+	defer b.Flush()
+	r := a.lock(&b, "r")
+	a.unsent(r, a.node("b"), spokenHere(stanza.NewID()), []stanza.JID{bob.jid})
+	r.rep.touchAll(r.of(bob.jid))
+	a.tellNodes(r)
+	other.flushJobs()
+	sh := other.laneShard("r")
+	sh.mu.Lock()
+	if !sh.seats("r") {
+		t.Error("its node was told that bob has left")
+	}
+	sh.mu.Unlock()
+	a.unlock(&b, r)
+	if got := texts(bob.await(1)); !slices.Equal(got, []string{"hi"}) {
+		t.Errorf("bob heard %q", got)
+	}
+	if got := alice.hears("unavailable"); len(got) > 0 {
+		t.Errorf("alice was told %q", got)
 	}
 }

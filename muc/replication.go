@@ -59,10 +59,10 @@ func (p *replication) nodeOf(s router.Session) string {
 	return p.self
 }
 
-// isOn reports whether a session is on a node, as far as is known: one that is looked for is on none.
+// isOn reports whether a session is on a node, as far as is known: one that is looked for is on none, unless it may be there still.
 func (p *replication) isOn(to *seat, node string) bool {
-	_, away := to.session.(*absent)
-	return !away && p.nodeOf(to.session) == node
+	a, away := to.session.(*absent)
+	return !(away && a.sure) && p.nodeOf(to.session) == node
 }
 
 // tells reports whether a node is about to tell what its sessions know, and is told all that they do not know when it has.
