@@ -135,3 +135,28 @@ func TestFullLinkMeanwhile(t *testing.T) {
 		t.Errorf("alice was told %q", got)
 	}
 }
+
+// TestAbsentIsNotTold has one of two sessions of an occupant on one node be looked for: the node is told that this one is not there, and nothing of what waits for it. Another that
+// gets the room is.
+func TestAbsentIsNotTold(t *testing.T) {
+	c, _, bob := aliceAndBob(t)
+	rest := c.node("b").client("bob@chat.test/2")
+	rest.enter("r", "bob")
+	c.quiet()
+	a := c.node("a")
+	var b router.Batch
+	r := a.lock(&b, "r")
+	o := r.of(bob.jid)
+	a.miss(r, o.seat(bob.jid), spokenHere(stanza.NewID()), true)
+	r.rep.touchAll(o)
+	var told, copied State
+	r.addTouched(&told, r.rep.touched, "b")
+	r.addTouched(&copied, r.rep.touched, "")
+	a.unlock(&b, r)
+	if all := sittings(&told); len(all) != 1 || all[0].JID != rest.jid.String() || !slices.Equal(told.Left, []string{bob.jid.String()}) {
+		t.Errorf("the node is told of %v, and that %q have left", all, told.Left)
+	}
+	if all := sittings(&copied); len(all) != 2 || all[0].Absent == 0 || len(all[0].Waits) != 1 {
+		t.Errorf("the copy is told of %v", all)
+	}
+}

@@ -247,9 +247,7 @@ func (s *Service) sendRoom(sh *laneShard, r *room, to string) bool {
 	}
 	a := &away{home: to, token: s.Place.Token(), lent: s.Place.Home(r.at.Local()) == r.rep.self, secret: r.secret}
 	for _, o := range r.all {
-		mine := o.state(r.rep, r.rep.self)
-		mine.Sessions = slices.DeleteFunc(mine.Sessions, func(x SessionState) bool { return x.Absent != 0 })
-		if len(mine.Sessions) > 0 {
+		if mine := o.state(r.rep, r.rep.self); len(mine.Sessions) > 0 {
 			a.seats.Occupants = append(a.seats.Occupants, mine)
 		}
 	}
