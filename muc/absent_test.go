@@ -160,3 +160,39 @@ func TestAbsentIsNotTold(t *testing.T) {
 		t.Errorf("the copy is told of %v", all)
 	}
 }
+
+// TestLongGone has a room come back from a copy that has not been told that somebody has left who was on the node with the copy: nobody sees him there again.
+func TestLongGone(t *testing.T) {
+	c := newFakeCluster(t, "a", "b", "c")
+	c.place([]string{"a", "b", "c"}, []string{"a", "b"})
+	room := "r0"
+	for i := 1; c.node("c").Home(room) != "a"; i++ {
+		room = fmt.Sprint("r", i)
+	}
+	begun := time.Now()
+	alice, bob := c.node("c").client("alice@chat.test/1"), c.node("b").clientSince("bob@chat.test/1", begun)
+	alice.makes(room, "alice")
+	bob.enter(room, "bob")
+	c.quiet()
+	b := c.node("b")
+	sh := b.laneShard(room)
+	sh.mu.Lock()
+	old := *sh.copies[room].state
+	old.Occupants = slices.Clone(old.Occupants)
+	sh.mu.Unlock()
+	bob.says("<presence type='unavailable' to='%s@%s/bob'/>", room, fakeHost)
+	c.quiet()
+	b.table.Unbind(bob)
+	sh.mu.Lock()
+	sh.copies[room].state = &old
+	sh.mu.Unlock()
+	alice.hears("")
+	c.kill("a")
+	c.quiet()
+	if got := alice.hears("/bob'"); len(got) > 0 {
+		t.Errorf("alice was told %q", got)
+	}
+	if _, all, err := b.Members(t.Context(), room); err != nil || len(all) != 1 || all[0].Nick != "alice" {
+		t.Errorf("occupants %v, %v", all, err)
+	}
+}

@@ -27,6 +27,7 @@ type replication struct {
 	asked      int64           // when nodes were asked who of theirs is in the room, nanoseconds since 1970
 	asks       bool            // they are about to be: they say whom their sessions have been shown, of whom some may not be in it
 	doubted    map[string]bool // sessions that were in it then by somebody else's word, and of which their node has not told
+	own        map[string]bool // while more of it comes here: sessions that are in it as this node knows them
 	lost       time.Time       // when it came back after its home was lost
 	strays     bool            // a node was lost with sessions that stay in it, as it goes to where that may be reached
 	awaits     map[string]bool // nodes that have yet to tell: until then they are not told who comes and goes
