@@ -218,17 +218,13 @@ func (s *Service) release(sh *laneShard, name string, ln *lane) bool {
 		}
 	}
 	s.Place.Send(m.to, frameArrived, name, strays)
-	for _, x := range m.rejoins {
-		s.sendJSON(m.to, frameRejoin, name, x)
-	}
-	m.rejoins = nil
 	for i := range m.parked {
 		s.reject(&m.parked[i], m.to)
 	}
 	for _, c := range m.claims {
 		s.Place.Send(c.node, frameNone, name)
 	}
-	s.moved(sh, name, ln)
+	s.moved(sh, name, ln, m.to)
 	return true
 }
 
