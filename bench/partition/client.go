@@ -234,7 +234,11 @@ func (c *client) bind(s *stream, at int) error {
 	if e.attr("type") != "result" {
 		return fmt.Errorf("not bound: %v", e)
 	}
-	if e, err = s.ask("<enable xmlns='" + nsSM + "' resume='true'/>"); err != nil {
+	var early []*element // to this resource, which is there now (RFC 6121 §8.5.3.1), and counted by nobody
+	for e, err = s.ask("<enable xmlns='" + nsSM + "' resume='true'/>"); err == nil && e.XMLName.Local == "message"; e, err = s.read(2 * answerTime) {
+		early = append(early, e)
+	}
+	if err != nil {
 		return err
 	}
 	if e.XMLName.Local != "enabled" {
@@ -249,6 +253,9 @@ func (c *client) bind(s *stream, at int) error {
 	clear(c.entered)
 	clear(c.seen)
 	c.conn, c.at = s.conn, at
+	for _, m := range early {
+		c.w.ledger.got(receipt{c.name, c.at, c.logins, 0}, m, false)
+	}
 	err = errors.Join(c.writeLocked("", "<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>"), c.writeLocked("", "<presence/>"))
 	for _, r := range c.rooms {
 		c.enterLocked(r)
