@@ -68,10 +68,7 @@ func (s *Service) tellBehind(room string) {
 }
 
 // caughtUp takes the answer, and sends on what has no answer. The caller holds mu.
-func (s *Service) caughtUp(sh *laneShard, room string, a *away, asked int64) {
-	if asked == 0 || asked != a.behind {
-		return
-	}
+func (s *Service) caughtUp(sh *laneShard, room string, a *away) {
 	a.behind = 0
 	if l := sh.lines[room]; l != nil && l.home != "" {
 		l.restart(l.home)

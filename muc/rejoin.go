@@ -42,8 +42,9 @@ func (s *Service) seated(node, room string, payload []byte) bool {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	a := sh.away[room]
-	if a != nil && a.home == node {
-		s.caughtUp(sh, room, a, x.Asked)
+	if a != nil && x.Asked != 0 && x.Asked == a.behind { // whoever has been asked, this is who has the room
+		a.home, a.next, a.strayed = node, "", false
+		s.caughtUp(sh, room, a)
 	}
 	switch {
 	case a == nil && len(x.Occupants) == 0, s.fencedBy(a, node, room, token):

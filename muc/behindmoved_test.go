@@ -1,0 +1,68 @@
+package muc
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// crowds has a node have no room for anything about rooms of other nodes, or have it again.
+func (n *fakeNode) crowds(crowded bool) {
+	n.c.mu.Lock()
+	defer n.c.mu.Unlock()
+	n.crowded = crowded
+}
+
+// TestBehindOfMoved has a room go from one node to another while a third has no room for what either tells: that is told all by the new home.
+func TestBehindOfMoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, all := newFakeCluster(t, "a", "b", "c"), []string{"a", "b", "c"}
+		c.place(all, []string{"a"})
+		ann, ben := c.node("a").client("ann@chat.test/1"), c.node("c").client("ben@chat.test/1")
+		ann.makes("r", "Ann")
+		ben.enter("r", "Ben")
+		c.quiet()
+		ben.hears("")
+		c.node("c").crowds(true)
+		ann.shout("r", "one")
+		synctest.Wait()
+		c.place(all, []string{"b"})
+		time.Sleep(overdue + backlog)
+		if c.node("b").find("r") == nil {
+			t.Fatal("the room has not moved")
+		}
+		c.node("c").crowds(false)
+		time.Sleep(2 * backlog)
+		ann.shout("r", "two")
+		synctest.Wait()
+		if got := texts(ben.hears("<body>")); !slices.Equal(got, []string{"one", "two"}) {
+			t.Errorf("ben heard %q", got)
+		}
+	})
+}
+
+// TestBehindOfAnother has a node have no room for the word of another that a room is elsewhere, which it does not know yet: who enters there is in the room.
+func TestBehindOfAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, all := newFakeCluster(t, "a", "b", "c"), []string{"a", "b", "c"}
+		c.place(all, []string{"b"})
+		ann, ben := c.node("a").client("ann@chat.test/1"), c.node("c").client("ben@chat.test/1")
+		ann.makes("r", "Ann")
+		c.sees("c", all, []string{"a"})
+		c.node("c").crowds(true)
+		ben.enter("r", "Ben")
+		synctest.Wait()
+		c.node("c").crowds(false)
+		time.Sleep(2 * backlog)
+		c.sees("c", all, []string{"b"})
+		c.node("c").Placed(t.Context())
+		time.Sleep(2 * backlog)
+		ann.shout("r", "one")
+		synctest.Wait()
+		if got := ben.hears(""); !strings.Contains(strings.Join(got, ""), "code='110'") || !strings.Contains(strings.Join(got, ""), "<body>one<") {
+			t.Errorf("ben, who has entered, was told %q", got)
+		}
+	})
+}
