@@ -2,6 +2,7 @@ package muc
 
 import (
 	"context"
+	"encoding/binary"
 	"time"
 
 	"chatd/router"
@@ -42,29 +43,32 @@ func (s *Service) fallBehind(node, room string) {
 	}
 	if a.home == node && a.behind == 0 {
 		a.behind = time.Now().UnixNano()
-		s.askAnew(room)
+		s.askAnew(room, a.behind)
 	}
 }
 
-func (s *Service) askAnew(room string) {
-	time.AfterFunc(backlog, func() { s.Place.Send(s.Place.Node(), frameAgain, room, []byte{1}) })
+func (s *Service) askAnew(room string, behind int64) {
+	since := binary.LittleEndian.AppendUint64(nil, uint64(behind))
+	time.AfterFunc(backlog, func() { s.Place.Send(s.Place.Node(), frameAgain, room, since) })
 }
 
 // tellBehind tells a room what sessions here know of it, until it answers.
-func (s *Service) tellBehind(room string) {
+func (s *Service) tellBehind(room string, since int64) {
 	sh := s.laneShard(room)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	a := sh.away[room]
-	if a == nil || a.behind == 0 {
+	if a == nil || a.behind != since { // it has answered, and may have been asked again
 		return
 	}
 	if s.reaches(a.home) { // else it is looked for, and asked then
 		x := a.whole(room, s.Place.Node())
 		x.Asked, x.Behind = a.behind, true
-		s.sendJSON(a.home, frameRejoin, room, x)
+		if !s.sendJSON(a.home, frameRejoin, room, x) {
+			s.log.Warn("room not asked for what there was no room for", "room", room, "node", a.home, "sessions", len(a.sessions()))
+		}
 	}
-	s.askAnew(room)
+	s.askAnew(room, since)
 }
 
 // caughtUp takes the answer, and sends on what has no answer. The caller holds mu.
