@@ -1,7 +1,6 @@
 package muc
 
 import (
-	"context"
 	"encoding/binary"
 	"time"
 
@@ -79,8 +78,8 @@ func (s *Service) caughtUp(sh *laneShard, room string, a *away) {
 	}
 }
 
-// tellAnew tells a node that is behind all that it may have missed. Sessions that have entered, and that it does not know of, are told as if they did now.
-func (s *Service) tellAnew(ctx context.Context, b *router.Batch, x *State) {
+// tellAnew tells a node that is behind all that it may have missed, before anything else is said. Sessions that have entered, and that it does not know of, are told as if they did now.
+func (s *Service) tellAnew(b *router.Batch, x *State) {
 	r := s.lock(b, x.Name)
 	if r == nil {
 		return
@@ -88,12 +87,8 @@ func (s *Service) tellAnew(ctx context.Context, b *router.Batch, x *State) {
 	s.sendJSON(x.Whole, frameSeats, x.Name, &State{Name: x.Name, Asked: x.Asked}) // from here on it hears
 	r.rep.lost = time.Now()
 	delete(r.rep.known, x.Whole)
-	s.unlock(b, r)
 	x.Asked = 0
-	s.adopt(ctx, b, x, false, false)
-	if r = s.lock(b, x.Name); r == nil {
-		return
-	}
+	s.join(b, r, x)
 	knows := x.sessions()
 	for _, o := range r.all {
 		for i := range o.seats {
@@ -104,5 +99,9 @@ func (s *Service) tellAnew(ctx context.Context, b *router.Batch, x *State) {
 			}
 		}
 	}
+	retold := r.rep.retold
+	r.rep.retold = nil
 	s.unlock(b, r)
+	s.heardHere(x.Name, retold)
+	s.settle(r)
 }

@@ -1,6 +1,7 @@
 package muc
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"testing"
@@ -63,6 +64,53 @@ func TestBehindOfAnother(t *testing.T) {
 		synctest.Wait()
 		if got := ben.hears(""); !strings.Contains(strings.Join(got, ""), "code='110'") || !strings.Contains(strings.Join(got, ""), "<body>one<") {
 			t.Errorf("ben, who has entered, was told %q", got)
+		}
+	})
+}
+
+// A watched is a home that notes in which order it answers a node that is behind, tells that what it has missed, and lets others speak.
+type watched struct {
+	*fakeNode
+	did []string
+}
+
+func (w *watched) Second(room string) string {
+	w.did = append(w.did, "unlocked")
+	return w.fakeNode.Second(room)
+}
+
+func (w *watched) Send(to string, kind byte, room string, parts ...[]byte) bool {
+	switch {
+	case kind == frameSeats && bytes.Contains(bytes.Join(parts, nil), []byte(`"asked"`)):
+		w.did = append(w.did, "answered")
+	case kind == frameCast:
+		w.did = append(w.did, "told")
+	}
+	return w.fakeNode.Send(to, kind, room, parts...)
+}
+
+// TestBehindAtOnce has nothing be said between the answer to a node that is behind and what that has missed.
+func TestBehindAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newFakeCluster(t, "a", "b")
+		c.place([]string{"a", "b"}, []string{"a"})
+		ann, ben := c.node("a").client("ann@chat.test/1"), c.node("b").client("ben@chat.test/1")
+		ann.makes("r", "Ann")
+		ben.enter("r", "Ben")
+		c.quiet()
+		c.node("b").crowds(true)
+		ann.shout("r", "one")
+		synctest.Wait()
+		c.node("b").crowds(false)
+		w := &watched{fakeNode: c.node("a")}
+		w.Place = w
+		time.Sleep(2 * backlog)
+		synctest.Wait()
+		if i := slices.Index(w.did, "answered"); i < 0 || len(w.did) < i+2 || w.did[i+1] != "told" {
+			t.Errorf("the home has %v", w.did)
+		}
+		if got := texts(ben.hears("<body>")); !slices.Equal(got, []string{"one"}) {
+			t.Errorf("ben heard %q", got)
 		}
 	})
 }

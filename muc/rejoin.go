@@ -176,7 +176,7 @@ func (s *Service) rejoined(ctx context.Context, b *router.Batch, node, room stri
 		}
 	}
 	if x.Behind {
-		s.tellAnew(ctx, b, x)
+		s.tellAnew(b, x)
 		return true
 	}
 	if !s.reaches(x.Whole) && s.goes(room) { // to where they may be reached
