@@ -2,9 +2,12 @@ package muc
 
 import (
 	"encoding/binary"
+	"maps"
+	"slices"
 	"time"
 
 	"chatd/router"
+	"chatd/stanza"
 )
 
 // A node that has no room for what a room elsewhere tells its sessions hears nothing more of that room until it has been told anew: who of its sessions is in it, whom they see, and
@@ -80,11 +83,16 @@ func (s *Service) caughtUp(sh *laneShard, room string, a *away) {
 
 // tellAnew tells a node that is behind all that it may have missed, before anything else is said. Sessions that have entered, and that it does not know of, are told as if they did now.
 func (s *Service) tellAnew(b *router.Batch, x *State) {
+	answer := &State{Name: x.Name, Asked: x.Asked} // from here on it hears
 	r := s.lock(b, x.Name)
-	if r == nil {
+	if r == nil { // it has ended, or waits in the store for somebody to enter
+		answer.Left = slices.Sorted(maps.Keys(x.sessions()))
+		s.sendJSON(x.Whole, frameSeats, x.Name, answer)
+		s.tellOut(x, func(stanza.JID) bool { return false })
 		return
 	}
-	s.sendJSON(x.Whole, frameSeats, x.Name, &State{Name: x.Name, Asked: x.Asked}) // from here on it hears
+	s.sendJSON(x.Whole, frameSeats, x.Name, answer)
+	s.tellOut(x, func(full stanza.JID) bool { return r.of(full) != nil })
 	r.rep.lost = time.Now()
 	delete(r.rep.known, x.Whole)
 	x.Asked = 0
@@ -104,4 +112,18 @@ func (s *Service) tellAnew(b *router.Batch, x *State) {
 	s.unlock(b, r)
 	s.heardHere(x.Name, retold)
 	s.settle(r)
+}
+
+// tellOut tells sessions of a node that is behind that they are not in the room any more: it has put them out, or ended, and told them, which is lost (XEP-0045 §11.1).
+func (s *Service) tellOut(x *State, in func(stanza.JID) bool) {
+	inner := []byte("<x xmlns='" + nsUser + "'><item affiliation='none' role='none'/><status code='110'/><status code='333'/></x>")
+	for _, was := range sittings(x) {
+		full := stanza.Restore(was.JID)
+		from, err := s.address(x.Name).WithResource(was.of.Nick)
+		if err != nil || in(full) {
+			continue
+		}
+		st := stanza.Stanza{Kind: stanza.Presence, Type: stanza.Unavailable, From: from, Inner: inner}
+		s.node(x.Whole).cast(frameCast, &st, []stanza.JID{full})
+	}
 }

@@ -114,3 +114,53 @@ func TestBehindAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestBehindOfEnded has a room be destroyed, and a session be put out of another, while their node has no room for what they tell: it is told that they are in neither, what they have
+// said has an answer, and others may enter.
+func TestBehindOfEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newFakeCluster(t, "a", "b")
+		c.place([]string{"a", "b"}, []string{"a"})
+		ann, ben, cat := c.node("a").client("ann@chat.test/1"), c.node("b").client("ben@chat.test/1"), c.node("b").client("cat@chat.test/1")
+		for _, room := range []string{"ends", "stays"} {
+			ann.makes(room, "Ann")
+			ben.enter(room, "Ben")
+			c.quiet()
+		}
+		ben.hears("")
+		c.node("b").crowds(true)
+		ben.shout("ends", "said")
+		ben.shout("stays", "said")
+		synctest.Wait()
+		ann.says("<iq type='set' id='d' to='ends@%s'><query xmlns='%s'><destroy/></query></iq>", fakeHost, nsOwner)
+		ann.says("<iq type='set' id='o' to='stays@%s'><query xmlns='%s'><item affiliation='outcast' jid='ben@chat.test'/></query></iq>", fakeHost, nsAdmin)
+		synctest.Wait()
+		c.node("b").crowds(false)
+		time.Sleep(3 * backlog)
+		synctest.Wait()
+		if got := ben.hears("type='unavailable'"); len(got) != 2 || !strings.Contains(strings.Join(got, ""), "ends@"+fakeHost+"/Ben'") || !strings.Contains(strings.Join(got, ""), "stays@"+fakeHost+"/Ben'") {
+			t.Errorf("ben was told %q", got)
+		}
+		if c.node("a").find("ends") != nil {
+			t.Error("the room has come back")
+		}
+		if moves := c.node("b").moves(); len(moves) > 0 {
+			t.Errorf("what was said has no answer in %v", moves)
+		}
+		ann.hears("")
+		cat.enter("ends", "Cat")
+		cat.enter("stays", "Cat")
+		synctest.Wait()
+		if got := cat.hears("code='110'"); len(got) != 2 || !strings.Contains(strings.Join(got, ""), "code='201'") {
+			t.Errorf("cat, who has entered, was told %q", got)
+		}
+		cat.shout("stays", "after")
+		synctest.Wait()
+		if got := ben.hears(""); len(got) > 0 {
+			t.Errorf("ben, who is in neither, was told %q", got)
+		}
+		if got := ann.hears("/Ben'"); len(got) > 0 {
+			t.Errorf("ann was told %q", got)
+		}
+	})
+}
