@@ -163,10 +163,14 @@ func (s *Service) rejoined(ctx context.Context, b *router.Batch, node, room stri
 		if s.rejoinsWith(room, x) {
 			return true
 		}
-		if home := s.homeOrCopied(room); home != s.Place.Node() {
+		home := s.homeOrCopied(room)
+		if home == node && x.Returned { // nor is it there
+			s.notLent(room, node)
+		} else if home != s.Place.Node() {
 			if !x.Behind {
 				x.Asked = 0
 			}
+			x.Returned = home == node && node != x.Whole
 			s.sendJSON(home, frameRejoin, room, x) // if that is gone, it comes back here when this node sees it too
 			return true
 		}
