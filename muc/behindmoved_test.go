@@ -1,7 +1,7 @@
 package muc
 
 import (
-	"bytes"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -68,27 +68,6 @@ func TestBehindOfAnother(t *testing.T) {
 	})
 }
 
-// A watched is a home that notes in which order it answers a node that is behind, tells that what it has missed, and lets others speak.
-type watched struct {
-	*fakeNode
-	did []string
-}
-
-func (w *watched) Second(room string) string {
-	w.did = append(w.did, "unlocked")
-	return w.fakeNode.Second(room)
-}
-
-func (w *watched) Send(to string, kind byte, room string, parts ...[]byte) bool {
-	switch {
-	case kind == frameSeats && bytes.Contains(bytes.Join(parts, nil), []byte(`"asked"`)):
-		w.did = append(w.did, "answered")
-	case kind == frameCast:
-		w.did = append(w.did, "told")
-	}
-	return w.fakeNode.Send(to, kind, room, parts...)
-}
-
 // TestBehindAtOnce has nothing be said between the answer to a node that is behind and what that has missed.
 func TestBehindAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -102,13 +81,17 @@ func TestBehindAtOnce(t *testing.T) {
 		ann.shout("r", "one")
 		synctest.Wait()
 		c.node("b").crowds(false)
-		w := &watched{fakeNode: c.node("a")}
-		w.Place = w
+		var did []string
+		c.mu.Lock()
+		c.node("a").watched = func(what string) { did = append(did, what) }
+		c.mu.Unlock()
 		time.Sleep(2 * backlog)
 		synctest.Wait()
-		if i := slices.Index(w.did, "answered"); i < 0 || len(w.did) < i+2 || w.did[i+1] != "told" {
-			t.Errorf("the home has %v", w.did)
+		c.mu.Lock()
+		if want := []string{fmt.Sprint(frameSeats), fmt.Sprint(frameCast), "unlock"}; len(did) < 3 || !slices.Equal(did[:3], want) {
+			t.Errorf("the home does %v, not %v", did, want)
 		}
+		c.mu.Unlock()
 		if got := texts(ben.hears("<body>")); !slices.Equal(got, []string{"one"}) {
 			t.Errorf("ben heard %q", got)
 		}
