@@ -1,6 +1,9 @@
 package c2s
 
-import "testing"
+import (
+	"sync"
+	"testing"
+)
 
 type written int
 
@@ -46,12 +49,13 @@ func TestGatherFull(t *testing.T) {
 	}
 }
 
-// TestGatherMeets: who comes while another one waits is noticed.
+// TestGatherMeets: who comes while another one waits is noticed, sooner or later: else it does not end.
 func TestGatherMeets(t *testing.T) {
 	var g gathering
+	var all sync.WaitGroup
 	met, done := make(chan bool), make(chan struct{})
 	for range 4 {
-		go func() {
+		all.Go(func() {
 			for {
 				if g.wait() {
 					select {
@@ -66,8 +70,12 @@ func TestGatherMeets(t *testing.T) {
 				default:
 				}
 			}
-		}()
+		})
 	}
 	<-met
 	close(done)
+	all.Wait()
+	if n := g.here.Load(); n != 0 {
+		t.Errorf("%d are still there", n)
+	}
 }

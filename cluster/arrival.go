@@ -102,16 +102,25 @@ func (a *arrival) deal(j job, payload []byte) (wait func(), again bool) {
 	return nil, false
 }
 
+// behindPatience bounds how long after a link went down what arrives waits for what came back from it.
+const behindPatience = 5 * time.Second
+
 // behind is to wait for what has come back for a message's user from a link that is down, which the message must not overtake (RFC 6120 §10.1): its
-// sender may have moved to a node that does not know of that. nil: nothing has.
+// sender may have moved to a node that does not know of that. nil: nothing has, or the store takes too long over it: nothing of the link is
+// confirmed meanwhile.
 func (a *arrival) behind(st *stanza.Stanza, full stanza.JID) (wait func()) {
-	done, leaving := a.s.back.of(full), a.s.leaving
-	if done == nil || st.Kind != stanza.Message || leaving.Err() != nil {
+	leaving := a.s.leaving
+	done, since := a.s.back.ofSince(full)
+	left := behindPatience - time.Since(since)
+	if done == nil || left <= 0 || st.Kind != stanza.Message || leaving.Err() != nil {
 		return nil
 	}
 	return func() {
+		timer := time.NewTimer(left)
+		defer timer.Stop()
 		select {
 		case <-done:
+		case <-timer.C:
 		case <-leaving.Done():
 		}
 	}

@@ -95,20 +95,20 @@ func (s *Service) Had(id stanza.ID) bool {
 	return s.had.known.has(id) || s.had.doubted.has(id) // its link may end only after that of who hands it over
 }
 
-// HadBy is the messages of Had to one user: a session that moves takes them along. Those of nodes that are down are among them as long as nodes do not
-// all see each other.
-func (s *Service) HadBy(user stanza.JID) (ids []stanza.ID) {
+// HadBy is the messages of Had that were for one resource: its session takes them along when it moves. What another one of the user's has that one may have to
+// store. Those of nodes that are down are among them as long as nodes do not all see each other.
+func (s *Service) HadBy(full stanza.JID) (ids []stanza.ID) {
 	h, uncertain := &s.had, s.Uncertain()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.known.all == nil {
 		return nil
 	}
-	hash := h.user(user)
+	user, by := h.user(full), h.full(full)
 	if uncertain {
-		ids = h.doubted.appendOf(ids, hash)
+		ids = h.doubted.appendOf(ids, user, by)
 	}
-	return h.known.appendOf(ids, hash)
+	return h.known.appendOf(ids, user, by)
 }
 
 // Stored notes that this node itself stores a message, so that it is to be handed over, or that it gives it to another one.

@@ -14,8 +14,8 @@ func TestHad(t *testing.T) {
 	full, user, now := stanza.MustJID("juliet@chat.test/balcony"), stanza.MustJID("juliet@chat.test"), time.Now()
 	is := func(what string, id stanza.ID, want bool) {
 		t.Helper()
-		if s.Had(id) != want || slices.Contains(s.HadBy(user), id) != want {
-			t.Errorf("%s: had %t, by its user %v", what, s.Had(id), s.HadBy(user))
+		if s.Had(id) != want || slices.Contains(s.HadBy(full), id) != want {
+			t.Errorf("%s: had %t, by its user %v", what, s.Had(id), s.HadBy(full))
 		}
 	}
 	taken, stored, at := stanza.NewID(), stanza.NewID(), stanza.NewID()
@@ -40,7 +40,9 @@ func TestHad(t *testing.T) {
 	instead := stanza.NewID()
 	s.had.add(instead, phone, p, now)
 	s.had.took(instead, user)
-	is("taken by another resource", instead, true)
+	if !s.Had(instead) || slices.Contains(s.HadBy(phone), instead) {
+		t.Errorf("taken by another resource: had %t, and the one that it was for takes along %v", s.Had(instead), s.HadBy(phone))
+	}
 	if _, again := s.had.add(instead, full, other, now); !again {
 		t.Error("the resource that has had it in the place of another one gets it again")
 	}

@@ -102,11 +102,11 @@ func (l *hadLog) has(id stanza.ID) bool {
 	return false
 }
 
-// appendOf appends the ids of what a user's sessions have taken, the oldest first.
-func (l *hadLog) appendOf(ids []stanza.ID, user uint64) []stanza.ID {
+// appendOf appends the ids of what the session of a user's resource has taken, the oldest first.
+func (l *hadLog) appendOf(ids []stanza.ID, user, by uint64) []stanza.ID {
 	before := len(ids)
 	for n := l.chains[user%hadChains]; n > l.dropped; n = l.at(n).near {
-		if m := l.at(n); m.by != 0 && m.user == user {
+		if m := l.at(n); m.by == by && m.user == user {
 			ids = append(ids, m.id)
 		}
 	}

@@ -68,12 +68,12 @@ func TestHadLog(t *testing.T) {
 		}
 		var of []stanza.ID
 		for _, m := range list {
-			if m.by != 0 && m.user == user {
+			if m.by == full && m.user == user {
 				of = append(of, m.id)
 			}
 		}
-		if got := l.appendOf(nil, user); !slices.Equal(got, of) {
-			t.Fatalf("of a user there are %d, not %d", len(got), len(of))
+		if got := l.appendOf(nil, user, full); !slices.Equal(got, of) {
+			t.Fatalf("of a resource there are %d, not %d", len(got), len(of))
 		}
 		if l.len() != len(list) || len(l.all) > l.len() {
 			t.Fatalf("%d of %d, %d by id", l.len(), len(list), len(l.all))

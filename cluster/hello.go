@@ -15,10 +15,11 @@ import (
 )
 
 // The protocol versions that this build speaks. Two nodes speak the highest that
-// both know.
+// both know. Version 1 was that of builds before the first release: a stanza to a room did not
+// say when its session was bound, and nobody answered a node that had no room for what a room told.
 const (
-	versionMin = 1
-	versionMax = 1
+	versionMin = 2
+	versionMax = 2
 )
 
 const (

@@ -214,7 +214,7 @@ func rogue(t *testing.T, n *Node, name string) secured {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fake.about = about{versionMin: 1, versionMax: 1, incarnation: fake.Incarnation, link: "127.0.0.1:1", gossip: "127.0.0.1:1"}
+	fake.about = about{versionMin: versionMin, versionMax: versionMax, incarnation: fake.Incarnation, link: "127.0.0.1:1", gossip: "127.0.0.1:1"}
 	s, _, _, err := fake.dial(t.Context(), n.Status().Link, fake.greeting(n.Name()))
 	if err != nil {
 		t.Fatal(err)

@@ -244,6 +244,7 @@ type moving struct {
 
 type movingUser struct {
 	times int
+	since time.Time // of the first
 	done  chan struct{}
 }
 
@@ -255,7 +256,7 @@ func (m *moving) begin(users map[string]bool) {
 	}
 	for bare := range users {
 		if m.users[bare] == nil {
-			m.users[bare] = &movingUser{done: make(chan struct{})}
+			m.users[bare] = &movingUser{since: time.Now(), done: make(chan struct{})}
 		}
 		m.users[bare].times++
 	}
@@ -297,13 +298,19 @@ func (m *moving) wait(ctx context.Context) {
 
 // of is closed when the user's messages have been moved; nil: none are.
 func (m *moving) of(user stanza.JID) <-chan struct{} {
+	done, _ := m.ofSince(user)
+	return done
+}
+
+// ofSince also tells since when they are moved.
+func (m *moving) ofSince(user stanza.JID) (done <-chan struct{}, since time.Time) {
 	if m.count.Load() == 0 {
-		return nil
+		return nil, time.Time{}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if u := m.users[user.Bare().String()]; u != nil {
-		return u.done
+		return u.done, u.since
 	}
-	return nil
+	return nil, time.Time{}
 }

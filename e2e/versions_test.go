@@ -18,12 +18,21 @@ func previous(t *testing.T) (program string) {
 	if err := exec.Command("git", "cat-file", "-e", "HEAD^:cluster/service.go").Run(); err != nil {
 		t.Skip("NOT TESTED: mixed versions. There is no git history here, or the commit before this one has no cluster")
 	}
+	if spoken("HEAD^") != spoken("HEAD") {
+		t.Skip("NOT TESTED: mixed versions. The commit before this one speaks other versions of the link's protocol")
+	}
 	dir := t.TempDir()
 	out, err := exec.Command("sh", "-c", `git -C "$(git rev-parse --show-toplevel)" archive HEAD^ | tar -x -C "$1"`, "sh", dir).CombinedOutput()
 	if err != nil {
 		t.Fatalf("git archive: %v\n%s", err, out)
 	}
 	return buildIn(t, dir)
+}
+
+// spoken is the lines in which a commit says which versions of the link's protocol it speaks.
+func spoken(commit string) string {
+	out, _ := exec.Command("git", "grep", "-h", "-E", `version(Min|Max) +=`, commit, "--", ":/cluster/hello.go").Output()
+	return string(out)
 }
 
 // buildIn builds chatd of the sources in a directory.

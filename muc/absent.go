@@ -16,42 +16,62 @@ const (
 	// lookAgain is how often it is looked for, and maxWaiting how much may wait for it.
 	lookAgain  = 10 * time.Millisecond
 	maxWaiting = 256
+	// maxPause bounds the pause, twice as long each time, after which a node is tried again that had no room.
+	maxPause = time.Second
 )
 
-// An absent is a session that its node, which may be this one, has given away (XEP-0198 §5) while the one that has it now has yet to tell that. What it is told
-// waits. It belongs to the room's lock.
+// An absent is a session that its node, which may be this one, has given away (XEP-0198 §5) while the one that has it now has yet to tell that; or of which that is
+// not sure, as the node has not taken what is for it. What it is told waits. It belongs to the room's lock.
 type absent struct {
 	*node   // where it was
 	was     router.Session
 	sure    bool  // that it is not there any more: its node has said so, or that it leaves
 	since   int64 // it has heard nothing, milliseconds since 1970
 	until   time.Time
-	waiting []*stanza.Stanza
+	pause   time.Duration // before the node is tried again, when it had no room
+	waiting []waiting
+}
+
+// A waiting is one stanza that waits for a session.
+type waiting struct {
+	text string    // raw XML
+	id   stanza.ID // if it is a message of the room's to all
 }
 
 // Send implements router.Session.
 func (a *absent) Send(_ *router.Batch, st *stanza.Stanza) bool {
-	if isCast(st) && slices.ContainsFunc(a.waiting, func(has *stanza.Stanza) bool { return sameSpoken(has, st) }) {
+	buf := buffers.Get().(*[]byte)
+	defer putBuffer(buf)
+	*buf = st.Append((*buf)[:0])
+	var id stanza.ID
+	if isCast(st) {
+		id, _ = spokenID(*buf)
+	}
+	if id != (stanza.ID{}) && slices.ContainsFunc(a.waiting, func(has waiting) bool { return has.id == id }) {
 		return true
 	}
 	if len(a.waiting) >= maxWaiting {
 		return false
 	}
-	a.waiting = append(a.waiting, st.Clone())
+	a.waiting = append(a.waiting, waiting{string(*buf), id})
 	return true
 }
 
-// sameSpoken reports whether two are the same message of a room's.
-func sameSpoken(a, b *stanza.Stanza) bool {
-	id, ok := spokenID(a.Append(nil))
-	other, also := spokenID(b.Append(nil))
-	return ok && also && id == other
+// waits is what waits, raw XML, for another process; await takes that.
+func (a *absent) waits() []string {
+	all := make([]string, len(a.waiting))
+	for i := range a.waiting {
+		all[i] = a.waiting[i].text
+	}
+	return all
 }
 
-// waits is what waits, raw XML, for another process; await takes that.
-func (a *absent) waits() (all []string) {
-	for _, st := range a.waiting {
-		all = append(all, string(st.Append(nil)))
+// stanzas is what waits.
+func (a *absent) stanzas() (all []*stanza.Stanza) {
+	for _, has := range a.waiting {
+		if st, err := stanza.Parse([]byte(has.text)); err == nil {
+			all = append(all, st)
+		}
 	}
 	return all
 }
@@ -112,9 +132,9 @@ func (s *Service) missAll(r *room, on string) {
 // leaveOpen has a session be looked for that was on a node.
 func (s *Service) leaveOpen(r *room, to *seat, on string) *absent {
 	now := time.Now()
-	a := &absent{node: s.node(on), was: to.session, since: now.UnixMilli(), until: now.Add(absence)}
+	a := &absent{node: s.node(on), was: to.session, since: now.UnixMilli(), until: now.Add(absence), pause: lookAgain}
 	to.session = a
-	s.lookLater(r, to.jid)
+	s.lookLater(r, to.jid, lookAgain)
 	return a
 }
 
@@ -132,9 +152,9 @@ func (s *Service) isAbsent(b *router.Batch, name string, full stanza.JID) bool {
 	return false
 }
 
-func (s *Service) lookLater(r *room, full stanza.JID) {
+func (s *Service) lookLater(r *room, full stanza.JID, pause time.Duration) {
 	name, text := r.at.Local(), []byte(full.String())
-	time.AfterFunc(lookAgain, func() { s.Place.Send(s.Place.Node(), frameAbsent, name, text) })
+	time.AfterFunc(pause, func() { s.Place.Send(s.Place.Node(), frameAbsent, name, text) })
 }
 
 // lookFor gives a session that was missed what waits for it, or takes it out of the room when it has been gone for too long.
@@ -148,12 +168,14 @@ func (s *Service) lookFor(b *router.Batch, name, session string) {
 		to := o.seat(full)
 		if a, ok := to.session.(*absent); ok {
 			switch row, there := s.rowOf(full, to.bound); {
-			case there && row.Session != a.was && (to.goesOn(row, a.name) || !a.sure && s.reaches(a.name)):
-				s.found(b, r, to, row, a.waiting)
+			case there && row.Session != a.was && to.goesOn(row, a.name):
+				s.found(b, r, to, row, a.stanzas())
+			case there && !a.sure && s.reaches(a.name):
+				s.tryAgain(r, to, a, row)
 			case time.Now().After(a.until) && (time.Now().After(a.until.Add(absenceApart)) || !s.Place.Split()):
 				r.lose(full, a)
 			default:
-				s.lookLater(r, full)
+				s.lookLater(r, full, lookAgain)
 			}
 		}
 	}
@@ -162,6 +184,21 @@ func (s *Service) lookFor(b *router.Batch, name, session string) {
 	if empty {
 		s.settle(r)
 	}
+}
+
+// tryAgain gives a session what waits for it, which is where it was and whose node had no room. If there is none still it is tried again later.
+func (s *Service) tryAgain(r *room, to *seat, a *absent, row router.Row) {
+	for _, st := range a.stanzas() {
+		r.rep.sent++
+		if !a.cast(frameFollow, st, []stanza.JID{to.jid}) {
+			a.pause = min(2*a.pause, maxPause)
+			a.until = time.Now().Add(a.pause + absence)
+			s.lookLater(r, to.jid, a.pause)
+			return
+		}
+		a.waiting = a.waiting[1:]
+	}
+	s.follow(r, to, row)
 }
 
 // found has a session be where it is, and told what it was missed for.

@@ -25,6 +25,8 @@ func (s *Service) adopt(ctx context.Context, b *router.Batch, x *State, lost, me
 		r.rep.lost = time.Now()
 	}
 	mine := r.sessionsOn(r.rep.self)
+	own, inIt := s.takeAway(x.Name)
+	r.rep.own = own.sessions()
 	r.rep.asks = lost || merged || was && x.Config != nil
 	if was {
 		s.dropLeft(x, mine)
@@ -33,7 +35,8 @@ func (s *Service) adopt(ctx context.Context, b *router.Batch, x *State, lost, me
 		s.join(b, r, x)
 	}
 	moved := s.keepMoved(r, x, mine)
-	s.joinOwn(b, r, mine)
+	s.joinOwn(b, r, mine, own, inIt)
+	r.rep.own = nil
 	switch {
 	case r.rep.asks:
 		asked = s.who(r, moved)
@@ -88,20 +91,18 @@ func (s *Service) keepMoved(r *room, x *State, in map[string]bool) (moved map[st
 	return moved
 }
 
-// joinOwn has the sessions of this node in a room of which more has come here: those that were in what was here, and as they know it. Others have left.
-func (s *Service) joinOwn(b *router.Batch, r *room, were map[string]bool) {
-	own, ok := s.takeAway(r.at.Local())
-	in := own.sessions()
+// joinOwn has the sessions of this node in a room of which more has come here: those that were in what was here, and own as they know it. Others have left. inIt: own is something.
+func (s *Service) joinOwn(b *router.Batch, r *room, were map[string]bool, own *State, inIt bool) {
 	if len(were) == 0 {
 		r.rep.gone = own.Whole // what those see who are in is corrected below, by what they have been shown
 	}
 	s.departAll(b, r, func(who *seat) bool {
 		full := who.jid.String()
 		_, away := who.session.(*absent)
-		return r.rep.nodeOf(who.session) == own.Whole && !away && !in[full] && !were[full]
+		return r.rep.nodeOf(who.session) == own.Whole && !away && !r.rep.own[full] && !were[full]
 	})
 	r.rep.gone = ""
-	if ok {
+	if inIt {
 		s.join(b, r, own)
 	}
 }

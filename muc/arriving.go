@@ -166,12 +166,7 @@ func (s *Service) notMine(node, name string) {
 	for i := range ln.moving.parked {
 		s.reject(&ln.moving.parked[i], node)
 	}
-	for _, x := range ln.moving.rejoins {
-		x.Asked = 0
-		s.sendJSON(node, frameRejoin, name, x)
-	}
-	ln.moving.rejoins = nil
-	s.moved(sh, name, ln)
+	s.moved(sh, name, ln, node)
 	if a := sh.away[name]; a == nil || a.home == "" { // or else one speaks to whom one hears
 		s.redirect(sh, name, node)
 	}

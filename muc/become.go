@@ -134,7 +134,7 @@ func (s *Service) findSession(r *room, to *seat, was *SessionState) bool {
 	row, ok := s.rowOf(to.jid, to.bound)
 	switch {
 	case !ok && row.Session != nil && boundAt(row) > to.bound: // its user has logged in anew
-	case was.Absent != 0, !ok && s.Place != nil && was.Node == s.Place.Node() && to.bound > int64(s.process): // it has just been here
+	case was.Absent != 0, !ok && s.Place != nil && was.Node == s.Place.Node() && r.rep.own[was.JID]: // it has not said that it leaves, but has gone on from here
 		a := s.leaveOpen(r, to, was.Node)
 		a.sure, a.since = true, cmp.Or(was.Absent, a.since)
 		a.await(was.Waits)

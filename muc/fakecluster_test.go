@@ -45,6 +45,8 @@ type fakeNode struct {
 	full    bool               // guarded by c.mu: it has no room for what other nodes' sessions say
 	crowded bool               // guarded by c.mu: it has no room for anything about rooms of other nodes
 	watched func(string)       // guarded by c.mu: told of each frame that it sends, by kind, and "unlock" of a room; nil for nobody
+	stuffed bool               // guarded by c.mu: what other nodes have for it is so much that they take no more
+	refused int                // guarded by c.mu: what they have not taken
 	misses  bool               // guarded by c.mu: what rooms tell its sessions does not get there
 }
 
@@ -210,6 +212,10 @@ func (n *fakeNode) Send(to string, kind byte, room string, parts ...[]byte) bool
 	defer n.c.mu.Unlock()
 	o := n.c.node(to)
 	if n.down || o == nil || to != n.name && (!slices.Contains(n.view.nodes, to) || !slices.Contains(o.view.nodes, n.name)) {
+		return false
+	}
+	if o.stuffed && to != n.name {
+		o.refused++
 		return false
 	}
 	n.sent[kind]++

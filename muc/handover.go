@@ -222,17 +222,13 @@ func (s *Service) release(sh *laneShard, name string, ln *lane) bool {
 		}
 	}
 	s.Place.Send(m.to, frameArrived, name, strays)
-	for _, x := range m.rejoins {
-		s.sendJSON(m.to, frameRejoin, name, x)
-	}
-	m.rejoins = nil
 	for i := range m.parked {
 		s.reject(&m.parked[i], m.to)
 	}
 	for _, c := range m.claims {
 		s.Place.Send(c.node, frameNone, name)
 	}
-	s.moved(sh, name, ln)
+	s.moved(sh, name, ln, m.to)
 	return true
 }
 
@@ -251,9 +247,7 @@ func (s *Service) sendRoom(sh *laneShard, r *room, to string) bool {
 	}
 	a := &away{home: to, token: s.Place.Token(), lent: s.Place.Home(r.at.Local()) == r.rep.self, secret: r.secret}
 	for _, o := range r.all {
-		mine := o.state(r.rep, r.rep.self)
-		mine.Sessions = slices.DeleteFunc(mine.Sessions, func(x SessionState) bool { return x.Absent != 0 })
-		if len(mine.Sessions) > 0 {
+		if mine := o.state(r.rep, r.rep.self); len(mine.Sessions) > 0 {
 			a.seats.Occupants = append(a.seats.Occupants, mine)
 		}
 	}

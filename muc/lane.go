@@ -236,18 +236,21 @@ func (s *Service) next(name string) (p *parked, over []claim) {
 		m.parked = m.parked[1:]
 		return p, nil
 	}
-	s.moved(sh, name, ln)
+	s.moved(sh, name, ln, s.Place.Node())
 	if !m.borrowed {
 		s.Place.Send(s.Place.Node(), frameCheck, name) // it may have to go on
 	}
 	return nil, m.claims
 }
 
-// moved ends the wait for a room. The caller holds mu.
-func (s *Service) moved(sh *laneShard, name string, ln *lane) {
+// moved ends the wait for a room, which is on a node now. The caller holds mu.
+func (s *Service) moved(sh *laneShard, name string, ln *lane, to string) {
 	ln.moving.timer.Stop()
-	for _, x := range ln.moving.rejoins { // it has stayed
-		s.sendJSON(s.Place.Node(), frameRejoin, name, x)
+	for _, x := range ln.moving.rejoins {
+		if to != s.Place.Node() { // which has not asked
+			x.Asked = 0
+		}
+		s.sendJSON(to, frameRejoin, name, x)
 	}
 	ln.moving = nil
 	sh.tidy(name, ln)

@@ -13,7 +13,7 @@ func (s *Service) leave(b *router.Batch, sess router.Session, bound int64, st *s
 	if r == nil {
 		return
 	}
-	if o := r.of(st.From); o != nil && !r.goesOn(o.seat(st.From), sess, bound) {
+	if o := r.of(st.From); o != nil && !r.outlives(o.seat(st.From), sess, bound) {
 		status, _, err := readPresence(st)
 		if limit := s.cfg.Load().PresenceBytes; err != nil || limit > 0 && len(status) > limit {
 			status = nil
@@ -27,9 +27,9 @@ func (s *Service) leave(b *router.Batch, sess router.Session, bound int64, st *s
 	}
 }
 
-// goesOn reports whether somebody's session is another than what says that it ends: of a session that was resumed on two nodes one is ended (XEP-0198 §5), and the
+// outlives reports whether somebody's session is another than what says that it ends: of a session that was resumed on two nodes one is ended (XEP-0198 §5), and the
 // end of the one before the last login may come late.
-func (r *room) goesOn(has *seat, sess router.Session, bound int64) bool {
+func (r *room) outlives(has *seat, sess router.Session, bound int64) bool {
 	return bound != 0 && (has.bound > bound || has.bound == bound && r.rep.nodeOf(has.session) != r.rep.nodeOf(sess))
 }
 

@@ -210,7 +210,7 @@ func (s *Service) missed(b *router.Batch, node, name string, payload []byte) boo
 		case ok && to.goesOn(row, node) && row.Flags&router.Resumed != 0:
 			waiting := []*stanza.Stanza{st}
 			if a, ok := to.session.(*absent); ok {
-				waiting = append(a.waiting, st)
+				waiting = append(a.stanzas(), st)
 			}
 			s.found(b, r, to, row, waiting)
 		case r.rep.nodeOf(to.session) != node: // its user has logged in anew and is in the room again

@@ -55,7 +55,7 @@ const (
 	frameStanza    byte = iota // for the room, of a session of the node's: turn, id that it has as a message, stanza
 	frameCast                  // from the room: token, number of recipients, each recipient, stanza without 'to'
 	frameMissed                // to the room: a recipient who was not there, stanza
-	frameSeats                 // to a node: token, what sessions there are in the room
+	frameSeats                 // to a node: token, what sessions there are in the room; with Asked that it hears again, if it was behind
 	frameCopy                  // to the standby: token, the room, or its next part
 	frameChange                // token, what has changed in it
 	frameHistory               // time, id, message
@@ -67,7 +67,7 @@ const (
 	frameClaim                 // to all: token; who has the room is to hand it over
 	frameNone                  // the answer of who has not
 	frameMine                  // the answer of the node that is the home, as it knows better
-	frameRejoin                // to a room that has lost its home: token, all sessions of a node that are in it
+	frameRejoin                // to a room that has lost its home, or of a node that is behind: token, all sessions of the node that are in it
 	frameWho                   // asks for that: when, nanoseconds since 1970
 	frameNotLent               // to the home of a room that had been borrowed: it is not there any more
 	frameDealt                 // to the sender's node: number up to which the room has dealt with what it has sent

@@ -243,7 +243,7 @@ func (s *Service) followAll(b *router.Batch, r *room, node string) {
 			if row, ok := s.rowOf(to.jid, to.bound); !ok || !to.goesOn(row, node) {
 				continue
 			} else if away {
-				s.found(b, r, to, row, a.waiting)
+				s.found(b, r, to, row, a.stanzas())
 			} else {
 				s.follow(r, to, row)
 			}

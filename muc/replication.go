@@ -27,6 +27,7 @@ type replication struct {
 	asked      int64           // when nodes were asked who of theirs is in the room, nanoseconds since 1970
 	asks       bool            // they are about to be: they say whom their sessions have been shown, of whom some may not be in it
 	doubted    map[string]bool // sessions that were in it then by somebody else's word, and of which their node has not told
+	own        map[string]bool // while more of it comes here: sessions that are in it as this node knows them
 	lost       time.Time       // when it came back after its home was lost
 	strays     bool            // a node was lost with sessions that stay in it, as it goes to where that may be reached
 	awaits     map[string]bool // nodes that have yet to tell: until then they are not told who comes and goes
@@ -59,10 +60,10 @@ func (p *replication) nodeOf(s router.Session) string {
 	return p.self
 }
 
-// isOn reports whether a session is on a node, as far as is known: one that is looked for is on none.
+// isOn reports whether a session is on a node, as far as is known: one that is looked for is on none, unless it may be there still.
 func (p *replication) isOn(to *seat, node string) bool {
-	_, away := to.session.(*absent)
-	return !away && p.nodeOf(to.session) == node
+	a, away := to.session.(*absent)
+	return !(away && a.sure) && p.nodeOf(to.session) == node
 }
 
 // tells reports whether a node is about to tell what its sessions know, and is told all that they do not know when it has.

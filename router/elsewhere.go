@@ -85,7 +85,7 @@ func (r *Router) Arrived(ctx context.Context, b *Batch, st *stanza.Stanza, full 
 		if i < 0 || rows[i].Detached && Storable(st) {
 			break
 		}
-		if rows[i].Session.State().Handed.Has(st) {
+		if rows[i].Session.State().Handed.Knows(st) {
 			return full
 		}
 		if rows[i].Session.Send(b, st) {

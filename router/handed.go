@@ -94,6 +94,13 @@ func (h *Handed) Take(id stanza.ID, seq int64) (give, had bool) {
 	return !known, false
 }
 
+// Has reports whether the session has taken a message that others of its user were given, too, be it before it moved.
+func (h *Handed) Has(id stanza.ID) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Contains(h.shared, id) || slices.ContainsFunc(h.all, func(m handed) bool { return m.id == id && m.had })
+}
+
 // Share notes that the session has taken a message that others of its user were given, too.
 func (h *Handed) Share(id stanza.ID) {
 	h.mu.Lock()
@@ -107,24 +114,15 @@ func (h *Handed) Share(id stanza.ID) {
 	h.shared = append(h.shared, id)
 }
 
-// Has reports whether the client has a message that another session could not get rid of.
-func (h *Handed) Has(st *stanza.Stanza) bool {
-	return h.contains(st, func(m *handed) bool { return m.had })
-}
-
-// Knows reports whether the session was given a message out of the store.
+// Knows reports whether the session was given a message that another one could not get rid of: the client has it, or the session sees to that.
 func (h *Handed) Knows(st *stanza.Stanza) bool {
-	return h.contains(st, func(*handed) bool { return true })
-}
-
-func (h *Handed) contains(st *stanza.Stanza, which func(*handed) bool) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.all)+len(h.shared) == 0 {
 		return false
 	}
 	id := st.WrittenID()
-	return slices.Contains(h.shared, id) || slices.ContainsFunc(h.all, func(m handed) bool { return m.id == id && which(&m) })
+	return slices.Contains(h.shared, id) || slices.ContainsFunc(h.all, func(m handed) bool { return m.id == id })
 }
 
 // Stored notes that a message is stored which the session took and could not get rid of: it is for the session to be given it from there.
@@ -179,5 +177,5 @@ func share(row *Row, st *stanza.Stanza) {
 
 // hasShared reports whether one of some sessions here that messages go to has a message that another one could not get rid of.
 func hasShared(rows []Row, st *stanza.Stanza) bool {
-	return slices.ContainsFunc(rows, func(row Row) bool { return !row.Remote && row.Reachable() && row.Session.State().Handed.Has(st) })
+	return slices.ContainsFunc(rows, func(row Row) bool { return !row.Remote && row.Reachable() && row.Session.State().Handed.Knows(st) })
 }

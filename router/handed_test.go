@@ -71,6 +71,9 @@ func TestHandedShared(t *testing.T) {
 	h.Share(x)
 	h.Share(y)
 	moved.Restore(h.All())
+	if !h.Has(x) || !moved.Has(y) || h.Has(stanza.NewID()) || h.Has(stanza.ID{}) {
+		t.Error("it is not known what it has")
+	}
 	for _, h := range []*Handed{&h, &moved} {
 		if give, had := h.Take(x, 5); give || !had {
 			t.Error("it comes twice")

@@ -78,10 +78,16 @@ func (o *Offline) handOver(ctx context.Context, s router.Session, after int64, r
 func (o *Offline) withoutHad(ctx context.Context, s router.Session, page []store.OfflineMessage) (rest []store.OfflineMessage) {
 	var all []int64
 	for _, m := range page {
-		id := idOf(m)
-		give, had := false, o.Had != nil && o.Had(id)
-		if !had {
-			give, had = s.State().Handed.Take(id, m.Seq)
+		id, handed := idOf(m), &s.State().Handed
+		give, had := false, false
+		switch {
+		case o.Had == nil: // the store has nothing twice
+			had = handed.Has(id)
+			give = !had
+		case o.Had(id):
+			had = true
+		default:
+			give, had = handed.Take(id, m.Seq)
 		}
 		if give {
 			rest = append(rest, m)

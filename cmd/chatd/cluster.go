@@ -180,9 +180,11 @@ func (j *joined) leaves(x *c2s.Suspended) *c2s.Suspended {
 		}
 	}
 	if full, err := stanza.ParseJID(x.JID); err == nil {
+		var had []router.Given
 		for _, id := range j.HadBy(full) {
-			x.Handed = append(x.Handed, router.Given{ID: string(id[:]), Had: true})
+			had = append(had, router.Given{ID: string(id[:]), Had: true})
 		}
+		x.Handed = append(had, x.Handed...) // of too many it is these that are forgotten
 	}
 	x.Strayed = x.Strayed || time.Since(x.Begun) < freshFor // the answers of its contacts' nodes would come here
 	return j.marked(x)

@@ -228,6 +228,9 @@ func (s *simSchedule) checkMessages() (wrong []string) {
 		if len(m.receipts) == 0 && m.refused > 1 {
 			wrong = append(wrong, fmt.Sprintf("%s came back %d times", m.id, m.refused))
 		}
+		if d := s.leftOut(m); d != nil {
+			wrong = append(wrong, fmt.Sprintf("%s did not come to %s, which was there all the time: %s", m.id, d.jid(), m.story()))
+		}
 		for _, receipts := range s.arrivals(m) {
 			if len(receipts)+m.refused > 1 && !s.excusedTwice(m, receipts) {
 				wrong = append(wrong, fmt.Sprintf("%s arrived %d times and came back %d times: %s", m.id, len(m.receipts), m.refused, m.story()))
@@ -245,6 +248,22 @@ func (s *simSchedule) checkMessages() (wrong []string) {
 		m.mu.Unlock()
 	}
 	return wrong
+}
+
+// leftOut is a device that was there before a message and long after it, on a node that had no trouble, as its sender's had none, and did not get it although it was for all of its
+// user's; nil: there is none.
+func (s *simSchedule) leftOut(m *simMessage) *simDevice {
+	if !s.equal || !m.accepted || m.refused > 0 || strings.Contains(m.to, "/") {
+		return nil
+	}
+	after := m.at.Add(simNotice)
+	for _, l := range s.links {
+		if l.d.user == m.user && l.opened.Before(m.at.Add(-time.Second)) && (l.closed.IsZero() || l.closed.After(after)) && !s.troubled(m.at, after, l.node, m.node) &&
+			!slices.ContainsFunc(m.receipts, func(r simReceipt) bool { return r.link.d == l.d }) {
+			return l.d
+		}
+	}
+	return nil
 }
 
 // arrivals is the receipts of a message, those of each device for which it was by themselves.
@@ -337,8 +356,12 @@ func (s *simSchedule) awaited(m *simMessage, to simReceipt) bool {
 // had another one of the recipient's, maybe of the same device, and was cut off. What that one was given and did not get rid of, only that node knows.
 func (s *simSchedule) detoured(m *simMessage, to simReceipt) bool {
 	return to.link.opened.After(m.at) && slices.ContainsFunc(s.links, func(l *simLink) bool {
+		from, until := m.at, to.at
+		if l.d == to.link.d { // in trouble when it ended
+			from, until = l.closed.Add(-simNotice), l.closed.Add(simNotice)
+		}
 		return l.d.user == m.user && l.session != to.link.session && l.opened.Before(m.at) && (l.closed.IsZero() || l.closed.After(m.at.Add(-simNotice))) &&
-			s.troubled(m.at, to.at, l.node)
+			s.troubled(from, until, l.node)
 	})
 }
 
