@@ -131,8 +131,10 @@ func (s *Service) join(b *router.Batch, r *room, x *State) {
 		switch {
 		case x.Asked != 0 && x.Asked == r.rep.asked:
 			delete(r.rep.awaits, x.Whole)
-		case x.Behind:
-			news = r.news(x)
+		case x.Behind: // who is in the room it knows best
+			y := *x
+			y.Occupants = nil
+			news = &y
 		case r.rep.known[x.Whole] && slices.Contains(nodes, x.Whole): // what it has been shown since may be behind its word on the way, and what its sessions have done has been dealt with
 			seen, news = before, r.news(x)
 		}

@@ -1,10 +1,13 @@
 package muc
 
 import (
-	"context"
+	"encoding/binary"
+	"maps"
+	"slices"
 	"time"
 
 	"chatd/router"
+	"chatd/stanza"
 )
 
 // A node that has no room for what a room elsewhere tells its sessions hears nothing more of that room until it has been told anew: who of its sessions is in it, whom they see, and
@@ -42,57 +45,58 @@ func (s *Service) fallBehind(node, room string) {
 	}
 	if a.home == node && a.behind == 0 {
 		a.behind = time.Now().UnixNano()
-		s.askAnew(room)
+		s.askAnew(room, a.behind)
 	}
 }
 
-func (s *Service) askAnew(room string) {
-	time.AfterFunc(backlog, func() { s.Place.Send(s.Place.Node(), frameAgain, room, []byte{1}) })
+func (s *Service) askAnew(room string, behind int64) {
+	since := binary.LittleEndian.AppendUint64(nil, uint64(behind))
+	time.AfterFunc(backlog, func() { s.Place.Send(s.Place.Node(), frameAgain, room, since) })
 }
 
 // tellBehind tells a room what sessions here know of it, until it answers.
-func (s *Service) tellBehind(room string) {
+func (s *Service) tellBehind(room string, since int64) {
 	sh := s.laneShard(room)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	a := sh.away[room]
-	if a == nil || a.behind == 0 {
+	if a == nil || a.behind != since { // it has answered, and may have been asked again
 		return
 	}
 	if s.reaches(a.home) { // else it is looked for, and asked then
 		x := a.whole(room, s.Place.Node())
 		x.Asked, x.Behind = a.behind, true
-		s.sendJSON(a.home, frameRejoin, room, x)
+		if !s.sendJSON(a.home, frameRejoin, room, x) {
+			s.log.Warn("room not asked for what there was no room for", "room", room, "node", a.home, "sessions", len(a.sessions()))
+		}
 	}
-	s.askAnew(room)
+	s.askAnew(room, since)
 }
 
 // caughtUp takes the answer, and sends on what has no answer. The caller holds mu.
-func (s *Service) caughtUp(sh *laneShard, room string, a *away, asked int64) {
-	if asked == 0 || asked != a.behind {
-		return
-	}
+func (s *Service) caughtUp(sh *laneShard, room string, a *away) {
 	a.behind = 0
 	if l := sh.lines[room]; l != nil && l.home != "" {
 		l.restart(l.home)
 	}
 }
 
-// tellAnew tells a node that is behind all that it may have missed. Sessions that have entered, and that it does not know of, are told as if they did now.
-func (s *Service) tellAnew(ctx context.Context, b *router.Batch, x *State) {
+// tellAnew tells a node that is behind all that it may have missed, before anything else is said. Sessions that have entered, and that it does not know of, are told as if they did now.
+func (s *Service) tellAnew(b *router.Batch, x *State) {
+	answer := &State{Name: x.Name, Asked: x.Asked} // from here on it hears
 	r := s.lock(b, x.Name)
-	if r == nil {
+	if r == nil { // it has ended, or waits in the store for somebody to enter
+		answer.Left = slices.Sorted(maps.Keys(x.sessions()))
+		s.sendJSON(x.Whole, frameSeats, x.Name, answer)
+		s.tellOut(x, func(stanza.JID) bool { return false })
 		return
 	}
-	s.sendJSON(x.Whole, frameSeats, x.Name, &State{Name: x.Name, Asked: x.Asked}) // from here on it hears
+	s.sendJSON(x.Whole, frameSeats, x.Name, answer)
+	s.tellOut(x, func(full stanza.JID) bool { return r.of(full) != nil })
 	r.rep.lost = time.Now()
 	delete(r.rep.known, x.Whole)
-	s.unlock(b, r)
 	x.Asked = 0
-	s.adopt(ctx, b, x, false, false)
-	if r = s.lock(b, x.Name); r == nil {
-		return
-	}
+	s.join(b, r, x)
 	knows := x.sessions()
 	for _, o := range r.all {
 		for i := range o.seats {
@@ -103,5 +107,23 @@ func (s *Service) tellAnew(ctx context.Context, b *router.Batch, x *State) {
 			}
 		}
 	}
+	retold := r.rep.retold
+	r.rep.retold = nil
 	s.unlock(b, r)
+	s.heardHere(x.Name, retold)
+	s.settle(r)
+}
+
+// tellOut tells sessions of a node that is behind that they are not in the room any more: it has put them out, or ended, and told them, which is lost (XEP-0045 §11.1).
+func (s *Service) tellOut(x *State, in func(stanza.JID) bool) {
+	inner := []byte("<x xmlns='" + nsUser + "'><item affiliation='none' role='none'/><status code='110'/><status code='333'/></x>")
+	for _, was := range sittings(x) {
+		full := stanza.Restore(was.JID)
+		from, err := s.address(x.Name).WithResource(was.of.Nick)
+		if err != nil || in(full) {
+			continue
+		}
+		st := stanza.Stanza{Kind: stanza.Presence, Type: stanza.Unavailable, From: from, Inner: inner}
+		s.node(x.Whole).cast(frameCast, &st, []stanza.JID{full})
+	}
 }

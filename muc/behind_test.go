@@ -1,6 +1,7 @@
 package muc
 
 import (
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -58,6 +59,58 @@ func TestBehind(t *testing.T) {
 		}
 		if moves := other.moves(); len(moves) > 0 {
 			t.Errorf("what was said has no answer in %v", moves)
+		}
+	})
+}
+
+// TestBehindAgain has a node be behind twice in a second: it asks once a second for all that, and says so if it cannot.
+func TestBehindAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newFakeCluster(t, "a", "b")
+		home := c.node(c.node("a").Home("r0"))
+		other := c.node(home.Second("r0"))
+		ann, ben := home.client("ann@chat.test/1"), other.client("ben@chat.test/1")
+		ann.makes("r0", "Ann")
+		ben.enter("r0", "Ben")
+		c.quiet()
+		var said strings.Builder
+		other.log = slog.New(slog.NewTextHandler(&said, nil))
+		asked := func() int {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return other.sent[frameRejoin]
+		}
+		before := asked()
+		other.crowds(true)
+		ann.shout("r0", "one")
+		synctest.Wait()
+		other.crowds(false)
+		time.Sleep(backlog + backlog/2) // it has its answer
+		other.crowds(true)
+		ann.shout("r0", "two")
+		time.Sleep(4*backlog - backlog/4)
+		synctest.Wait()
+		if n := asked() - before; n != 4 {
+			t.Errorf("it has asked %d times", n)
+		}
+		if said.Len() > 0 {
+			t.Errorf("it says %s", &said)
+		}
+		c.mu.Lock()
+		home.view.nodes = []string{home.name} // what is sent to it is not taken
+		c.mu.Unlock()
+		time.Sleep(backlog)
+		synctest.Wait()
+		c.mu.Lock()
+		home.view.nodes = other.view.nodes
+		c.mu.Unlock()
+		if !strings.Contains(said.String(), "room=r0") {
+			t.Errorf("it could not ask, and says %q", &said)
+		}
+		other.crowds(false)
+		time.Sleep(2 * backlog)
+		if got := texts(ben.hears("<body>")); !slices.Equal(got, []string{"one", "two"}) {
+			t.Errorf("ben heard %q", got)
 		}
 	})
 }

@@ -44,6 +44,7 @@ type fakeNode struct {
 	deaf    bool               // guarded by c.mu: it does not answer what rooms it has
 	full    bool               // guarded by c.mu: it has no room for what other nodes' sessions say
 	crowded bool               // guarded by c.mu: it has no room for anything about rooms of other nodes
+	watched func(string)       // guarded by c.mu: told of each frame that it sends, by kind, and "unlock" of a room; nil for nobody
 	stuffed bool               // guarded by c.mu: what other nodes have for it is so much that they take no more
 	refused int                // guarded by c.mu: what they have not taken
 	misses  bool               // guarded by c.mu: what rooms tell its sessions does not get there
@@ -182,6 +183,11 @@ func (n *fakeNode) look() view {
 func (n *fakeNode) Home(room string) string { return n.pick(room, n.look().homes) }
 
 func (n *fakeNode) Second(room string) string {
+	n.c.mu.Lock()
+	if n.watched != nil { // which replicate asks for
+		n.watched("unlock")
+	}
+	n.c.mu.Unlock()
 	return n.pick(room, slices.DeleteFunc(slices.Clone(n.look().homes), func(h string) bool { return h == n.name }))
 }
 
@@ -213,6 +219,9 @@ func (n *fakeNode) Send(to string, kind byte, room string, parts ...[]byte) bool
 		return false
 	}
 	n.sent[kind]++
+	if n.watched != nil {
+		n.watched(fmt.Sprint(kind))
+	}
 	if kind == frameCast {
 		n.cast[to] = append(n.cast[to][max(0, len(n.cast[to])-9):], Frame{kind, room, payload})
 	}

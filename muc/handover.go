@@ -187,7 +187,11 @@ func (s *Service) answered(ctx context.Context, b *router.Batch, name, node stri
 		asked = s.adopt(ctx, b, x, lost, merged)
 	}
 	for _, x := range rejoins {
-		s.adopt(ctx, b, x, false, false)
+		if x.Behind {
+			s.tellAnew(b, x)
+		} else {
+			s.adopt(ctx, b, x, false, false)
+		}
 	}
 	if s.holdFor(name, asked) || waits {
 		return

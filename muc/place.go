@@ -79,7 +79,7 @@ const (
 	frameDown     // a node is gone: which; not empty behind that: it has left
 	frameFrozen   // nobody is busy with the room any more
 	frameOverdue  // it waits for others no longer
-	frameAgain    // what has no answer is to be sent again; not empty: what there was no room for has to be told again
+	frameAgain    // what has no answer is to be sent again; not empty: what there was no room for since then has to be told again
 	frameAbsent   // a session was missed, and may be elsewhere by now: which
 	frameReturned // a frameCast that a node which is gone has not confirmed: which
 
@@ -104,10 +104,13 @@ func (s *Service) frame(ctx context.Context, b *router.Batch, node string, kind 
 	case frameElsewhere:
 		return s.elsewhere(node, room, payload)
 	case frameAgain:
-		if len(payload) > 0 {
-			s.tellBehind(room)
-		} else {
+		switch len(payload) {
+		case 0:
 			s.again(b, room)
+		case 8:
+			s.tellBehind(room, int64(binary.LittleEndian.Uint64(payload)))
+		default:
+			return false
 		}
 	case frameCast:
 		return s.castTo(b, node, room, payload, false)

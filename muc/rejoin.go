@@ -42,8 +42,9 @@ func (s *Service) seated(node, room string, payload []byte) bool {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	a := sh.away[room]
-	if a != nil && a.home == node {
-		s.caughtUp(sh, room, a, x.Asked)
+	if a != nil && x.Asked != 0 && x.Asked == a.behind { // whoever has been asked, this is who has the room
+		a.home, a.next, a.strayed = node, "", false
+		s.caughtUp(sh, room, a)
 	}
 	switch {
 	case a == nil && len(x.Occupants) == 0, s.fencedBy(a, node, room, token):
@@ -162,10 +163,14 @@ func (s *Service) rejoined(ctx context.Context, b *router.Batch, node, room stri
 		if s.rejoinsWith(room, x) {
 			return true
 		}
-		if home := s.homeOrCopied(room); home != s.Place.Node() {
+		home := s.homeOrCopied(room)
+		if home == node && x.Returned { // nor is it there
+			s.notLent(room, node)
+		} else if home != s.Place.Node() {
 			if !x.Behind {
 				x.Asked = 0
 			}
+			x.Returned = home == node && node != x.Whole
 			s.sendJSON(home, frameRejoin, room, x) // if that is gone, it comes back here when this node sees it too
 			return true
 		}
@@ -175,7 +180,7 @@ func (s *Service) rejoined(ctx context.Context, b *router.Batch, node, room stri
 		}
 	}
 	if x.Behind {
-		s.tellAnew(ctx, b, x)
+		s.tellAnew(b, x)
 		return true
 	}
 	if !s.reaches(x.Whole) && s.goes(room) { // to where they may be reached

@@ -38,6 +38,7 @@ type State struct {
 	Awaited    int64             `json:"awaited,omitempty"`     // until when it is there for those who are out of reach
 	Asked      int64             `json:"asked,omitempty"`       // it answers this frameWho
 	Behind     bool              `json:"behind,omitempty"`      // the sessions of Whole may have missed something; Asked is to be in the answer
+	Returned   bool              `json:"returned,omitempty"`    // of Whole: it comes from where the room was thought to be
 	CopyOf     string            `json:"copy_of,omitempty"`     // it is a copy of the room of this node, which was gone
 	Unkept     bool              `json:"unkept,omitempty"`      // the store may have something else of it
 	Unread     bool              `json:"unread,omitempty"`      // the store could not be asked for it
