@@ -134,8 +134,8 @@ type killTest struct {
 	ledger    ledger
 	recipient []*recipient
 	friends   *befriender
-	kills     []time.Time // of chatd
-	underway  int         // messages that were lost with a connection whose end chatd did not live to notice
+	kills     []killed // of chatd
+	underway  int      // messages that were lost with a connection whose end chatd did not live to notice
 
 	ctx     context.Context // ends with the load
 	stop    context.CancelFunc
@@ -189,7 +189,7 @@ func (k *killTest) progress(n int) {
 func (k *killTest) killChatd(db mortal, both bool) {
 	k.Helper()
 	k.progress(100 + rand.IntN(400))
-	k.kills = append(k.kills, time.Now())
+	kill := killed{at: time.Now()}
 	if err := k.srv.cmd.Process.Kill(); err != nil {
 		k.Fatal(err)
 	}
@@ -198,6 +198,8 @@ func (k *killTest) killChatd(db mortal, both bool) {
 		db.restart()
 	}
 	<-k.srv.exited
+	kill.dead = time.Now()
+	k.kills = append(k.kills, kill)
 	k.srv.start(k.T)
 	k.srv.await(k.T, k.api)
 }

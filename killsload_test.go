@@ -324,12 +324,15 @@ func (r *recipient) take(n *node) {
 	r.last[from] = number
 }
 
+// A killed is a kill of chatd: from when it was about to be until it was seen to be dead.
+type killed struct{ at, dead time.Time }
+
 // underway reports whether a message was on its way to a connection that had broken just before one of these kills: the
 // server had handed it to the system, and could not know yet that nobody was to read it.
-func (r *recipient) underway(m *sentMessage, kills []time.Time) bool {
+func (r *recipient) underway(m *sentMessage, kills []killed) bool {
 	for _, broke := range r.breaks {
 		for _, kill := range kills {
-			if since := kill.Sub(broke); 0 <= since && since < noticed && m.when.After(broke.Add(-noticed)) && m.when.Before(kill.Add(noticed)) {
+			if broke.Before(kill.dead) && kill.at.Sub(broke) < noticed && m.when.After(broke.Add(-noticed)) && m.when.Before(kill.at.Add(noticed)) {
 				return true
 			}
 		}

@@ -146,7 +146,9 @@ export async function run(...parts) {
   process.exit(0); // a client that was not logged out is cut off, not waited for
 }
 
+// @xmpp/iq awaits the answer once it is told that the request has been sent. An error that comes earlier is thrown by the request as well.
 process.on("unhandledRejection", (error) => {
+  if (error?.name === "StanzaError") return;
   console.error(error);
   process.exit(1);
 });
