@@ -13,13 +13,8 @@ import (
 // meanwhile is in the room and sees it.
 func TestBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newFakeCluster(t, "a", "b")
-		home := c.node(c.node("a").Home("r0"))
-		other := c.node(home.Second("r0"))
-		ann, ben, cat := home.client("ann@chat.test/1"), other.client("ben@chat.test/1"), other.client("cat@chat.test/1")
-		ann.makes("r0", "Ann")
-		ben.enter("r0", "Ben")
-		c.quiet()
+		c, _, other, ann, ben := annAndBen(t)
+		cat := other.client("cat@chat.test/1")
 		ann.shout("r0", "zero")
 		c.quiet()
 		crowd := func(crowded bool) {
@@ -66,13 +61,7 @@ func TestBehind(t *testing.T) {
 // TestBehindAgain has a node be behind twice in a second: it asks once a second for all that, and says so if it cannot.
 func TestBehindAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newFakeCluster(t, "a", "b")
-		home := c.node(c.node("a").Home("r0"))
-		other := c.node(home.Second("r0"))
-		ann, ben := home.client("ann@chat.test/1"), other.client("ben@chat.test/1")
-		ann.makes("r0", "Ann")
-		ben.enter("r0", "Ben")
-		c.quiet()
+		c, home, other, ann, ben := annAndBen(t)
 		var said strings.Builder
 		other.log = slog.New(slog.NewTextHandler(&said, nil))
 		asked := func() int {

@@ -356,3 +356,15 @@ func (c *fakeClient) await(count int) []string {
 	c.n.c.quiet()
 	return c.hears("")
 }
+
+// annAndBen is two nodes with a room r0, in which Ann is at its home and Ben on the other one.
+func annAndBen(t *testing.T) (c *fakeCluster, home, other *fakeNode, ann, ben *fakeClient) {
+	c = newFakeCluster(t, "a", "b")
+	home = c.node(c.node("a").Home("r0"))
+	other = c.node(home.Second("r0"))
+	ann, ben = home.client("ann@chat.test/1"), other.client("ben@chat.test/1")
+	ann.makes("r0", "Ann")
+	ben.enter("r0", "Ben")
+	c.quiet()
+	return c, home, other, ann, ben
+}

@@ -63,13 +63,7 @@ func TestTurn(t *testing.T) {
 // TestOverflow has a room's home have no room for what is said on another node: it is said later, in order, or its sender is told.
 func TestOverflow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newFakeCluster(t, "a", "b")
-		home := c.node(c.node("a").Home("r0"))
-		other := c.node(home.Second("r0"))
-		ann, ben := home.client("ann@chat.test/1"), other.client("ben@chat.test/1")
-		ann.makes("r0", "Ann")
-		ben.enter("r0", "Ben")
-		c.quiet()
+		c, home, _, ann, ben := annAndBen(t)
 		fill := func(full bool) {
 			c.mu.Lock()
 			home.full = full
